@@ -1,0 +1,1 @@
+//! What a backend is, the CPU backend, and the naive reference.

@@ -1,0 +1,1 @@
+//! Sequences, pages and state, scheduler, sampler and the step.

@@ -1,0 +1,1 @@
+//! Architectures as declarations, and the one forward pass that runs them.

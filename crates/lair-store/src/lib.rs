@@ -1,0 +1,1 @@
+//! Where models are and how they arrive: catalogue, sources, downloads.

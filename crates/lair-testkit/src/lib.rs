@@ -1,0 +1,8 @@
+//! For tests only: where the shared test data lies, tiny models, tolerances.
+
+mod error;
+pub mod npy;
+mod shared;
+
+pub use error::normalised_mean_squared_error;
+pub use shared::shared_data;

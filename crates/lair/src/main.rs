@@ -1,0 +1,3 @@
+//! Lair, the local AI runtime: the program.
+
+fn main() {}
