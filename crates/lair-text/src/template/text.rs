@@ -110,9 +110,6 @@ impl TextBuilder {
         self.text.budget()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.text.string.len()
-    }
 
     pub(super) fn push(&mut self, string: &str, origin: Origin) -> Result<(), TemplateError> {
         if string.is_empty() {
