@@ -73,6 +73,22 @@ fn knows_dicts_filters_and_tests() {
 }
 
 #[test]
+fn keeps_the_oddities_of_python() {
+    check(&[
+        ("{{ \"it's a\"|title }} {{ \"it's a\".title() }}", "It's A It'S A"),
+        ("{{ ' a  b c '.split(none, 1) }} {{ ' a  b c '.rsplit(none, 1) }}", "['a', 'b c '] [' a  b', 'c']"),
+        ("{{ 7|round }} {{ 2.5|round }} {{ 3.14159|round(2) }} {{ 7|round(0, 'ceil') }}", "7 2.0 3.14 7.0"),
+        (
+            "{{ ['b', 'A', 'c']|sort }} {{ 'a b  c'|wordcount }} {{ [1, 2, 3]|batch(2, 0)|list }}",
+            "['A', 'b', 'c'] 3 [[1, 2], [3, 0]]",
+        ),
+        ("{{ 'line1\n\nline3\n'|indent(2) }}|{{ ''|indent(2, true) }}|", "line1\n\n  line3\n|  |"),
+        ("{% set g = [1, 2]|map('string') %}{{ g|list }}{{ g|list }}", "['1', '2'][]"),
+        ("{{ {1: 'a', true: 'c'} }} {{ (1,) }} {{ range(1, 10, 3) }}", "{1: 'c'} (1,) range(1, 10, 3)"),
+    ]);
+}
+
+#[test]
 fn runs_statements() {
     check(&[
         ("{% set x = 1 %}{% for i in [1] %}{% set x = 2 %}{% endfor %}{{ x }}", "1"),

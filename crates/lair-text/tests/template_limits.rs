@@ -244,3 +244,82 @@ fn refuses_damaged_sources() {
         assert!(matches!(error.fault, TemplateFault::Syntax { .. }), "{source}: {error}");
     }
 }
+
+/// Pieces that random templates are made of.
+const FRAGMENTS: [&str; 60] = [
+    "{{ ",
+    " }}",
+    "{% ",
+    " %}",
+    "{%- ",
+    " -%}",
+    "if ",
+    "endif",
+    "for x in ",
+    "endfor",
+    "set a = ",
+    "set a",
+    "endset",
+    "macro m(a) ",
+    "endmacro",
+    "m(1)",
+    "else",
+    "elif ",
+    "messages",
+    "[0]",
+    ".content",
+    "a",
+    "x",
+    "loop",
+    ".index",
+    "'é<|b|>'",
+    "''",
+    "1",
+    "-3",
+    "1.5",
+    "0",
+    "99999999999999999999",
+    "none",
+    "true",
+    "[1, 'b']",
+    "{'k': x}",
+    "(1,)",
+    "[-2:5]",
+    "[::-1]",
+    "[3:1]",
+    " + ",
+    " ~ ",
+    " * ",
+    " % ",
+    " // ",
+    " ** ",
+    " in ",
+    " is ",
+    "defined",
+    " not ",
+    "|tojson(indent=2)",
+    "|sort",
+    "|indent(3)",
+    ".split('é')",
+    ".rsplit(none, 1)",
+    ".center(9)",
+    "|truncate(2)",
+    "'%5.1f %s'",
+    ".format(a)",
+    "|groupby('role')",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_templates_end_with_text_or_error(choices in proptest::collection::vec(0..FRAGMENTS.len(), 0..14)) {
+        let inner: String = choices.iter().map(|&choice| FRAGMENTS[choice]).collect();
+        let limits = RenderLimits { fuel: 100_000, output_bytes_max: 10_000, memory_bytes_max: 1 << 20 };
+        for source in [format!("{{{{ {inner} }}}}"), format!("{{% set a = messages[0] %}}{inner}")] {
+            if let Err(error) = parse_and_render(&source, limits) {
+                proptest::prop_assert!(!error.to_string().is_empty() && error.line.is_some(), "{source}: {error}");
+            }
+        }
+    }
+}

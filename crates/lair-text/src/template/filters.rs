@@ -51,7 +51,7 @@ impl<'t> Interpreter<'t> {
                     return Err(TemplateFault::undefined(&**message));
                 }
                 let text = to_text(&value, &self.budget)?;
-                self.budget.spend_bytes(text.as_str().len())?;
+                self.budget.spend_characters(text.as_str().len())?;
                 self.text_filter(name, &text, arguments)
             }
             _ => self.sequence_filter(name, value, arguments),
@@ -103,6 +103,7 @@ impl<'t> Interpreter<'t> {
                         let words = text.as_str().split(|c| !is_word(c)).filter(|word| !word.is_empty()).count();
                         Ok(Value::Integer(words as i128))
                     }
+                    "title" => change_case(text, "title words").map(Value::Text),
                     _ => change_case(text, name).map(Value::Text),
                 }
             }
@@ -190,6 +191,10 @@ impl<'t> Interpreter<'t> {
                 let Some(number) = value.as_float() else {
                     return Err(TemplateFault::type_error(format!("cannot round '{}'", value.type_name())));
                 };
+                let is_common = method.as_ref().and_then(Value::as_str).is_none_or(|method| method == "common");
+                if let (Value::Integer(_), true, true) = (value, is_common, precision >= 0) {
+                    return Ok(value.clone());
+                }
                 let scale = 10f64.powi(precision);
                 let rounded = match method.as_ref().and_then(Value::as_str) {
                     None | Some("common") => (number * scale).round_ties_even(),

@@ -128,7 +128,9 @@ fn write_specified(
     let integer = || match value {
         Value::Float(float) => Ok(*float as i128),
         _ => value.as_integer().ok_or_else(|| {
-            TemplateFault::type_error(format!("an integer is required for this format, not {}", value.type_name()))
+            let letter = specification.letter.unwrap_or('d');
+            let message = format!("%{letter} format: a real number is required, not {}", value.type_name());
+            TemplateFault::type_error(message)
         }),
     };
     let plus = if specification.has_sign && value.as_float().is_some_and(|number| number >= 0.0) { "+" } else { "" };

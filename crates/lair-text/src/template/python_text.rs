@@ -115,6 +115,7 @@ pub(super) fn write_escaped(
     escape: impl Fn(char) -> Option<String>,
 ) -> Result<(), TemplateError> {
     let string = text.as_str();
+    builder.budget().spend_characters(string.len())?;
     for (range, origin) in text.runs(0..string.len()) {
         let mut plain_start = range.start;
         for (offset, character) in string[range.clone()].char_indices() {

@@ -28,7 +28,7 @@ impl<'t> Interpreter<'t> {
         arguments: CallArguments<'t>,
     ) -> Result<Value<'t>, TemplateError> {
         let string = text.as_str();
-        self.budget.spend_bytes(string.len())?;
+        self.budget.spend_characters(string.len())?;
         match method {
             "strip" | "lstrip" | "rstrip" => {
                 let [characters] = arguments.bind(method, ["chars"])?;
@@ -123,6 +123,7 @@ fn title_case(string: &str, mut after_letter: bool) -> String {
 
 pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, TemplateError> {
     match method {
+        "title words" => title_words(text),
         "lower" | "casefold" => text.map_runs(str::to_lowercase),
         "upper" => text.map_runs(str::to_uppercase),
         "swapcase" => text.map_runs(|run| {
@@ -151,6 +152,25 @@ pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, Tem
             Ok(builder.finish())
         }
     }
+}
+
+/// The `title` filter: unlike the method, an apostrophe does not begin a word.
+fn title_words(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    let mut builder = TextBuilder::like(text)?;
+    let mut begins_word = true;
+    for (range, origin) in text.runs(0..text.as_str().len()) {
+        let mut titled = String::with_capacity(range.len());
+        for character in text.as_str()[range].chars() {
+            if begins_word {
+                titled.extend(character.to_uppercase());
+            } else {
+                titled.extend(character.to_lowercase());
+            }
+            begins_word = is_space(character) || matches!(character, '-' | '(' | '{' | '[' | '<');
+        }
+        builder.push(&titled, origin)?;
+    }
+    Ok(builder.finish())
 }
 
 pub(super) fn expect_text<'v>(value: Option<&'v Value<'_>>, method: &str) -> Result<&'v Rc<Text>, TemplateError> {
@@ -194,8 +214,6 @@ fn split<'t>(
     from_right: bool,
 ) -> Result<Value<'t>, TemplateError> {
     let string = text.as_str();
-    // The list of places is transient: pay for it up front at its possible size.
-    text.budget().spend(string.len() / 8)?;
     let limit = limit.and_then(Value::as_integer).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let separator = match separator {
         None | Some(Value::None) => return texts(text, split_words(string, limit, from_right)),
@@ -221,7 +239,8 @@ fn split<'t>(
     texts(text, ranges.collect())
 }
 
-/// The words between whitespace, at most `limit` splits; the rest of the string is the last (or first) word.
+/// The words between whitespace, at most `limit` splits; the rest of the string, with its whitespace,
+/// is the last (or first) word.
 fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut range = 0..string.len();
@@ -236,13 +255,6 @@ fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>
             break;
         }
         if words.len() == limit {
-            let rest = &string[range.clone()];
-            // The side that is not split keeps its inner whitespace but loses the outer.
-            if from_right {
-                range.start = range.end - rest.trim_start_matches(is_space).len();
-            } else {
-                range.end = range.start + rest.trim_end_matches(is_space).len();
-            }
             words.push(range);
             break;
         }
