@@ -3,9 +3,12 @@
 use thiserror::Error;
 
 /// Why a tokenizer could not be built or an id could not be decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
+    /// A metadata key is missing or holds a value of another type.
+    #[error(transparent)]
+    Metadata(#[from] lair_gguf::GgufError),
     /// A key that the tokenizer kind needs is not in the file.
     #[error("the model file has no `{key}`")]
     MissingKey {
@@ -158,9 +161,9 @@ impl TokenizerError {
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownModel { .. } | Self::UnknownPreTokenizer { .. } => {
-                Some("a newer version may support this model; another conversion of the same model will not help".into())
-            }
+            Self::UnknownModel { .. } | Self::UnknownPreTokenizer { .. } => Some(
+                "a newer version may support this model; another conversion of the same model will not help".into(),
+            ),
             Self::MissingKey { .. } | Self::LengthMismatch { .. } => {
                 Some("the file was cut short or converted without its vocabulary: fetch or convert it again".into())
             }

@@ -33,9 +33,8 @@ impl SpecialToken {
     /// Whether it reads like a marker of a conversation, `<|user|>`: then the text of a user must not become it even
     /// where the vocabulary does not call it a control token.
     fn is_marker(&self) -> bool {
-        let is_between = |open: &str, close: &str| {
-            self.text.starts_with(open.as_bytes()) && self.text.ends_with(close.as_bytes())
-        };
+        let is_between =
+            |open: &str, close: &str| self.text.starts_with(open.as_bytes()) && self.text.ends_with(close.as_bytes());
         is_between("<|", "|>") || is_between("<｜", "｜>")
     }
 }
@@ -130,8 +129,7 @@ impl Matcher {
                 continue;
             }
             let is_word = |character: Option<char>| character.is_some_and(|c| c.is_alphanumeric() || c == '_');
-            if token.is_single_word
-                && (is_word(text[..from].chars().next_back()) || is_word(text[to..].chars().next()))
+            if token.is_single_word && (is_word(text[..from].chars().next_back()) || is_word(text[to..].chars().next()))
             {
                 continue;
             }

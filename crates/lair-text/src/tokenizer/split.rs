@@ -115,10 +115,8 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, TokenizerError> {
         let (found, limit) = (pattern.len() as u64, PATTERN_LENGTH_MAX as u64);
         return Err(TokenizerError::LimitExceeded { what: "length of a regular expression", found, limit });
     }
-    Regex::new(pattern).map_err(|error| TokenizerError::UnsupportedRegex {
-        pattern: pattern.to_owned(),
-        reason: error.to_string(),
-    })
+    Regex::new(pattern)
+        .map_err(|error| TokenizerError::UnsupportedRegex { pattern: pattern.to_owned(), reason: error.to_string() })
 }
 
 /// Compiles an expression that only matches where the search starts.

@@ -95,6 +95,9 @@ pub(crate) struct Vocabulary {
     pub(crate) kinds: Vec<TokenKind>,
     /// Empty, or one score for each token.
     pub(crate) scores: Vec<f32>,
+    /// Tokens that no text reaches whatever their kind, sorted: those of a byte-level vocabulary that are not written in
+    /// its alphabet.
+    pub(crate) unreachable: Vec<TokenId>,
     /// From a piece to its token, of the tokens that text may spell.
     pub(crate) by_piece: Option<PieceMap>,
 }
@@ -113,6 +116,7 @@ impl Vocabulary {
     /// Whether token `id` is one that text may spell.
     pub(crate) fn is_spelled(&self, id: TokenId) -> bool {
         self.kinds.get(id as usize).is_some_and(|kind| kind.is_spelled_by_text())
+            && self.unreachable.binary_search(&id).is_err()
     }
 
     /// The token of a piece that text may spell.
@@ -128,10 +132,10 @@ impl Vocabulary {
         let normal_first = [true, false];
         for normal in normal_first {
             for (index, &kind) in self.kinds.iter().enumerate() {
-                if (kind == TokenKind::Normal) != normal || !kind.is_spelled_by_text() {
+                let id = index as u32;
+                if (kind == TokenKind::Normal) != normal || !self.is_spelled(id) {
                     continue;
                 }
-                let id = index as u32;
                 if self.pieces.get(id).is_none_or(<[u8]>::is_empty) {
                     continue;
                 }
