@@ -6,7 +6,7 @@ use crate::error::GgufError;
 use crate::header::limits;
 use crate::metadata::Metadata;
 use crate::string_array::StringArray;
-use crate::value::Value;
+use crate::value::{Excerpt, Value};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const SCORES: &str = "tokenizer.ggml.scores";
@@ -104,21 +104,26 @@ fn check_merges(merges: &StringArray, tokens: &StringArray) -> Result<(), GgufEr
     for (index, piece) in tokens.iter().enumerate() {
         // Some vocabularies leave unused places empty.
         if !pieces.insert(piece) && !piece.is_empty() {
-            return Err(broken(TOKENS, Some(index), format!("`{piece}` again"), "each piece once"));
+            return Err(broken(TOKENS, Some(index), format!("`{}` again", Excerpt(piece)), "each piece once"));
         }
     }
     let mut joined = String::new();
     for (index, merge) in merges.iter().enumerate() {
         let first_length = merge.chars().next().map_or(0, char::len_utf8);
         let Some(place) = merge[first_length..].find(' ').map(|place| first_length + place) else {
-            return Err(broken(MERGES, Some(index), format!("`{merge}`"), "two pieces with a space between"));
+            return Err(broken(
+                MERGES,
+                Some(index),
+                format!("`{}`", Excerpt(merge)),
+                "two pieces with a space between",
+            ));
         };
         let (left, right) = (&merge[..place], &merge[place + 1..]);
         joined.clear();
         joined.push_str(left);
         joined.push_str(right);
         if let Some(piece) = [left, right, &joined].into_iter().find(|piece| !pieces.contains(piece)) {
-            let found = format!("`{merge}`, and `{piece}` is not in the vocabulary");
+            let found = format!("`{}`, and `{}` is not in the vocabulary", Excerpt(merge), Excerpt(piece));
             return Err(broken(MERGES, Some(index), found, "pieces of the vocabulary"));
         }
     }
