@@ -1,1 +1,3 @@
 //! Tokenizers and chat templates.
+
+pub mod tokenizer;
