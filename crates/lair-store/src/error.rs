@@ -52,15 +52,14 @@ pub enum StoreError {
         attempts: Vec<Attempt>,
     },
     /// The file system refused.
-    #[error("cannot {action} `{}`", path.display())]
+    #[error("cannot {action} `{}`: {reason}", path.display())]
     Io {
         /// A verb: "create", "lock".
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -83,7 +82,7 @@ fn list(attempts: &[Attempt]) -> String {
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.into();
-        move |source| StoreError::Io { action, path, source }
+        move |reason| StoreError::Io { action, path, reason }
     }
 
     /// What the user can do.
@@ -107,10 +106,10 @@ impl StoreError {
                 Some("free some space, or set `LAIR_HOME` to a folder on a larger disk".to_string())
             }
             StoreError::AllSourcesFailed { attempts, .. } => Some(all_failed_hint(attempts)),
-            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space and try again: what has arrived is kept and continued".to_string())
             }
-            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
                 Some("set `LAIR_HOME` to a folder that you may write to".to_string())
             }
             StoreError::Io { .. } => None,
@@ -244,19 +243,19 @@ pub enum SourceError {
         available_bytes: u64,
     },
     /// Not the fault of the source: the file in the store cannot be written, so no other source will do better.
-    #[error("cannot write `{}`: {source}", path.display())]
+    #[error("cannot write `{}`: {reason}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
 impl SourceError {
     pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> SourceError {
         let path = path.into();
-        move |source| SourceError::Write { path, source }
+        move |reason| SourceError::Write { path, reason }
     }
 
     /// Whether what was delivered is not the blob, so that nothing of it is worth keeping.

@@ -188,8 +188,10 @@ impl Store {
     }
 
     fn try_source(&self, source: &dyn Source, entry: &Entry, partial: &mut Partial<'_>) -> Result<(), SourceError> {
-        let needed_bytes = with_margin(partial.missing_bytes()).saturating_add(source.scratch_bytes());
-        if source.scratch_bytes() > 0
+        // A package lies beside the blob while it is unpacked, and beside its own copy while the client finishes.
+        let scratch_bytes = source.scratch_bytes();
+        let needed_bytes = with_margin(partial.missing_bytes().max(scratch_bytes)).saturating_add(scratch_bytes);
+        if scratch_bytes > 0
             && let Some(available_bytes) = (self.settings.free_bytes)(self.root())
             && available_bytes < needed_bytes
         {
@@ -228,7 +230,7 @@ fn with_margin(bytes: u64) -> u64 {
 /// A fault of the store's own disk, whoever met it.
 fn write_error(error: SourceError) -> StoreError {
     match error {
-        SourceError::Write { path, source } => StoreError::Io { action: "write", path, source },
+        SourceError::Write { path, reason } => StoreError::Io { action: "write", path, reason },
         other => unreachable!("only write errors come here, not: {other}"),
     }
 }

