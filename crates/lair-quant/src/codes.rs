@@ -7,8 +7,11 @@
 //! ```
 //!
 //! in f32, in exactly this order. Grid formats (IQ1 to IQ3) fit it too: their codes are the signed grid entries, and
-//! the halves and eighths of their scales move into `super_scale`, which is exact, since no product of a block needs
-//! more than the 24 bits of an f32. Multiplying out therefore gives the very bits of the format's own formula.
+//! the halves and eighths of their scales move into `super_scale`. That changes no bit: a half-precision scale (11 bits)
+//! times a sub-block scale (5) times a code (6) never needs more than the 24 bits of an f32.
+//!
+//! `super_scale` and `super_min` are half-precision numbers of the file, with these exceptions: the grid formats' are
+//! divided by 4 or 8, MXFP4's is a power of two, NVFP4's a constant, and Q8_K's an f32.
 
 use std::ops::RangeInclusive;
 
@@ -66,19 +69,22 @@ impl Codes {
     /// Multiplies the block out into `values`, a whole block of sub-blocks of `SUB_LENGTH`.
     #[inline(always)]
     pub(crate) fn multiply_out<const SUB_LENGTH: usize>(&self, has_mins: bool, values: &mut [f32]) {
+        // In two passes: one over both kinds of number is unrolled as a whole and then put together badly.
+        for (value, code) in values.iter_mut().zip(&self.codes) {
+            *value = f32::from(*code);
+        }
         let (values, []) = values.as_chunks_mut::<SUB_LENGTH>() else { unreachable!("blocks are whole sub-blocks") };
-        let (codes, _) = self.codes.as_chunks::<SUB_LENGTH>();
-        for (sub, (values, codes)) in values.iter_mut().zip(codes).enumerate() {
+        for (sub, values) in values.iter_mut().enumerate() {
             let scale = self.super_scale * self.scales[sub] as f32;
             if has_mins {
                 let min = self.super_min * self.mins[sub] as f32;
-                for i in 0..SUB_LENGTH {
-                    values[i] = scale * f32::from(codes[i]) - min;
+                for value in values {
+                    *value = scale * *value - min;
                 }
             } else {
                 // Without mins the formula subtracts +0, which changes no f32.
-                for i in 0..SUB_LENGTH {
-                    values[i] = scale * f32::from(codes[i]);
+                for value in values {
+                    *value *= scale;
                 }
             }
         }

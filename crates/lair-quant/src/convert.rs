@@ -58,7 +58,7 @@ impl QuantError {
         match self {
             QuantError::NoQuantizer { .. } => {
                 let writable: Vec<&str> =
-                    FORMATS.iter().filter(|f| f.quantize_row.is_some()).map(|f| f.tensor_type.name()).collect();
+                    FORMATS.iter().filter(|f| f.is_writable()).map(|f| f.tensor_type.name()).collect();
                 Some(format!("these types can be written: {}", writable.join(", ")))
             }
             _ => None,

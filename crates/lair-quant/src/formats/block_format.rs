@@ -106,6 +106,11 @@ impl Format {
         }
     }
 
+    /// Whether [`crate::quantize`] can write it.
+    pub const fn is_writable(&self) -> bool {
+        self.quantize_row.is_some()
+    }
+
     pub(super) const fn with_quantizer(mut self, quantize_row: QuantizeRow) -> Format {
         self.quantize_row = Some(quantize_row);
         self

@@ -30,7 +30,7 @@ impl BlockFormat for Q4_1 {
     const BLOCK_LENGTH: usize = 32;
     const BLOCK_BYTES: usize = 20;
     const SHAPE: CodeShape =
-        CodeShape { sub_length: 32, code_range: 0..=15, scale_range: 1..=1, min_range: 0..=1, code_table: None };
+        CodeShape { sub_length: 32, code_range: 0..=15, scale_range: 1..=1, min_range: 1..=1, code_table: None };
 
     #[inline(always)]
     fn unpack(block: &[u8], codes: &mut Codes) {
