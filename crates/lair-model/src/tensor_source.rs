@@ -12,7 +12,7 @@ use crate::{ModelConfig, ModelError};
 
 /// Tensors that files of any architecture may carry and that no token needs: other programs' tables of angles, and
 /// the parts of a model for pictures and sound. Whole names, or starts ending in `.`.
-const IGNORED_EVERYWHERE: [&str; 5] = ["rope_freqs.weight", "v.", "mm.", "a.", "rope.freqs"];
+const IGNORED_EVERYWHERE: [&str; 4] = ["v.", "mm.", "a.", "rope.freqs"];
 
 /// Endings of tensors in a layer that no token needs: angles that older converters stored, scales of inputs that are
 /// quantized by other rules here.

@@ -11,7 +11,7 @@ pub(crate) use builder::Builder;
 pub(crate) use ffn::FfnWeights;
 
 use crate::spec::{Embedding, Head, HeadOutput, Layer, Mixer, Residual};
-use crate::{ModelConfig, ModelError};
+use crate::ModelError;
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -64,8 +64,17 @@ pub(crate) struct BufferWidths {
     pub(crate) alpha: Vec<usize>,
     /// Whether a parallel layer or a norm of the stream needs a second residual.
     pub(crate) needs_hidden: bool,
-    /// Widest product.
+    /// Widest input or output of a product, beside the vocabulary.
     pub(crate) width_max: usize,
+}
+
+impl BufferWidths {
+    /// Takes the width of every buffer, and of the residual stream, into account for the widest product.
+    pub(crate) fn note_widest(&mut self, hidden_size: usize) {
+        let kinds = [&self.q, &self.k, &self.v, &self.gate, &self.mixed, &self.qkv, &self.alpha];
+        let widest = kinds.into_iter().flatten().copied().max().unwrap_or(0);
+        self.width_max = self.width_max.max(widest).max(hidden_size);
+    }
 }
 
 /// The index of `width` in `widths`, which it joins if it is new.
@@ -140,7 +149,6 @@ impl<B: Backend> Builder<'_, B> {
         &self,
         head: &Head,
         embedding: &Embedding,
-        config: &ModelConfig,
     ) -> Result<(lair_compute::Head<B>, bool), ModelError> {
         let HeadOutput::Logits(stem) = head.output else {
             unreachable!("a model with this head was refused before it was built")
@@ -152,7 +160,6 @@ impl<B: Backend> Builder<'_, B> {
             self.linear(stem)?
         };
         let norm = self.norm("", head.norm)?;
-        debug_assert!(config.vocabulary_size > 0);
         Ok((lair_compute::Head { norm, linear, scale: head.scale, softcap: head.softcap }, is_tied))
     }
 }
