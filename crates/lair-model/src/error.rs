@@ -105,9 +105,9 @@ impl ModelError {
             ModelError::UnusedTensors { .. } => {
                 Some("the file holds a variant of the architecture that this version does not run".into())
             }
-            ModelError::NonFiniteLogits { .. } => {
-                Some("weights are damaged or were quantized wrongly: fetch the file again, or another quantization".into())
-            }
+            ModelError::NonFiniteLogits { .. } => Some(
+                "weights are damaged or were quantized wrongly: fetch the file again, or another quantization".into(),
+            ),
             _ => None,
         }
     }

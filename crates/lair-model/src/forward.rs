@@ -7,7 +7,9 @@ use lair_compute::{AttentionBuffers, Backend, Batch, FeedForwardInput};
 
 use crate::ModelError;
 use crate::model::Model;
-use crate::weights::{AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, LayerWeights, MixerWeights, ParallelInput};
+use crate::weights::{
+    AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, LayerWeights, MixerWeights, ParallelInput,
+};
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
 pub struct Activations<B: Backend> {
@@ -107,7 +109,10 @@ impl<B: Backend> Model<B> {
         assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
         assert!(rows_wanted.iter().all(|row| *row < rows), "a row wanted is not in the batch");
         let vocabulary_size = self.vocabulary_size();
-        assert!(batch.tokens.iter().all(|token| (*token as usize) < vocabulary_size), "a token is not in the vocabulary");
+        assert!(
+            batch.tokens.iter().all(|token| (*token as usize) < vocabulary_size),
+            "a token is not in the vocabulary"
+        );
         if self.embedding.positions.is_some() {
             let context_length = self.context_length();
             assert!(batch.positions().all(|position| position < context_length), "a position has no embedding");

@@ -130,12 +130,8 @@ mod tests {
 
     #[test]
     fn yarn_leaves_high_frequencies_and_divides_low_ones() {
-        let yarn = RopeScaling {
-            kind: ScalingKind::Yarn,
-            factor: 4.0,
-            original_context_length: 4096,
-            ..RopeScaling::NONE
-        };
+        let yarn =
+            RopeScaling { kind: ScalingKind::Yarn, factor: 4.0, original_context_length: 4096, ..RopeScaling::NONE };
         let plain = rope_table(&rope(RopeScaling::NONE), None);
         let table = rope_table(&rope(yarn), None);
         assert_eq!(table.frequencies[0], plain.frequencies[0]);

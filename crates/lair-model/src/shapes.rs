@@ -121,11 +121,7 @@ impl DeltaNetShape {
 }
 
 /// Width of a feed-forward network: the declaration's, or the configuration's for the layer.
-pub(crate) fn ffn_size(
-    declared: Option<usize>,
-    config: &ModelConfig,
-    layer_index: usize,
-) -> Result<usize, ModelError> {
+pub(crate) fn ffn_size(declared: Option<usize>, config: &ModelConfig, layer_index: usize) -> Result<usize, ModelError> {
     match declared.unwrap_or(config.ffn_sizes[layer_index]) {
         0 => Err(ModelError::Parameter {
             key: config.key("feed_forward_length"),

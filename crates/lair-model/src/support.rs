@@ -2,9 +2,7 @@
 
 use lair_compute::Mask;
 
-use crate::spec::{
-    Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm,
-};
+use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
 use crate::{ModelConfig, ModelError};
 
 /// Checks that every part of the model can be run.

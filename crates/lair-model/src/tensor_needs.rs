@@ -100,7 +100,11 @@ impl List<'_> {
 
     fn embedding(&mut self, embedding: &Embedding) -> Result<(), ModelError> {
         let hidden_size = self.config.hidden_size;
-        self.add(&format!("{}.weight", embedding.table), &[hidden_size, self.config.vocabulary_size], Presence::Required);
+        self.add(
+            &format!("{}.weight", embedding.table),
+            &[hidden_size, self.config.vocabulary_size],
+            Presence::Required,
+        );
         if let Some(stem) = embedding.positions {
             self.add(&format!("{stem}.weight"), &[hidden_size, self.config.context_length], Presence::Required);
         }

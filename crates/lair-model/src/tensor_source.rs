@@ -118,11 +118,7 @@ fn check_shape(need: &TensorNeed, tensor: &TensorInfo) -> Result<(), ModelError>
     if trimmed(&tensor.shape) == trimmed(&expected) {
         return Ok(());
     }
-    Err(ModelError::TensorShape {
-        name: need.name.clone(),
-        found: tensor.shape.clone(),
-        expected: need.shape.clone(),
-    })
+    Err(ModelError::TensorShape { name: need.name.clone(), found: tensor.shape.clone(), expected: need.shape.clone() })
 }
 
 fn is_ignored(name: &str, architecture: &Architecture, config: &ModelConfig) -> bool {

@@ -4,9 +4,7 @@
 //! The converter has reordered queries and keys, so that elements `2i` and `2i + 1` form a pair. GGUF name: `llama`.
 
 use crate::ModelConfig;
-use crate::spec::{
-    Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope, RopeFactors, ScalingKind, SharedExperts,
-};
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope, RopeFactors, ScalingKind};
 
 /// Llama.
 pub const LLAMA: Architecture = Architecture {
@@ -34,10 +32,6 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let ffn = ExpertsFfn {
         ffn_size: Some(config.ffn_sizes[layer_index]),
         scale: experts.weights_scale,
-        shared: match experts.shared_expert_count {
-            0 => None,
-            _ => experts.shared_expert_ffn_size.map(SharedExperts::swiglu),
-        },
         ..ExpertsFfn::SOFTMAX
     };
     Layer { ffn: Ffn::Experts(ffn), ..layer }

@@ -171,7 +171,9 @@ impl ModelConfig {
             window_rope_dimension_count: head_dims.window_rope,
             rope_scaling: rope_scaling(&keys, context_length)?,
             // A window of 0 stands for none.
-            window: keys.count("attention.sliding_window", 0..=limits::CONTEXT_LENGTH_MAX)?.filter(|window| *window > 0),
+            window: keys
+                .count("attention.sliding_window", 0..=limits::CONTEXT_LENGTH_MAX)?
+                .filter(|window| *window > 0),
             window_pattern: WindowPattern::read(&keys, block_count)?,
             full_attention_interval: keys.count("full_attention_interval", 1..=limits::LAYER_COUNT_MAX)?,
             recurrent_layers: keys.flags("attention.recurrent_layers", block_count)?,

@@ -1,6 +1,8 @@
 //! The weights of mixers.
 
-use lair_compute::{Attention, Backend, GatedDeltaNet, KvLayerLayout, Linear, NormGroup, RowSelection, StateLayerLayout};
+use lair_compute::{
+    Attention, Backend, GatedDeltaNet, KvLayerLayout, Linear, NormGroup, RowSelection, StateLayerLayout,
+};
 
 use super::{Builder, width_index};
 use crate::ModelError;

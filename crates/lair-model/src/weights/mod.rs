@@ -10,8 +10,8 @@ pub(crate) use attention::{AttentionWeights, DeltaNetWeights};
 pub(crate) use builder::Builder;
 pub(crate) use ffn::FfnWeights;
 
-use crate::spec::{Embedding, Head, HeadOutput, Layer, Mixer, Residual};
 use crate::ModelError;
+use crate::spec::{Embedding, Head, HeadOutput, Layer, Mixer, Residual};
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -145,11 +145,7 @@ impl<B: Backend> Builder<'_, B> {
     }
 
     /// The head, and whether its matrix is the embedding's table too.
-    pub(crate) fn head(
-        &self,
-        head: &Head,
-        embedding: &Embedding,
-    ) -> Result<(lair_compute::Head<B>, bool), ModelError> {
+    pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(lair_compute::Head<B>, bool), ModelError> {
         let HeadOutput::Logits(stem) = head.output else {
             unreachable!("a model with this head was refused before it was built")
         };
