@@ -231,22 +231,21 @@ fn read_tensor(
         return Err(malformed(name_offset, Field::TensorName(index), format!("{} bytes", name.len()), expected));
     }
     let shape_offset = cursor.position();
-    let shape = read_shape(cursor, name, width)?;
+    let shape = read_shape(cursor, &name, width)?;
     let type_offset = cursor.position();
-    let id = cursor.u32(Field::Tensor(name, "type"))?;
+    let id = cursor.u32(Field::Tensor(&name, "type"))?;
     let Some(tensor_type) = TensorType::from_id(id) else {
-        let tensor = name.to_owned();
-        return Err(GgufError::UnknownTensorType { offset: type_offset, tensor, id, maker: type_maker(id) });
+        return Err(GgufError::UnknownTensorType { offset: type_offset, tensor: name, id, maker: type_maker(id) });
     };
     let size_bytes = size_of_tensor(&shape, tensor_type)
-        .map_err(|expected| malformed(shape_offset, Field::Tensor(name, "shape"), format!("{shape:?}"), expected))?;
+        .map_err(|expected| malformed(shape_offset, Field::Tensor(&name, "shape"), format!("{shape:?}"), expected))?;
     let start_offset = cursor.position();
-    let offset = cursor.u64(Field::Tensor(name, "offset"))?;
+    let offset = cursor.u64(Field::Tensor(&name, "offset"))?;
     if !offset.is_multiple_of(u64::from(alignment)) {
         let expected = format!("a multiple of the alignment, {alignment}");
-        return Err(malformed(start_offset, Field::Tensor(name, "offset"), offset, expected));
+        return Err(malformed(start_offset, Field::Tensor(&name, "offset"), offset, expected));
     }
-    Ok(TensorInfo { name: name.to_owned(), shape, tensor_type, offset, size_bytes, shard: 0 })
+    Ok(TensorInfo { name, shape, tensor_type, offset, size_bytes, shard: 0 })
 }
 
 fn read_shape(cursor: &mut Cursor<'_>, name: &str, width: LengthWidth) -> Result<Vec<u64>, GgufError> {

@@ -128,7 +128,7 @@ impl GgufWriter {
         self.check()?;
         let mut file = NewFile::create(path.as_ref())?;
         self.write_to(&mut file, path.as_ref(), &mut source)?;
-        file.publish()
+        file.finish()?.publish()
     }
 
     pub(crate) fn write_to(
