@@ -143,6 +143,15 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What is wrong with the name of a key or a tensor, found and expected, if anything.
+pub(crate) fn fault_of_name(name: &str, length_max: usize) -> Option<(String, String)> {
+    if name.is_empty() || name.len() > length_max {
+        return Some((format!("{} bytes", name.len()), format!("1 to {length_max} bytes")));
+    }
+    // Such a name is cut short by every reader written in C.
+    name.contains('\0').then(|| ("a zero byte".to_owned(), "a name without zero bytes".to_owned()))
+}
+
 pub(crate) fn not_utf8(offset: u64, field: Field<'_>, error: Utf8Error) -> GgufError {
     malformed(offset, field, format!("a byte that is not UTF-8 at place {}", error.valid_up_to()), "UTF-8 text")
 }

@@ -6,7 +6,7 @@
 //! Counts and lengths are u64, in version 1 u32. All numbers are little-endian. Source: the GGUF specification.
 
 use crate::TensorType;
-use crate::cursor::{Cursor, Field, LengthWidth, malformed};
+use crate::cursor::{Cursor, Field, LengthWidth, fault_of_name, malformed};
 use crate::error::GgufError;
 use crate::foreign::OtherFormat;
 use crate::foreign_types::type_maker;
@@ -226,9 +226,8 @@ fn read_tensor(
 ) -> Result<TensorInfo, GgufError> {
     let name_offset = cursor.position();
     let name = cursor.string(Field::TensorName(index))?;
-    if name.is_empty() || name.len() > limits::TENSOR_NAME_LENGTH_MAX {
-        let expected = format!("1 to {} bytes", limits::TENSOR_NAME_LENGTH_MAX);
-        return Err(malformed(name_offset, Field::TensorName(index), format!("{} bytes", name.len()), expected));
+    if let Some((found, expected)) = fault_of_name(&name, limits::TENSOR_NAME_LENGTH_MAX) {
+        return Err(malformed(name_offset, Field::TensorName(index), found, expected));
     }
     let shape_offset = cursor.position();
     let shape = read_shape(cursor, &name, width)?;

@@ -1,6 +1,6 @@
 //! The metadata of a model: keys with values, in the order of the file, and typed access to them.
 
-use crate::cursor::{Cursor, Field, malformed};
+use crate::cursor::{Cursor, Field, fault_of_name, malformed};
 use crate::error::GgufError;
 use crate::header::limits;
 use crate::string_array::StringArray;
@@ -118,9 +118,8 @@ impl Metadata {
 fn read_key(cursor: &mut Cursor<'_>, index: u64) -> Result<String, GgufError> {
     let offset = cursor.position();
     let key = cursor.string(Field::KeyName(index))?;
-    if key.is_empty() || key.len() > limits::KEY_LENGTH_MAX {
-        let expected = format!("1 to {} bytes", limits::KEY_LENGTH_MAX);
-        return Err(malformed(offset, Field::KeyName(index), format!("{} bytes", key.len()), expected));
+    if let Some((found, expected)) = fault_of_name(&key, limits::KEY_LENGTH_MAX) {
+        return Err(malformed(offset, Field::KeyName(index), found, expected));
     }
     Ok(key)
 }
