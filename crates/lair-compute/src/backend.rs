@@ -12,7 +12,7 @@ use crate::{
 /// region works on the first `rows` of it (or on those of its batch).
 ///
 /// Results for a row do not depend on the other rows of the batch, nor on the number of threads: bit-equal on a CPU.
-/// Every region is checked against [`crate::reference`] by the conformance suite.
+/// Every region is checked against [`crate::reference::Reference`] by the conformance suite.
 pub trait Backend: Sized + Send + 'static {
     /// An immutable matrix, or a stack of them, in the backend's own layout.
     type Matrix: Send + Sync;

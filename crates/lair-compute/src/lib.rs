@@ -2,7 +2,7 @@
 //!
 //! [`Backend`] is the seam between a model and the machine that runs it: regions of a step (norm and project,
 //! attention, output and residual, gated feed-forward, head), not single tensor operations, so that a backend can fuse
-//! them. [`reference`] is the plain implementation that every other one is checked against.
+//! them. [`reference::Reference`] is the plain implementation that every other one is checked against.
 
 mod backend;
 mod batch;
