@@ -5,6 +5,8 @@
 
 mod engine;
 mod events;
+mod handle;
+mod model_runner;
 mod options;
 mod pages;
 mod request;
@@ -17,6 +19,8 @@ mod step;
 
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
+pub use handle::{EngineHandle, EventStream, NothingYet};
+pub use model_runner::{MemoryOptions, ModelRunner, RunnerError};
 pub use options::{EngineError, EngineOptions, Limits};
 pub use request::{PrefixScope, Refusal, Request, SequenceId};
 pub use runner::Runner;
