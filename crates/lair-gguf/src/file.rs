@@ -295,7 +295,7 @@ fn check_identity(path: &Path, first: &Metadata, metadata: &Metadata) -> Result<
         let is_identity = key.starts_with("general.") && key != "general.alignment" || key == "split.tensors.count";
         match first.get(key) {
             Some(other) if is_identity && other != value => {
-                return Err(mismatch(path, key, format!("{value:?}"), format!("{other:?}")));
+                return Err(mismatch(path, key, value, other));
             }
             _ => {}
         }

@@ -84,8 +84,11 @@ impl Header {
             let found = "no keys and no tensors";
             return Err(malformed(8, Field::Header("tensor count"), found, "a model in a file of version 1"));
         }
-        let metadata = Metadata::read(&mut cursor, key_count)?;
-        let alignment = read_alignment(&metadata)?;
+        let (metadata, offsets) = Metadata::read(&mut cursor, key_count)?;
+        let alignment = alignment(&metadata).map_err(|(found, expected)| {
+            let offset = metadata.index(ALIGNMENT).map_or(0, |index| offsets[index]);
+            malformed(offset, Field::Key(ALIGNMENT, "value"), found, expected)
+        })?;
         let tensors = read_tensors(&mut cursor, tensor_count, alignment, width)?;
         let data_start = cursor
             .position()
@@ -138,10 +141,11 @@ impl Header {
         Ok(())
     }
 
+    /// Checks that every tensor lies in a file of this length. An empty one may stand anywhere.
     fn check_data(&self, file_length: u64) -> Result<(), GgufError> {
         let end = |tensor: &&TensorInfo| self.tensor_range(tensor).end;
-        match self.tensors.iter().max_by_key(end) {
-            Some(last) if end(&last) > file_length && last.size_bytes > 0 => {
+        match self.tensors.iter().filter(|tensor| tensor.size_bytes > 0).max_by_key(end) {
+            Some(last) if end(&last) > file_length => {
                 Err(GgufError::TensorPastEnd { tensor: last.name.clone(), end: end(&last), file_length })
             }
             _ => Ok(()),
@@ -174,19 +178,17 @@ fn read_count(cursor: &mut Cursor<'_>, size_min: u64, max: u64, name: &'static s
     Ok(count)
 }
 
-fn read_alignment(metadata: &Metadata) -> Result<u32, GgufError> {
-    let key = "general.alignment";
-    let alignment = match metadata.get(key) {
+const ALIGNMENT: &str = "general.alignment";
+
+/// The alignment that the keys ask for, or what was found and what is expected.
+pub(crate) fn alignment(metadata: &Metadata) -> Result<u32, (String, String)> {
+    let alignment = match metadata.get(ALIGNMENT) {
         None => return Ok(limits::ALIGNMENT_DEFAULT),
         Some(Value::U32(alignment)) => *alignment,
-        Some(other) => {
-            let expected = "a value of type u32".to_owned();
-            return Err(GgufError::WrongValue { key: key.to_owned(), found: other.describe_type(), expected });
-        }
+        Some(other) => return Err((other.describe_type(), "a value of type u32".to_owned())),
     };
     if !alignment.is_power_of_two() || alignment > limits::ALIGNMENT_MAX {
-        let expected = format!("a power of two, at most {}", limits::ALIGNMENT_MAX);
-        return Err(GgufError::WrongValue { key: key.to_owned(), found: alignment.to_string(), expected });
+        return Err((alignment.to_string(), format!("a power of two, at most {}", limits::ALIGNMENT_MAX)));
     }
     Ok(alignment)
 }

@@ -12,13 +12,17 @@ mod foreign_types;
 mod header;
 mod mapping;
 mod metadata;
+mod new_file;
 mod shard_name;
 #[cfg(target_os = "linux")]
 mod sigbus;
+mod split;
 mod string_array;
 mod tensor_info;
 mod tensor_type;
 mod value;
+mod vocabulary;
+mod writer;
 
 pub use error::GgufError;
 pub use file::{GgufFile, MapMode, OpenOptions, TensorData};
@@ -27,7 +31,10 @@ pub use foreign_types::{TypeMaker, type_maker};
 pub use header::{Header, limits};
 pub use metadata::{FromValue, Metadata};
 pub use shard_name::ShardName;
+pub use split::SplitLimit;
 pub use string_array::StringArray;
 pub use tensor_info::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, NestedArray, Value, ValueType};
+pub use vocabulary::check_vocabulary;
+pub use writer::GgufWriter;

@@ -12,8 +12,8 @@ use crate::file::MapMode;
 #[derive(Debug)]
 pub(crate) struct Mapping {
     path: PathBuf,
-    /// Kept open to ask for its length.
-    file: File,
+    /// Kept open to ask for its length; nobody asks once the bytes are copied.
+    mapped_file: Option<File>,
     length: usize,
     /// Declared before `bytes`, so dropped before the addresses are given back.
     #[cfg(target_os = "linux")]
@@ -51,7 +51,7 @@ impl Mapping {
         };
         let mapping = Mapping {
             path: path.to_owned(),
-            file,
+            mapped_file: (mode == MapMode::Mapped).then_some(file),
             length,
             #[cfg(target_os = "linux")]
             guard,
@@ -72,9 +72,10 @@ impl Mapping {
         }
     }
 
-    /// Checks that the file still has the length it had, and that no read fell past its end meanwhile.
+    /// Checks that a mapped file still has the length it had, and that no read fell past its end meanwhile.
     pub(crate) fn check_unchanged(&self) -> Result<(), GgufError> {
-        let now = match self.file.metadata() {
+        let Some(file) = &self.mapped_file else { return Ok(()) };
+        let now = match file.metadata() {
             Ok(metadata) => metadata.len(),
             Err(source) => return Err(GgufError::Io { action: "read", path: self.path.clone(), source }),
         };

@@ -86,8 +86,13 @@ impl Metadata {
         self.by_key.binary_search_by(|index| self.entries[*index as usize].0.as_ref().cmp(key))
     }
 
-    /// Reads `count` keys with their values.
-    pub(crate) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, GgufError> {
+    /// The index of `key` in the order of the file.
+    pub(crate) fn index(&self, key: &str) -> Option<usize> {
+        self.place(key).ok().map(|place| self.by_key[place] as usize)
+    }
+
+    /// Reads `count` keys with their values, and says where each began.
+    pub(crate) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<(Metadata, Vec<u64>), GgufError> {
         let count = usize::try_from(count).expect("the count was compared with its limit");
         let mut entries: Vec<(Box<str>, Value)> = Vec::with_capacity(count);
         let mut offsets = Vec::with_capacity(count);
@@ -105,7 +110,7 @@ impl Metadata {
                 return Err(malformed(offsets[second], Field::KeyName(second as u64), found, "each key once"));
             }
         }
-        Ok(Metadata { entries, by_key })
+        Ok((Metadata { entries, by_key }, offsets))
     }
 }
 

@@ -96,6 +96,40 @@ pub enum Value {
     F64(f64),
 }
 
+/// For messages and listings: numbers and bools as they are, text in backticks and cut, arrays by type and length.
+impl std::fmt::Display for Value {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::U8(number) => write!(formatter, "{number}"),
+            Value::I8(number) => write!(formatter, "{number}"),
+            Value::U16(number) => write!(formatter, "{number}"),
+            Value::I16(number) => write!(formatter, "{number}"),
+            Value::U32(number) => write!(formatter, "{number}"),
+            Value::I32(number) => write!(formatter, "{number}"),
+            Value::U64(number) => write!(formatter, "{number}"),
+            Value::I64(number) => write!(formatter, "{number}"),
+            Value::F32(number) => write!(formatter, "{number}"),
+            Value::F64(number) => write!(formatter, "{number}"),
+            Value::Bool(truth) => write!(formatter, "{truth}"),
+            Value::String(text) => write!(formatter, "`{}`", Excerpt(text)),
+            Value::Array(_) => formatter.write_str(&self.describe_type()),
+        }
+    }
+}
+
+/// The start of a text, since a file's text may be as long as the file.
+pub(crate) struct Excerpt<'a>(pub(crate) &'a str);
+
+impl std::fmt::Display for Excerpt<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const CHARS_MAX: usize = 100;
+        match self.0.char_indices().nth(CHARS_MAX) {
+            Some((end, _)) => write!(formatter, "{}... ({} bytes)", &self.0[..end], self.0.len()),
+            None => formatter.write_str(self.0),
+        }
+    }
+}
+
 /// The value of a metadata key that is an array: all elements are of one type.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // One variant for each `ValueType`.
