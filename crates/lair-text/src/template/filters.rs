@@ -7,7 +7,7 @@ use super::error::{TemplateError, TemplateFault};
 use super::interpreter::Interpreter;
 use super::python_text::{JsonStyle, to_json, to_text};
 use super::text::{Origin, Text, TextBuilder};
-use super::text_methods::{Side, change_case, escape_html, expect_text, line_ranges, pad_text, replace, strip};
+use super::text_methods::{Side, change_case, escape_html, expect_text, line_ranges, mark_safe, pad_text, replace, strip};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
 impl<'t> Interpreter<'t> {
@@ -37,7 +37,8 @@ impl<'t> Interpreter<'t> {
             }
             "string" | "safe" => {
                 arguments.bind(name, [])?;
-                Ok(Value::Text(to_text(&value, &self.budget)?))
+                let text = to_text(&value, &self.budget)?;
+                Ok(Value::Text(if name == "safe" { mark_safe(&text)? } else { text }))
             }
             "abs" | "int" | "float" | "round" => self.number_filter(name, &value, arguments),
             "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace" | "indent"
@@ -213,7 +214,7 @@ impl<'t> Interpreter<'t> {
         let indents_first = first.is_some_and(|first| first.is_true());
         let indents_blank = blank.is_some_and(|blank| blank.is_true());
         let string = text.as_str();
-        let mut builder = TextBuilder::new(&self.budget)?;
+        let mut builder = TextBuilder::like(text)?;
         let mut lines = line_ranges(string, false);
         // Jinja adds a newline before it splits, so that a last empty line counts.
         if string.is_empty() || string.ends_with(['\n', '\r']) {
@@ -250,7 +251,7 @@ impl<'t> Interpreter<'t> {
         if !kill_words.is_some_and(|kill| kill.is_true()) {
             cut = string[..cut].rfind(' ').unwrap_or(cut);
         }
-        let mut builder = TextBuilder::new(&self.budget)?;
+        let mut builder = TextBuilder::like(text)?;
         builder.push_slice(text, 0..cut)?;
         builder.push_text(&end)?;
         Ok(Value::Text(builder.finish()))

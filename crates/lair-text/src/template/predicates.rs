@@ -67,7 +67,7 @@ impl<'t> Interpreter<'t> {
                 value,
                 Value::Macro(_) | Value::Function(_) | Value::Method(_) | Value::Undefined(_) | Value::Loop(_)
             ),
-            "escaped" => false,
+            "escaped" => matches!(value, Value::Text(text) if text.is_markup()),
             "odd" | "even" => {
                 let remainder = match (value.as_integer(), value) {
                     (Some(number), _) => number.rem_euclid(2) as f64,

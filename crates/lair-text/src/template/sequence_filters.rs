@@ -107,6 +107,11 @@ impl<'t> Interpreter<'t> {
         builder.finish(SequenceKind::Generator)
     }
 
+    /// The items for `map`, `select` and their like, which take any false value for an empty list.
+    fn items_if_any(&mut self, value: &Value<'t>) -> Result<Vec<Value<'t>>, TemplateError> {
+        if value.is_true() { value.iterate(&self.budget) } else { Ok(Vec::new()) }
+    }
+
     fn join(&mut self, value: &Value<'t>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
         let [separator, attribute] = arguments.bind("join", ["d", "attribute"])?;
         let mut builder = TextBuilder::new(&self.budget)?;
@@ -143,7 +148,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn map(&mut self, value: &Value<'t>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
-        let items = value.iterate(&self.budget)?;
+        let items = self.items_if_any(value)?;
         let mut mapped = SequenceBuilder::new(&self.budget)?;
         if arguments.positional.is_empty() {
             let [attribute, default] = arguments.bind("map", ["attribute", "default"])?;
@@ -179,7 +184,7 @@ impl<'t> Interpreter<'t> {
         value: &Value<'t>,
         arguments: CallArguments<'t>,
     ) -> Result<Value<'t>, TemplateError> {
-        let items = value.iterate(&self.budget)?;
+        let items = self.items_if_any(value)?;
         let CallArguments { mut positional, keyword } = arguments;
         let attribute = if name.ends_with("attr") {
             if positional.is_empty() {

@@ -8,6 +8,7 @@ use super::error::{TemplateError, TemplateFault};
 use super::format::brace_format;
 use super::interpreter::Interpreter;
 use super::lexer::is_space;
+use super::python_text::write_escaped;
 use super::text::{Text, TextBuilder};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
@@ -70,7 +71,7 @@ impl<'t> Interpreter<'t> {
                 let items = items.unwrap_or(Value::None).iterate(&self.budget)?;
                 return join_texts(text, &items);
             }
-            "format" => return brace_format(text, &arguments, self),
+            "format" => return brace_format(text, &arguments),
             "center" | "ljust" | "rjust" | "zfill" => return pad(text, method, arguments),
             _ => {}
         }
@@ -130,7 +131,7 @@ pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, Tem
         }),
         _ => {
             // The case of a letter depends on the one before it, which may have another origin.
-            let mut builder = TextBuilder::new(text.budget())?;
+            let mut builder = TextBuilder::like(text)?;
             let mut before = None;
             for (range, origin) in text.runs(0..text.as_str().len()) {
                 let run = &text.as_str()[range];
@@ -398,7 +399,7 @@ pub(super) fn pad_text(text: &Rc<Text>, width: i128, fill: char, method: &str) -
         "center" => missing / 2 + (missing & width as usize & 1),
         _ => missing,
     };
-    let mut builder = TextBuilder::new(text.budget())?;
+    let mut builder = TextBuilder::like(text)?;
     let has_sign = method == "zfill" && missing > 0 && string.starts_with(['+', '-']);
     let sign_length = usize::from(has_sign);
     builder.push_slice(text, 0..sign_length)?;
@@ -408,10 +409,14 @@ pub(super) fn pad_text(text: &Rc<Text>, width: i128, fill: char, method: &str) -
     Ok(builder.finish())
 }
 
-/// HTML escaping, as the `escape` filter does it.
-pub(super) fn escape_html(text: &Text) -> Result<Rc<Text>, TemplateError> {
+/// HTML escaping, as the `escape` filter does it: markup stays as it is, the result is markup.
+pub(super) fn escape_html(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    if text.is_markup() {
+        return Ok(Rc::clone(text));
+    }
     let mut builder = TextBuilder::new(text.budget())?;
-    super::python_text::write_escaped(text, &mut builder, |character| {
+    builder.mark_up();
+    write_escaped(text, &mut builder, |character| {
         let escaped = match character {
             '&' => "&amp;",
             '<' => "&lt;",
@@ -422,5 +427,13 @@ pub(super) fn escape_html(text: &Text) -> Result<Rc<Text>, TemplateError> {
         };
         Some(escaped.to_owned())
     })?;
+    Ok(builder.finish())
+}
+
+/// The same text as markup, without escaping.
+pub(super) fn mark_safe(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    let mut builder = TextBuilder::new(text.budget())?;
+    builder.mark_up();
+    builder.push_text(text)?;
     Ok(builder.finish())
 }
