@@ -180,7 +180,8 @@ fn limits_the_rendered_text_to_what_the_caller_allows() {
 
 #[test]
 fn carries_the_message_and_line_of_the_template() {
-    let source = "{{- messages[0].role }}\n{% if true %}\n  {{ raise_exception('Roles must ' ~ 'alternate') }}\n{% endif %}";
+    let source =
+        "{{- messages[0].role }}\n{% if true %}\n  {{ raise_exception('Roles must ' ~ 'alternate') }}\n{% endif %}";
     let error = parse_and_render(source, RenderLimits::default()).expect_err("the template refuses");
     assert_eq!(error.fault, TemplateFault::Raised { message: "Roles must alternate".to_owned() });
     assert_eq!(error.to_string(), "template line 3: Roles must alternate");
@@ -197,7 +198,8 @@ fn refuses_variables_that_the_engine_sets() {
         template.render(&input).map(|rendered| rendered.text)
     };
     assert_eq!(render(json!({"enable_thinking": false})), Ok("False<s>".to_owned()));
-    for name in ["messages", "tools", "bos_token", "raise_exception", "loop", "_x", "a b", "", "add_generation_prompt"] {
+    for name in ["messages", "tools", "bos_token", "raise_exception", "loop", "_x", "a b", "", "add_generation_prompt"]
+    {
         let error = render(json!({name: 1})).expect_err(name);
         assert!(matches!(error.fault, TemplateFault::VariableRefused { .. }), "{name}: {error}");
     }
@@ -206,11 +208,36 @@ fn refuses_variables_that_the_engine_sets() {
 #[test]
 fn refuses_damaged_sources() {
     let sources = [
-        "{{", "{{ a", "{% if", "{% if a %}", "{%", "{#", "{% raw %}", "{{ 'a }}", "{{ a[ }}", "{{ a) }}", "{% for %}",
-        "{% endif %}", "{% else %}", "{{ }}", "{{ 1 2 }}", "{% set = 1 %}", "{% set true = 1 %}", "{% foo %}",
-        "{{ a.|b }}", "{{ '\\x' }}", "{{ '\\ud800' }}", "{% macro m(a=1, b) %}{% endmacro %}", "{% break %}",
-        "{% for a in b %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}", "{{ a[1:2:3:4] }}", "{{ 9" ,
-        "{{ 99999999999999999999999999999999999999999999 }}", "{{ ! }}", "{% call 1 %}{% endcall %}", "{{ a b=1 }}",
+        "{{",
+        "{{ a",
+        "{% if",
+        "{% if a %}",
+        "{%",
+        "{#",
+        "{% raw %}",
+        "{{ 'a }}",
+        "{{ a[ }}",
+        "{{ a) }}",
+        "{% for %}",
+        "{% endif %}",
+        "{% else %}",
+        "{{ }}",
+        "{{ 1 2 }}",
+        "{% set = 1 %}",
+        "{% set true = 1 %}",
+        "{% foo %}",
+        "{{ a.|b }}",
+        "{{ '\\x' }}",
+        "{{ '\\ud800' }}",
+        "{% macro m(a=1, b) %}{% endmacro %}",
+        "{% break %}",
+        "{% for a in b %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}",
+        "{{ a[1:2:3:4] }}",
+        "{{ 9",
+        "{{ 99999999999999999999999999999999999999999999 }}",
+        "{{ ! }}",
+        "{% call 1 %}{% endcall %}",
+        "{{ a b=1 }}",
     ];
     for source in sources {
         let error = ChatTemplate::parse(source).map(|_| ()).expect_err(source);

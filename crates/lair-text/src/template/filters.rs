@@ -7,7 +7,9 @@ use super::error::{TemplateError, TemplateFault};
 use super::interpreter::Interpreter;
 use super::python_text::{JsonStyle, to_json, to_text};
 use super::text::{Origin, Text, TextBuilder};
-use super::text_methods::{Side, change_case, escape_html, expect_text, line_ranges, mark_safe, pad_text, replace, strip};
+use super::text_methods::{
+    Side, change_case, escape_html, expect_text, line_ranges, mark_safe, pad_text, replace, strip,
+};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
 impl<'t> Interpreter<'t> {
@@ -41,8 +43,8 @@ impl<'t> Interpreter<'t> {
                 Ok(Value::Text(if name == "safe" { mark_safe(&text)? } else { text }))
             }
             "abs" | "int" | "float" | "round" => self.number_filter(name, &value, arguments),
-            "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace" | "indent"
-            | "center" | "truncate" | "wordcount" | "format" => {
+            "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace"
+            | "indent" | "center" | "truncate" | "wordcount" | "format" => {
                 if let Value::Undefined(message) = &value
                     && matches!(name, "indent" | "truncate" | "format")
                 {
@@ -234,8 +236,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn truncate(&mut self, text: &Rc<Text>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
-        let [length, kill_words, end, leeway] =
-            arguments.bind("truncate", ["length", "killwords", "end", "leeway"])?;
+        let [length, kill_words, end, leeway] = arguments.bind("truncate", ["length", "killwords", "end", "leeway"])?;
         let length = length.as_ref().and_then(Value::as_integer).unwrap_or(255).max(0) as usize;
         let leeway = leeway.as_ref().and_then(Value::as_integer).unwrap_or(5).max(0) as usize;
         let end = match &end {

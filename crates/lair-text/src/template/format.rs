@@ -64,9 +64,7 @@ pub(super) fn percent_format<'t>(
         position = string.len() - after.len();
         let value = match named {
             Some(value) => value,
-            None => values
-                .next()
-                .ok_or_else(|| TemplateFault::type_error("not enough arguments for format string"))?,
+            None => values.next().ok_or_else(|| TemplateFault::type_error("not enough arguments for format string"))?,
         };
         write_specified(&value, &specification, &mut builder)?;
     }
@@ -167,10 +165,7 @@ fn write_specified(
 }
 
 /// `template.format(...)`, with the fields of the sandbox: names and places, no attributes.
-pub(super) fn brace_format<'t>(
-    template: &Rc<Text>,
-    arguments: &CallArguments<'t>,
-) -> Result<Value<'t>, TemplateError> {
+pub(super) fn brace_format<'t>(template: &Rc<Text>, arguments: &CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
     let string = template.as_str();
     let mut builder = TextBuilder::like(template)?;
     let mut position = 0;

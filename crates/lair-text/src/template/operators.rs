@@ -114,11 +114,7 @@ fn operand_error(operator: Operator, left: &Value<'_>, right: &Value<'_>) -> Tem
 }
 
 /// A string or sequence times a number, in either order.
-fn repeat<'t>(
-    left: &Value<'t>,
-    right: &Value<'t>,
-    budget: &Rc<Budget>,
-) -> Result<Option<Value<'t>>, TemplateError> {
+fn repeat<'t>(left: &Value<'t>, right: &Value<'t>, budget: &Rc<Budget>) -> Result<Option<Value<'t>>, TemplateError> {
     let (value, count) = match (left, left.as_integer(), right.as_integer()) {
         (Value::Text(_) | Value::Sequence(_), _, Some(count)) => (left, count),
         (_, Some(count), _) => (right, count),
@@ -141,11 +137,7 @@ fn repeat_text(text: &Rc<Text>, count: i128) -> Result<Rc<Text>, TemplateError> 
     Ok(builder.finish())
 }
 
-fn repeat_sequence<'t>(
-    sequence: &Sequence<'t>,
-    count: i128,
-    budget: &Rc<Budget>,
-) -> Result<Value<'t>, TemplateError> {
+fn repeat_sequence<'t>(sequence: &Sequence<'t>, count: i128, budget: &Rc<Budget>) -> Result<Value<'t>, TemplateError> {
     let mut builder = SequenceBuilder::new(budget)?;
     if !sequence.items().is_empty() {
         for _ in 0..count {

@@ -54,9 +54,7 @@ impl<'t> Interpreter<'t> {
             "mapping" => matches!(value, Value::Dict(_)),
             // Undefined has all of Python's methods for sequences, if only to complain.
             "sequence" => match value {
-                Value::Sequence(sequence) => {
-                    !matches!(sequence.kind, SequenceKind::Generator | SequenceKind::View(_))
-                }
+                Value::Sequence(sequence) => !matches!(sequence.kind, SequenceKind::Generator | SequenceKind::View(_)),
                 _ => matches!(value, Value::Text(_) | Value::Dict(_) | Value::Undefined(_)),
             },
             "iterable" => matches!(

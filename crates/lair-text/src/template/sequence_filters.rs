@@ -126,11 +126,7 @@ impl<'t> Interpreter<'t> {
     }
 
     /// `item.a.b` for the attribute "a.b"; the item itself without one.
-    fn attribute_path(
-        &mut self,
-        item: Value<'t>,
-        attribute: Option<&Value<'t>>,
-    ) -> Result<Value<'t>, TemplateError> {
+    fn attribute_path(&mut self, item: Value<'t>, attribute: Option<&Value<'t>>) -> Result<Value<'t>, TemplateError> {
         let path = match attribute {
             None | Some(Value::None) => return Ok(item),
             Some(Value::Text(path)) => path,
@@ -288,9 +284,8 @@ impl<'t> Interpreter<'t> {
             let message = format!("'{} object' has no attribute 'items'", value.type_name());
             return Err(TemplateFault::undefined(message));
         };
-        let pairs = dict.entries().iter().map(|(key, value)| {
-            Value::tuple(&self.budget, vec![key.clone(), value.clone()])
-        });
+        let pairs =
+            dict.entries().iter().map(|(key, value)| Value::tuple(&self.budget, vec![key.clone(), value.clone()]));
         let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         let keys = self.sort_keys(&pairs, Some(&Value::Integer(place)), is_true(&case_sensitive))?;
         let sorted = self.sorted(keys, pairs, is_true(&reverse))?;
@@ -360,4 +355,3 @@ impl<'t> Interpreter<'t> {
 fn is_true(value: &Option<Value<'_>>) -> bool {
     value.as_ref().is_some_and(Value::is_true)
 }
-

@@ -109,7 +109,10 @@ impl TextBuilder {
 
     pub(super) fn with_limit(budget: &Rc<Budget>, bytes_max: usize) -> Result<TextBuilder, TemplateError> {
         let charge = Charge::new(budget, TEXT_OVERHEAD_BYTES)?;
-        Ok(TextBuilder { text: Text { string: String::new(), content: Vec::new(), is_markup: false, charge }, bytes_max })
+        Ok(TextBuilder {
+            text: Text { string: String::new(), content: Vec::new(), is_markup: false, charge },
+            bytes_max,
+        })
     }
 
     /// For a text made of `text`, which is markup if that is.
@@ -131,7 +134,6 @@ impl TextBuilder {
     pub(super) fn budget(&self) -> &Rc<Budget> {
         self.text.budget()
     }
-
 
     pub(super) fn push(&mut self, string: &str, origin: Origin) -> Result<(), TemplateError> {
         if string.is_empty() {

@@ -126,7 +126,8 @@ pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, Tem
         "lower" | "casefold" => text.map_runs(str::to_lowercase),
         "upper" => text.map_runs(str::to_uppercase),
         "swapcase" => text.map_runs(|run| {
-            let swap = |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+            let swap =
+                |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
             run.chars().map(swap).collect()
         }),
         _ => {
@@ -163,11 +164,7 @@ pub(super) fn expect_text<'v>(value: Option<&'v Value<'_>>, method: &str) -> Res
     }
 }
 
-pub(super) fn strip(
-    text: &Rc<Text>,
-    characters: Option<&Value<'_>>,
-    side: Side,
-) -> Result<Rc<Text>, TemplateError> {
+pub(super) fn strip(text: &Rc<Text>, characters: Option<&Value<'_>>, side: Side) -> Result<Rc<Text>, TemplateError> {
     let set = match characters {
         None | Some(Value::None) => None,
         given => Some(expect_text(given, "strip")?.as_str()),
@@ -268,7 +265,8 @@ fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>
 
 /// The lines of `string` as Python's `splitlines` finds them.
 pub(super) fn line_ranges(string: &str, keep_ends: bool) -> Vec<Range<usize>> {
-    let is_break = |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_break =
+        |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let mut lines = Vec::new();
     let mut start = 0;
     while start < string.len() {
@@ -329,7 +327,8 @@ fn starts_or_ends<'t>(
     arguments: CallArguments<'t>,
 ) -> Result<Value<'t>, TemplateError> {
     let [affix] = arguments.bind(method, ["affix"])?;
-    let matches = |affix: &str| if method == "startswith" { string.starts_with(affix) } else { string.ends_with(affix) };
+    let matches =
+        |affix: &str| if method == "startswith" { string.starts_with(affix) } else { string.ends_with(affix) };
     if let Some(Value::Sequence(affixes)) = &affix
         && affixes.kind == SequenceKind::Tuple
     {
@@ -370,11 +369,7 @@ fn join_texts<'t>(separator: &Text, items: &[Value<'t>]) -> Result<Value<'t>, Te
     Ok(Value::Text(builder.finish()))
 }
 
-fn pad<'t>(
-    text: &Rc<Text>,
-    method: &'static str,
-    arguments: CallArguments<'t>,
-) -> Result<Value<'t>, TemplateError> {
+fn pad<'t>(text: &Rc<Text>, method: &'static str, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
     let [width, fill] = arguments.bind(method, ["width", "fillchar"])?;
     let width = width.as_ref().and_then(Value::as_integer);
     let width = width.ok_or_else(|| TemplateFault::type_error(format!("{method}() needs an integer width")))?;
