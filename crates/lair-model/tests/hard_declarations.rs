@@ -340,6 +340,7 @@ fn whisper_fits_the_vocabulary() {
     for (key, value) in [("attention.head_count", 6u32), ("context_length", 448), ("vocab_size", 51865)] {
         metadata.set(&format!("whisper.{key}"), value);
     }
+    metadata.set("whisper.attention.layer_norm_epsilon", 1e-5f32);
     let config = ModelConfig::from_metadata(&metadata).expect("valid hyper-parameters");
     let needs = tensor_needs(&WHISPER, &config).expect("every shape is known");
     let shape = |name: &str| needs.iter().find(|need| need.name == name).map(|need| need.shape.clone());
