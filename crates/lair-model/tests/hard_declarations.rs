@@ -289,7 +289,8 @@ fn check(architecture: &Architecture, refused_because: &str) {
         match (rest.remove(&need.name), &need.presence) {
             (Some(mut found), _) => {
                 let mut expected = need.shape.clone();
-                (trim(&mut found), trim(&mut expected));
+                trim(&mut found);
+                trim(&mut expected);
                 assert_eq!(found, expected, "{}: shape of {}", architecture.gguf_name, need.name);
             }
             (None, Presence::Required) => panic!("{}: {} is not in the file", architecture.gguf_name, need.name),
