@@ -1,7 +1,9 @@
 //! Widths of a layer's parts: declaration and configuration put together, with the rules between them checked.
 
+use lair_compute::NormKind;
+
 use crate::config::{ExpertsConfig, RecurrentConfig};
-use crate::spec::Attention;
+use crate::spec::{Attention, Norm};
 use crate::{ModelConfig, ModelError};
 
 /// Heads of an attention layer.
@@ -157,6 +159,21 @@ fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError>
         key: config.key("ssm.inner_size"),
         expected: "the width of the recurrent layers",
     })
+}
+
+/// How a norm scales, and what it adds under the root. `None` for no norm.
+pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(NormKind, f32)>, ModelError> {
+    let (kind, key, epsilon) = match norm {
+        Norm::None => return Ok(None),
+        Norm::Rms(_) | Norm::RmsUnweighted => {
+            (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
+        }
+        Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerUnweighted => {
+            (NormKind::Layer, "attention.layer_norm_epsilon", config.layer_norm_epsilon)
+        }
+    };
+    let missing = || ModelError::MissingKey { key: config.key(key), expected: "what norms add under the root" };
+    Ok(Some((kind, epsilon.ok_or_else(missing)?)))
 }
 
 /// Width of a feed-forward network: the declaration's, or the configuration's for the layer.

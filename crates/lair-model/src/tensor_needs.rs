@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::shapes::{AttentionShape, DeltaNetShape, Mamba2Shape, ffn_size};
+use crate::shapes::{AttentionShape, DeltaNetShape, Mamba2Shape, ffn_size, norm_kind};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, GatedDeltaNet,
     HeadOutput, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, NormSpan, QueryProjection, RopeFactors,
@@ -38,7 +38,7 @@ pub struct TensorNeed {
 /// # Errors
 /// If a hyper-parameter that gives a shape is missing or out of range.
 pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result<Vec<TensorNeed>, ModelError> {
-    let mut list = List { config, prefix: String::new(), needs: Vec::new() };
+    let mut list = List { config, prefix: String::new(), needs: Vec::new(), first_error: None };
     list.embedding(&(architecture.embedding)(config))?;
     if let Some(encoder) = &architecture.encoder {
         list.encoder_input(&(encoder.input)(config))?;
@@ -64,6 +64,9 @@ pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result
         }
         HeadOutput::HiddenState => {}
     }
+    if let Some(error) = list.first_error {
+        return Err(error);
+    }
     let mut seen = HashSet::new();
     list.needs.retain(|need| seen.insert(need.name.clone()));
     Ok(list.needs)
@@ -74,6 +77,8 @@ struct List<'a> {
     /// What stands before stems: `blk.3.` within layer 3.
     prefix: String,
     needs: Vec<TensorNeed>,
+    /// The first norm that lacks its hyper-parameter.
+    first_error: Option<ModelError>,
 }
 
 impl List<'_> {
@@ -82,6 +87,9 @@ impl List<'_> {
     }
 
     fn norm(&mut self, norm: Norm, width: usize) {
+        if let Err(error) = norm_kind(norm, self.config) {
+            self.first_error.get_or_insert(error);
+        }
         let Some(stem) = norm.stem() else { return };
         self.add(&format!("{stem}.weight"), &[width], Presence::Required);
         match norm {
