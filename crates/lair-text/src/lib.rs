@@ -1,5 +1,4 @@
 //! Tokenizers and chat templates.
 
 pub mod template;
-
-pub use template::{ChatTemplate, RenderInput, RenderLimits, Rendered, TemplateError};
+pub mod tokenizer;

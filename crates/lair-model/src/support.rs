@@ -1,0 +1,85 @@
+//! What the forward pass can run: everything else that can be declared is refused by name.
+
+use lair_compute::Mask;
+
+use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
+use crate::{ModelConfig, ModelError};
+
+/// Checks that the forward pass can run every part of a model.
+///
+/// # Errors
+/// [`ModelError::Unsupported`] names the first part that cannot.
+pub fn check_support(architecture: &Architecture, config: &ModelConfig) -> Result<(), ModelError> {
+    let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
+    let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
+    missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
+    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts)));
+    missing = missing.or_else(|| match (architecture.head)(config).output {
+        HeadOutput::Logits(_) => None,
+        HeadOutput::HiddenState => Some("a head that gives hidden states"),
+    });
+    match missing {
+        Some(what) => Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what }),
+        None => Ok(()),
+    }
+}
+
+fn embedding(embedding: &Embedding) -> Option<&'static str> {
+    if embedding.token_types.is_some() {
+        return Some("embeddings of token types");
+    }
+    embedding.per_layer.map(|_| "embeddings for each layer")
+}
+
+fn layer(layer: &Layer) -> Option<&'static str> {
+    if layer.cross.is_some() {
+        return Some("cross attention");
+    }
+    if layer.per_layer_input.is_some() {
+        return Some("embeddings for each layer");
+    }
+    if layer.output_scale.is_some() {
+        return Some("a factor on a layer's output");
+    }
+    let mixer = match &layer.mixer {
+        Mixer::None => Some("layers without a mixer"),
+        Mixer::Attention(parts) => attention(parts),
+        Mixer::GatedDeltaNet(_) => None,
+        Mixer::LatentAttention(_) => Some("latent attention"),
+        Mixer::Mamba2(_) => Some("Mamba-2"),
+        Mixer::ShortConvolution(_) => Some("short convolutions"),
+    };
+    mixer.or_else(|| match &layer.ffn {
+        Ffn::None => None,
+        Ffn::Dense(ffn) => (ffn.inner_norm != Norm::None).then_some("a norm within the feed-forward network"),
+        Ffn::Experts(ffn) => experts(ffn),
+        Ffn::DenseAndExperts(_) => Some("one network beside experts"),
+    })
+}
+
+fn attention(attention: &Attention) -> Option<&'static str> {
+    if attention.relative_bias.is_some() {
+        return Some("learned biases by distance");
+    }
+    if attention.clamp.is_some() {
+        return Some("clamped queries, keys and values");
+    }
+    if attention.temperature.is_some() {
+        return Some("attention with a temperature");
+    }
+    if attention.inner_norm != Norm::None {
+        return Some("a norm of the heads' output");
+    }
+    // A later token would change what was computed for an earlier one: it does not fit into steps.
+    (attention.mask == Mask::Bidirectional).then_some("attention in both directions")
+}
+
+fn experts(experts: &ExpertsFfn) -> Option<&'static str> {
+    if experts.groups.is_some_and(|groups| groups.count > 1) {
+        return Some("choice of experts by groups");
+    }
+    if experts.router_norm.is_some() {
+        return Some("a router with a norm of its own");
+    }
+    (experts.scoring == ExpertScoring::SqrtSoftplus).then_some("experts scored by the root of softplus")
+}

@@ -1,0 +1,183 @@
+//! Byte-pair encoding by a list of merges: GPT-2 and its many descendants, and the character form of Gemma 4.
+//!
+//! Reference: Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with Subword Units", 2016.
+
+use super::byte_level;
+use super::error::TokenizerError;
+use super::merge::{MergeBuffer, Merges, Symbol};
+use super::pieces::{NONE, PairMap};
+use super::vocabulary::{TokenId, Vocabulary, parse_byte_token};
+
+/// What the symbols are before the first merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alphabet {
+    /// Every byte is a symbol; the vocabulary is written in the printable alphabet of [`byte_level`].
+    Bytes,
+    /// Every character is a symbol; one that is no token becomes byte tokens `<0xHH>`.
+    Characters,
+}
+
+/// A word that is one token as it stands is not merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WholeWords {
+    /// Always merge.
+    Merge,
+    /// Any word that is a token is taken whole (`ignore_merges`).
+    Take,
+    /// Only runs of line feeds are taken whole (Gemma 4, whose merges do not reach them).
+    TakeLineFeeds,
+}
+
+/// The merges of a vocabulary.
+#[derive(Debug, Clone)]
+pub(crate) struct BytePair {
+    alphabet: Alphabet,
+    whole_words: WholeWords,
+    /// From two neighbours to the rank of their merge.
+    ranks: PairMap,
+    /// The token each merge makes.
+    merged: Vec<TokenId>,
+    /// The token of each byte, or [`NONE`]. Characters: the byte tokens.
+    byte_tokens: [u32; 256],
+    /// What replaces text that no token covers; without it such text is left out, as all implementations do.
+    unknown: Option<TokenId>,
+    /// Consecutive unknowns are one.
+    fuses_unknown: bool,
+}
+
+impl BytePair {
+    /// Builds the tables. `merges` are lines of two pieces with one space between them, best first, as the vocabulary
+    /// file spells them.
+    pub(crate) fn new<'a>(
+        vocabulary: &Vocabulary,
+        merges: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>,
+        alphabet: Alphabet,
+        whole_words: WholeWords,
+    ) -> Result<Self, TokenizerError> {
+        let mut ranks = PairMap::with_capacity(merges.len());
+        let mut merged = Vec::with_capacity(merges.len());
+        let mut spelled = Vec::new();
+        let mut previous_token = 0;
+        for (rank, (left, right)) in merges.enumerate() {
+            spelled.clear();
+            let spell = |text: &[u8], spelled: &mut Vec<u8>| {
+                if alphabet == Alphabet::Characters || !byte_level::append_bytes(text, spelled) {
+                    spelled.extend_from_slice(text);
+                }
+            };
+            spell(left, &mut spelled);
+            let border = spelled.len();
+            spell(right, &mut spelled);
+            let find = |piece: &[u8]| {
+                vocabulary.find(piece).ok_or_else(|| TokenizerError::MergeOfUnknownPiece {
+                    index: rank,
+                    piece: String::from_utf8_lossy(piece).into_owned(),
+                })
+            };
+            // Most files number the merged tokens in the order of the merges: try the next one before searching.
+            let next_token = previous_token + 1;
+            let token = if vocabulary.pieces.get(next_token) == Some(&spelled) && vocabulary.is_spelled(next_token) {
+                next_token
+            } else {
+                find(&spelled)?
+            };
+            previous_token = token;
+            ranks.insert_first(find(&spelled[..border])?, find(&spelled[border..])?, rank as u32);
+            merged.push(token);
+        }
+        let mut byte_tokens = [NONE; 256];
+        match alphabet {
+            Alphabet::Bytes => {
+                for byte in 0..=255u8 {
+                    byte_tokens[usize::from(byte)] = vocabulary.find(&[byte]).unwrap_or(NONE);
+                }
+            }
+            Alphabet::Characters => {
+                for (id, piece) in vocabulary.pieces.iter().enumerate() {
+                    if let Some(byte) = parse_byte_token(piece) {
+                        byte_tokens[usize::from(byte)] = id as u32;
+                    }
+                }
+            }
+        }
+        Ok(Self { alphabet, whole_words, ranks, merged, byte_tokens, unknown: None, fuses_unknown: false })
+    }
+
+    /// Names the token for text that no token covers.
+    pub(crate) fn with_unknown(mut self, unknown: Option<TokenId>, fuses_unknown: bool) -> Self {
+        self.unknown = unknown;
+        self.fuses_unknown = fuses_unknown;
+        self
+    }
+
+    /// Appends the tokens of one word of the pre-tokenizer.
+    pub(crate) fn encode(&self, vocabulary: &Vocabulary, word: &str, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
+        let bytes = word.as_bytes();
+        let takes_whole = match self.whole_words {
+            WholeWords::Merge => false,
+            WholeWords::Take => true,
+            WholeWords::TakeLineFeeds => bytes.iter().all(|&byte| byte == b'\n'),
+        };
+        if takes_whole && let Some(token) = vocabulary.find(bytes) {
+            ids.push(token);
+            return;
+        }
+        buffer.clear();
+        match self.alphabet {
+            Alphabet::Bytes => {
+                for (start, &byte) in bytes.iter().enumerate() {
+                    buffer.push(self.byte_tokens[usize::from(byte)], start as u32);
+                }
+            }
+            Alphabet::Characters => {
+                for (start, character) in word.char_indices() {
+                    let piece = &bytes[start..start + character.len_utf8()];
+                    buffer.push(vocabulary.find(piece).unwrap_or(NONE), start as u32);
+                }
+            }
+        }
+        let first_id = ids.len();
+        buffer.run(self, bytes.len() as u32, |token, range| {
+            if token == NONE {
+                self.encode_uncovered(&bytes[range.start as usize..range.end as usize], first_id, ids);
+            } else {
+                ids.push(token);
+            }
+        });
+    }
+
+    /// A symbol without a token: its bytes, else the unknown token.
+    fn encode_uncovered(&self, bytes: &[u8], first_id: usize, ids: &mut Vec<TokenId>) {
+        let as_byte = |&byte: &u8| self.byte_tokens[usize::from(byte)];
+        if self.alphabet == Alphabet::Characters && bytes.iter().all(|byte| as_byte(byte) != NONE) {
+            ids.extend(bytes.iter().map(as_byte));
+        } else if let Some(unknown) = self.unknown
+            && !(self.fuses_unknown && ids.len() > first_id && ids.last() == Some(&unknown))
+        {
+            ids.push(unknown);
+        }
+    }
+}
+
+impl Merges for BytePair {
+    #[inline]
+    fn find(&self, left: &Symbol, right: &Symbol, _end: u32) -> u32 {
+        if left.token == NONE { NONE } else { self.ranks.get(left.token, right.token) }
+    }
+
+    #[inline]
+    fn priority(&self, merge: u32) -> u32 {
+        merge
+    }
+
+    #[inline]
+    fn token(&self, merge: u32) -> TokenId {
+        self.merged[merge as usize]
+    }
+}
+
+/// The two pieces of a line of the merge list: split at the first space that is not its first byte.
+pub(crate) fn split_merge(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = line.iter().skip(1).position(|&byte| byte == b' ')? + 1;
+    Some((&line[..space], &line[space + 1..]))
+}

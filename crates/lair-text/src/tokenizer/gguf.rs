@@ -1,0 +1,390 @@
+//! Builds a tokenizer from the metadata of a model file (`tokenizer.ggml.*`).
+
+use lair_gguf::{Metadata, StringArray};
+
+use super::byte_level;
+use super::byte_pair::{Alphabet, BytePair, WholeWords, split_merge};
+use super::decode::Joining;
+use super::error::TokenizerError;
+use super::normalize::{ESCAPED_SPACE, Normalization};
+use super::pieces::{PieceList, PieceMap};
+use super::pre_tokenizers::{self, PreTokenizer};
+use super::roles::assign_roles;
+use super::score_pair::ScorePair;
+use super::special::{SpecialToken, SpecialTokens};
+use super::split::Splitter;
+use super::vocabulary::{
+    PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX, Vocabulary,
+    parse_byte_token,
+};
+use super::{Frame, Model, Tokenizer};
+
+const KEY_TOKENS: &str = "tokenizer.ggml.tokens";
+const KEY_MERGES: &str = "tokenizer.ggml.merges";
+const KEY_SCORES: &str = "tokenizer.ggml.scores";
+const KEY_KINDS: &str = "tokenizer.ggml.token_type";
+
+/// What the kind of a tokenizer says where the file is silent.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    adds_bos: bool,
+    adds_eos: bool,
+    adds_separator: bool,
+    adds_space_prefix: bool,
+    ids: [Option<TokenId>; 6],
+}
+
+/// Where a role stands in the file, in the order of [`Defaults::ids`].
+const ID_KEYS: [&str; 6] = [
+    "tokenizer.ggml.bos_token_id",
+    "tokenizer.ggml.eos_token_id",
+    "tokenizer.ggml.unknown_token_id",
+    "tokenizer.ggml.seperator_token_id",
+    "tokenizer.ggml.padding_token_id",
+    "tokenizer.ggml.mask_token_id",
+];
+
+impl Tokenizer {
+    /// Builds the tokenizer that `metadata` describes.
+    ///
+    /// # Errors
+    /// If a key is missing or malformed, if a limit is exceeded, or if the tokenizer or its pre-tokenizer is of a kind
+    /// this version does not know: the error says which.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
+        match metadata.str("tokenizer.ggml.model")? {
+            "gpt2" => byte_pair(metadata, metadata.optional_str("tokenizer.ggml.pre")?.unwrap_or("default")),
+            "whitespace" => byte_pair(metadata, "whitespace"),
+            "gemma4" => byte_pair(metadata, "gemma4"),
+            "llama" => score_pair(metadata),
+            other => Err(TokenizerError::UnknownModel { name: other.to_owned() }),
+        }
+    }
+}
+
+/// `gpt2` and its relatives.
+fn byte_pair(metadata: &Metadata, pre: &str) -> Result<Tokenizer, TokenizerError> {
+    let row = pre_tokenizers::find(pre).ok_or_else(|| TokenizerError::UnknownPreTokenizer { name: pre.to_owned() })?;
+    let alphabet = if row.escapes_spaces || pre == "whitespace" { Alphabet::Characters } else { Alphabet::Bytes };
+    let spelling = match alphabet {
+        Alphabet::Bytes => Spelling::Printable,
+        Alphabet::Characters => Spelling::Escaped,
+    };
+    let is_gemma4 = metadata.optional_str("tokenizer.ggml.model")? == Some("gemma4");
+    let default_id = (!is_gemma4).then_some(11);
+    let defaults = Defaults {
+        adds_bos: row.adds_bos || is_gemma4,
+        adds_eos: false,
+        adds_separator: row.adds_separator,
+        adds_space_prefix: false,
+        ids: [default_id, default_id, None, None, None, None],
+    };
+    let mut loaded = Loaded::read(metadata, spelling, defaults)?;
+    let whole_words = match row {
+        PreTokenizer { takes_whole_words: true, .. } => WholeWords::Take,
+        PreTokenizer { escapes_spaces: true, .. } if pre == "gemma4" => WholeWords::TakeLineFeeds,
+        _ => WholeWords::Merge,
+    };
+    let empty = StringArray::default();
+    let merges = match metadata.optional_strings(KEY_MERGES)? {
+        Some(merges) => merges,
+        // Kimi K2 is converted from a rank file; some conversions leave the merges out.
+        None if pre == "kimi-k2" => &empty,
+        None => return Err(TokenizerError::MissingKey { key: KEY_MERGES.to_owned() }),
+    };
+    let mut pairs = Vec::with_capacity(merges.len());
+    for (index, line) in merges.iter().enumerate() {
+        let pair = split_merge(line.as_bytes());
+        pairs.push(pair.ok_or_else(|| TokenizerError::MalformedMerge { index, text: line.to_owned() })?);
+    }
+    let model = BytePair::new(&loaded.vocabulary, pairs.into_iter(), alphabet, whole_words)?;
+    let mut normalizations = Vec::new();
+    if row.escapes_spaces {
+        normalizations.push(Normalization::EscapeSpaces);
+    }
+    if metadata.optional_bool("tokenizer.ggml.normalizer.lowercase")? == Some(true) && pre == "whitespace" {
+        normalizations.push(Normalization::Lowercase);
+    }
+    let frame = loaded.frame(metadata)?;
+    loaded.finish(metadata, Model::BytePair(model), normalizations, Splitter::from_patterns(row.patterns)?, frame)
+}
+
+/// `llama`: SentencePiece's byte-pair encoding.
+fn score_pair(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: true,
+        adds_eos: false,
+        adds_separator: false,
+        adds_space_prefix: true,
+        ids: [Some(1), Some(2), Some(0), None, None, None],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Escaped, defaults)?;
+    let model = ScorePair::new(&loaded.vocabulary, loaded.ids.unknown)?;
+    let mut normalizations = Vec::new();
+    if loaded.adds_space_prefix {
+        normalizations.push(Normalization::SpacePrefix);
+    }
+    normalizations.push(Normalization::EscapeSpaces);
+    let frame = loaded.frame(metadata)?;
+    loaded.finish(metadata, Model::ScorePair(model), normalizations, Splitter::default(), frame)
+}
+
+/// How the file spells the bytes of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// In the printable alphabet of byte-level vocabularies.
+    Printable,
+    /// As text in which U+2581 is a space.
+    Escaped,
+}
+
+/// What all kinds of tokenizers read from a file.
+struct Loaded {
+    vocabulary: Vocabulary,
+    ids: SpecialIds,
+    ends_of_generation: Vec<TokenId>,
+    defaults: Defaults,
+    adds_space_prefix: bool,
+}
+
+impl Loaded {
+    fn read(metadata: &Metadata, spelling: Spelling, defaults: Defaults) -> Result<Self, TokenizerError> {
+        let tokens = metadata.strings(KEY_TOKENS)?;
+        check_limits(tokens)?;
+        let mut vocabulary = Vocabulary {
+            kinds: read_kinds(metadata, tokens.len())?,
+            scores: read_scores(metadata, tokens.len())?,
+            ..Vocabulary::default()
+        };
+        let mut ids = read_ids(metadata, tokens.len(), &defaults)?;
+        let ends_of_generation = find_roles(&mut vocabulary, &mut ids, tokens, metadata.optional_strings(KEY_MERGES)?);
+        spell(&mut vocabulary, tokens, spelling)?;
+        vocabulary.index_pieces()?;
+        let adds_space_prefix =
+            metadata.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(defaults.adds_space_prefix);
+        Ok(Self { vocabulary, ids, ends_of_generation, defaults, adds_space_prefix })
+    }
+
+    /// The tokens around a text.
+    fn frame(&self, metadata: &Metadata) -> Result<Frame, TokenizerError> {
+        let flag = |key: &str, default: bool| -> Result<bool, TokenizerError> {
+            Ok(metadata.optional_bool(key)?.unwrap_or(default))
+        };
+        let mut frame = Frame::default();
+        if flag("tokenizer.ggml.add_bos_token", self.defaults.adds_bos)? {
+            frame.before.extend(self.ids.bos);
+        }
+        if flag("tokenizer.ggml.add_eos_token", self.defaults.adds_eos)? {
+            frame.after.extend(self.ids.eos);
+        }
+        Ok(frame)
+    }
+
+    fn finish(
+        self,
+        metadata: &Metadata,
+        model: Model,
+        normalizations: Vec<Normalization>,
+        splitter: Splitter,
+        frame: Frame,
+    ) -> Result<Tokenizer, TokenizerError> {
+        let special = SpecialTokens::new(special_tokens(metadata, &self.vocabulary)?)?;
+        Ok(Tokenizer {
+            joining: if self.adds_space_prefix { Joining::AfterSpace } else { Joining::Plain },
+            vocabulary: self.vocabulary,
+            ids: self.ids,
+            ends_of_generation: self.ends_of_generation,
+            special,
+            normalizations,
+            splitter,
+            model,
+            frame,
+        })
+    }
+}
+
+fn check_limits(tokens: &StringArray) -> Result<(), TokenizerError> {
+    let within = |what, found: usize, limit: usize| {
+        let (found, limit) = (found as u64, limit as u64);
+        if found <= limit { Ok(()) } else { Err(TokenizerError::LimitExceeded { what, found, limit }) }
+    };
+    within("number of tokens", tokens.len(), TOKEN_COUNT_MAX)?;
+    within("length of the longest piece", tokens.iter().map(str::len).max().unwrap_or(0), PIECE_LENGTH_MAX)?;
+    within("length of all pieces", tokens.iter().map(str::len).sum(), VOCABULARY_BYTES_MAX)
+}
+
+fn read_kinds(metadata: &Metadata, count: usize) -> Result<Vec<TokenKind>, TokenizerError> {
+    let Some(numbers) = metadata.optional_i32_array(KEY_KINDS)? else { return Ok(vec![TokenKind::Normal; count]) };
+    if numbers.len() < count {
+        let (found, expected) = (numbers.len(), count);
+        return Err(TokenizerError::LengthMismatch { key: KEY_KINDS.to_owned(), found, expected });
+    }
+    Ok(numbers[..count].iter().map(|&number| TokenKind::from_gguf(number.into())).collect())
+}
+
+fn read_scores(metadata: &Metadata, count: usize) -> Result<Vec<f32>, TokenizerError> {
+    let scores = match metadata.optional_f32_array(KEY_SCORES) {
+        Ok(None) => return Ok(Vec::new()),
+        Ok(Some(scores)) => scores,
+        // Some old conversions store whole numbers.
+        Err(_) => metadata.i32_array(KEY_SCORES)?.into_iter().map(|score| score as f32).collect(),
+    };
+    if scores.len() < count {
+        let (found, expected) = (scores.len(), count);
+        return Err(TokenizerError::LengthMismatch { key: KEY_SCORES.to_owned(), found, expected });
+    }
+    match scores.iter().position(|score| !score.is_finite()) {
+        Some(token) => Err(TokenizerError::ScoreNotFinite { token: token as u32 }),
+        None => Ok(scores),
+    }
+}
+
+fn read_ids(metadata: &Metadata, count: usize, defaults: &Defaults) -> Result<SpecialIds, TokenizerError> {
+    let read = |key: &str| -> Result<Option<TokenId>, TokenizerError> {
+        match metadata.optional_u32(key)? {
+            Some(id) if id as usize >= count => {
+                Err(TokenizerError::SpecialTokenOutOfRange { key: key.to_owned(), id: id.into(), count })
+            }
+            id => Ok(id),
+        }
+    };
+    let mut main = [None; 6];
+    for (index, key) in ID_KEYS.iter().enumerate() {
+        let default = defaults.ids[index].filter(|&id| (id as usize) < count);
+        main[index] = read(key)?.or(default);
+    }
+    let [bos, eos, unknown, separator, padding, mask] = main;
+    let fim = |key: &str, old_key: &str| -> Result<Option<TokenId>, TokenizerError> {
+        Ok(read(&format!("tokenizer.ggml.{key}_token_id"))?.or(read(&format!("tokenizer.ggml.{old_key}_token_id"))?))
+    };
+    Ok(SpecialIds {
+        bos: bos.or(read("tokenizer.ggml.cls_token_id")?),
+        eos,
+        eot: read("tokenizer.ggml.eot_token_id")?,
+        eom: read("tokenizer.ggml.eom_token_id")?,
+        unknown,
+        separator,
+        padding,
+        mask,
+        fim_prefix: fim("fim_pre", "prefix")?,
+        fim_suffix: fim("fim_suf", "suffix")?,
+        fim_middle: fim("fim_mid", "middle")?,
+        fim_padding: read("tokenizer.ggml.fim_pad_token_id")?,
+        fim_repository: read("tokenizer.ggml.fim_rep_token_id")?,
+        fim_separator: read("tokenizer.ggml.fim_sep_token_id")?,
+    })
+}
+
+/// Assigns roles by spelling. Only tokens that could be markers are put in the table for it; a token that merges make
+/// is text, as `</s>` is in Qwen's vocabulary.
+fn find_roles(
+    vocabulary: &mut Vocabulary,
+    ids: &mut SpecialIds,
+    tokens: &StringArray,
+    merges: Option<&StringArray>,
+) -> Vec<TokenId> {
+    let mut texts = PieceList::default();
+    let mut token_ids = Vec::new();
+    for (id, text) in tokens.iter().enumerate() {
+        let inner = text.trim_start_matches(['_', ESCAPED_SPACE]);
+        if (inner.starts_with('<') || inner.starts_with('[')) && text.len() > 2 {
+            texts.push(text.as_bytes());
+            token_ids.push(id as TokenId);
+        }
+    }
+    let mut map = PieceMap::with_capacity(texts.len());
+    for index in 0..texts.len() {
+        map.insert(&texts, index as u32);
+    }
+    let kinds = vocabulary.kinds.clone();
+    let is_merged = |text: &str| {
+        merges.is_some_and(|merges| {
+            merges.iter().any(|line| {
+                line.len() == text.len() + 1
+                    && split_merge(line.as_bytes()).is_some_and(|(left, right)| {
+                        text.as_bytes().strip_prefix(left).is_some_and(|rest| rest == right)
+                    })
+            })
+        })
+    };
+    assign_roles(vocabulary, ids, |text| {
+        let id = map.get(&texts, text.as_bytes()).map(|index| token_ids[index as usize])?;
+        (kinds[id as usize] != TokenKind::Normal || !is_merged(text)).then_some(id)
+    })
+}
+
+/// Fills in the pieces, and the outputs where they differ.
+fn spell(vocabulary: &mut Vocabulary, tokens: &StringArray, spelling: Spelling) -> Result<(), TokenizerError> {
+    let size_bytes = tokens.iter().map(str::len).sum();
+    let mut pieces = PieceList::with_capacity(tokens.len(), size_bytes);
+    let mut outputs = PieceList::with_capacity(tokens.len(), size_bytes);
+    for (index, (text, &kind)) in tokens.iter().zip(&vocabulary.kinds).enumerate() {
+        if kind == TokenKind::Byte && parse_byte_token(text.as_bytes()).is_none() {
+            return Err(TokenizerError::MalformedByteToken { token: index as u32, text: text.to_owned() });
+        }
+        match spelling {
+            Spelling::Printable => pieces.push_with(|bytes| {
+                let is_text = matches!(kind, TokenKind::Normal | TokenKind::Unused);
+                if !(is_text && byte_level::append_bytes(text.as_bytes(), bytes)) {
+                    bytes.extend_from_slice(text.as_bytes());
+                    if is_text {
+                        vocabulary.unreachable.push(index as TokenId);
+                    }
+                }
+            }),
+            Spelling::Escaped => {
+                pieces.push(text.as_bytes());
+                outputs.push_with(|bytes| append_output(text, kind, bytes));
+            }
+        }
+    }
+    vocabulary.pieces = pieces;
+    vocabulary.outputs = (spelling == Spelling::Escaped).then_some(outputs);
+    Ok(())
+}
+
+/// The bytes that an escaped token adds to a text.
+fn append_output(text: &str, kind: TokenKind, bytes: &mut Vec<u8>) {
+    match (kind, parse_byte_token(text.as_bytes())) {
+        (TokenKind::Byte, Some(byte)) => bytes.push(byte),
+        (TokenKind::Normal | TokenKind::Unused, _) => {
+            for (index, part) in text.split(ESCAPED_SPACE).enumerate() {
+                if index > 0 {
+                    bytes.push(b' ');
+                }
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        _ => bytes.extend_from_slice(text.as_bytes()),
+    }
+}
+
+/// The tokens matched as a whole, with the stripping that some models need and no key says.
+fn special_tokens(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Vec<SpecialToken>, TokenizerError> {
+    let mut tokens = Vec::new();
+    for (index, &kind) in vocabulary.kinds.iter().enumerate() {
+        let is_control = match kind {
+            TokenKind::Control | TokenKind::Unknown => true,
+            TokenKind::UserDefined => false,
+            TokenKind::Normal | TokenKind::Unused | TokenKind::Byte => continue,
+        };
+        let id = index as TokenId;
+        tokens.push(SpecialToken::new(id, vocabulary.pieces.get(id).unwrap_or_default(), is_control));
+    }
+    let name = metadata.optional_str("general.name")?.unwrap_or_default().to_lowercase();
+    let pre = metadata.optional_str("tokenizer.ggml.pre")?.unwrap_or_default();
+    let architecture = metadata.optional_str("general.architecture")?.unwrap_or_default();
+    let masks_left = ["jina-v2-de", "jina-v2-es", "jina-v2-code"].iter().any(|part| pre.contains(part))
+        || ["nomic-bert-moe", "jina-bert-v3"].iter().any(|part| architecture.contains(part));
+    let is_phi3 = name.contains("phi-3") || name.contains("phi3");
+    for token in &mut tokens {
+        let text = token.text.as_slice();
+        if masks_left {
+            token.strips_left = text == b"<mask>";
+        } else if is_phi3 {
+            token.strips_right = ![&b"<unk>"[..], b"<s>", b"<|endoftext|>"].contains(&text);
+        } else if name.contains("modern-bert") {
+            token.strips_left = text == b"[MASK]";
+        }
+    }
+    Ok(tokens)
+}

@@ -1,0 +1,281 @@
+//! Tokenizers: text to token ids and back.
+//!
+//! A [`Tokenizer`] is built from a model file's metadata ([`Tokenizer::from_gguf`]). Encoding runs in four stages:
+//! special tokens are cut out, each stretch of text between them is normalised, split into words, and turned into ids
+//! by the vocabulary's algorithm. Every stage takes time linear in the text (byte-pair merging: n log n) and a small,
+//! constant stack, whatever the text is.
+
+mod byte_level;
+mod byte_pair;
+mod decode;
+mod error;
+mod gguf;
+mod merge;
+mod normalize;
+mod pieces;
+mod pre_tokenizers;
+mod roles;
+mod score_pair;
+mod special;
+mod split;
+mod vocabulary;
+
+use std::ops::Range;
+
+pub use decode::{Position, StreamDecoder};
+pub use error::TokenizerError;
+pub use vocabulary::{PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX};
+
+use byte_pair::BytePair;
+use decode::{Joiner, Joining};
+use merge::MergeBuffer;
+use normalize::{Normalization, normalize};
+use score_pair::ScorePair;
+use special::{Allowed, Fragment, SpecialTokens};
+use split::Splitter;
+use vocabulary::Vocabulary;
+
+/// Text is tokenized in stretches of at most this many bytes, so that offsets of 32 bits reach.
+const STRETCH_LENGTH_MAX: usize = 1 << 30;
+
+/// Whether the spelling of a control token in a text becomes that token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// It does: the text comes from a template or an operator.
+    Parse,
+    /// It stays text: the text comes from a user.
+    AsText,
+}
+
+/// Whether the tokens that begin and end a text are added, as the model file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddSpecial {
+    /// Add them.
+    Yes,
+    /// Add none.
+    No,
+}
+
+/// Whether control tokens show in decoded text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShowSpecial {
+    /// By their spelling.
+    Show,
+    /// Not at all.
+    Hide,
+}
+
+/// A stretch of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment<'t> {
+    /// The text.
+    pub text: &'t str,
+    /// Whether it comes from the template: then spellings of control tokens in it become those tokens.
+    pub trusted: bool,
+}
+
+/// The vocabulary's algorithm.
+#[derive(Debug, Clone)]
+enum Model {
+    BytePair(BytePair),
+    ScorePair(ScorePair),
+}
+
+/// Which tokens [`AddSpecial::Yes`] adds.
+#[derive(Debug, Clone, Default)]
+struct Frame {
+    before: Vec<TokenId>,
+    after: Vec<TokenId>,
+}
+
+/// A vocabulary and how to use it. Immutable; share it.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    vocabulary: Vocabulary,
+    ids: SpecialIds,
+    /// Sorted.
+    ends_of_generation: Vec<TokenId>,
+    special: SpecialTokens,
+    normalizations: Vec<Normalization>,
+    splitter: Splitter,
+    model: Model,
+    frame: Frame,
+    joining: Joining,
+}
+
+impl Tokenizer {
+    /// The ids of `text`.
+    pub fn encode(&self, text: &str, special: Special, add: AddSpecial) -> Vec<TokenId> {
+        let allowed = if special == Special::Parse { Allowed::All } else { Allowed::UserDefined };
+        let whole = if text.is_empty() { Vec::new() } else { vec![Fragment::Text(0..text.len())] };
+        let fragments = self.special.partition(text, whole, allowed);
+        self.encode_fragments(text, &fragments, add, &mut MergeBuffer::default())
+    }
+
+    /// The ids of a prompt made of trusted and other segments.
+    ///
+    /// The segments are one text: a word may begin in one and end in the next. Only special tokens tell them apart. A
+    /// control token is recognised if all of it lies in trusted segments. A user-defined token is recognised anywhere,
+    /// unless it touches text that is not trusted and reads like a marker of a conversation (`<|user|>`).
+    pub fn encode_segments(&self, segments: &[Segment<'_>], add: AddSpecial) -> Vec<TokenId> {
+        let text: String = segments.iter().map(|segment| segment.text).collect();
+        let mut trusted: Vec<(Range<usize>, bool)> = Vec::new();
+        let mut start = 0;
+        for segment in segments.iter().filter(|segment| !segment.text.is_empty()) {
+            let range = start..start + segment.text.len();
+            start = range.end;
+            match trusted.last_mut() {
+                Some((last, is_trusted)) if *is_trusted == segment.trusted => last.end = range.end,
+                _ => trusted.push((range, segment.trusted)),
+            }
+        }
+        // First what lies wholly in trusted text; what remains is joined again across the borders.
+        let mut fragments: Vec<Fragment> = Vec::new();
+        for (range, is_trusted) in trusted {
+            let part = vec![Fragment::Text(range)];
+            let parts = if is_trusted { self.special.partition(&text, part, Allowed::All) } else { part };
+            for part in parts {
+                match (fragments.last_mut(), part) {
+                    (Some(Fragment::Text(last)), Fragment::Text(next)) if last.end == next.start => last.end = next.end,
+                    (_, part) => fragments.push(part),
+                }
+            }
+        }
+        let fragments = self.special.partition(&text, fragments, Allowed::Harmless);
+        self.encode_fragments(&text, &fragments, add, &mut MergeBuffer::default())
+    }
+
+    fn encode_fragments(
+        &self,
+        text: &str,
+        fragments: &[Fragment],
+        add: AddSpecial,
+        buffer: &mut MergeBuffer,
+    ) -> Vec<TokenId> {
+        let mut ids = Vec::with_capacity(text.len() / 3 + 4);
+        if add == AddSpecial::Yes {
+            ids.extend_from_slice(&self.frame.before);
+        }
+        let mut follows_special = true;
+        for fragment in fragments {
+            match fragment {
+                Fragment::Token(id) => {
+                    ids.push(*id);
+                    follows_special = true;
+                }
+                Fragment::Text(range) => {
+                    self.encode_text(&text[range.clone()], follows_special, buffer, &mut ids);
+                    follows_special = false;
+                }
+            }
+        }
+        if add == AddSpecial::Yes {
+            ids.extend_from_slice(&self.frame.after);
+        }
+        ids
+    }
+
+    /// Appends the ids of text between special tokens.
+    fn encode_text(&self, text: &str, follows_special: bool, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
+        let normalized = normalize(&self.normalizations, text, follows_special);
+        let mut rest: &str = &normalized;
+        while !rest.is_empty() {
+            let (stretch, tail) = rest.split_at(rest.floor_char_boundary(STRETCH_LENGTH_MAX));
+            rest = tail;
+            match &self.model {
+                Model::BytePair(model) => {
+                    self.splitter.split(stretch, &mut |word| model.encode(&self.vocabulary, word, buffer, ids));
+                }
+                Model::ScorePair(model) => model.encode(&self.vocabulary, stretch, buffer, ids),
+            }
+        }
+    }
+
+    /// The text of `ids`; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// If an id is not in the vocabulary.
+    pub fn decode(&self, ids: &[TokenId], show: ShowSpecial) -> Result<String, TokenizerError> {
+        let bytes = self.decode_bytes(ids, Position::Start, show)?;
+        Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// The bytes of `ids`, which stand at `position` of a text; not always UTF-8.
+    ///
+    /// # Errors
+    /// If an id is not in the vocabulary.
+    pub fn decode_bytes(
+        &self,
+        ids: &[TokenId],
+        position: Position,
+        show: ShowSpecial,
+    ) -> Result<Vec<u8>, TokenizerError> {
+        let mut joiner = Joiner::new(self.joining, position);
+        let mut text = Vec::with_capacity(ids.len() * 4);
+        for &id in ids {
+            joiner.append(self.shown_bytes(id, show)?, &mut text);
+        }
+        Ok(text)
+    }
+
+    /// What token `id` adds to a text in which control tokens show or hide.
+    fn shown_bytes(&self, id: TokenId, show: ShowSpecial) -> Result<&[u8], TokenizerError> {
+        let bytes = self.token_bytes(id)?;
+        let is_hidden = matches!(self.vocabulary.kinds[id as usize], TokenKind::Control | TokenKind::Unknown);
+        Ok(if is_hidden && show == ShowSpecial::Hide { b"" } else { bytes })
+    }
+
+    /// The bytes token `id` adds in the middle of a text; of a control token its spelling.
+    ///
+    /// # Errors
+    /// If the id is not in the vocabulary.
+    pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        let count = self.vocabulary_size();
+        self.vocabulary.output(id).ok_or(TokenizerError::TokenIdOutOfRange { id, count })
+    }
+
+    /// What token `id` is for; `None` if it is not in the vocabulary.
+    pub fn token_kind(&self, id: TokenId) -> Option<TokenKind> {
+        self.vocabulary.kinds.get(id as usize).copied()
+    }
+
+    /// Whether token `id` is in the vocabulary and steers the model rather than stands for text.
+    pub fn is_control(&self, id: TokenId) -> bool {
+        self.token_kind(id) == Some(TokenKind::Control)
+    }
+
+    /// Whether generation ends at token `id`.
+    pub fn is_end_of_generation(&self, id: TokenId) -> bool {
+        self.ends_of_generation.binary_search(&id).is_ok()
+    }
+
+    /// The tokens at which generation ends, sorted.
+    pub fn ends_of_generation(&self) -> &[TokenId] {
+        &self.ends_of_generation
+    }
+
+    /// The tokens that have a role.
+    pub fn special_ids(&self) -> &SpecialIds {
+        &self.ids
+    }
+
+    /// The token that begins a text, if there is one.
+    pub fn bos(&self) -> Option<TokenId> {
+        self.ids.bos
+    }
+
+    /// The token that ends a text, if there is one.
+    pub fn eos(&self) -> Option<TokenId> {
+        self.ids.eos
+    }
+
+    /// Whether [`AddSpecial::Yes`] puts the beginning-of-text token in front.
+    pub fn adds_bos(&self) -> bool {
+        self.ids.bos.is_some() && self.frame.before.first() == self.ids.bos.as_ref()
+    }
+
+    /// How many tokens there are: ids run from 0 to one below.
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+}
