@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::budget::Budget;
+use super::budget::{Budget, TEXT_BYTES_MAX};
 use super::error::{TemplateError, TemplateFault};
 use super::format::percent_format;
 use super::python_text::write_str;
@@ -130,6 +130,10 @@ fn repeat<'t>(left: &Value<'t>, right: &Value<'t>, budget: &Rc<Budget>) -> Resul
 }
 
 fn repeat_text(text: &Rc<Text>, count: i128) -> Result<Rc<Text>, TemplateError> {
+    // Refused before the work, not after it.
+    if count.saturating_mul(text.as_str().len() as i128) > TEXT_BYTES_MAX as i128 {
+        return Err(TemplateFault::OutputTooLarge { limit_bytes: TEXT_BYTES_MAX }.into());
+    }
     let mut builder = TextBuilder::like(text)?;
     for _ in 0..count {
         builder.push_text(text)?;
