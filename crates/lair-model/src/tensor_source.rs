@@ -10,13 +10,11 @@ use crate::spec::Architecture;
 use crate::tensor_needs::{Presence, TensorNeed};
 use crate::{ModelConfig, ModelError};
 
-/// Tensors that files of any architecture may carry and that no token needs: other programs' tables of angles, and
-/// the parts of a model for pictures and sound. Whole names, or starts ending in `.`.
-const IGNORED_EVERYWHERE: [&str; 4] = ["v.", "mm.", "a.", "rope.freqs"];
-
-/// Endings of tensors in a layer that no token needs: angles that older converters stored, scales of inputs that are
-/// quantized by other rules here.
-const IGNORED_ENDINGS: [&str; 3] = [".attn_rot_embd.weight", ".attn.rotary_emb.inv_freq", ".input_scale"];
+/// Tensors that files of any architecture may carry and that no token needs: the parts of a model for pictures and
+/// sound, angles that older converters stored, scales of inputs that are quantized by other rules here. Whole names,
+/// starts that end in `.`, or ends that begin with `.`.
+const IGNORED_EVERYWHERE: [&str; 7] =
+    ["v.", "mm.", "a.", "rope.freqs", ".attn_rot_embd.weight", ".attn.rotary_emb.inv_freq", ".input_scale"];
 
 /// A file whose tensors fit a declaration.
 pub(crate) struct TensorSource<'a> {
@@ -36,7 +34,8 @@ impl<'a> TensorSource<'a> {
         needs: &[TensorNeed],
     ) -> Result<TensorSource<'a>, ModelError> {
         let mut found = HashSet::new();
-        for need in needs {
+        let left_out = |need: &TensorNeed| need.presence == Presence::Optional && is_listed(&need.name, architecture);
+        for need in needs.iter().filter(|need| !left_out(need)) {
             match file.tensor(&need.name) {
                 Some(tensor) => {
                     check_shape(need, tensor)?;
@@ -121,12 +120,19 @@ fn check_shape(need: &TensorNeed, tensor: &TensorInfo) -> Result<(), ModelError>
     Err(ModelError::TensorShape { name: need.name.clone(), found: tensor.shape.clone(), expected: need.shape.clone() })
 }
 
+/// Whether a list of tensors that are not used names this one.
+fn is_listed(name: &str, architecture: &Architecture) -> bool {
+    let matches = |entry: &&str| {
+        let starts = entry.ends_with('.') && name.starts_with(*entry);
+        let ends = entry.starts_with('.') && name.ends_with(*entry);
+        name == *entry || starts || ends
+    };
+    IGNORED_EVERYWHERE.iter().any(matches) || architecture.ignored_tensors.iter().any(matches)
+}
+
+/// Whether a tensor that was not declared may be there.
 fn is_ignored(name: &str, architecture: &Architecture, config: &ModelConfig) -> bool {
-    let listed = |entry: &&str| name == *entry || (entry.ends_with('.') && name.starts_with(*entry));
-    if IGNORED_EVERYWHERE.iter().any(listed) || architecture.ignored_tensors.iter().any(listed) {
-        return true;
-    }
-    if IGNORED_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+    if is_listed(name, architecture) {
         return true;
     }
     // Layers that predict further tokens stand behind those that run.

@@ -101,7 +101,7 @@ fn gemma4_layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let (key_dim, value_dim, mask, rope) = match config.window {
         Some(window) if has_window => {
             let rope = Rope { dimension_count: config.window_rope_dimension_count, ..Rope::half_split(config) };
-            (config.window_key_dim, config.window_value_dim, Mask::Window(window), rope.of_windows(config))
+            (config.window_key_dim, config.window_value_dim, Mask::Window(window), rope.of_windows(config).unscaled())
         }
         _ => (config.key_dim, config.value_dim, Mask::Causal, full),
     };

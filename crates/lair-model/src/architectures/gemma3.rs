@@ -24,7 +24,9 @@ const LARGEST_LAYER_COUNT: usize = 62;
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let rope = Rope::half_split(config);
     let (mask, rope) = match config.window {
-        Some(window) if config.has_window(layer_index, 6) => (Mask::Window(window), rope.of_windows(config)),
+        Some(window) if config.has_window(layer_index, 6) => {
+            (Mask::Window(window), Rope { theta: 10_000.0, ..rope }.of_windows(config).unscaled())
+        }
         _ => (Mask::Causal, rope),
     };
     let by_hidden_size = || (config.hidden_size as f32 / config.head_counts[0] as f32).sqrt().recip();

@@ -14,17 +14,13 @@ pub const GPT_OSS: Architecture =
     Architecture { gguf_name: "gpt-oss", hf_names: &["GptOssForCausalLM"], layer, ..Architecture::DECODER };
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
-    let mask = match config.window {
-        Some(window) if config.has_window(layer_index, 2) => Mask::Window(window),
-        _ => Mask::Causal,
+    let rope = Rope::half_split(config);
+    let (mask, rope) = match config.window {
+        Some(window) if config.has_window(layer_index, 2) => (Mask::Window(window), rope.of_windows(config)),
+        _ => (Mask::Causal, rope),
     };
     Layer {
-        mixer: Mixer::Attention(Attention {
-            rope: Some(Rope::half_split(config)),
-            mask,
-            sinks: Some("attn_sinks"),
-            ..Attention::STANDARD
-        }),
+        mixer: Mixer::Attention(Attention { rope: Some(rope), mask, sinks: Some("attn_sinks"), ..Attention::STANDARD }),
         // The file calls the feed-forward network's norm after what stands before it.
         ffn_norm: Norm::Rms("post_attention_norm"),
         ffn: Ffn::Experts(ExpertsFfn {

@@ -4,7 +4,7 @@
 //! The converter has reordered queries and keys, so that elements `2i` and `2i + 1` form a pair. GGUF name: `llama`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope, RopeFactors, ScalingKind};
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope};
 
 /// Llama.
 pub const LLAMA: Architecture = Architecture {
@@ -14,14 +14,10 @@ pub const LLAMA: Architecture = Architecture {
     ..Architecture::DECODER
 };
 
-fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
-    let factors = match config.rope_scaling.kind {
-        ScalingKind::LongRope => RopeFactors::ByContext { long: "rope_factors_long", short: "rope_factors_short" },
-        _ => RopeFactors::Tensor("rope_freqs"),
-    };
+pub(super) fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let layer = Layer {
         mixer: Mixer::Attention(Attention {
-            rope: Some(Rope { factors, ..Rope::interleaved(config) }),
+            rope: Some(Rope::interleaved(config).with_factors(config)),
             scale: config.attention_scale,
             ..Attention::STANDARD
         }),

@@ -1,29 +1,68 @@
 //! The architectures that can be run: one file and one line each.
 
+mod arcee;
+mod command_r;
+mod exaone4;
+mod gemma;
+mod gemma2;
 mod gemma3;
+mod glm4;
 mod gpt2;
 mod gpt_oss;
+mod gptneox;
+mod granite;
 mod llama;
+mod llama_likes;
+mod olmo2;
+mod phi2;
 mod phi3;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
 mod qwen35;
+mod qwen35moe;
 mod qwen3moe;
+mod seed_oss;
+mod smollm3;
+mod starcoder2;
 
 use crate::ModelError;
 use crate::spec::Architecture;
 
 /// Every declared architecture.
 pub const ALL: &[&Architecture] = &[
+    &arcee::ARCEE,
+    &command_r::COMMAND_R,
+    &command_r::COHERE2,
+    &exaone4::EXAONE4,
+    &gemma::GEMMA,
+    &gemma2::GEMMA2,
     &gemma3::GEMMA3,
+    &glm4::GLM4,
     &gpt2::GPT2,
     &gpt_oss::GPT_OSS,
+    &gptneox::GPTNEOX,
+    &granite::GRANITE,
+    &granite::GRANITEMOE,
     &llama::LLAMA,
+    &llama_likes::INTERNLM2,
+    &llama_likes::ERNIE4_5,
+    &llama_likes::XVERSE,
+    &llama_likes::QWEN2VL,
+    &llama_likes::QWEN3VL,
+    &llama_likes::QWEN3VLMOE,
+    &olmo2::OLMO2,
+    &phi2::PHI2,
     &phi3::PHI3,
     &qwen2::QWEN2,
+    &qwen2moe::QWEN2MOE,
     &qwen3::QWEN3,
     &qwen35::QWEN35,
+    &qwen35moe::QWEN35MOE,
     &qwen3moe::QWEN3MOE,
+    &seed_oss::SEED_OSS,
+    &smollm3::SMOLLM3,
+    &starcoder2::STARCODER2,
 ];
 
 /// The declaration of this `general.architecture`.

@@ -12,10 +12,9 @@ pub const PHI3: Architecture =
     Architecture { gguf_name: "phi3", hf_names: &["Phi3ForCausalLM"], layer, ..Architecture::DECODER };
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
-    let factors = RopeFactors::ByContext { long: "rope_factors_long", short: "rope_factors_short" };
     Layer {
         mixer: Mixer::Attention(Attention {
-            rope: Some(Rope { factors, ..Rope::half_split(config) }),
+            rope: Some(Rope { factors: RopeFactors::BY_CONTEXT, ..Rope::half_split(config) }),
             ..Attention::STANDARD
         }),
         ffn: Ffn::Dense(DenseFfn { gate: Gate::InUp, ..DenseFfn::SWIGLU }),

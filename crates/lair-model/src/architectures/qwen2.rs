@@ -9,7 +9,7 @@ use crate::spec::{Architecture, Attention, Layer, Mixer, Rope};
 pub const QWEN2: Architecture =
     Architecture { gguf_name: "qwen2", hf_names: &["Qwen2ForCausalLM"], layer, ..Architecture::DECODER };
 
-fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
+pub(super) fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {
         mixer: Mixer::Attention(Attention { rope: Some(Rope::half_split(config)), ..Attention::STANDARD }),
         ..Layer::PRE_NORM

@@ -15,7 +15,7 @@ pub const QWEN35: Architecture = Architecture {
     ..Architecture::DECODER
 };
 
-fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
+pub(super) fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let mixer = if config.is_recurrent(layer_index, 4) {
         Mixer::GatedDeltaNet(GatedDeltaNet::STANDARD)
     } else {

@@ -10,7 +10,7 @@ use crate::spec::{Architecture, ExpertsFfn, Ffn, Layer};
 pub const QWEN3MOE: Architecture =
     Architecture { gguf_name: "qwen3moe", hf_names: &["Qwen3MoeForCausalLM"], layer, ..Architecture::DECODER };
 
-fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
+pub(super) fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let scale = config.experts.as_ref().map_or(1.0, |experts| experts.weights_scale);
     Layer { ffn: Ffn::Experts(ExpertsFfn { scale, ..ExpertsFfn::SOFTMAX }), ..qwen3::layer(config, layer_index) }
 }

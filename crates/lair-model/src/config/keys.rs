@@ -58,6 +58,20 @@ impl<'a> Keys<'a> {
         values.into_iter().map(|value| self.in_range(key, u64::from(value), &range)).collect::<Result<_, _>>().map(Some)
     }
 
+    /// Up to `length_max` counts within `range`; none if the key is not there.
+    pub(super) fn counts(
+        &self,
+        key: &str,
+        length_max: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<Vec<usize>, ModelError> {
+        let values = self.metadata.optional_u32_array(&self.full(key))?.unwrap_or_default();
+        if values.len() > length_max {
+            return Err(self.wrong(key, format!("{} numbers", values.len()), format!("at most {length_max}")));
+        }
+        values.into_iter().map(|value| self.in_range(key, u64::from(value), &range)).collect()
+    }
+
     /// A yes or no for each layer, as bools or as numbers that are 0 or not.
     pub(super) fn flags(&self, key: &str, layer_count: usize) -> Result<Option<Vec<bool>>, ModelError> {
         let full = self.full(key);

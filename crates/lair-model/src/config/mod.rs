@@ -71,14 +71,18 @@ pub struct ModelConfig {
     pub layer_norm_epsilon: Option<f32>,
     /// Base of the rotary angles.
     pub rope_theta: f32,
-    /// The same in layers with a sliding window.
-    pub window_rope_theta: f32,
+    /// The same in layers with a sliding window, where the file has another.
+    pub window_rope_theta: Option<f32>,
     /// Elements of a head that are turned.
     pub rope_dimension_count: usize,
     /// The same in layers with a sliding window.
     pub window_rope_dimension_count: usize,
     /// How the angles are scaled.
     pub rope_scaling: RopeScaling,
+    /// Pairs that follow each axis of a position, in models for pictures; empty in others.
+    pub rope_sections: Vec<usize>,
+    /// Whether layers are turned at all, where the file says (Granite).
+    pub rope_finetuned: Option<bool>,
     /// Positions that a sliding window covers.
     pub window: Option<usize>,
     /// Which layers have a sliding window.
@@ -166,10 +170,12 @@ impl ModelConfig {
             rms_norm_epsilon: keys.number("attention.layer_norm_rms_epsilon", 0.0..=1.0)?,
             layer_norm_epsilon: keys.number("attention.layer_norm_epsilon", 0.0..=1.0)?,
             rope_theta: keys.number("rope.freq_base", 1.0..=1e15)?.unwrap_or(10_000.0),
-            window_rope_theta: keys.number("rope.freq_base_swa", 1.0..=1e15)?.unwrap_or(10_000.0),
+            window_rope_theta: keys.number("rope.freq_base_swa", 1.0..=1e15)?,
             rope_dimension_count: head_dims.rope,
             window_rope_dimension_count: head_dims.window_rope,
             rope_scaling: rope_scaling(&keys, context_length)?,
+            rope_sections: keys.counts("rope.dimension_sections", 4, 0..=limits::HEAD_DIM_MAX)?,
+            rope_finetuned: keys.flag("rope.scaling.finetuned")?,
             // A window of 0 stands for none.
             window: keys
                 .count("attention.sliding_window", 0..=limits::CONTEXT_LENGTH_MAX)?
@@ -205,13 +211,13 @@ impl ModelConfig {
         format!("{}.{name}", self.architecture)
     }
 
-    /// Whether this layer has a sliding window: by the file's pattern, or all but every `default_period`-th.
+    /// Whether this layer is one of those with a sliding window: by the file's pattern, or all but every
+    /// `default_period`-th.
     pub fn has_window(&self, layer_index: usize, default_period: usize) -> bool {
-        self.window.is_some()
-            && match &self.window_pattern {
-                Some(pattern) => pattern.has_window(layer_index),
-                None => WindowPattern::Period(default_period).has_window(layer_index),
-            }
+        match &self.window_pattern {
+            Some(pattern) => pattern.has_window(layer_index),
+            None => WindowPattern::Period(default_period).has_window(layer_index),
+        }
     }
 
     /// Whether this layer is recurrent: as the file lists, or all but every `full_attention_interval`-th.

@@ -37,7 +37,8 @@ pub struct Architecture {
     pub head: fn(&ModelConfig) -> Head,
     /// What runs before the decoder and is attended to by it; `None` in a decoder.
     pub encoder: Option<Encoder>,
-    /// Tensors that files of this architecture carry and that no token needs: whole names, or starts ending in `.`.
+    /// Tensors that files of this architecture may carry and that are not used: whole names, starts that end in `.`, or
+    /// ends that begin with `.`.
     pub ignored_tensors: &'static [&'static str],
 }
 

@@ -36,9 +36,23 @@ impl Rope {
         Rope { style: RopeStyle::Interleaved, ..Rope::half_split(config) }
     }
 
-    /// The rope of layers with a sliding window: their own base, never scaled.
+    /// The same with the base of layers with a sliding window, where the file has one.
     pub fn of_windows(self, config: &ModelConfig) -> Rope {
-        Rope { theta: config.window_rope_theta, scaling: RopeScaling::NONE, ..self }
+        Rope { theta: config.window_rope_theta.unwrap_or(self.theta), ..self }
+    }
+
+    /// The same without scaling.
+    pub fn unscaled(self) -> Rope {
+        Rope { scaling: RopeScaling::NONE, ..self }
+    }
+
+    /// The same with the factors that the Llama converter writes: one tensor, or two for LongRoPE.
+    pub fn with_factors(self, config: &ModelConfig) -> Rope {
+        let factors = match config.rope_scaling.kind {
+            ScalingKind::LongRope => RopeFactors::BY_CONTEXT,
+            _ => RopeFactors::Tensor("rope_freqs"),
+        };
+        Rope { factors, ..self }
     }
 }
 
@@ -56,6 +70,12 @@ pub enum RopeFactors {
         /// Stem of the factors for contexts up to the original length.
         short: &'static str,
     },
+}
+
+impl RopeFactors {
+    /// The two tensors of LongRoPE by their usual names.
+    pub const BY_CONTEXT: RopeFactors =
+        RopeFactors::ByContext { long: "rope_factors_long", short: "rope_factors_short" };
 }
 
 /// The kinds of scaling, by their names in the file.
