@@ -22,4 +22,5 @@ pub use config::ModelConfig;
 pub use error::ModelError;
 pub use forward::{Activations, Memory};
 pub use model::{LoadOptions, Model, check_logits};
+pub use support::check_support;
 pub use tensor_needs::{Presence, TensorNeed, tensor_needs};

@@ -7,7 +7,7 @@ use crate::forward::Activations;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{BufferWidths, Builder, EmbeddingWeights, LayerWeights, MemoryLayers};
-use crate::{ModelConfig, ModelError, architectures, support, tensor_needs};
+use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
 /// A model whose weights lie in the layout of the backend `B`. Nothing in it changes: share it in an `Arc`.
 pub struct Model<B: Backend> {
@@ -39,7 +39,7 @@ impl<B: Backend> Model<B> {
     pub fn load(file: &GgufFile, backend: &B, options: LoadOptions) -> Result<Model<B>, ModelError> {
         let architecture = architectures::find(file.architecture()?)?;
         let config = ModelConfig::from_metadata(file.metadata())?;
-        support::check(architecture, &config)?;
+        check_support(architecture, &config)?;
         let needs = tensor_needs(architecture, &config)?;
         let source = TensorSource::new(file, architecture, &config, &needs)?;
 
@@ -49,7 +49,7 @@ impl<B: Backend> Model<B> {
         let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;
         let embedding = builder.embedding(&declared_embedding, is_tied)?;
         let layers = (0..config.layer_count)
-            .map(|layer_index| builder.layer(&(architecture.layer)(&config, layer_index), layer_index))
+            .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
         let Builder { source, mut widths, memory, .. } = builder;
         widths.needs_hidden |= embedding.norm.is_some();

@@ -1,7 +1,9 @@
 //! Widths of a layer's parts: declaration and configuration put together, with the rules between them checked.
 
-use crate::config::ExpertsConfig;
-use crate::spec::Attention;
+use lair_compute::NormKind;
+
+use crate::config::{ExpertsConfig, RecurrentConfig};
+use crate::spec::{Attention, Norm};
 use crate::{ModelConfig, ModelError};
 
 /// Heads of an attention layer.
@@ -82,10 +84,7 @@ pub(crate) struct DeltaNetShape {
 
 impl DeltaNetShape {
     pub(crate) fn new(config: &ModelConfig) -> Result<DeltaNetShape, ModelError> {
-        let Some(recurrent) = config.recurrent else {
-            let expected = "the width of the recurrent layers";
-            return Err(ModelError::MissingKey { key: config.key("ssm.inner_size"), expected });
-        };
+        let recurrent = recurrent_config(config)?;
         let wrong = |key: &str, found: usize, expected: String| ModelError::Parameter {
             key: config.key(key),
             found: found.to_string(),
@@ -118,6 +117,63 @@ impl DeltaNetShape {
     pub(crate) fn channel_count(&self) -> usize {
         2 * self.key_head_count * self.key_dim + self.value_width()
     }
+}
+
+/// Heads of a Mamba-2 layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mamba2Shape {
+    pub(crate) head_count: usize,
+    pub(crate) inner_size: usize,
+    pub(crate) state_size: usize,
+    pub(crate) group_count: usize,
+    pub(crate) conv_length: usize,
+}
+
+impl Mamba2Shape {
+    pub(crate) fn new(config: &ModelConfig) -> Result<Mamba2Shape, ModelError> {
+        let recurrent = recurrent_config(config)?;
+        if recurrent.group_count == 0 || !recurrent.inner_size.is_multiple_of(recurrent.group_count) {
+            return Err(ModelError::Parameter {
+                key: config.key("ssm.group_count"),
+                found: recurrent.group_count.to_string(),
+                expected: format!("a divisor of the ssm.inner_size {}", recurrent.inner_size),
+            });
+        }
+        Ok(Mamba2Shape {
+            head_count: recurrent.time_step_rank,
+            inner_size: recurrent.inner_size,
+            state_size: recurrent.state_size,
+            group_count: recurrent.group_count,
+            conv_length: recurrent.conv_length,
+        })
+    }
+
+    /// Channels of the convolution: those of the heads, then `B` and `C`.
+    pub(crate) fn channel_count(&self) -> usize {
+        self.inner_size + 2 * self.group_count * self.state_size
+    }
+}
+
+fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError> {
+    config.recurrent.ok_or_else(|| ModelError::MissingKey {
+        key: config.key("ssm.inner_size"),
+        expected: "the width of the recurrent layers",
+    })
+}
+
+/// How a norm scales, and what it adds under the root. `None` for no norm.
+pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(NormKind, f32)>, ModelError> {
+    let (kind, key, epsilon) = match norm {
+        Norm::None => return Ok(None),
+        Norm::Rms(_) | Norm::RmsUnweighted => {
+            (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
+        }
+        Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerUnweighted => {
+            (NormKind::Layer, "attention.layer_norm_epsilon", config.layer_norm_epsilon)
+        }
+    };
+    let missing = || ModelError::MissingKey { key: config.key(key), expected: "what norms add under the root" };
+    Ok(Some((kind, epsilon.ok_or_else(missing)?)))
 }
 
 /// Width of a feed-forward network: the declaration's, or the configuration's for the layer.

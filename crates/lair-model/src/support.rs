@@ -5,11 +5,11 @@ use lair_compute::Mask;
 use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
 use crate::{ModelConfig, ModelError};
 
-/// Checks that every part of the model can be run.
+/// Checks that the forward pass can run every part of a model.
 ///
 /// # Errors
 /// [`ModelError::Unsupported`] names the first part that cannot.
-pub(crate) fn check(architecture: &Architecture, config: &ModelConfig) -> Result<(), ModelError> {
+pub fn check_support(architecture: &Architecture, config: &ModelConfig) -> Result<(), ModelError> {
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
     missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
@@ -53,6 +53,7 @@ fn layer(layer: &Layer) -> Option<&'static str> {
         Ffn::None => None,
         Ffn::Dense(ffn) => (ffn.inner_norm != Norm::None).then_some("a norm within the feed-forward network"),
         Ffn::Experts(ffn) => experts(ffn),
+        Ffn::DenseAndExperts(_) => Some("one network beside experts"),
     })
 }
 
@@ -76,6 +77,9 @@ fn attention(attention: &Attention) -> Option<&'static str> {
 fn experts(experts: &ExpertsFfn) -> Option<&'static str> {
     if experts.groups.is_some_and(|groups| groups.count > 1) {
         return Some("choice of experts by groups");
+    }
+    if experts.router_norm.is_some() {
+        return Some("a router with a norm of its own");
     }
     (experts.scoring == ExpertScoring::SqrtSoftplus).then_some("experts scored by the root of softplus")
 }

@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 
-use crate::shapes::{AttentionShape, DeltaNetShape, ffn_size};
+use crate::shapes::{AttentionShape, DeltaNetShape, Mamba2Shape, ffn_size, norm_kind};
 use crate::spec::{
-    Architecture, Attention, AttentionGate, DenseFfn, Embedding, ExpertsFfn, Ffn, Gate, GatedDeltaNet, HeadOutput,
-    KvSource, Layer, Mixer, Norm, NormSpan, RopeFactors, ValueSource,
+    Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, GatedDeltaNet,
+    HeadOutput, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, NormSpan, QueryProjection, RopeFactors,
+    ShortConvolution, ValueSource,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -35,14 +36,22 @@ pub struct TensorNeed {
 /// Every tensor that `architecture` speaks of in a model of this configuration, each once.
 ///
 /// # Errors
-/// If a hyper-parameter that gives a shape is missing or out of range, or if a layer cannot be run yet: what does not
-/// run has no list.
+/// If a hyper-parameter that gives a shape is missing or out of range.
 pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result<Vec<TensorNeed>, ModelError> {
-    let mut list = List { config, prefix: String::new(), needs: Vec::new() };
+    let mut list = List { config, prefix: String::new(), needs: Vec::new(), first_error: None };
     list.embedding(&(architecture.embedding)(config))?;
+    if let Some(encoder) = &architecture.encoder {
+        list.encoder_input(&(encoder.input)(config))?;
+        for layer_index in 0..(encoder.layer_count)(config) {
+            list.prefix = format!("{}.{layer_index}.", encoder.prefix);
+            list.layer(&(encoder.layer)(config, layer_index), layer_index)?;
+        }
+        list.prefix.clear();
+        list.norm(encoder.norm, config.hidden_size);
+    }
     for layer_index in 0..config.layer_count {
         let layer = (architecture.layer)(config, layer_index);
-        list.prefix = format!("blk.{layer_index}.");
+        list.prefix = format!("{}.{layer_index}.", architecture.layer_prefix);
         list.layer(&layer, layer_index)?;
     }
     list.prefix.clear();
@@ -55,6 +64,9 @@ pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result
         }
         HeadOutput::HiddenState => {}
     }
+    if let Some(error) = list.first_error {
+        return Err(error);
+    }
     let mut seen = HashSet::new();
     list.needs.retain(|need| seen.insert(need.name.clone()));
     Ok(list.needs)
@@ -65,6 +77,8 @@ struct List<'a> {
     /// What stands before stems: `blk.3.` within layer 3.
     prefix: String,
     needs: Vec<TensorNeed>,
+    /// The first norm that lacks its hyper-parameter.
+    first_error: Option<ModelError>,
 }
 
 impl List<'_> {
@@ -73,6 +87,9 @@ impl List<'_> {
     }
 
     fn norm(&mut self, norm: Norm, width: usize) {
+        if let Err(error) = norm_kind(norm, self.config) {
+            self.first_error.get_or_insert(error);
+        }
         let Some(stem) = norm.stem() else { return };
         self.add(&format!("{stem}.weight"), &[width], Presence::Required);
         match norm {
@@ -94,7 +111,11 @@ impl List<'_> {
 
     /// A stack of matrices, one for each expert.
     fn stack(&mut self, stem: &str, columns: usize, rows: usize, count: usize) {
-        self.add(&format!("{stem}.weight"), &[columns, rows, count], Presence::Required);
+        self.stack_with(stem, columns, rows, count, Presence::Required);
+    }
+
+    fn stack_with(&mut self, stem: &str, columns: usize, rows: usize, count: usize, presence: Presence) {
+        self.add(&format!("{stem}.weight"), &[columns, rows, count], presence);
         self.add(&format!("{stem}.bias"), &[rows, count], Presence::Optional);
     }
 
@@ -108,8 +129,33 @@ impl List<'_> {
         if let Some(stem) = embedding.positions {
             self.add(&format!("{stem}.weight"), &[hidden_size, self.config.context_length], Presence::Required);
         }
+        if let Some((stem, count)) = embedding.token_types {
+            self.add(&format!("{stem}.weight"), &[hidden_size, count], Presence::Optional);
+        }
+        if let Some(per_layer) = &embedding.per_layer {
+            let width = per_layer.size * self.config.layer_count;
+            let table = [width, self.config.vocabulary_size];
+            self.add(&format!("{}.weight", per_layer.table), &table, Presence::Required);
+            self.linear(per_layer.projection, hidden_size, width);
+            self.norm(per_layer.norm, per_layer.size);
+        }
         self.norm(embedding.norm, hidden_size);
         Ok(())
+    }
+
+    fn encoder_input(&mut self, input: &EncoderInput) -> Result<(), ModelError> {
+        let hidden_size = self.config.hidden_size;
+        match input {
+            EncoderInput::Tokens(embedding) => self.embedding(embedding),
+            EncoderInput::Spectrogram { convolutions: [first, second], positions, channel_count, frame_count } => {
+                for (stem, channels) in [(first, *channel_count), (second, hidden_size)] {
+                    self.add(&format!("{stem}.weight"), &[3, channels, hidden_size], Presence::Required);
+                    self.add(&format!("{stem}.bias"), &[hidden_size], Presence::Required);
+                }
+                self.add(&format!("{positions}.weight"), &[hidden_size, *frame_count], Presence::Required);
+                Ok(())
+            }
+        }
     }
 
     fn layer(&mut self, layer: &Layer, layer_index: usize) -> Result<(), ModelError> {
@@ -118,19 +164,41 @@ impl List<'_> {
         match &layer.mixer {
             Mixer::Attention(attention) => self.attention(attention, layer_index)?,
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
-            // These are refused before anything is listed.
-            Mixer::None | Mixer::LatentAttention(_) | Mixer::Mamba2(_) | Mixer::ShortConvolution(_) => {}
+            Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index),
+            Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
+            Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
+            Mixer::None => {}
         }
         self.norm(layer.mixer_output_norm, hidden_size);
         self.norm(layer.mixer_stream_norm, hidden_size);
+        if let Some(cross) = &layer.cross {
+            self.norm(cross.norm, hidden_size);
+            self.attention(&cross.attention, layer_index)?;
+        }
         self.norm(layer.ffn_norm, hidden_size);
         match &layer.ffn {
             Ffn::None => {}
             Ffn::Dense(ffn) => self.dense(ffn, ffn_size(ffn.ffn_size, self.config, layer_index)?),
             Ffn::Experts(experts) => self.experts(experts, layer_index)?,
+            Ffn::DenseAndExperts(both) => {
+                self.dense(&both.dense, ffn_size(both.dense.ffn_size, self.config, layer_index)?);
+                self.norm(both.dense_output_norm, hidden_size);
+                self.norm(both.experts_norm, hidden_size);
+                self.experts(&both.experts, layer_index)?;
+                self.norm(both.experts_output_norm, hidden_size);
+            }
         }
         self.norm(layer.ffn_output_norm, hidden_size);
         self.norm(layer.ffn_stream_norm, hidden_size);
+        if let Some(input) = &layer.per_layer_input {
+            let size = self.config.per_layer_embedding_size.unwrap_or(0);
+            self.linear(input.gate, hidden_size, size);
+            self.linear(input.projection, size, hidden_size);
+            self.norm(input.norm, hidden_size);
+        }
+        if let Some(stem) = layer.output_scale {
+            self.add(&format!("{stem}.weight"), &[1], Presence::Optional);
+        }
         Ok(())
     }
 
@@ -208,6 +276,50 @@ impl List<'_> {
         Ok(())
     }
 
+    fn latent_attention(&mut self, mixer: &LatentAttention, layer_index: usize) {
+        let hidden_size = self.config.hidden_size;
+        let head_count = self.config.head_counts[layer_index];
+        let q_width = head_count * (mixer.nope_dim + mixer.rope_dim);
+        match mixer.query {
+            QueryProjection::Full(stem) => self.linear(stem, hidden_size, q_width),
+            QueryProjection::LowRank { down, norm, up, rank } => {
+                self.linear(down, hidden_size, rank);
+                self.norm(norm, rank);
+                self.linear(up, rank, q_width);
+            }
+        }
+        self.linear(mixer.kv_down, hidden_size, mixer.kv_rank + mixer.rope_dim);
+        self.norm(mixer.kv_norm, mixer.kv_rank);
+        self.stack(mixer.k_up, mixer.nope_dim, mixer.kv_rank, head_count);
+        self.stack(mixer.v_up, mixer.kv_rank, mixer.value_dim, head_count);
+        self.linear(mixer.output, head_count * mixer.value_dim, hidden_size);
+    }
+
+    fn mamba2(&mut self, mixer: &Mamba2) -> Result<(), ModelError> {
+        let shape = Mamba2Shape::new(self.config)?;
+        let hidden_size = self.config.hidden_size;
+        let channel_count = shape.channel_count();
+        self.linear(mixer.input, hidden_size, shape.inner_size + channel_count + shape.head_count);
+        self.add(&format!("{}.weight", mixer.convolution), &[shape.conv_length, channel_count], Presence::Required);
+        self.add(&format!("{}.bias", mixer.convolution), &[channel_count], Presence::Optional);
+        self.add(mixer.decay, &[1, shape.head_count], Presence::Required);
+        self.add(mixer.skip, &[1, shape.head_count], Presence::Required);
+        self.add(mixer.time_step_bias, &[shape.head_count], Presence::Required);
+        if let Some(stem) = mixer.norm.stem() {
+            let groups = [shape.inner_size / shape.group_count, shape.group_count];
+            self.add(&format!("{stem}.weight"), &groups, Presence::Required);
+        }
+        self.linear(mixer.output, shape.inner_size, hidden_size);
+        Ok(())
+    }
+
+    fn short_convolution(&mut self, mixer: &ShortConvolution) {
+        let hidden_size = self.config.hidden_size;
+        self.linear(mixer.input, hidden_size, 3 * hidden_size);
+        self.add(&format!("{}.weight", mixer.convolution), &[mixer.length, hidden_size], Presence::Required);
+        self.linear(mixer.output, hidden_size, hidden_size);
+    }
+
     fn dense(&mut self, ffn: &DenseFfn, ffn_size: usize) {
         let hidden_size = self.config.hidden_size;
         match ffn.gate {
@@ -231,14 +343,26 @@ impl List<'_> {
             }
         };
         let (hidden_size, count) = (self.config.hidden_size, config.expert_count);
-        self.linear(ffn.router, hidden_size, count);
+        match ffn.router_norm {
+            None => self.linear(ffn.router, hidden_size, count),
+            Some(norm) => {
+                self.add(&format!("{}.weight", ffn.router), &[hidden_size, count], Presence::Required);
+                self.add(norm, &[hidden_size], Presence::Required);
+            }
+        }
         if let Some(stem) = ffn.selection_bias {
             self.add(&format!("{stem}.bias"), &[count], Presence::Optional);
         }
-        if let Some(gate) = ffn.gate {
-            self.stack(gate, hidden_size, expert_size, count);
+        let presence = match ffn.fused {
+            Some(fused) => {
+                self.stack_with(fused, hidden_size, 2 * expert_size, count, Presence::Optional);
+                Presence::Unless(format!("{}{fused}.weight", self.prefix))
+            }
+            None => Presence::Required,
+        };
+        for stem in [ffn.gate, Some(ffn.up)].into_iter().flatten() {
+            self.stack_with(stem, hidden_size, expert_size, count, presence.clone());
         }
-        self.stack(ffn.up, hidden_size, expert_size, count);
         self.stack(ffn.down, expert_size, hidden_size, count);
         if let Some(shared) = &ffn.shared {
             self.dense(&shared.ffn, ffn_size(shared.ffn.ffn_size, self.config, layer_index)?);

@@ -13,6 +13,10 @@ use runner::Runner;
 /// Apart from the reference by no more than another order of sums explains.
 const ERROR_MAX: f64 = 1e-7;
 
+/// Models where the reference itself is coarser: it looks GELU up in a table of F16, by an F16 argument. With GELU
+/// rounded in the same way the error of `gpt2` is 2e-9.
+const COARSE: [(&str, f64); 1] = [("gpt2", 3e-7)];
+
 /// Architectures whose tiny models come in more than one form.
 const VARIANTS: [(&str, &[&str]); 1] = [("llama", &["llama", "llama-moe"])];
 
@@ -50,11 +54,13 @@ fn check_parity<B: Backend>(backend: impl Fn() -> B) {
         let logits = run(&model, backend(), [model.tokens.len()]);
         let error = normalised_mean_squared_error(&logits, &model.expected);
         eprintln!("{name}: {error:.2e}");
-        if error.is_nan() || error > ERROR_MAX {
+        let error_max =
+            COARSE.iter().find(|(coarse, _)| *coarse == name).map_or(ERROR_MAX, |(_, error_max)| *error_max);
+        if error.is_nan() || error > error_max {
             failures.push((name, error));
         }
     }
-    assert!(failures.is_empty(), "apart from the reference by more than {ERROR_MAX}: {failures:?}");
+    assert!(failures.is_empty(), "too far from the reference: {failures:?}");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn value(name: &str, index: u64) -> f32 {
     let start = fnv1a64(name) ^ GOLDEN.wrapping_mul(SEED);
     let mixed = mix64(start.wrapping_add((index + 1).wrapping_mul(GOLDEN)));
     let sum: u64 = [0, 16, 32, 48].iter().map(|shift| mixed >> shift & 0xffff).sum();
-    let value = (sum as i64 - 131_070) as f32 * (DEVIATION / 37_837.227_1_f32);
+    let value = (sum as i64 - 131_070) as f32 * (DEVIATION / 37_837.227_f32);
     let is_norm = name.contains("norm") && name.ends_with(".weight");
     let value = if is_norm || name.ends_with(".scale") || name.ends_with(".input_scale") { 1.0 + value } else { value };
     let value = if name.starts_with("rope_f") { 1.0 + value.abs() } else { value };

@@ -2,6 +2,7 @@
 
 mod gemma3;
 mod gpt2;
+mod gpt_oss;
 mod llama;
 mod phi3;
 mod qwen2;
@@ -16,6 +17,7 @@ use crate::spec::Architecture;
 pub const ALL: &[&Architecture] = &[
     &gemma3::GEMMA3,
     &gpt2::GPT2,
+    &gpt_oss::GPT_OSS,
     &llama::LLAMA,
     &phi3::PHI3,
     &qwen2::QWEN2,

@@ -11,6 +11,8 @@ pub enum Ffn {
     Dense(DenseFfn),
     /// A choice of networks for each token.
     Experts(ExpertsFfn),
+    /// Both side by side, with norms of their own (Gemma 4).
+    DenseAndExperts(DenseAndExperts),
 }
 
 /// Where the gate's weights lie.
@@ -74,10 +76,16 @@ pub struct ExpertsFfn {
     pub scale: f32,
     /// Only experts of the best groups can be chosen.
     pub groups: Option<ExpertGroups>,
+    /// Name within the layer of a weight, where the router reads the layer's input by an RMS norm of its own, divided by
+    /// the root of its width (Gemma 4).
+    pub router_norm: Option<&'static str>,
     /// Stem of the gates, `[expert_count, ffn_size, hidden_size]`.
     pub gate: Option<&'static str>,
     /// Stem of the widening products.
     pub up: &'static str,
+    /// Stem of gates and widening products in one, used instead where the file has it: for each expert its gate, then
+    /// its widening product.
+    pub fused: Option<&'static str>,
     /// Stem of the narrowing products, `[expert_count, hidden_size, ffn_size]`.
     pub down: &'static str,
     /// Between the two.
@@ -97,13 +105,30 @@ impl ExpertsFfn {
         normalise: true,
         scale: 1.0,
         groups: None,
+        router_norm: None,
         gate: Some("ffn_gate_exps"),
         up: "ffn_up_exps",
+        fused: Some("ffn_gate_up_exps"),
         down: "ffn_down_exps",
         activation: Activation::Silu,
         ffn_size: None,
         shared: None,
     };
+}
+
+/// A network for every token and a choice of networks side by side: `norm(dense(x)) + norm(experts(norm(residual)))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DenseAndExperts {
+    /// The network for every token; it reads by the layer's norm.
+    pub dense: DenseFfn,
+    /// Norm of its output.
+    pub dense_output_norm: super::Norm,
+    /// Norm of the experts' input.
+    pub experts_norm: super::Norm,
+    /// The experts.
+    pub experts: ExpertsFfn,
+    /// Norm of their output.
+    pub experts_output_norm: super::Norm,
 }
 
 /// How a router's scores become weights.

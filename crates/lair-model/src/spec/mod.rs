@@ -11,7 +11,7 @@ mod ffn;
 mod mixer;
 mod rope;
 
-pub use ffn::{DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
+pub use ffn::{DenseAndExperts, DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
 pub use mixer::{
     Attention, AttentionGate, CrossAttention, GatedDeltaNet, KvSource, LatentAttention, Mamba2, Mixer, NormSpan,
     Projections, QueryProjection, ShortConvolution, Temperature, ValueSource,
@@ -29,6 +29,8 @@ pub struct Architecture {
     pub hf_names: &'static [&'static str],
     /// From tokens to the residual stream.
     pub embedding: fn(&ModelConfig) -> Embedding,
+    /// What stands before a layer's index in the names of its tensors.
+    pub layer_prefix: &'static str,
     /// The layer of this index.
     pub layer: fn(&ModelConfig, usize) -> Layer,
     /// From the residual stream to logits.
@@ -45,6 +47,7 @@ impl Architecture {
         gguf_name: "",
         hf_names: &[],
         embedding: |_| Embedding::TOKENS,
+        layer_prefix: "blk",
         layer: |_, _| Layer::PRE_NORM,
         head: |_| Head::LOGITS,
         encoder: None,
@@ -88,8 +91,8 @@ pub struct Embedding {
     pub scale: f32,
     /// Stem of learned positions, `[context_length, hidden_size]`.
     pub positions: Option<&'static str>,
-    /// Stem of token types (segments); every token is of the first (BERT).
-    pub token_types: Option<&'static str>,
+    /// Token types (segments): stem and how many; every token is of the first (BERT).
+    pub token_types: Option<(&'static str, usize)>,
     /// Norm of the sum.
     pub norm: Norm,
     /// A second, small embedding for every layer (Gemma 3n and 4).
@@ -235,8 +238,12 @@ pub enum EncoderInput {
     Spectrogram {
         /// Stems of the convolutions, `[hidden_size, channels, 3]`; the last one has a stride of 2.
         convolutions: [&'static str; 2],
-        /// Stem of the positions.
+        /// Stem of the positions, `[frame_count, hidden_size]`.
         positions: &'static str,
+        /// Channels of the spectrogram.
+        channel_count: usize,
+        /// Frames behind the convolutions.
+        frame_count: usize,
     },
 }
 
@@ -245,6 +252,8 @@ pub enum EncoderInput {
 pub struct Encoder {
     /// What stands before the stems of its layers, in place of `blk`.
     pub prefix: &'static str,
+    /// How many layers it has.
+    pub layer_count: fn(&ModelConfig) -> usize,
     /// What it reads.
     pub input: fn(&ModelConfig) -> EncoderInput,
     /// The layer of this index.

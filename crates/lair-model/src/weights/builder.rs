@@ -1,8 +1,9 @@
 //! Makes a backend's weights from declared names: norms, products, vectors.
 
-use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection};
+use lair_compute::{Backend, Linear, NormGroup, RowSelection};
 
 use super::{BufferWidths, MemoryLayers};
+use crate::shapes::norm_kind;
 use crate::spec::Norm;
 use crate::tensor_source::TensorSource;
 use crate::{ModelConfig, ModelError};
@@ -90,19 +91,7 @@ impl<'a, B: Backend> Builder<'a, B> {
         norm: Norm,
         group: NormGroup,
     ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
-        let (kind, key, epsilon) = match norm {
-            Norm::None => return Ok(None),
-            Norm::Rms(_) | Norm::RmsUnweighted => {
-                (NormKind::Rms, "attention.layer_norm_rms_epsilon", self.config.rms_norm_epsilon)
-            }
-            Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerUnweighted => {
-                (NormKind::Layer, "attention.layer_norm_epsilon", self.config.layer_norm_epsilon)
-            }
-        };
-        let Some(epsilon) = epsilon else {
-            let expected = "the number that norms add under the root";
-            return Err(ModelError::MissingKey { key: self.config.key(key), expected });
-        };
+        let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
         let stem = norm.stem().map(|stem| format!("{prefix}{stem}"));
         let weight = stem.as_ref().map(|stem| self.vector(&format!("{stem}.weight"))).transpose()?;
         let bias = match &stem {

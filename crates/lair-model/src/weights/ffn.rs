@@ -36,6 +36,7 @@ impl<B: Backend> Builder<'_, B> {
                 let residual_scale = layer.residual_scale;
                 Ok(FfnWeights::Experts(Box::new(Experts { norm, post_norm, residual_scale, ..experts })))
             }
+            Ffn::DenseAndExperts(_) => unreachable!("a model with this network was refused before it was built"),
         }
     }
 
@@ -69,6 +70,19 @@ impl<B: Backend> Builder<'_, B> {
             Some(shared) => Some(self.dense(&shared.ffn, prefix, layer_index)?),
             None => None,
         };
+        let (gate, up) = match ffn.fused.map(&stem) {
+            Some(fused) if self.source.has(&format!("{fused}.weight")) => {
+                // Within the stacked bias the halves of each expert follow each other, too.
+                let half = |start: usize| {
+                    let bias_rows =
+                        RowSelection::Groups { start, length: size, stride: 2 * size, count: config.expert_count };
+                    let rows = RowSelection::Range(start..start + size);
+                    self.linear_rows_with(&fused, rows, &format!("{fused}.bias"), bias_rows)
+                };
+                (Some(half(0)?), half(size)?)
+            }
+            _ => (ffn.gate.map(|gate| self.linear(&stem(gate))).transpose()?, self.linear(&stem(ffn.up))?),
+        };
         let shared_gate = ffn.shared.as_ref().and_then(|shared| shared.gate);
         Ok(Experts {
             norm: None,
@@ -83,8 +97,8 @@ impl<B: Backend> Builder<'_, B> {
                 normalise: ffn.normalise,
                 scale: ffn.scale,
             },
-            gate: ffn.gate.map(|gate| self.linear(&stem(gate))).transpose()?,
-            up: self.linear(&stem(ffn.up))?,
+            gate,
+            up,
             down: self.linear(&stem(ffn.down))?,
             activation: ffn.activation,
             shared,

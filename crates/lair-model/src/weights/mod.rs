@@ -11,7 +11,7 @@ pub(crate) use builder::Builder;
 pub(crate) use ffn::FfnWeights;
 
 use crate::ModelError;
-use crate::spec::{Embedding, Head, HeadOutput, Layer, Mixer, Residual};
+use crate::spec::{Architecture, Embedding, Head, HeadOutput, Mixer, Residual};
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -105,8 +105,13 @@ impl<B: Backend> Builder<'_, B> {
         })
     }
 
-    pub(crate) fn layer(&mut self, layer: &Layer, layer_index: usize) -> Result<LayerWeights<B>, ModelError> {
-        let prefix = format!("blk.{layer_index}.");
+    pub(crate) fn layer(
+        &mut self,
+        architecture: &Architecture,
+        layer_index: usize,
+    ) -> Result<LayerWeights<B>, ModelError> {
+        let layer = &(architecture.layer)(self.config, layer_index);
+        let prefix = format!("{}.{layer_index}.", architecture.layer_prefix);
         let mixer_norm = self.norm(&prefix, layer.mixer_norm)?;
         let ffn_norm = self.norm(&prefix, layer.ffn_norm)?;
         let (mixer_norm, ffn_norm, parallel) = match (layer.residual, ffn_norm) {

@@ -7,7 +7,9 @@ use super::error::{TemplateError, TemplateFault};
 use super::interpreter::Interpreter;
 use super::python_text::{JsonStyle, to_json, to_text};
 use super::text::{Origin, Text, TextBuilder};
-use super::text_methods::{Side, change_case, escape_html, expect_text, line_ranges, pad_text, replace, strip};
+use super::text_methods::{
+    Side, change_case, escape_html, expect_text, line_ranges, mark_safe, pad_text, replace, strip,
+};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
 impl<'t> Interpreter<'t> {
@@ -37,11 +39,12 @@ impl<'t> Interpreter<'t> {
             }
             "string" | "safe" => {
                 arguments.bind(name, [])?;
-                Ok(Value::Text(to_text(&value, &self.budget)?))
+                let text = to_text(&value, &self.budget)?;
+                Ok(Value::Text(if name == "safe" { mark_safe(&text)? } else { text }))
             }
             "abs" | "int" | "float" | "round" => self.number_filter(name, &value, arguments),
-            "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace" | "indent"
-            | "center" | "truncate" | "wordcount" | "format" => {
+            "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace"
+            | "indent" | "center" | "truncate" | "wordcount" | "format" => {
                 if let Value::Undefined(message) = &value
                     && matches!(name, "indent" | "truncate" | "format")
                 {
@@ -213,7 +216,7 @@ impl<'t> Interpreter<'t> {
         let indents_first = first.is_some_and(|first| first.is_true());
         let indents_blank = blank.is_some_and(|blank| blank.is_true());
         let string = text.as_str();
-        let mut builder = TextBuilder::new(&self.budget)?;
+        let mut builder = TextBuilder::like(text)?;
         let mut lines = line_ranges(string, false);
         // Jinja adds a newline before it splits, so that a last empty line counts.
         if string.is_empty() || string.ends_with(['\n', '\r']) {
@@ -233,8 +236,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn truncate(&mut self, text: &Rc<Text>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
-        let [length, kill_words, end, leeway] =
-            arguments.bind("truncate", ["length", "killwords", "end", "leeway"])?;
+        let [length, kill_words, end, leeway] = arguments.bind("truncate", ["length", "killwords", "end", "leeway"])?;
         let length = length.as_ref().and_then(Value::as_integer).unwrap_or(255).max(0) as usize;
         let leeway = leeway.as_ref().and_then(Value::as_integer).unwrap_or(5).max(0) as usize;
         let end = match &end {
@@ -250,7 +252,7 @@ impl<'t> Interpreter<'t> {
         if !kill_words.is_some_and(|kill| kill.is_true()) {
             cut = string[..cut].rfind(' ').unwrap_or(cut);
         }
-        let mut builder = TextBuilder::new(&self.budget)?;
+        let mut builder = TextBuilder::like(text)?;
         builder.push_slice(text, 0..cut)?;
         builder.push_text(&end)?;
         Ok(Value::Text(builder.finish()))

@@ -54,9 +54,7 @@ impl<'t> Interpreter<'t> {
             "mapping" => matches!(value, Value::Dict(_)),
             // Undefined has all of Python's methods for sequences, if only to complain.
             "sequence" => match value {
-                Value::Sequence(sequence) => {
-                    !matches!(sequence.kind, SequenceKind::Generator | SequenceKind::View(_))
-                }
+                Value::Sequence(sequence) => !matches!(sequence.kind, SequenceKind::Generator | SequenceKind::View(_)),
                 _ => matches!(value, Value::Text(_) | Value::Dict(_) | Value::Undefined(_)),
             },
             "iterable" => matches!(
@@ -67,7 +65,7 @@ impl<'t> Interpreter<'t> {
                 value,
                 Value::Macro(_) | Value::Function(_) | Value::Method(_) | Value::Undefined(_) | Value::Loop(_)
             ),
-            "escaped" => false,
+            "escaped" => matches!(value, Value::Text(text) if text.is_markup()),
             "odd" | "even" => {
                 let remainder = match (value.as_integer(), value) {
                     (Some(number), _) => number.rem_euclid(2) as f64,

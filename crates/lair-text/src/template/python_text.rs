@@ -216,10 +216,9 @@ fn write_json(
             write_json_break(style, level, false, builder)?;
             builder.push_own("}")
         }
-        other => Err(TemplateFault::type_error(format!(
-            "Object of type {} is not JSON serializable",
-            other.type_name()
-        ))),
+        other => {
+            Err(TemplateFault::type_error(format!("Object of type {} is not JSON serializable", other.type_name())))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::error::{TemplateError, TemplateFault};
 use super::format::brace_format;
 use super::interpreter::Interpreter;
 use super::lexer::is_space;
+use super::python_text::write_escaped;
 use super::text::{Text, TextBuilder};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
@@ -70,7 +71,7 @@ impl<'t> Interpreter<'t> {
                 let items = items.unwrap_or(Value::None).iterate(&self.budget)?;
                 return join_texts(text, &items);
             }
-            "format" => return brace_format(text, &arguments, self),
+            "format" => return brace_format(text, &arguments),
             "center" | "ljust" | "rjust" | "zfill" => return pad(text, method, arguments),
             _ => {}
         }
@@ -125,12 +126,13 @@ pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, Tem
         "lower" | "casefold" => text.map_runs(str::to_lowercase),
         "upper" => text.map_runs(str::to_uppercase),
         "swapcase" => text.map_runs(|run| {
-            let swap = |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+            let swap =
+                |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
             run.chars().map(swap).collect()
         }),
         _ => {
             // The case of a letter depends on the one before it, which may have another origin.
-            let mut builder = TextBuilder::new(text.budget())?;
+            let mut builder = TextBuilder::like(text)?;
             let mut before = None;
             for (range, origin) in text.runs(0..text.as_str().len()) {
                 let run = &text.as_str()[range];
@@ -162,11 +164,7 @@ pub(super) fn expect_text<'v>(value: Option<&'v Value<'_>>, method: &str) -> Res
     }
 }
 
-pub(super) fn strip(
-    text: &Rc<Text>,
-    characters: Option<&Value<'_>>,
-    side: Side,
-) -> Result<Rc<Text>, TemplateError> {
+pub(super) fn strip(text: &Rc<Text>, characters: Option<&Value<'_>>, side: Side) -> Result<Rc<Text>, TemplateError> {
     let set = match characters {
         None | Some(Value::None) => None,
         given => Some(expect_text(given, "strip")?.as_str()),
@@ -267,7 +265,8 @@ fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>
 
 /// The lines of `string` as Python's `splitlines` finds them.
 pub(super) fn line_ranges(string: &str, keep_ends: bool) -> Vec<Range<usize>> {
-    let is_break = |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_break =
+        |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let mut lines = Vec::new();
     let mut start = 0;
     while start < string.len() {
@@ -328,7 +327,8 @@ fn starts_or_ends<'t>(
     arguments: CallArguments<'t>,
 ) -> Result<Value<'t>, TemplateError> {
     let [affix] = arguments.bind(method, ["affix"])?;
-    let matches = |affix: &str| if method == "startswith" { string.starts_with(affix) } else { string.ends_with(affix) };
+    let matches =
+        |affix: &str| if method == "startswith" { string.starts_with(affix) } else { string.ends_with(affix) };
     if let Some(Value::Sequence(affixes)) = &affix
         && affixes.kind == SequenceKind::Tuple
     {
@@ -369,11 +369,7 @@ fn join_texts<'t>(separator: &Text, items: &[Value<'t>]) -> Result<Value<'t>, Te
     Ok(Value::Text(builder.finish()))
 }
 
-fn pad<'t>(
-    text: &Rc<Text>,
-    method: &'static str,
-    arguments: CallArguments<'t>,
-) -> Result<Value<'t>, TemplateError> {
+fn pad<'t>(text: &Rc<Text>, method: &'static str, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
     let [width, fill] = arguments.bind(method, ["width", "fillchar"])?;
     let width = width.as_ref().and_then(Value::as_integer);
     let width = width.ok_or_else(|| TemplateFault::type_error(format!("{method}() needs an integer width")))?;
@@ -398,7 +394,7 @@ pub(super) fn pad_text(text: &Rc<Text>, width: i128, fill: char, method: &str) -
         "center" => missing / 2 + (missing & width as usize & 1),
         _ => missing,
     };
-    let mut builder = TextBuilder::new(text.budget())?;
+    let mut builder = TextBuilder::like(text)?;
     let has_sign = method == "zfill" && missing > 0 && string.starts_with(['+', '-']);
     let sign_length = usize::from(has_sign);
     builder.push_slice(text, 0..sign_length)?;
@@ -408,10 +404,14 @@ pub(super) fn pad_text(text: &Rc<Text>, width: i128, fill: char, method: &str) -
     Ok(builder.finish())
 }
 
-/// HTML escaping, as the `escape` filter does it.
-pub(super) fn escape_html(text: &Text) -> Result<Rc<Text>, TemplateError> {
+/// HTML escaping, as the `escape` filter does it: markup stays as it is, the result is markup.
+pub(super) fn escape_html(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    if text.is_markup() {
+        return Ok(Rc::clone(text));
+    }
     let mut builder = TextBuilder::new(text.budget())?;
-    super::python_text::write_escaped(text, &mut builder, |character| {
+    builder.mark_up();
+    write_escaped(text, &mut builder, |character| {
         let escaped = match character {
             '&' => "&amp;",
             '<' => "&lt;",
@@ -422,5 +422,13 @@ pub(super) fn escape_html(text: &Text) -> Result<Rc<Text>, TemplateError> {
         };
         Some(escaped.to_owned())
     })?;
+    Ok(builder.finish())
+}
+
+/// The same text as markup, without escaping.
+pub(super) fn mark_safe(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    let mut builder = TextBuilder::new(text.budget())?;
+    builder.mark_up();
+    builder.push_text(text)?;
     Ok(builder.finish())
 }
