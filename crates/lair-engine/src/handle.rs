@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{Engine, EngineStats, Event, Limits, Refusal, Request, Runner, SequenceError, SequenceId};
+use crate::{
+    Engine, EngineStats, Event, Limits, Refusal, Request, Runner, SequenceError, SequenceId, constraint::panic_text,
+};
 
 /// A handle to an engine that runs on its own thread. Clones speak to the same engine.
 ///
@@ -205,7 +207,7 @@ fn serve<R: Runner>(mut engine: Engine<R>, commands: &Receiver<Command>, shared:
     shared.has_stopped.store(true, Ordering::Release);
     let cause = match outcome {
         Ok(()) => "it was asked to".to_owned(),
-        Err(panic) => panic_message(&*panic),
+        Err(panic) => format!("a step panicked: {}", panic_text(&*panic)),
     };
     let fail = |id: SequenceId, delivery: Delivery| {
         let error = SequenceError::EngineStopped { cause: cause.clone() };
@@ -289,9 +291,4 @@ fn deliver(event: Event, deliveries: &mut HashMap<SequenceId, Delivery>) {
         // A receiver that is gone is noticed before the next step.
         let _ = delivery.events.send(event);
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("a step panicked: {}", text.unwrap_or("no message"))
 }

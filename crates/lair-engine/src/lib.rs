@@ -3,6 +3,7 @@
 //! The engine sees tokens only: no text, no files, nothing asynchronous. [`Engine`] is the synchronous core that a test
 //! drives step by step; [`EngineHandle`] is the same engine on a thread of its own. What computes is behind [`Runner`].
 
+mod constraint;
 mod engine;
 mod events;
 mod handle;
@@ -17,6 +18,7 @@ mod sequence;
 mod states;
 mod step;
 
+pub use constraint::{Constraint, TokenConstraint, TokenSet};
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
 pub use handle::{EngineHandle, EventStream, NothingYet};

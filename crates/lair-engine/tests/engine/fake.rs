@@ -149,9 +149,19 @@ pub fn logits_after(tokens: &[u32], has_state: bool) -> Vec<f32> {
 
 /// What a request gives by itself. Its sampling must have a seed.
 pub fn alone(request: &Request, has_state: bool, length_max: usize) -> (Vec<u32>, FinishReason) {
-    let mut tokens = request.tokens.clone();
+    alone_from(request, &[], has_state, length_max)
+}
+
+/// The same when the first tokens have been generated already; they are part of the result.
+pub fn alone_from(
+    request: &Request,
+    generated: &[u32],
+    has_state: bool,
+    length_max: usize,
+) -> (Vec<u32>, FinishReason) {
+    let mut tokens = [&request.tokens, generated].concat();
     let mut sampler = Sampler::new(VOCABULARY_SIZE);
-    let prompt_length = tokens.len();
+    let prompt_length = request.tokens.len();
     loop {
         let generated = tokens.len() - prompt_length;
         let reason = if Some(generated) == request.max_tokens {

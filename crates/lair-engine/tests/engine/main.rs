@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that meets an error has failed.
 
+mod constraint;
 mod fake;
 mod handle;
 mod lifecycle;
