@@ -83,7 +83,7 @@ pub(crate) fn near<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Vec<
     if text.len() > NAME_LENGTH_MAX {
         return Vec::new();
     }
-    let distance_max = (text.len() / 3).clamp(1, 3);
+    let distance_max = (text.len() / 2).clamp(1, 3);
     let mut found: Vec<(usize, &str)> = names
         .map(|name| (edit_distance(text.as_bytes(), name.as_bytes()), name))
         .filter(|(distance, _)| *distance <= distance_max)
