@@ -20,9 +20,9 @@ pub enum Position {
 pub(crate) enum Joining {
     /// Nothing: each token is its bytes.
     Plain,
-    /// Nothing, but encoding put one space in front of the text.
+    /// Nothing, but encoding put one space in front of the text, which its first token carries.
     AfterSpace,
-    /// Encoding dropped and added whitespace: all spaces in front of the text go.
+    /// The same, and as long as there is no text yet the next token loses a space too.
     AfterSpaces,
 }
 
@@ -40,15 +40,9 @@ impl Joiner {
 
     /// Appends what `bytes`, the output of one token, adds to the text.
     pub(crate) fn append(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
-        if self.is_at_start {
-            match self.joining {
-                Joining::Plain => {}
-                Joining::AfterSpace => bytes = bytes.strip_prefix(b" ").unwrap_or(bytes),
-                Joining::AfterSpaces => {
-                    while let Some(rest) = bytes.strip_prefix(b" ") {
-                        bytes = rest;
-                    }
-                }
+        if self.is_at_start && !bytes.is_empty() {
+            if self.joining != Joining::Plain {
+                bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
             }
             self.is_at_start = self.joining == Joining::AfterSpaces && bytes.is_empty();
         }

@@ -1,18 +1,22 @@
 //! Builds a tokenizer from the metadata of a model file (`tokenizer.ggml.*`).
 
-use lair_gguf::{Metadata, StringArray};
+use lair_gguf::{Array, Metadata, StringArray};
 
 use super::byte_level;
 use super::byte_pair::{Alphabet, BytePair, WholeWords, split_merge};
+use super::character_map::CharacterMap;
 use super::decode::Joining;
 use super::error::TokenizerError;
-use super::normalize::{ESCAPED_SPACE, Normalization};
+use super::longest_match::{LongestBytes, WordPiece, unescape};
+use super::normalize::{Bert, ESCAPED_SPACE, Normalization, SentencePieceNormalizer};
 use super::pieces::{PieceList, PieceMap};
 use super::pre_tokenizers::{self, PreTokenizer};
 use super::roles::assign_roles;
 use super::score_pair::ScorePair;
 use super::special::{SpecialToken, SpecialTokens};
-use super::split::Splitter;
+use super::split::{BERT_WORDS, Splitter};
+use super::trie::Trie;
+use super::unigram::{Plamo2, Unigram};
 use super::vocabulary::{
     PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX, Vocabulary,
     parse_byte_token,
@@ -29,7 +33,6 @@ const KEY_KINDS: &str = "tokenizer.ggml.token_type";
 struct Defaults {
     adds_bos: bool,
     adds_eos: bool,
-    adds_separator: bool,
     adds_space_prefix: bool,
     ids: [Option<TokenId>; 6],
 }
@@ -56,6 +59,10 @@ impl Tokenizer {
             "whitespace" => byte_pair(metadata, "whitespace"),
             "gemma4" => byte_pair(metadata, "gemma4"),
             "llama" => score_pair(metadata),
+            "t5" => unigram(metadata),
+            "bert" => word_piece(metadata),
+            "rwkv" => longest_bytes(metadata),
+            "plamo2" => plamo2(metadata),
             other => Err(TokenizerError::UnknownModel { name: other.to_owned() }),
         }
     }
@@ -74,7 +81,6 @@ fn byte_pair(metadata: &Metadata, pre: &str) -> Result<Tokenizer, TokenizerError
     let defaults = Defaults {
         adds_bos: row.adds_bos || is_gemma4,
         adds_eos: false,
-        adds_separator: row.adds_separator,
         adds_space_prefix: false,
         ids: [default_id, default_id, None, None, None, None],
     };
@@ -113,7 +119,6 @@ fn score_pair(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     let defaults = Defaults {
         adds_bos: true,
         adds_eos: false,
-        adds_separator: false,
         adds_space_prefix: true,
         ids: [Some(1), Some(2), Some(0), None, None, None],
     };
@@ -121,11 +126,99 @@ fn score_pair(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     let model = ScorePair::new(&loaded.vocabulary, loaded.ids.unknown)?;
     let mut normalizations = Vec::new();
     if loaded.adds_space_prefix {
-        normalizations.push(Normalization::SpacePrefix);
+        normalizations.push(Normalization::Prefix { text: " ".to_owned(), only_first: false, once: false });
     }
     normalizations.push(Normalization::EscapeSpaces);
     let frame = loaded.frame(metadata)?;
     loaded.finish(metadata, Model::ScorePair(model), normalizations, Splitter::default(), frame)
+}
+
+/// `t5`: a unigram model.
+fn unigram(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: false,
+        adds_eos: true,
+        adds_space_prefix: false,
+        ids: [None, Some(1), Some(2), None, Some(0), None],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Escaped, defaults)?;
+    let map = match metadata.get("tokenizer.ggml.precompiled_charsmap") {
+        None => Vec::new(),
+        Some(_) => byte_array(metadata, "tokenizer.ggml.precompiled_charsmap")?,
+    };
+    let user_defined = |id: TokenId| loaded.vocabulary.kinds[id as usize] == TokenKind::UserDefined;
+    let pieces = loaded.vocabulary.pieces.iter().enumerate().map(|(id, piece)| (piece, id as TokenId));
+    let normalizer = SentencePieceNormalizer {
+        characters: CharacterMap::parse(&map)?,
+        user_defined: Trie::new(pieces.filter(|&(_, id)| user_defined(id))),
+        adds_space_prefix: loaded.adds_space_prefix,
+        removes_extra_spaces: metadata.optional_bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
+        escapes_spaces: true,
+    };
+    let model = Model::Unigram(Unigram::new(&loaded.vocabulary, loaded.ids.unknown));
+    let frame = loaded.frame(metadata)?;
+    let normalizations = vec![Normalization::SentencePiece(Box::new(normalizer))];
+    loaded.finish(metadata, model, normalizations, Splitter::default(), frame)
+}
+
+/// An array of bytes, which files hold as numbers with or without sign.
+fn byte_array(metadata: &Metadata, key: &str) -> Result<Vec<u8>, TokenizerError> {
+    match metadata.get(key).and_then(|value| value.as_array()) {
+        Some(Array::U8(bytes)) => Ok(bytes.to_vec()),
+        Some(Array::I8(bytes)) => Ok(bytes.iter().map(|&byte| byte as u8).collect()),
+        _ => Err(TokenizerError::WrongType { key: key.to_owned(), expected: "an array of bytes" }),
+    }
+}
+
+/// `bert`: WordPiece, in whose vocabulary U+2581 begins a word.
+fn word_piece(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: true,
+        adds_eos: false,
+        adds_space_prefix: false,
+        ids: [Some(101), None, Some(100), Some(102), Some(0), Some(103)],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Words, defaults)?;
+    let vocabulary = &loaded.vocabulary;
+    let pieces = vocabulary.pieces.iter().enumerate().filter(|&(id, _)| vocabulary.is_spelled(id as TokenId));
+    let pieces = pieces.map(|(id, piece)| match piece.strip_prefix("\u{2581}".as_bytes()) {
+        Some(initial) => (initial, id as TokenId, false),
+        None => (piece, id as TokenId, true),
+    });
+    let model = WordPiece::new(pieces, loaded.ids.unknown, usize::MAX);
+    let lowers = metadata.optional_bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
+    let strips_accents = metadata.optional_bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowers);
+    let steps = Bert { cleans: true, sets_ideographs_apart: true, strips_accents, lowers }.steps()?;
+    // A text of this kind is always framed, whatever the flags say.
+    let frame = Frame {
+        before: loaded.ids.bos.into_iter().collect(),
+        after: loaded.ids.separator.into_iter().collect(),
+    };
+    loaded.finish(metadata, Model::WordPiece(model), steps, Splitter::from_patterns(BERT_WORDS)?, frame)
+}
+
+/// `rwkv`: the longest bytes.
+fn longest_bytes(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults { adds_bos: false, adds_eos: false, adds_space_prefix: false, ids: [None; 6] };
+    let loaded = Loaded::read(metadata, Spelling::Backslashes, defaults)?;
+    let vocabulary = &loaded.vocabulary;
+    let pieces = vocabulary.pieces.iter().enumerate().map(|(id, piece)| (piece, id as TokenId));
+    let model = LongestBytes::new(pieces.filter(|&(_, id)| vocabulary.is_spelled(id)), loaded.ids.unknown);
+    loaded.finish(metadata, Model::LongestBytes(model), Vec::new(), Splitter::default(), Frame::default())
+}
+
+/// `plamo2`.
+fn plamo2(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: false,
+        adds_eos: false,
+        adds_space_prefix: false,
+        ids: [Some(1), Some(2), Some(0), None, Some(3), None],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Plain, defaults)?;
+    let model = Plamo2::new(&loaded.vocabulary)?;
+    let frame = loaded.frame(metadata)?;
+    loaded.finish(metadata, Model::Plamo2(model), Vec::new(), Splitter::default(), frame)
 }
 
 /// How the file spells the bytes of a token.
@@ -135,6 +228,12 @@ enum Spelling {
     Printable,
     /// As text in which U+2581 is a space.
     Escaped,
+    /// As text in which U+2581 begins a word, and what does not begin with it continues one.
+    Words,
+    /// As text in which a backslash gives the next characters a meaning.
+    Backslashes,
+    /// As text.
+    Plain,
 }
 
 /// What all kinds of tokenizers read from a file.
@@ -189,7 +288,13 @@ impl Loaded {
     ) -> Result<Tokenizer, TokenizerError> {
         let special = SpecialTokens::new(special_tokens(metadata, &self.vocabulary)?)?;
         Ok(Tokenizer {
-            joining: if self.adds_space_prefix { Joining::AfterSpace } else { Joining::Plain },
+            joining: match &model {
+                Model::WordPiece(_) => Joining::AfterSpace,
+                Model::Unigram(_) if self.adds_space_prefix => Joining::AfterSpaces,
+                _ if self.adds_space_prefix => Joining::AfterSpace,
+                _ => Joining::Plain,
+            },
+            special_normalized: SpecialTokens::default(),
             vocabulary: self.vocabulary,
             ids: self.ids,
             ends_of_generation: self.ends_of_generation,
@@ -331,22 +436,28 @@ fn spell(vocabulary: &mut Vocabulary, tokens: &StringArray, spelling: Spelling) 
                     }
                 }
             }),
-            Spelling::Escaped => {
+            Spelling::Escaped | Spelling::Plain | Spelling::Words => {
                 pieces.push(text.as_bytes());
-                outputs.push_with(|bytes| append_output(text, kind, bytes));
+                outputs.push_with(|bytes| append_output(text, kind, spelling, bytes));
             }
+            Spelling::Backslashes => pieces.push_with(|bytes| unescape(text, bytes)),
         }
     }
     vocabulary.pieces = pieces;
-    vocabulary.outputs = (spelling == Spelling::Escaped).then_some(outputs);
+    vocabulary.outputs = (outputs.len() == tokens.len()).then_some(outputs);
     Ok(())
 }
 
-/// The bytes that an escaped token adds to a text.
-fn append_output(text: &str, kind: TokenKind, bytes: &mut Vec<u8>) {
+/// The bytes that a token adds to a text.
+fn append_output(text: &str, kind: TokenKind, spelling: Spelling, bytes: &mut Vec<u8>) {
     match (kind, parse_byte_token(text.as_bytes())) {
         (TokenKind::Byte, Some(byte)) => bytes.push(byte),
-        (TokenKind::Normal | TokenKind::Unused, _) => {
+        _ if spelling == Spelling::Words => {
+            let word = text.strip_prefix(ESCAPED_SPACE);
+            let is_initial = word.is_some() || matches!(kind, TokenKind::Control | TokenKind::Unknown);
+            append_word(word.unwrap_or(text), is_initial, bytes);
+        }
+        (TokenKind::Normal | TokenKind::Unused, _) if spelling == Spelling::Escaped => {
             for (index, part) in text.split(ESCAPED_SPACE).enumerate() {
                 if index > 0 {
                     bytes.push(b' ');
@@ -356,6 +467,17 @@ fn append_output(text: &str, kind: TokenKind, bytes: &mut Vec<u8>) {
         }
         _ => bytes.extend_from_slice(text.as_bytes()),
     }
+}
+
+/// A word of WordPiece adds itself and the space before it, except before what is written without one (the clean-up of
+/// tokenization spaces).
+pub(super) fn append_word(word: &str, is_initial: bool, bytes: &mut Vec<u8>) {
+    let is_attached = ['.', '?', '!', ','].iter().any(|&mark| word.starts_with(mark))
+        || ["n't", "'m", "'s", "'ve", "'re"].iter().any(|ending| word.starts_with(ending));
+    if is_initial && !is_attached {
+        bytes.push(b' ');
+    }
+    bytes.extend_from_slice(word.as_bytes());
 }
 
 /// The tokens matched as a whole, with the stripping that some models need and no key says.

@@ -7,9 +7,11 @@
 
 mod byte_level;
 mod byte_pair;
+mod character_map;
 mod decode;
 mod error;
 mod gguf;
+mod longest_match;
 mod merge;
 mod normalize;
 mod pieces;
@@ -18,6 +20,8 @@ mod roles;
 mod score_pair;
 mod special;
 mod split;
+mod trie;
+mod unigram;
 mod vocabulary;
 
 use std::ops::Range;
@@ -28,11 +32,13 @@ pub use vocabulary::{PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, Tok
 
 use byte_pair::BytePair;
 use decode::{Joiner, Joining};
+use longest_match::{LongestBytes, WordPiece};
 use merge::MergeBuffer;
-use normalize::{Normalization, normalize};
+use normalize::{Normalization, Place, normalize};
 use score_pair::ScorePair;
 use special::{Allowed, Fragment, SpecialTokens};
 use split::Splitter;
+use unigram::{Plamo2, Unigram};
 use vocabulary::Vocabulary;
 
 /// Text is tokenized in stretches of at most this many bytes, so that offsets of 32 bits reach.
@@ -79,6 +85,10 @@ pub struct Segment<'t> {
 enum Model {
     BytePair(BytePair),
     ScorePair(ScorePair),
+    Unigram(Unigram),
+    Plamo2(Plamo2),
+    WordPiece(WordPiece),
+    LongestBytes(LongestBytes),
 }
 
 /// Which tokens [`AddSpecial::Yes`] adds.
@@ -96,6 +106,8 @@ pub struct Tokenizer {
     /// Sorted.
     ends_of_generation: Vec<TokenId>,
     special: SpecialTokens,
+    /// Special tokens that are looked for in normalised text.
+    special_normalized: SpecialTokens,
     normalizations: Vec<Normalization>,
     splitter: Splitter,
     model: Model,
@@ -109,7 +121,7 @@ impl Tokenizer {
         let allowed = if special == Special::Parse { Allowed::All } else { Allowed::UserDefined };
         let whole = if text.is_empty() { Vec::new() } else { vec![Fragment::Text(0..text.len())] };
         let fragments = self.special.partition(text, whole, allowed);
-        self.encode_fragments(text, &fragments, add, &mut MergeBuffer::default())
+        self.encode_fragments(text, &fragments, allowed, add, &mut MergeBuffer::default())
     }
 
     /// The ids of a prompt made of trusted and other segments.
@@ -142,13 +154,14 @@ impl Tokenizer {
             }
         }
         let fragments = self.special.partition(&text, fragments, Allowed::Harmless);
-        self.encode_fragments(&text, &fragments, add, &mut MergeBuffer::default())
+        self.encode_fragments(&text, &fragments, Allowed::Harmless, add, &mut MergeBuffer::default())
     }
 
     fn encode_fragments(
         &self,
         text: &str,
         fragments: &[Fragment],
+        allowed: Allowed,
         add: AddSpecial,
         buffer: &mut MergeBuffer,
     ) -> Vec<TokenId> {
@@ -156,16 +169,12 @@ impl Tokenizer {
         if add == AddSpecial::Yes {
             ids.extend_from_slice(&self.frame.before);
         }
-        let mut follows_special = true;
-        for fragment in fragments {
+        for (index, fragment) in fragments.iter().enumerate() {
             match fragment {
-                Fragment::Token(id) => {
-                    ids.push(*id);
-                    follows_special = true;
-                }
+                Fragment::Token(id) => ids.push(*id),
                 Fragment::Text(range) => {
-                    self.encode_text(&text[range.clone()], follows_special, buffer, &mut ids);
-                    follows_special = false;
+                    let place = if index == 0 { Place::First } else { Place::AfterSpecial };
+                    self.encode_text(&text[range.clone()], place, allowed, buffer, &mut ids);
                 }
             }
         }
@@ -176,18 +185,37 @@ impl Tokenizer {
     }
 
     /// Appends the ids of text between special tokens.
-    fn encode_text(&self, text: &str, follows_special: bool, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
-        let normalized = normalize(&self.normalizations, text, follows_special);
-        let mut rest: &str = &normalized;
-        while !rest.is_empty() {
-            let (stretch, tail) = rest.split_at(rest.floor_char_boundary(STRETCH_LENGTH_MAX));
-            rest = tail;
-            match &self.model {
-                Model::BytePair(model) => {
-                    self.splitter.split(stretch, &mut |word| model.encode(&self.vocabulary, word, buffer, ids));
-                }
-                Model::ScorePair(model) => model.encode(&self.vocabulary, stretch, buffer, ids),
+    fn encode_text(
+        &self,
+        text: &str,
+        place: Place,
+        allowed: Allowed,
+        buffer: &mut MergeBuffer,
+        ids: &mut Vec<TokenId>,
+    ) {
+        let normalized = normalize(&self.normalizations, text, place);
+        let whole = vec![Fragment::Text(0..normalized.len())];
+        for fragment in self.special_normalized.partition(&normalized, whole, allowed) {
+            match fragment {
+                Fragment::Token(id) => ids.push(id),
+                Fragment::Text(range) => self.encode_normalized(&normalized[range], buffer, ids),
             }
+        }
+    }
+
+    /// Appends the ids of normalised text without special tokens.
+    fn encode_normalized(&self, mut text: &str, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
+        while !text.is_empty() {
+            let (stretch, rest) = text.split_at(text.floor_char_boundary(STRETCH_LENGTH_MAX));
+            text = rest;
+            self.splitter.split(stretch, &mut |word| match &self.model {
+                Model::BytePair(model) => model.encode(&self.vocabulary, word, buffer, ids),
+                Model::ScorePair(model) => model.encode(&self.vocabulary, word, buffer, ids),
+                Model::Unigram(model) => model.encode(word, &mut buffer.step_count, ids),
+                Model::Plamo2(model) => model.encode(word, &mut buffer.step_count, ids),
+                Model::WordPiece(model) => model.encode(word, &mut buffer.step_count, ids),
+                Model::LongestBytes(model) => model.encode(word, &mut buffer.step_count, ids),
+            });
         }
     }
 

@@ -31,6 +31,9 @@ pub(crate) enum Pattern {
     DropWhitespace,
 }
 
+/// The words of BERT: whitespace separates, every punctuation character is a word.
+pub(crate) const BERT_WORDS: &[Pattern] = &[Pattern::DropWhitespace, Pattern::Isolate(r"[!-/:-@\[-`{-~\p{P}]")];
+
 /// A compiled step.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
