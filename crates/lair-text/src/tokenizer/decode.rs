@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::error::TokenizerError;
-use super::vocabulary::TokenId;
+use super::vocabulary::{TokenId, TokenKind};
 use super::{ShowSpecial, Tokenizer};
 
 /// Where in a text the decoded tokens stand.
@@ -38,10 +38,11 @@ impl Joiner {
         Self { joining, is_at_start: position == Position::Start }
     }
 
-    /// Appends what `bytes`, the output of one token, adds to the text.
-    pub(crate) fn append(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
+    /// Appends what `bytes`, the output of a token of kind `kind`, adds to the text.
+    pub(crate) fn append(&mut self, mut bytes: &[u8], kind: TokenKind, text: &mut Vec<u8>) {
         if self.is_at_start && !bytes.is_empty() {
-            if self.joining != Joining::Plain {
+            // What stands for an unknown token is not text that encoding put a space in front of.
+            if self.joining != Joining::Plain && kind != TokenKind::Unknown {
                 bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
             }
             self.is_at_start = self.joining == Joining::AfterSpaces && bytes.is_empty();
@@ -75,8 +76,8 @@ impl<T: Deref<Target = Tokenizer>> StreamDecoder<T> {
     /// # Errors
     /// If `id` is not in the vocabulary; the decoder can still be used.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
-        let bytes = self.tokenizer.shown_bytes(id, self.show)?;
-        self.joiner.append(bytes, &mut self.held_back);
+        let (bytes, kind) = self.tokenizer.shown_bytes(id, self.show)?;
+        self.joiner.append(bytes, kind, &mut self.held_back);
         let complete = self.held_back.len() - unfinished_length(&self.held_back);
         let chunk = String::from_utf8_lossy(&self.held_back[..complete]).into_owned();
         self.held_back.drain(..complete);

@@ -2,25 +2,21 @@
 
 use lair_gguf::{Array, Metadata, StringArray};
 
-use super::byte_level;
 use super::byte_pair::{Alphabet, BytePair, WholeWords, split_merge};
 use super::character_map::CharacterMap;
 use super::decode::Joining;
 use super::error::TokenizerError;
-use super::longest_match::{LongestBytes, WordPiece, unescape};
-use super::normalize::{Bert, ESCAPED_SPACE, Normalization, SentencePieceNormalizer};
-use super::pieces::{PieceList, PieceMap};
+use super::longest_match::{LongestBytes, WordPiece};
+use super::normalize::{Bert, Normalization, SentencePieceNormalizer};
 use super::pre_tokenizers::{self, PreTokenizer};
-use super::roles::assign_roles;
+use super::roles::find_roles;
 use super::score_pair::ScorePair;
 use super::special::{SpecialToken, SpecialTokens};
+use super::spelling::{Spelling, check_limits, spell};
 use super::split::{BERT_WORDS, Splitter};
 use super::trie::Trie;
-use super::unigram::{Plamo2, Unigram};
-use super::vocabulary::{
-    PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX, Vocabulary,
-    parse_byte_token,
-};
+use super::unigram::{Plamo2, Precision, Unigram};
+use super::vocabulary::{SpecialIds, TokenId, TokenKind, Vocabulary};
 use super::{Frame, Model, Tokenizer};
 
 const KEY_TOKENS: &str = "tokenizer.ggml.tokens";
@@ -84,7 +80,7 @@ fn byte_pair(metadata: &Metadata, pre: &str) -> Result<Tokenizer, TokenizerError
         adds_space_prefix: false,
         ids: [default_id, default_id, None, None, None, None],
     };
-    let mut loaded = Loaded::read(metadata, spelling, defaults)?;
+    let loaded = Loaded::read(metadata, spelling, defaults)?;
     let whole_words = match row {
         PreTokenizer { takes_whole_words: true, .. } => WholeWords::Take,
         PreTokenizer { escapes_spaces: true, .. } if pre == "gemma4" => WholeWords::TakeLineFeeds,
@@ -155,7 +151,7 @@ fn unigram(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
         removes_extra_spaces: metadata.optional_bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
         escapes_spaces: true,
     };
-    let model = Model::Unigram(Unigram::new(&loaded.vocabulary, loaded.ids.unknown));
+    let model = Model::Unigram(Unigram::new(&loaded.vocabulary, loaded.ids.unknown, Precision::Double));
     let frame = loaded.frame(metadata)?;
     let normalizations = vec![Normalization::SentencePiece(Box::new(normalizer))];
     loaded.finish(metadata, model, normalizations, Splitter::default(), frame)
@@ -190,10 +186,8 @@ fn word_piece(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     let strips_accents = metadata.optional_bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowers);
     let steps = Bert { cleans: true, sets_ideographs_apart: true, strips_accents, lowers }.steps()?;
     // A text of this kind is always framed, whatever the flags say.
-    let frame = Frame {
-        before: loaded.ids.bos.into_iter().collect(),
-        after: loaded.ids.separator.into_iter().collect(),
-    };
+    let frame =
+        Frame { before: loaded.ids.bos.into_iter().collect(), after: loaded.ids.separator.into_iter().collect() };
     loaded.finish(metadata, Model::WordPiece(model), steps, Splitter::from_patterns(BERT_WORDS)?, frame)
 }
 
@@ -221,21 +215,6 @@ fn plamo2(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     loaded.finish(metadata, Model::Plamo2(model), Vec::new(), Splitter::default(), frame)
 }
 
-/// How the file spells the bytes of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// In the printable alphabet of byte-level vocabularies.
-    Printable,
-    /// As text in which U+2581 is a space.
-    Escaped,
-    /// As text in which U+2581 begins a word, and what does not begin with it continues one.
-    Words,
-    /// As text in which a backslash gives the next characters a meaning.
-    Backslashes,
-    /// As text.
-    Plain,
-}
-
 /// What all kinds of tokenizers read from a file.
 struct Loaded {
     vocabulary: Vocabulary,
@@ -256,7 +235,7 @@ impl Loaded {
         };
         let mut ids = read_ids(metadata, tokens.len(), &defaults)?;
         let ends_of_generation = find_roles(&mut vocabulary, &mut ids, tokens, metadata.optional_strings(KEY_MERGES)?);
-        spell(&mut vocabulary, tokens, spelling)?;
+        spell(&mut vocabulary, tokens, spelling, None)?;
         vocabulary.index_pieces()?;
         let adds_space_prefix =
             metadata.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(defaults.adds_space_prefix);
@@ -299,22 +278,13 @@ impl Loaded {
             ids: self.ids,
             ends_of_generation: self.ends_of_generation,
             special,
+            hides_unknown: true,
             normalizations,
             splitter,
             model,
             frame,
         })
     }
-}
-
-fn check_limits(tokens: &StringArray) -> Result<(), TokenizerError> {
-    let within = |what, found: usize, limit: usize| {
-        let (found, limit) = (found as u64, limit as u64);
-        if found <= limit { Ok(()) } else { Err(TokenizerError::LimitExceeded { what, found, limit }) }
-    };
-    within("number of tokens", tokens.len(), TOKEN_COUNT_MAX)?;
-    within("length of the longest piece", tokens.iter().map(str::len).max().unwrap_or(0), PIECE_LENGTH_MAX)?;
-    within("length of all pieces", tokens.iter().map(str::len).sum(), VOCABULARY_BYTES_MAX)
 }
 
 fn read_kinds(metadata: &Metadata, count: usize) -> Result<Vec<TokenKind>, TokenizerError> {
@@ -377,107 +347,6 @@ fn read_ids(metadata: &Metadata, count: usize, defaults: &Defaults) -> Result<Sp
         fim_repository: read("tokenizer.ggml.fim_rep_token_id")?,
         fim_separator: read("tokenizer.ggml.fim_sep_token_id")?,
     })
-}
-
-/// Assigns roles by spelling. Only tokens that could be markers are put in the table for it; a token that merges make
-/// is text, as `</s>` is in Qwen's vocabulary.
-fn find_roles(
-    vocabulary: &mut Vocabulary,
-    ids: &mut SpecialIds,
-    tokens: &StringArray,
-    merges: Option<&StringArray>,
-) -> Vec<TokenId> {
-    let mut texts = PieceList::default();
-    let mut token_ids = Vec::new();
-    for (id, text) in tokens.iter().enumerate() {
-        let inner = text.trim_start_matches(['_', ESCAPED_SPACE]);
-        if (inner.starts_with('<') || inner.starts_with('[')) && text.len() > 2 {
-            texts.push(text.as_bytes());
-            token_ids.push(id as TokenId);
-        }
-    }
-    let mut map = PieceMap::with_capacity(texts.len());
-    for index in 0..texts.len() {
-        map.insert(&texts, index as u32);
-    }
-    let kinds = vocabulary.kinds.clone();
-    let is_merged = |text: &str| {
-        merges.is_some_and(|merges| {
-            merges.iter().any(|line| {
-                line.len() == text.len() + 1
-                    && split_merge(line.as_bytes()).is_some_and(|(left, right)| {
-                        text.as_bytes().strip_prefix(left).is_some_and(|rest| rest == right)
-                    })
-            })
-        })
-    };
-    assign_roles(vocabulary, ids, |text| {
-        let id = map.get(&texts, text.as_bytes()).map(|index| token_ids[index as usize])?;
-        (kinds[id as usize] != TokenKind::Normal || !is_merged(text)).then_some(id)
-    })
-}
-
-/// Fills in the pieces, and the outputs where they differ.
-fn spell(vocabulary: &mut Vocabulary, tokens: &StringArray, spelling: Spelling) -> Result<(), TokenizerError> {
-    let size_bytes = tokens.iter().map(str::len).sum();
-    let mut pieces = PieceList::with_capacity(tokens.len(), size_bytes);
-    let mut outputs = PieceList::with_capacity(tokens.len(), size_bytes);
-    for (index, (text, &kind)) in tokens.iter().zip(&vocabulary.kinds).enumerate() {
-        if kind == TokenKind::Byte && parse_byte_token(text.as_bytes()).is_none() {
-            return Err(TokenizerError::MalformedByteToken { token: index as u32, text: text.to_owned() });
-        }
-        match spelling {
-            Spelling::Printable => pieces.push_with(|bytes| {
-                let is_text = matches!(kind, TokenKind::Normal | TokenKind::Unused);
-                if !(is_text && byte_level::append_bytes(text.as_bytes(), bytes)) {
-                    bytes.extend_from_slice(text.as_bytes());
-                    if is_text {
-                        vocabulary.unreachable.push(index as TokenId);
-                    }
-                }
-            }),
-            Spelling::Escaped | Spelling::Plain | Spelling::Words => {
-                pieces.push(text.as_bytes());
-                outputs.push_with(|bytes| append_output(text, kind, spelling, bytes));
-            }
-            Spelling::Backslashes => pieces.push_with(|bytes| unescape(text, bytes)),
-        }
-    }
-    vocabulary.pieces = pieces;
-    vocabulary.outputs = (outputs.len() == tokens.len()).then_some(outputs);
-    Ok(())
-}
-
-/// The bytes that a token adds to a text.
-fn append_output(text: &str, kind: TokenKind, spelling: Spelling, bytes: &mut Vec<u8>) {
-    match (kind, parse_byte_token(text.as_bytes())) {
-        (TokenKind::Byte, Some(byte)) => bytes.push(byte),
-        _ if spelling == Spelling::Words => {
-            let word = text.strip_prefix(ESCAPED_SPACE);
-            let is_initial = word.is_some() || matches!(kind, TokenKind::Control | TokenKind::Unknown);
-            append_word(word.unwrap_or(text), is_initial, bytes);
-        }
-        (TokenKind::Normal | TokenKind::Unused, _) if spelling == Spelling::Escaped => {
-            for (index, part) in text.split(ESCAPED_SPACE).enumerate() {
-                if index > 0 {
-                    bytes.push(b' ');
-                }
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
-        _ => bytes.extend_from_slice(text.as_bytes()),
-    }
-}
-
-/// A word of WordPiece adds itself and the space before it, except before what is written without one (the clean-up of
-/// tokenization spaces).
-pub(super) fn append_word(word: &str, is_initial: bool, bytes: &mut Vec<u8>) {
-    let is_attached = ['.', '?', '!', ','].iter().any(|&mark| word.starts_with(mark))
-        || ["n't", "'m", "'s", "'ve", "'re"].iter().any(|ending| word.starts_with(ending));
-    if is_initial && !is_attached {
-        bytes.push(b' ');
-    }
-    bytes.extend_from_slice(word.as_bytes());
 }
 
 /// The tokens matched as a whole, with the stripping that some models need and no key says.

@@ -18,7 +18,9 @@ mod pieces;
 mod pre_tokenizers;
 mod roles;
 mod score_pair;
+mod sentence_piece;
 mod special;
+mod spelling;
 mod split;
 mod trie;
 mod unigram;
@@ -112,6 +114,8 @@ pub struct Tokenizer {
     splitter: Splitter,
     model: Model,
     frame: Frame,
+    /// Whether the unknown token hides with the control tokens.
+    hides_unknown: bool,
     joining: Joining,
 }
 
@@ -241,16 +245,23 @@ impl Tokenizer {
         let mut joiner = Joiner::new(self.joining, position);
         let mut text = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
-            joiner.append(self.shown_bytes(id, show)?, &mut text);
+            let (bytes, kind) = self.shown_bytes(id, show)?;
+            joiner.append(bytes, kind, &mut text);
         }
         Ok(text)
     }
 
-    /// What token `id` adds to a text in which control tokens show or hide.
-    fn shown_bytes(&self, id: TokenId, show: ShowSpecial) -> Result<&[u8], TokenizerError> {
+    /// What token `id` adds to a text in which control tokens show or hide, and its kind.
+    fn shown_bytes(&self, id: TokenId, show: ShowSpecial) -> Result<(&[u8], TokenKind), TokenizerError> {
         let bytes = self.token_bytes(id)?;
-        let is_hidden = matches!(self.vocabulary.kinds[id as usize], TokenKind::Control | TokenKind::Unknown);
-        Ok(if is_hidden && show == ShowSpecial::Hide { b"" } else { bytes })
+        let kind = self.vocabulary.kinds[id as usize];
+        let is_hidden = show == ShowSpecial::Hide
+            && match kind {
+                TokenKind::Control => true,
+                TokenKind::Unknown => self.hides_unknown,
+                _ => false,
+            };
+        Ok((if is_hidden { b"" } else { bytes }, kind))
     }
 
     /// The bytes token `id` adds in the middle of a text; of a control token its spelling.

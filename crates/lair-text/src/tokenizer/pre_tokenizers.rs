@@ -22,13 +22,8 @@ pub(crate) struct PreTokenizer {
 }
 
 impl PreTokenizer {
-    const PLAIN: Self = Self {
-        names: &[],
-        patterns: &[],
-        takes_whole_words: false,
-        adds_bos: false,
-        escapes_spaces: false,
-    };
+    const PLAIN: Self =
+        Self { names: &[], patterns: &[], takes_whole_words: false, adds_bos: false, escapes_spaces: false };
 
     const fn new(names: &'static [&'static str], patterns: &'static [Pattern]) -> Self {
         Self { names, patterns, ..Self::PLAIN }

@@ -11,16 +11,33 @@ use super::vocabulary::{TokenId, TokenKind, Vocabulary, parse_byte_token};
 /// How much worse than the worst piece a character without a piece is (SentencePiece, `kUnkPenalty`).
 const UNKNOWN_PENALTY: f64 = 10.0;
 
+/// How sums of scores are rounded. It decides between cuts that are equally good, so it is part of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// To 24 bits, as SentencePiece itself does.
+    Single,
+    /// To 53 bits, as Hugging Face's tokenizers and llama.cpp do.
+    Double,
+}
+
 /// Pieces and their scores.
 #[derive(Debug, Clone)]
 pub(crate) struct Unigram {
     trie: Trie,
+    precision: Precision,
     /// By token.
     scores: Vec<f64>,
     unknown: Option<TokenId>,
     unknown_score: f64,
     /// The token of each byte, or [`NONE`].
     byte_tokens: [u32; 256],
+}
+
+impl Precision {
+    /// The sum of two numbers of 24 bits is exact enough in 53 bits that rounding it gives their sum in 24 bits.
+    fn round(self, sum: f64) -> f64 {
+        if self == Self::Single { f64::from(sum as f32) } else { sum }
+    }
 }
 
 /// The best way to cut the text up to a place.
@@ -35,7 +52,7 @@ struct Best {
 
 impl Unigram {
     /// Builds the trie. User-defined pieces score 0, better than any learnt one, so they are taken where they appear.
-    pub(crate) fn new(vocabulary: &Vocabulary, unknown: Option<TokenId>) -> Self {
+    pub(crate) fn new(vocabulary: &Vocabulary, unknown: Option<TokenId>, precision: Precision) -> Self {
         let mut scores: Vec<f64> = vocabulary.scores.iter().map(|&score| f64::from(score)).collect();
         scores.resize(vocabulary.len(), 0.0);
         let mut lowest = f64::INFINITY;
@@ -50,7 +67,8 @@ impl Unigram {
         let trie = Trie::new(pieces.filter(|&(_, id)| vocabulary.is_spelled(id)));
         let lowest = if lowest.is_finite() { lowest } else { 0.0 };
         let byte_tokens = byte_tokens(vocabulary);
-        Self { trie, scores, unknown, unknown_score: lowest - UNKNOWN_PENALTY, byte_tokens }
+        let unknown_score = precision.round(lowest - UNKNOWN_PENALTY);
+        Self { trie, precision, scores, unknown, unknown_score, byte_tokens }
     }
 
     /// Appends the tokens of `text`, in which spaces are already U+2581.
@@ -61,6 +79,7 @@ impl Unigram {
         for (start, character) in text.char_indices() {
             let score = best[start].score;
             let mut offer = |end: usize, token: TokenId, score: f64| {
+                let score = self.precision.round(score);
                 if score > best[end].score {
                     best[end] = Best { score, start: start as u32, token };
                 }
@@ -210,7 +229,7 @@ mod tests {
             ("abb", -4.0, TokenKind::Normal),
             ("<s>", 0.0, TokenKind::Control),
         ]);
-        let unigram = Unigram::new(&vocabulary, Some(0));
+        let unigram = Unigram::new(&vocabulary, Some(0), Precision::Double);
         let encode = |text: &str| {
             let mut ids = Vec::new();
             unigram.encode(text, &mut 0, &mut ids);
@@ -236,9 +255,6 @@ mod tests {
         let mut ids = Vec::new();
         plamo2.encode("\u{FEFF}abé", &mut 0, &mut ids);
         assert_eq!(ids, [258, 0xC3, 0xA9]);
-        assert!(matches!(
-            Plamo2::new(&vocabulary(&entries[1..])),
-            Err(TokenizerError::MissingByteToken { byte: 0 })
-        ));
+        assert!(matches!(Plamo2::new(&vocabulary(&entries[1..])), Err(TokenizerError::MissingByteToken { byte: 0 })));
     }
 }
