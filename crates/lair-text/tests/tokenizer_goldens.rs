@@ -46,3 +46,16 @@ fn sentence_piece_models_are_exact() {
         check(&goldens, &name, &tokenizer, AddSpecial::No);
     }
 }
+
+#[test]
+fn tokenizer_json_files_are_exact() {
+    let Some(goldens) = goldens() else { return };
+    let files =
+        ["wordpiece/all-MiniLM-L6-v2.tokenizer.json", "../models/onnx-genai/tiny-random-gpt2-fp32/tokenizer.json"];
+    for name in files {
+        let Some(path) = shared_data(&format!("tokenizers/{name}")) else { return };
+        let bytes = std::fs::read(Path::new(&path)).expect("a readable file");
+        let tokenizer = Tokenizer::from_tokenizer_json(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        check(&goldens, name, &tokenizer, AddSpecial::Yes);
+    }
+}

@@ -174,7 +174,7 @@ fn word_piece(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
         adds_space_prefix: false,
         ids: [Some(101), None, Some(100), Some(102), Some(0), Some(103)],
     };
-    let loaded = Loaded::read(metadata, Spelling::Words, defaults)?;
+    let loaded = Loaded::read(metadata, Spelling::Words { cleans_up: true }, defaults)?;
     let vocabulary = &loaded.vocabulary;
     let pieces = vocabulary.pieces.iter().enumerate().filter(|&(id, _)| vocabulary.is_spelled(id as TokenId));
     let pieces = pieces.map(|(id, piece)| match piece.strip_prefix("\u{2581}".as_bytes()) {

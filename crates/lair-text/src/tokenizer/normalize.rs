@@ -73,7 +73,10 @@ impl Normalization {
     fn apply<'t>(&self, text: &'t str, place: Place) -> Cow<'t, str> {
         match self {
             Self::Prefix { text: prefix, only_first, once } => {
-                if (*only_first && place != Place::First) || (*once && text.starts_with(prefix.as_str())) {
+                if text.is_empty()
+                    || (*only_first && place != Place::First)
+                    || (*once && text.starts_with(prefix.as_str()))
+                {
                     return Cow::Borrowed(text);
                 }
                 Cow::Owned(format!("{prefix}{text}"))

@@ -19,7 +19,10 @@ pub(crate) enum Spelling {
     /// As text in which U+2581 is a space.
     Escaped,
     /// As text in which U+2581 begins a word, and what does not begin with it continues one.
-    Words,
+    Words {
+        /// Words that are written without a space before them have none.
+        cleans_up: bool,
+    },
     /// As text in which a backslash gives the next characters a meaning.
     Backslashes,
     /// As text.
@@ -62,7 +65,7 @@ pub(crate) fn spell(
                     }
                 }
             }),
-            Spelling::Escaped | Spelling::Plain | Spelling::Words => {
+            Spelling::Escaped | Spelling::Plain | Spelling::Words { .. } => {
                 pieces.push(text.as_bytes());
                 match unknown_output {
                     Some((unknown, output)) if unknown as usize == index => outputs.push(output.as_bytes()),
@@ -81,10 +84,11 @@ pub(crate) fn spell(
 fn append_output(text: &str, kind: TokenKind, spelling: Spelling, bytes: &mut Vec<u8>) {
     match (kind, parse_byte_token(text.as_bytes())) {
         (TokenKind::Byte, Some(byte)) => bytes.push(byte),
-        _ if spelling == Spelling::Words => {
+        _ if matches!(spelling, Spelling::Words { .. }) => {
             let word = text.strip_prefix(ESCAPED_SPACE);
             let is_initial = word.is_some() || matches!(kind, TokenKind::Control | TokenKind::Unknown);
-            append_word(word.unwrap_or(text), is_initial, bytes);
+            let cleans_up = spelling == Spelling::Words { cleans_up: true };
+            append_word(word.unwrap_or(text), is_initial, cleans_up, bytes);
         }
         (TokenKind::Normal | TokenKind::Unused, _) if spelling == Spelling::Escaped => {
             for (index, part) in text.split(ESCAPED_SPACE).enumerate() {
@@ -100,10 +104,10 @@ fn append_output(text: &str, kind: TokenKind, spelling: Spelling, bytes: &mut Ve
 
 /// A word of WordPiece adds itself and the space before it, except before what is written without one (the clean-up of
 /// tokenization spaces).
-fn append_word(word: &str, is_initial: bool, bytes: &mut Vec<u8>) {
+fn append_word(word: &str, is_initial: bool, cleans_up: bool, bytes: &mut Vec<u8>) {
     let is_attached = ['.', '?', '!', ','].iter().any(|&mark| word.starts_with(mark))
         || ["n't", "'m", "'s", "'ve", "'re"].iter().any(|ending| word.starts_with(ending));
-    if is_initial && !is_attached {
+    if is_initial && !(cleans_up && is_attached) {
         bytes.push(b' ');
     }
     bytes.extend_from_slice(word.as_bytes());

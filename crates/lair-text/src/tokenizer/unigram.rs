@@ -6,7 +6,7 @@
 use super::error::TokenizerError;
 use super::pieces::NONE;
 use super::trie::Trie;
-use super::vocabulary::{TokenId, TokenKind, Vocabulary, parse_byte_token};
+use super::vocabulary::{TokenId, TokenKind, Vocabulary};
 
 /// How much worse than the worst piece a character without a piece is (SentencePiece, `kUnkPenalty`).
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -66,7 +66,7 @@ impl Unigram {
         let pieces = vocabulary.pieces.iter().enumerate().map(|(id, piece)| (piece, id as TokenId));
         let trie = Trie::new(pieces.filter(|&(_, id)| vocabulary.is_spelled(id)));
         let lowest = if lowest.is_finite() { lowest } else { 0.0 };
-        let byte_tokens = byte_tokens(vocabulary);
+        let byte_tokens = vocabulary.byte_tokens();
         let unknown_score = precision.round(lowest - UNKNOWN_PENALTY);
         Self { trie, precision, scores, unknown, unknown_score, byte_tokens }
     }
@@ -122,19 +122,6 @@ impl Unigram {
     }
 }
 
-/// The token of each byte, or [`NONE`].
-pub(crate) fn byte_tokens(vocabulary: &Vocabulary) -> [u32; 256] {
-    let mut tokens = [NONE; 256];
-    for (id, (piece, &kind)) in vocabulary.pieces.iter().zip(&vocabulary.kinds).enumerate() {
-        if kind == TokenKind::Byte
-            && let Some(byte) = parse_byte_token(piece)
-        {
-            tokens[usize::from(byte)] = id as u32;
-        }
-    }
-    tokens
-}
-
 /// PLaMo 2's variant: whole-number costs, cut from the right, longest piece of equals, bytes for the rest.
 #[derive(Debug, Clone)]
 pub(crate) struct Plamo2 {
@@ -155,7 +142,7 @@ impl Plamo2 {
     /// # Errors
     /// If a byte has no token.
     pub(crate) fn new(vocabulary: &Vocabulary) -> Result<Self, TokenizerError> {
-        let byte_tokens = byte_tokens(vocabulary);
+        let byte_tokens = vocabulary.byte_tokens();
         if let Some(byte) = byte_tokens.iter().position(|&token| token == NONE) {
             return Err(TokenizerError::MissingByteToken { byte: byte as u8 });
         }
