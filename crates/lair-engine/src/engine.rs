@@ -8,7 +8,7 @@ use std::{
 use lair_compute::StateSlot;
 
 use crate::{
-    EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId,
+    EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
     pages::PagePool, sequence::Sequence, states::StatePool,
 };
 
@@ -36,6 +36,8 @@ pub struct Engine<R: Runner> {
 /// Room that steps use again and again.
 pub(crate) struct StepRoom {
     pub(crate) sampler: Sampler,
+    /// What a constraint allows.
+    pub(crate) allowed: TokenSet,
     /// Tokens of the batch.
     pub(crate) tokens: Vec<u32>,
     pub(crate) rows_wanted: Vec<usize>,
@@ -96,6 +98,7 @@ impl<R: Runner> Engine<R> {
         let logits_rows_max = fitting.clamp(logits_rows_min, options.rows_max.max(logits_rows_min));
         let room = StepRoom {
             sampler: Sampler::new(vocabulary_size),
+            allowed: TokenSet::all(vocabulary_size),
             tokens: Vec::with_capacity(options.rows_max),
             rows_wanted: Vec::with_capacity(logits_rows_max),
             logits: vec![0.0; logits_rows_max * vocabulary_size],
@@ -160,7 +163,8 @@ impl<R: Runner> Engine<R> {
                 self.runner.copy_state(from, to);
                 to
             });
-            let copy = Sequence { id: fork, sampling, seed, state_slot, ..source.clone() };
+            // The moving checkpoint stays the source's; two must not move one.
+            let copy = Sequence { id: fork, sampling, seed, state_slot, moving_checkpoint: None, ..source.clone() };
             copy.page_table.iter().for_each(|&page| self.pool.retain(page));
             self.active.push(copy);
             return Ok(fork);
@@ -176,6 +180,7 @@ impl<R: Runner> Engine<R> {
             published: 0,
             computed: 0,
             checkpoint_lengths: Vec::new(),
+            moving_checkpoint: None,
             ..source.clone()
         };
         self.waiting.push_back(copy);
@@ -250,6 +255,7 @@ impl<R: Runner> Engine<R> {
         sequence.published = 0;
         sequence.rows = 0;
         sequence.checkpoint_lengths.clear();
+        sequence.moving_checkpoint = None;
     }
 
     fn check_room(&self) -> Result<(), Refusal> {

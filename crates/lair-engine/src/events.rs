@@ -120,6 +120,18 @@ pub enum SequenceError {
         /// Tokens before it.
         position: usize,
     },
+    /// The constraint leaves no token that the model gives a finite logit.
+    #[error("the constraint allows no token after {position} tokens")]
+    NothingAllowed {
+        /// Tokens before it.
+        position: usize,
+    },
+    /// The constraint itself failed.
+    #[error("the constraint panicked: {cause}")]
+    ConstraintPanicked {
+        /// Its message.
+        cause: String,
+    },
     /// The engine ended while the sequence was open.
     #[error("the engine has stopped: {cause}")]
     EngineStopped {

@@ -1,6 +1,6 @@
 //! What a caller asks for, and why it may be refused.
 
-use crate::{Limits, Sampling, sampler::SamplingError};
+use crate::{Constraint, Limits, Sampling, sampler::SamplingError};
 
 /// Names a sequence of one engine. Later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,8 @@ pub struct Request {
     pub logprobs: Option<usize>,
     /// Deliver the log-probability of every prompt token but the first, with as many likely ones as `logprobs` says.
     pub prompt_logprobs: bool,
+    /// Which tokens may follow; `None` allows all. It is at the place after the prompt.
+    pub constraint: Option<Constraint>,
     /// With whom prefixes are shared.
     pub scope: PrefixScope,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use lair_compute::{PAGE_LENGTH, PageId, StateSlot};
 
 use crate::{
-    FinishReason, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
+    Constraint, FinishReason, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
     pages::{PageKey, Parent},
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Sequence {
     pub(crate) seed: u64,
     pub(crate) logprobs: Option<usize>,
     pub(crate) prompt_logprobs: Option<PromptLogprobs>,
+    pub(crate) constraint: Option<Constraint>,
     pub(crate) scope: PrefixScope,
 
     /// Tokens whose keys, values and state are in memory.
@@ -44,6 +45,8 @@ pub(crate) struct Sequence {
     pub(crate) state_slot: Option<StateSlot>,
     /// Lengths at which the recurrent state is put aside; multiples of a page, few, in no order.
     pub(crate) checkpoint_lengths: Vec<usize>,
+    /// The page whose checkpoint moves along with the end of the sequence.
+    pub(crate) moving_checkpoint: Option<PageId>,
     /// Rows in the step that is planned.
     pub(crate) rows: usize,
 
@@ -95,12 +98,14 @@ impl Sequence {
             sampling: request.sampling,
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs.then(PromptLogprobs::default),
+            constraint: request.constraint,
             scope: request.scope,
             computed: 0,
             page_table: Vec::with_capacity(pages_for(asked.min(length_max))),
             published: 0,
             state_slot: None,
             checkpoint_lengths: Vec::with_capacity(2),
+            moving_checkpoint: None,
             rows: 0,
             usage: Usage { prompt_tokens: prompt_length, ..Usage::default() },
             clock: Clock { submitted: Instant::now(), admitted: None, first_token: None },

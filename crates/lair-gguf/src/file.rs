@@ -108,6 +108,9 @@ impl GgufFile {
 
     /// The bytes of `tensor`, which must be one of [`tensors`](GgufFile::tensors).
     ///
+    /// They begin at a multiple of the file's alignment in memory too. That is 32 in nearly all files, but it may be
+    /// as little as 1: a reader of wider numbers has to check, or to read bytes.
+    ///
     /// # Panics
     /// If `tensor` is of another model and does not lie in this one.
     pub fn tensor_data(&self, tensor: &TensorInfo) -> TensorData {

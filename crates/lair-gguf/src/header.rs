@@ -6,7 +6,7 @@
 //! Counts and lengths are u64, in version 1 u32. All numbers are little-endian. Source: the GGUF specification.
 
 use crate::TensorType;
-use crate::cursor::{Cursor, Field, LengthWidth, malformed};
+use crate::cursor::{Cursor, Field, LengthWidth, fault_of_name, malformed};
 use crate::error::GgufError;
 use crate::foreign::OtherFormat;
 use crate::foreign_types::type_maker;
@@ -89,7 +89,7 @@ impl Header {
             let offset = metadata.index(ALIGNMENT).map_or(0, |index| offsets[index]);
             malformed(offset, Field::Key(ALIGNMENT, "value"), found, expected)
         })?;
-        let tensors = read_tensors(&mut cursor, tensor_count, alignment, width)?;
+        let tensors = read_tensors(&mut cursor, tensor_count, alignment)?;
         let data_start = cursor
             .position()
             .checked_next_multiple_of(u64::from(alignment))
@@ -193,18 +193,13 @@ pub(crate) fn alignment(metadata: &Metadata) -> Result<u32, (String, String)> {
     Ok(alignment)
 }
 
-fn read_tensors(
-    cursor: &mut Cursor<'_>,
-    count: u64,
-    alignment: u32,
-    width: LengthWidth,
-) -> Result<Vec<TensorInfo>, GgufError> {
+fn read_tensors(cursor: &mut Cursor<'_>, count: u64, alignment: u32) -> Result<Vec<TensorInfo>, GgufError> {
     let count = usize::try_from(count).expect("the count was compared with its limit");
     let mut tensors = Vec::with_capacity(count);
     let mut offsets = Vec::with_capacity(count);
     for index in 0..count {
         offsets.push(cursor.position());
-        tensors.push(read_tensor(cursor, index as u64, alignment, width)?);
+        tensors.push(read_tensor(cursor, index as u64, alignment)?);
     }
     let mut by_name: Vec<u32> = (0..count as u32).collect();
     by_name.sort_by(|left, right| tensors[*left as usize].name.cmp(&tensors[*right as usize].name));
@@ -218,38 +213,31 @@ fn read_tensors(
     Ok(tensors)
 }
 
-fn read_tensor(
-    cursor: &mut Cursor<'_>,
-    index: u64,
-    alignment: u32,
-    width: LengthWidth,
-) -> Result<TensorInfo, GgufError> {
+fn read_tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, GgufError> {
     let name_offset = cursor.position();
     let name = cursor.string(Field::TensorName(index))?;
-    if name.is_empty() || name.len() > limits::TENSOR_NAME_LENGTH_MAX {
-        let expected = format!("1 to {} bytes", limits::TENSOR_NAME_LENGTH_MAX);
-        return Err(malformed(name_offset, Field::TensorName(index), format!("{} bytes", name.len()), expected));
+    if let Some((found, expected)) = fault_of_name(&name, limits::TENSOR_NAME_LENGTH_MAX) {
+        return Err(malformed(name_offset, Field::TensorName(index), found, expected));
     }
     let shape_offset = cursor.position();
-    let shape = read_shape(cursor, name, width)?;
+    let shape = read_shape(cursor, &name)?;
     let type_offset = cursor.position();
-    let id = cursor.u32(Field::Tensor(name, "type"))?;
+    let id = cursor.u32(Field::Tensor(&name, "type"))?;
     let Some(tensor_type) = TensorType::from_id(id) else {
-        let tensor = name.to_owned();
-        return Err(GgufError::UnknownTensorType { offset: type_offset, tensor, id, maker: type_maker(id) });
+        return Err(GgufError::UnknownTensorType { offset: type_offset, tensor: name, id, maker: type_maker(id) });
     };
     let size_bytes = size_of_tensor(&shape, tensor_type)
-        .map_err(|expected| malformed(shape_offset, Field::Tensor(name, "shape"), format!("{shape:?}"), expected))?;
+        .map_err(|expected| malformed(shape_offset, Field::Tensor(&name, "shape"), format!("{shape:?}"), expected))?;
     let start_offset = cursor.position();
-    let offset = cursor.u64(Field::Tensor(name, "offset"))?;
+    let offset = cursor.u64(Field::Tensor(&name, "offset"))?;
     if !offset.is_multiple_of(u64::from(alignment)) {
         let expected = format!("a multiple of the alignment, {alignment}");
-        return Err(malformed(start_offset, Field::Tensor(name, "offset"), offset, expected));
+        return Err(malformed(start_offset, Field::Tensor(&name, "offset"), offset, expected));
     }
-    Ok(TensorInfo { name: name.to_owned(), shape, tensor_type, offset, size_bytes, shard: 0 })
+    Ok(TensorInfo { name, shape, tensor_type, offset, size_bytes, shard: 0 })
 }
 
-fn read_shape(cursor: &mut Cursor<'_>, name: &str, width: LengthWidth) -> Result<Vec<u64>, GgufError> {
+fn read_shape(cursor: &mut Cursor<'_>, name: &str) -> Result<Vec<u64>, GgufError> {
     let offset = cursor.position();
     let field = Field::Tensor(name, "dimension count");
     let count = cursor.u32(field)?;
@@ -260,12 +248,7 @@ fn read_shape(cursor: &mut Cursor<'_>, name: &str, width: LengthWidth) -> Result
         return Ok(vec![1]);
     }
     let field = Field::Tensor(name, "shape");
-    (0..count)
-        .map(|_| match width {
-            LengthWidth::Four => cursor.u32(field).map(u64::from),
-            LengthWidth::Eight => cursor.u64(field),
-        })
-        .collect()
+    (0..count).map(|_| cursor.length(field)).collect()
 }
 
 /// Bytes of a tensor, or what is expected of its shape instead.

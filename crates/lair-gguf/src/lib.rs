@@ -3,6 +3,17 @@
 //! [`GgufFile::open`] maps a model (one file, or all shards of a split one) and hands out its metadata and its
 //! tensors; [`Header::parse`] is the pure parser beneath it. Nothing in a file is trusted: every length is compared
 //! with the bytes that remain before anything is allocated, and every refusal says where and why.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), lair_gguf::GgufError> {
+//! let model = lair_gguf::GgufFile::open("model-00001-of-00003.gguf")?;
+//! let layer_count = model.metadata().u32(&format!("{}.block_count", model.architecture()?))?;
+//! let embedding = model.required_tensor("token_embd.weight")?;
+//! let bytes: lair_gguf::TensorData = model.tensor_data(embedding); // Shares the mapping, copies nothing.
+//! println!("{layer_count} layers, {} of {:?}, {} bytes", embedding.tensor_type, embedding.shape, bytes.len());
+//! # Ok(())
+//! # }
+//! ```
 
 mod cursor;
 mod error;

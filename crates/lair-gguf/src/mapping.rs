@@ -97,8 +97,9 @@ impl Mapping {
 
 fn map(file: &File, length: usize) -> std::io::Result<memmap2::Mmap> {
     // SAFETY: the file must not change while it is mapped. Rust cannot enforce that against other programs; model
-    // files are immutable by convention, the mapping is read-only, every use of its bytes treats them as untrusted
-    // numbers (no `str`, `bool` or pointer is made in place), and a shrinking file is caught by `sigbus`.
+    // files are immutable by convention and the mapping is read-only. Should one change nevertheless, its bytes are
+    // only ever read as numbers, each bounded where it is used; what must stay what it was checked to be (text,
+    // shapes, offsets) is copied out first. A file that shrinks is dealt with in `sigbus`.
     unsafe { memmap2::MmapOptions::new().len(length).map(file) }
 }
 

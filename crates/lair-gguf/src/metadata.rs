@@ -1,6 +1,6 @@
 //! The metadata of a model: keys with values, in the order of the file, and typed access to them.
 
-use crate::cursor::{Cursor, Field, malformed};
+use crate::cursor::{Cursor, Field, fault_of_name, malformed};
 use crate::error::GgufError;
 use crate::header::limits;
 use crate::string_array::StringArray;
@@ -99,7 +99,8 @@ impl Metadata {
         for index in 0..count {
             offsets.push(cursor.position());
             let key = read_key(cursor, index as u64)?;
-            entries.push((key.into(), Value::read(cursor, key)?));
+            let value = Value::read(cursor, &key)?;
+            entries.push((key.into_boxed_str(), value));
         }
         let mut by_key: Vec<u32> = (0..count as u32).collect();
         by_key.sort_by(|left, right| entries[*left as usize].0.cmp(&entries[*right as usize].0));
@@ -114,12 +115,11 @@ impl Metadata {
     }
 }
 
-fn read_key<'a>(cursor: &mut Cursor<'a>, index: u64) -> Result<&'a str, GgufError> {
+fn read_key(cursor: &mut Cursor<'_>, index: u64) -> Result<String, GgufError> {
     let offset = cursor.position();
     let key = cursor.string(Field::KeyName(index))?;
-    if key.is_empty() || key.len() > limits::KEY_LENGTH_MAX {
-        let expected = format!("1 to {} bytes", limits::KEY_LENGTH_MAX);
-        return Err(malformed(offset, Field::KeyName(index), format!("{} bytes", key.len()), expected));
+    if let Some((found, expected)) = fault_of_name(&key, limits::KEY_LENGTH_MAX) {
+        return Err(malformed(offset, Field::KeyName(index), found, expected));
     }
     Ok(key)
 }

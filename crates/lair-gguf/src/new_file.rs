@@ -28,12 +28,26 @@ impl NewFile {
         Ok(NewFile { path: path.to_owned(), out: BufWriter::with_capacity(BUFFER_BYTES, file) })
     }
 
-    /// Makes sure the bytes are on the disk, then gives the file its name.
-    pub(crate) fn publish(self) -> Result<(), GgufError> {
+    /// Makes sure the bytes are on the disk and closes the file, which still lacks its name.
+    pub(crate) fn finish(self) -> Result<FinishedFile, GgufError> {
         let NewFile { path, out } = self;
         let file = out.into_inner().map_err(|error| failed("write", &path, error.into_error()))?;
         file.as_file().sync_all().map_err(|source| failed("write", &path, source))?;
-        file.persist(&path).map_err(|error| failed("rename", &path, error.error))?;
+        Ok(FinishedFile { path, temporary: file.into_temp_path() })
+    }
+}
+
+/// A complete file that waits for its name. Dropped unpublished, it is removed.
+pub(crate) struct FinishedFile {
+    path: PathBuf,
+    temporary: tempfile::TempPath,
+}
+
+impl FinishedFile {
+    /// Gives the file its name.
+    pub(crate) fn publish(self) -> Result<(), GgufError> {
+        let FinishedFile { path, temporary } = self;
+        temporary.persist(&path).map_err(|error| failed("rename", &path, error.error))?;
         // The name too must survive a power cut. Folders can be synced on Unix only.
         #[cfg(unix)]
         std::fs::File::open(folder(&path))

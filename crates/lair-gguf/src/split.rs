@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::GgufError;
 use crate::header::limits;
 use crate::metadata::Metadata;
-use crate::new_file::NewFile;
+use crate::new_file::{FinishedFile, NewFile};
 use crate::shard_name::ShardName;
 use crate::tensor_info::TensorInfo;
 use crate::writer::{GgufWriter, unwritable};
@@ -50,10 +50,10 @@ impl GgufWriter {
             let shard = self.shard(index, count, group)?;
             let mut file = NewFile::create(&path)?;
             shard.write_to(&mut file, &path, &mut source)?;
-            files.push(file);
+            files.push(file.finish()?);
             paths.push(path);
         }
-        files.into_iter().rev().try_for_each(NewFile::publish)?;
+        files.into_iter().rev().try_for_each(FinishedFile::publish)?;
         Ok(paths)
     }
 

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::TensorType;
+use crate::cursor::fault_of_name;
 use crate::error::GgufError;
 use crate::file::GgufFile;
 use crate::header::{alignment, limits, size_of_tensor};
@@ -33,9 +34,8 @@ impl GgufWriter {
             return Err(unwritable("the metadata", metadata.len(), format!("at most {} keys", limits::KEY_COUNT_MAX)));
         }
         for (key, _) in metadata.iter() {
-            if key.is_empty() || key.len() > limits::KEY_LENGTH_MAX {
-                let found = format!("{} bytes", key.len());
-                return Err(unwritable("the name of a key", found, format!("1 to {}", limits::KEY_LENGTH_MAX)));
+            if let Some((found, expected)) = fault_of_name(key, limits::KEY_LENGTH_MAX) {
+                return Err(unwritable("the name of a key", found, expected));
             }
         }
         let alignment = alignment(&metadata)
@@ -67,9 +67,8 @@ impl GgufWriter {
     /// when the file is written.
     pub fn add_tensor(&mut self, name: &str, shape: &[u64], tensor_type: TensorType) -> Result<&TensorInfo, GgufError> {
         let what = || format!("tensor `{name}`");
-        if name.is_empty() || name.len() > limits::TENSOR_NAME_LENGTH_MAX {
-            let expected = format!("1 to {}", limits::TENSOR_NAME_LENGTH_MAX);
-            return Err(unwritable(what(), format!("a name of {} bytes", name.len()), expected));
+        if let Some((found, expected)) = fault_of_name(name, limits::TENSOR_NAME_LENGTH_MAX) {
+            return Err(unwritable(what(), format!("a name of {found}"), expected));
         }
         if shape.is_empty() || shape.len() > limits::DIMENSION_COUNT_MAX as usize {
             let expected = format!("1 to {} dimensions", limits::DIMENSION_COUNT_MAX);
@@ -128,7 +127,7 @@ impl GgufWriter {
         self.check()?;
         let mut file = NewFile::create(path.as_ref())?;
         self.write_to(&mut file, path.as_ref(), &mut source)?;
-        file.publish()
+        file.finish()?.publish()
     }
 
     pub(crate) fn write_to(

@@ -182,6 +182,9 @@ fn other_defects() {
     check("a tensor name that is not UTF-8", &name, "the name of tensor 0: found a byte that is not UTF-8 at place 1");
     let empty_name = with_tensors(1, 64, |file| file.tensor("", &[8], 0, 0));
     check("a tensor without name", &empty_name, "the name of tensor 0: found 0 bytes");
+    let zero = with_tensors(1, 64, |file| file.tensor(b"t\0u", &[8], 0, 0));
+    check("a tensor name with a zero byte", &zero, "the name of tensor 0: found a zero byte");
+    check("a key with a zero byte", &with_keys(1, |file| file.u32_key("k\0", 1)), "key 0: found a zero byte");
     let key = with_keys(1, |file| file.key(b"\xc3", U8).push(Kind::Number, &[1]));
     check("a key that is not UTF-8", &key, "the name of key 0: found a byte that is not UTF-8");
     let value = with_keys(1, |file| file.key("k", STRING).string(b"ab\x80"));

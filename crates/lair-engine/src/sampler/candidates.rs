@@ -114,24 +114,32 @@ impl Candidates {
         }
     }
 
-    /// Arranges the first `count` by logit, with all others after them; returns these.
-    pub(crate) fn sort_first_by_logit(&mut self, count: usize) -> &[Candidate] {
-        if self.arrangement != Arrangement::ByLogit {
-            if count < self.items.len() {
-                self.items.select_nth_unstable_by(count, Candidate::by_logit);
+    /// Keeps the first candidates in the order of `compare`, which must be total: as few as fulfil `is_enough`, which sees
+    /// them one after the other; all if it is never fulfilled.
+    ///
+    /// Most of the time few are enough, and sorting 150k takes ten milliseconds, so some are sorted first, then more.
+    pub(crate) fn keep_until(
+        &mut self,
+        compare: impl Fn(&Candidate, &Candidate) -> Ordering,
+        mut is_enough: impl FnMut(&Candidate) -> bool,
+    ) {
+        const SORTED_FIRST: usize = 256;
+        let (mut begin, mut count) = (0, SORTED_FIRST);
+        while begin < self.items.len() {
+            let rest = &mut self.items[begin..];
+            if count < rest.len() {
+                rest.select_nth_unstable_by(count, &compare);
             }
-            let count = count.min(self.items.len());
-            self.items[..count].sort_unstable_by(Candidate::by_logit);
-            self.arrangement = if count == self.items.len() { Arrangement::ByLogit } else { Arrangement::None };
+            count = count.min(rest.len());
+            rest[..count].sort_unstable_by(&compare);
+            if let Some(last) = rest[..count].iter().position(&mut is_enough) {
+                self.items.truncate(begin + last + 1);
+                break;
+            }
+            begin += count;
+            count *= 4;
         }
-        &self.items[..count.min(self.items.len())]
-    }
-
-    /// Keeps the first `count` as they are arranged.
-    pub(crate) fn keep_first(&mut self, count: usize, arrangement: Arrangement) {
-        debug_assert!(count > 0);
-        self.items.truncate(count);
-        self.arrangement = arrangement;
+        self.arrangement = Arrangement::None;
     }
 
     /// Drops the first `count` as they are arranged.
@@ -144,12 +152,6 @@ impl Candidates {
     pub(crate) fn keep_if(&mut self, condition: impl Fn(&Candidate) -> bool) {
         self.items.retain(condition);
         debug_assert!(!self.items.is_empty());
-    }
-
-    /// Rearranges at will; the caller cannot rely on any order after it.
-    pub(crate) fn sort_unstable_by(&mut self, compare: impl FnMut(&Candidate, &Candidate) -> Ordering) {
-        self.items.sort_unstable_by(compare);
-        self.arrangement = Arrangement::None;
     }
 
     /// The greatest logit.

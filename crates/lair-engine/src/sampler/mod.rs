@@ -170,22 +170,33 @@ impl Filter {
     }
 }
 
+/// Logits that are looked at together: independent of each other, so that the compiler can use vectors.
+const LANES: usize = 16;
+
 /// The greatest logit and the first token that has it.
 pub(crate) fn greatest(logits: &[f32]) -> Result<(u32, f32), NonFiniteLogits> {
-    let mut greatest = f32::NEG_INFINITY;
-    let mut is_finite = true;
-    for &logit in logits {
-        // False for NaN too.
-        is_finite &= logit < f32::INFINITY;
-        greatest = if logit > greatest { logit } else { greatest };
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    // As wide as the logits, or the vectors would be taken apart.
+    let mut not_finite = [0u32; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+            // False for NaN too.
+            not_finite[lane] |= !u32::from(chunk[lane] < f32::INFINITY) & 1;
+        }
     }
-    if !is_finite {
-        let token = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY).unwrap_or_default();
+    let is_not_finite = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+    if not_finite != [0; LANES] || rest.iter().any(is_not_finite) {
+        let token = logits.iter().position(is_not_finite).unwrap_or_default();
         return Err(NonFiniteLogits::At { token: token as u32 });
     }
+    let greatest = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |greatest, &logit| greatest.max(logit));
     if greatest == f32::NEG_INFINITY {
         return Err(NonFiniteLogits::Everywhere);
     }
-    let token = logits.iter().position(|&logit| logit == greatest).unwrap_or_default();
+    let has_it = |chunk: &[f32; LANES]| chunk.iter().fold(0, |found, &logit| found | u32::from(logit == greatest)) != 0;
+    let before = chunks.iter().position(has_it).unwrap_or(chunks.len()) * LANES;
+    let token = before + logits[before..].iter().position(|&logit| logit == greatest).unwrap_or_default();
     Ok((token as u32, greatest))
 }

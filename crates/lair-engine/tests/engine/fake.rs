@@ -1,7 +1,7 @@
 //! A runner whose logits are a hash of the sequence as it is read back from pages and state, so that a wrong page table,
 //! a stale page or a state out of step shows as other tokens; and what the same sequence gives without any engine.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::mpsc::Receiver};
 
 use lair_compute::{Batch, PAGE_LENGTH, PageId, StateSlot};
 use lair_engine::{Engine, EngineOptions, Event, FinishReason, Request, Runner, Sampler, SequenceId, sampler::Draws};
@@ -23,6 +23,8 @@ pub struct FakeRunner {
     /// Rows computed in all.
     pub rows: usize,
     pub page_copies: usize,
+    /// Steps wait here until the other end sends or is dropped.
+    pub gate: Option<Receiver<()>>,
 }
 
 impl FakeRunner {
@@ -34,6 +36,7 @@ impl FakeRunner {
             rows_max: 512,
             rows: 0,
             page_copies: 0,
+            gate: None,
         }
     }
 }
@@ -81,6 +84,9 @@ impl Runner for FakeRunner {
     }
 
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
+        if self.gate.as_ref().is_some_and(|gate| gate.recv().is_err()) {
+            self.gate = None;
+        }
         batch.assert_consistent();
         assert!(batch.row_count() > 0 && batch.row_count() <= self.rows_max);
         assert!(rows_wanted.is_sorted_by(|left, right| left < right));
@@ -143,9 +149,19 @@ pub fn logits_after(tokens: &[u32], has_state: bool) -> Vec<f32> {
 
 /// What a request gives by itself. Its sampling must have a seed.
 pub fn alone(request: &Request, has_state: bool, length_max: usize) -> (Vec<u32>, FinishReason) {
-    let mut tokens = request.tokens.clone();
+    alone_from(request, &[], has_state, length_max)
+}
+
+/// The same when the first tokens have been generated already; they are part of the result.
+pub fn alone_from(
+    request: &Request,
+    generated: &[u32],
+    has_state: bool,
+    length_max: usize,
+) -> (Vec<u32>, FinishReason) {
+    let mut tokens = [&request.tokens, generated].concat();
     let mut sampler = Sampler::new(VOCABULARY_SIZE);
-    let prompt_length = tokens.len();
+    let prompt_length = request.tokens.len();
     loop {
         let generated = tokens.len() - prompt_length;
         let reason = if Some(generated) == request.max_tokens {

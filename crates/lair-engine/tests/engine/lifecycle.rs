@@ -2,7 +2,7 @@
 
 use lair_engine::{EngineError, EngineOptions, Event, FinishReason, Refusal, Request, Sampling, SequenceError};
 
-use crate::fake::{NAN_TOKEN, VOCABULARY_SIZE, alone, end_of, engine, logits_after, run, tokens_of};
+use crate::fake::{NAN_TOKEN, VOCABULARY_SIZE, alone, alone_from, end_of, engine, logits_after, run, tokens_of};
 
 fn request(tokens: impl IntoIterator<Item = u32>, max_tokens: usize) -> Request {
     let sampling = Sampling { seed: Some(7), ..Sampling::default() };
@@ -225,16 +225,9 @@ fn a_fork_shares_pages_and_goes_its_own_way() {
             assert_eq!(engine.runner().page_copies, 1);
             let (tokens, _) = alone(&request, state_slot_count > 0, 256);
             assert_eq!(tokens_of(&events, id), tokens);
-            let continued = Request {
-                tokens: [&request.tokens[..], &tokens[..4]].concat(),
-                max_tokens: Some(16),
-                sampling,
-                ..Request::default()
-            };
-            assert_ne!(tokens_of(&events, fork), tokens[4..]);
-            assert_eq!(tokens_of(&events, fork).len(), 16);
-            // Draws are numbered from the prompt on, so only a greedy continuation can be compared with a new request.
-            assert_eq!(alone(&continued, state_slot_count > 0, 256).0.len(), 16);
+            let (continued, _) = alone_from(&Request { sampling, ..request }, &tokens[..4], state_slot_count > 0, 256);
+            assert_eq!(tokens_of(&events, fork), continued[4..]);
+            assert_ne!(continued, tokens);
         }
     }
 }

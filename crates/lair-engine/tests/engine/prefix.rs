@@ -36,14 +36,14 @@ fn a_prefix_that_arrives_many_times_at_once_is_computed_once() {
 fn the_next_turn_of_a_conversation_continues_where_the_prompt_ended() {
     for state_slot_count in [0, 24] {
         let mut engine = engine(64, state_slot_count, EngineOptions::default());
-        let first = request(100, &[], 30);
+        let first = request(100, &[], 20);
         let id = engine.submit(first.clone()).unwrap();
         let answer = tokens_of(&run(&mut engine), id);
         let turn = Request { tokens: [&first.tokens[..], &answer, &[1, 2, 3]].concat(), ..first };
         let id = engine.submit(turn.clone()).unwrap();
         let events = run(&mut engine);
         // Pages of the answer are known too; recurrent state was put aside at the end of the prompt.
-        assert_eq!(cached(&events, id), if state_slot_count > 0 { 96 } else { 128 });
+        assert_eq!(cached(&events, id), if state_slot_count > 0 { 96 } else { 112 });
         assert_eq!(tokens_of(&events, id), alone(&turn, state_slot_count > 0, 4096).0);
     }
 }
@@ -101,4 +101,20 @@ fn the_prefix_used_longest_ago_is_evicted_first() {
         found.push(cached(&run(&mut engine), id));
     }
     assert_eq!(found, [0, 0, 64, 0, 64, 48]);
+}
+
+#[test]
+fn a_long_answer_is_not_computed_again_by_the_next_turn() {
+    let mut engine = engine(64, 20, EngineOptions { sequences_max: 16, ..EngineOptions::default() });
+    let first = request(20, &[], 300);
+    let id = engine.submit(first.clone()).unwrap();
+    let answer = tokens_of(&run(&mut engine), id);
+    // One at the end of the prompt, one that moved along.
+    assert_eq!(engine.stats().checkpoint_count, 2);
+    let turn = Request { tokens: [&first.tokens[..], &answer, &[1, 2, 3]].concat(), max_tokens: Some(5), ..first };
+    let id = engine.submit(turn.clone()).unwrap();
+    let events = run(&mut engine);
+    // 319 tokens were computed.
+    assert_eq!(cached(&events, id), 256);
+    assert_eq!(tokens_of(&events, id), alone(&turn, true, 1025).0);
 }

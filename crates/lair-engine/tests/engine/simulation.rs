@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use lair_engine::{EngineOptions, Event, Request, Sampling, SequenceId, sampler::Draws};
 
-use crate::fake::{alone, engine};
+use crate::fake::{alone_from, engine};
 
 const SEED_COUNT: u64 = 3000;
 
@@ -27,6 +27,8 @@ impl Dice {
 struct Open {
     request: Request,
     tokens: Vec<u32>,
+    /// How many tokens it had when it was forked off another one.
+    forked_at: usize,
     prompt_logprobs: Option<usize>,
 }
 
@@ -77,6 +79,7 @@ fn simulate(seed: u64) -> (u64, u64) {
     let prompt_max = limits.memory_length.min(limits.context_length - 1);
     let mut open: HashMap<SequenceId, Open> = HashMap::new();
     let mut arrivals_left = dice.roll(1, 20);
+    let mut forks_left = 5;
     let mut events = Vec::new();
     let mut steps = 0;
     while arrivals_left > 0 || !engine.is_idle() {
@@ -85,7 +88,7 @@ fn simulate(seed: u64) -> (u64, u64) {
             let request = random_request(&mut dice, prompt_max);
             let id = engine.submit(request.clone()).expect("the request fits");
             let prompt_logprobs = request.prompt_logprobs.then_some(request.tokens.len() - 1);
-            assert!(open.insert(id, Open { request, tokens: Vec::new(), prompt_logprobs }).is_none());
+            assert!(open.insert(id, Open { request, tokens: Vec::new(), forked_at: 0, prompt_logprobs }).is_none());
         }
         if dice.chance(40) {
             let oldest = open.keys().min().copied();
@@ -93,6 +96,16 @@ fn simulate(seed: u64) -> (u64, u64) {
                 assert!(engine.cancel(id));
                 open.remove(&id);
             }
+        }
+        let forked = open.iter().filter(|(_, open)| open.prompt_logprobs.is_none()).map(|(&id, _)| id).min();
+        if let Some(source) = forked.filter(|_| forks_left > 0 && dice.chance(20)) {
+            forks_left -= 1;
+            let Open { request, tokens, .. } = &open[&source];
+            let sampling = Sampling { seed: Some(dice.roll(0, 1 << 30) as u64), ..request.sampling.clone() };
+            let id = engine.fork(source, sampling.clone()).expect("there is room for a fork");
+            let request = Request { sampling, ..request.clone() };
+            let fork = Open { request, tokens: tokens.clone(), forked_at: tokens.len(), prompt_logprobs: None };
+            assert!(open.insert(id, fork).is_none());
         }
         let is_busy = !engine.is_idle();
         let rows_before = engine.stats().rows;
@@ -102,9 +115,9 @@ fn simulate(seed: u64) -> (u64, u64) {
         for event in events.drain(..) {
             take(&mut open, event, has_state, length_max);
         }
-        // Each of at most 20 sequences has at most 220 tokens; losing memory costs the oldest none.
+        // Each of at most 25 sequences has at most 220 tokens; losing memory costs the oldest none.
         steps += 1;
-        assert!(steps < 20 * 220 * 2, "someone starves: {:?}", engine.stats());
+        assert!(steps < 25 * 220 * 2, "someone starves: {:?}", engine.stats());
     }
     assert!(open.is_empty(), "sequences were lost");
     let stats = engine.stats();
@@ -119,7 +132,8 @@ fn take(open: &mut HashMap<SequenceId, Open>, event: Event, has_state: bool, len
         Event::Token { token, .. } => sequence.tokens.push(token),
         Event::PromptLogprobs { logprobs, .. } => assert_eq!(Some(logprobs.len()), sequence.prompt_logprobs.take()),
         Event::Finished { reason, usage, .. } => {
-            let (tokens, expected) = alone(&sequence.request, has_state, length_max);
+            let (tokens, expected) =
+                alone_from(&sequence.request, &sequence.tokens[..sequence.forked_at], has_state, length_max);
             assert_eq!(sequence.tokens, tokens, "other tokens than alone");
             assert_eq!(reason, expected);
             assert_eq!(usage.prompt_tokens, sequence.request.tokens.len());

@@ -11,10 +11,47 @@ use super::text::{Origin, TextBuilder};
 use super::value::{Dict, LoopState, SequenceBuilder, SequenceKind, Value};
 
 const TEXT_METHODS: [&str; 41] = [
-    "capitalize", "casefold", "center", "count", "endswith", "find", "format", "index", "isalnum", "isalpha", "isascii",
-    "isdecimal", "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip",
-    "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit",
-    "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper", "zfill", "isidentifier",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "find",
+    "format",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "islower",
+    "isnumeric",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "zfill",
+    "isidentifier",
 ];
 const DICT_METHODS: [&str; 5] = ["copy", "get", "items", "keys", "values"];
 const SEQUENCE_METHODS: [&str; 3] = ["copy", "count", "index"];
@@ -206,9 +243,8 @@ fn call_dict_method<'t>(
 fn loop_attribute<'t>(state: &LoopState<'t>, name: &str) -> Option<Value<'t>> {
     let index = state.index.get();
     let count = state.items.len();
-    let neighbour = |found: Option<&Value<'t>>, message: &str| {
-        found.cloned().unwrap_or_else(|| Value::Undefined(message.into()))
-    };
+    let neighbour =
+        |found: Option<&Value<'t>>, message: &str| found.cloned().unwrap_or_else(|| Value::Undefined(message.into()));
     Some(match name {
         "index" => Value::Integer(index as i128 + 1),
         "index0" => Value::Integer(index as i128),

@@ -1,7 +1,7 @@
 //! What one rendering may use: work, memory, length of text. Templates come out of model files and are not trusted.
 //!
-//! Fuel stands for time: one unit is one evaluated node, one visited element or [`BYTES_PER_FUEL`] bytes copied or
-//! searched, so that no operation costs much more than its price. Memory is counted for the values alive, each value
+//! Fuel stands for time: one unit is one evaluated node, one visited element, [`BYTES_PER_FUEL`] bytes copied or
+//! searched or [`CHARACTER_BYTES_PER_FUEL`] looked at in detail, so that no operation costs much more than its price. Memory is counted for the values alive, each value
 //! returning its share when it is dropped.
 
 use std::cell::Cell;
@@ -11,6 +11,9 @@ use super::error::{TemplateError, TemplateFault};
 
 /// How many bytes are copied or compared for one unit of fuel: about as long as evaluating one node takes.
 const BYTES_PER_FUEL: usize = 64;
+
+/// How many bytes are looked at one character at a time for one unit of fuel.
+const CHARACTER_BYTES_PER_FUEL: usize = 8;
 
 /// The longest single string a template may build, whatever it then does with it.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -45,6 +48,11 @@ impl Budget {
     /// Pays for copying or searching `bytes` bytes.
     pub(super) fn spend_bytes(&self, bytes: usize) -> Result<(), TemplateError> {
         self.spend(1 + bytes / BYTES_PER_FUEL)
+    }
+
+    /// Pays for looking at each character of `bytes` bytes.
+    pub(super) fn spend_characters(&self, bytes: usize) -> Result<(), TemplateError> {
+        self.spend(1 + bytes / CHARACTER_BYTES_PER_FUEL)
     }
 
     pub(super) fn fuel_used(&self) -> u64 {

@@ -119,9 +119,7 @@ impl<'t> Interpreter<'t> {
                     Value::None => None,
                     Value::Undefined(message) => return Err(TemplateFault::undefined(&*message)),
                     found => Some(found.as_integer().ok_or_else(|| {
-                        TemplateFault::type_error(
-                            "slice indices must be integers or None or have an __index__ method",
-                        )
+                        TemplateFault::type_error("slice indices must be integers or None or have an __index__ method")
                     })?),
                 },
                 None => None,

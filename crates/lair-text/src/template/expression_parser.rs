@@ -12,11 +12,7 @@ impl Parser {
     }
 
     /// A node over children of at most `height`, which it bounds: long chains nest as deep as brackets do.
-    fn over(
-        line: u32,
-        height: u16,
-        kind: impl FnOnce() -> ExpressionKind,
-    ) -> Result<Expression, TemplateError> {
+    fn over(line: u32, height: u16, kind: impl FnOnce() -> ExpressionKind) -> Result<Expression, TemplateError> {
         if usize::from(height) >= NESTING_MAX {
             return Err(TemplateError::from(TemplateFault::NestedTooDeep { limit: NESTING_MAX }).at(line));
         }
@@ -395,7 +391,8 @@ impl Parser {
             let line = self.line();
             if self.skip_operator("|") {
                 let name = self.dotted_name()?;
-                let arguments = if self.is_operator("(") { self.nested(Self::arguments)? } else { Arguments::default() };
+                let arguments =
+                    if self.is_operator("(") { self.nested(Self::arguments)? } else { Arguments::default() };
                 let operands = arguments.expressions().map(|argument| argument.height);
                 let height = operands.max().unwrap_or(0).max(expression.height);
                 let operand = Box::new(expression);

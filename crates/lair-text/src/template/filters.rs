@@ -7,7 +7,9 @@ use super::error::{TemplateError, TemplateFault};
 use super::interpreter::Interpreter;
 use super::python_text::{JsonStyle, to_json, to_text};
 use super::text::{Origin, Text, TextBuilder};
-use super::text_methods::{Side, change_case, escape_html, expect_text, line_ranges, pad_text, replace, strip};
+use super::text_methods::{
+    Side, change_case, escape_html, expect_text, line_ranges, mark_safe, pad_text, replace, strip,
+};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
 impl<'t> Interpreter<'t> {
@@ -37,18 +39,19 @@ impl<'t> Interpreter<'t> {
             }
             "string" | "safe" => {
                 arguments.bind(name, [])?;
-                Ok(Value::Text(to_text(&value, &self.budget)?))
+                let text = to_text(&value, &self.budget)?;
+                Ok(Value::Text(if name == "safe" { mark_safe(&text)? } else { text }))
             }
             "abs" | "int" | "float" | "round" => self.number_filter(name, &value, arguments),
-            "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace" | "indent"
-            | "center" | "truncate" | "wordcount" | "format" => {
+            "trim" | "upper" | "lower" | "title" | "capitalize" | "escape" | "e" | "forceescape" | "replace"
+            | "indent" | "center" | "truncate" | "wordcount" | "format" => {
                 if let Value::Undefined(message) = &value
                     && matches!(name, "indent" | "truncate" | "format")
                 {
                     return Err(TemplateFault::undefined(&**message));
                 }
                 let text = to_text(&value, &self.budget)?;
-                self.budget.spend_bytes(text.as_str().len())?;
+                self.budget.spend_characters(text.as_str().len())?;
                 self.text_filter(name, &text, arguments)
             }
             _ => self.sequence_filter(name, value, arguments),
@@ -100,6 +103,7 @@ impl<'t> Interpreter<'t> {
                         let words = text.as_str().split(|c| !is_word(c)).filter(|word| !word.is_empty()).count();
                         Ok(Value::Integer(words as i128))
                     }
+                    "title" => change_case(text, "title words").map(Value::Text),
                     _ => change_case(text, name).map(Value::Text),
                 }
             }
@@ -187,6 +191,10 @@ impl<'t> Interpreter<'t> {
                 let Some(number) = value.as_float() else {
                     return Err(TemplateFault::type_error(format!("cannot round '{}'", value.type_name())));
                 };
+                let is_common = method.as_ref().and_then(Value::as_str).is_none_or(|method| method == "common");
+                if let (Value::Integer(_), true, true) = (value, is_common, precision >= 0) {
+                    return Ok(value.clone());
+                }
                 let scale = 10f64.powi(precision);
                 let rounded = match method.as_ref().and_then(Value::as_str) {
                     None | Some("common") => (number * scale).round_ties_even(),
@@ -213,7 +221,7 @@ impl<'t> Interpreter<'t> {
         let indents_first = first.is_some_and(|first| first.is_true());
         let indents_blank = blank.is_some_and(|blank| blank.is_true());
         let string = text.as_str();
-        let mut builder = TextBuilder::new(&self.budget)?;
+        let mut builder = TextBuilder::like(text)?;
         let mut lines = line_ranges(string, false);
         // Jinja adds a newline before it splits, so that a last empty line counts.
         if string.is_empty() || string.ends_with(['\n', '\r']) {
@@ -233,8 +241,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn truncate(&mut self, text: &Rc<Text>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
-        let [length, kill_words, end, leeway] =
-            arguments.bind("truncate", ["length", "killwords", "end", "leeway"])?;
+        let [length, kill_words, end, leeway] = arguments.bind("truncate", ["length", "killwords", "end", "leeway"])?;
         let length = length.as_ref().and_then(Value::as_integer).unwrap_or(255).max(0) as usize;
         let leeway = leeway.as_ref().and_then(Value::as_integer).unwrap_or(5).max(0) as usize;
         let end = match &end {
@@ -250,7 +257,7 @@ impl<'t> Interpreter<'t> {
         if !kill_words.is_some_and(|kill| kill.is_true()) {
             cut = string[..cut].rfind(' ').unwrap_or(cut);
         }
-        let mut builder = TextBuilder::new(&self.budget)?;
+        let mut builder = TextBuilder::like(text)?;
         builder.push_slice(text, 0..cut)?;
         builder.push_text(&end)?;
         Ok(Value::Text(builder.finish()))

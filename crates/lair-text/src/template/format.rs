@@ -5,10 +5,9 @@ use std::rc::Rc;
 use super::arguments::CallArguments;
 use super::budget::Budget;
 use super::error::{TemplateError, TemplateFault};
-use super::interpreter::Interpreter;
 use super::python_text::{float_repr, write_repr, write_str};
 use super::text::{Text, TextBuilder};
-use super::text_methods::pad_text;
+use super::text_methods::{escape_html, pad_text};
 use super::value::{SequenceKind, Value};
 
 /// The longest precision of a number: Rust's formatting pads up to it.
@@ -39,7 +38,7 @@ pub(super) fn percent_format<'t>(
     budget.spend(values.len())?;
     let mut values = values.into_iter();
     let string = template.as_str();
-    let mut builder = TextBuilder::new(budget)?;
+    let mut builder = TextBuilder::like(template)?;
     let mut position = 0;
     let mut uses_names = false;
     while let Some(offset) = string[position..].find('%') {
@@ -65,9 +64,7 @@ pub(super) fn percent_format<'t>(
         position = string.len() - after.len();
         let value = match named {
             Some(value) => value,
-            None => values
-                .next()
-                .ok_or_else(|| TemplateFault::type_error("not enough arguments for format string"))?,
+            None => values.next().ok_or_else(|| TemplateFault::type_error("not enough arguments for format string"))?,
         };
         write_specified(&value, &specification, &mut builder)?;
     }
@@ -131,7 +128,9 @@ fn write_specified(
     let integer = || match value {
         Value::Float(float) => Ok(*float as i128),
         _ => value.as_integer().ok_or_else(|| {
-            TemplateFault::type_error(format!("an integer is required for this format, not {}", value.type_name()))
+            let letter = specification.letter.unwrap_or('d');
+            let message = format!("%{letter} format: a real number is required, not {}", value.type_name());
+            TemplateFault::type_error(message)
         }),
     };
     let plus = if specification.has_sign && value.as_float().is_some_and(|number| number >= 0.0) { "+" } else { "" };
@@ -147,6 +146,10 @@ fn write_specified(
         Some(other) => return Err(TemplateFault::type_error(format!("unsupported format character '{other}'"))),
     }
     let mut body = body.finish();
+    let is_markup = matches!(value, Value::Text(text) if text.is_markup());
+    if builder.is_markup() && !is_markup {
+        body = escape_html(&body)?;
+    }
     if let (Some(precision), Some('s') | None) = (precision, specification.letter) {
         let end = body.as_str().char_indices().nth(precision).map_or(body.as_str().len(), |(position, _)| position);
         body = body.slice(0..end)?;
@@ -164,13 +167,9 @@ fn write_specified(
 }
 
 /// `template.format(...)`, with the fields of the sandbox: names and places, no attributes.
-pub(super) fn brace_format<'t>(
-    template: &Rc<Text>,
-    arguments: &CallArguments<'t>,
-    interpreter: &mut Interpreter<'t>,
-) -> Result<Value<'t>, TemplateError> {
+pub(super) fn brace_format<'t>(template: &Rc<Text>, arguments: &CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
     let string = template.as_str();
-    let mut builder = TextBuilder::new(&interpreter.budget)?;
+    let mut builder = TextBuilder::like(template)?;
     let mut position = 0;
     let mut next_place = 0;
     while let Some(offset) = string[position..].find(['{', '}']) {

@@ -235,7 +235,8 @@ impl<'s> Lexer<'s> {
     fn number(&mut self) -> Result<Token, TemplateError> {
         let rest = self.rest();
         let bytes = rest.as_bytes();
-        let digits = |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_digit() || **b == b'_').count();
+        let digits =
+            |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_digit() || **b == b'_').count();
         let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
         let radix = match bytes.get(..2) {
             Some(b"0x" | b"0X") => Some(16),

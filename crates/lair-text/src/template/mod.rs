@@ -61,8 +61,18 @@ const MEMORY_BYTES_DEFAULT: usize = 128 << 20;
 const VARIABLES_MAX: usize = 64;
 
 /// Roles whose name is trusted, because templates build special tokens from it (`<|user|>`). Another role is content.
-const KNOWN_ROLES: [&str; 10] =
-    ["user", "assistant", "system", "developer", "tool", "function", "ipython", "model", "tool_response", "environment"];
+const KNOWN_ROLES: [&str; 10] = [
+    "user",
+    "assistant",
+    "system",
+    "developer",
+    "tool",
+    "function",
+    "ipython",
+    "model",
+    "tool_response",
+    "environment",
+];
 
 /// ChatML, for models that come without a template.
 const CHATML: &str = "\
@@ -91,11 +101,7 @@ pub struct RenderLimits {
 
 impl Default for RenderLimits {
     fn default() -> RenderLimits {
-        RenderLimits {
-            output_bytes_max: OUTPUT_BYTES_MAX,
-            fuel: FUEL_DEFAULT,
-            memory_bytes_max: MEMORY_BYTES_DEFAULT,
-        }
+        RenderLimits { output_bytes_max: OUTPUT_BYTES_MAX, fuel: FUEL_DEFAULT, memory_bytes_max: MEMORY_BYTES_DEFAULT }
     }
 }
 

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::budget::Budget;
+use super::budget::{Budget, TEXT_BYTES_MAX};
 use super::error::{TemplateError, TemplateFault};
 use super::format::percent_format;
 use super::python_text::write_str;
 use super::syntax::{Comparison, Operator};
 use super::text::{Text, TextBuilder};
+use super::text_methods::escape_html;
 use super::value::{Sequence, SequenceBuilder, SequenceKind, Value};
 
 /// The texts of the values, one after the other.
@@ -58,9 +59,7 @@ pub(super) fn arithmetic<'t>(
         (_, Value::Undefined(message), _) | (_, _, Value::Undefined(message)) => {
             return Err(TemplateFault::undefined(&**message));
         }
-        (Operator::Add, Value::Text(_), Value::Text(_)) => {
-            return concatenate(&[left.clone(), right.clone()], budget);
-        }
+        (Operator::Add, Value::Text(left), Value::Text(right)) => return add_texts(left, right).map(Value::Text),
         (Operator::Add, Value::Sequence(first), Value::Sequence(second))
             if first.kind == second.kind && is_stored(first.kind) =>
         {
@@ -85,6 +84,20 @@ pub(super) fn arithmetic<'t>(
     }
 }
 
+/// `left + right`; if one is markup, the other is escaped and the sum is markup.
+fn add_texts(left: &Rc<Text>, right: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    let mut builder = TextBuilder::new(left.budget())?;
+    if left.is_markup() || right.is_markup() {
+        builder.mark_up();
+        builder.push_text(&*escape_html(left)?)?;
+        builder.push_text(&*escape_html(right)?)?;
+    } else {
+        builder.push_text(left)?;
+        builder.push_text(right)?;
+    }
+    Ok(builder.finish())
+}
+
 fn is_stored(kind: SequenceKind) -> bool {
     matches!(kind, SequenceKind::List | SequenceKind::Tuple)
 }
@@ -101,11 +114,7 @@ fn operand_error(operator: Operator, left: &Value<'_>, right: &Value<'_>) -> Tem
 }
 
 /// A string or sequence times a number, in either order.
-fn repeat<'t>(
-    left: &Value<'t>,
-    right: &Value<'t>,
-    budget: &Rc<Budget>,
-) -> Result<Option<Value<'t>>, TemplateError> {
+fn repeat<'t>(left: &Value<'t>, right: &Value<'t>, budget: &Rc<Budget>) -> Result<Option<Value<'t>>, TemplateError> {
     let (value, count) = match (left, left.as_integer(), right.as_integer()) {
         (Value::Text(_) | Value::Sequence(_), _, Some(count)) => (left, count),
         (_, Some(count), _) => (right, count),
@@ -114,25 +123,25 @@ fn repeat<'t>(
     let count = count.max(0);
     match value {
         Value::Text(text) if text.as_str().is_empty() => Ok(Some(value.clone())),
-        Value::Text(text) => repeat_text(text, count, budget).map(|text| Some(Value::Text(text))),
+        Value::Text(text) => repeat_text(text, count).map(|text| Some(Value::Text(text))),
         Value::Sequence(sequence) if is_stored(sequence.kind) => repeat_sequence(sequence, count, budget).map(Some),
         _ => Ok(None),
     }
 }
 
-fn repeat_text(text: &Rc<Text>, count: i128, budget: &Rc<Budget>) -> Result<Rc<Text>, TemplateError> {
-    let mut builder = TextBuilder::new(budget)?;
+fn repeat_text(text: &Rc<Text>, count: i128) -> Result<Rc<Text>, TemplateError> {
+    // Refused before the work, not after it.
+    if count.saturating_mul(text.as_str().len() as i128) > TEXT_BYTES_MAX as i128 {
+        return Err(TemplateFault::OutputTooLarge { limit_bytes: TEXT_BYTES_MAX }.into());
+    }
+    let mut builder = TextBuilder::like(text)?;
     for _ in 0..count {
         builder.push_text(text)?;
     }
     Ok(builder.finish())
 }
 
-fn repeat_sequence<'t>(
-    sequence: &Sequence<'t>,
-    count: i128,
-    budget: &Rc<Budget>,
-) -> Result<Value<'t>, TemplateError> {
+fn repeat_sequence<'t>(sequence: &Sequence<'t>, count: i128, budget: &Rc<Budget>) -> Result<Value<'t>, TemplateError> {
     let mut builder = SequenceBuilder::new(budget)?;
     if !sequence.items().is_empty() {
         for _ in 0..count {

@@ -11,7 +11,8 @@ pub(super) const NESTING_MAX: usize = 150;
 
 /// The statements of `source`.
 pub(super) fn parse(source: &str) -> Result<Block, TemplateError> {
-    let mut parser = Parser { tokens: tokenize(source)?, position: 0, depth: 0, loops: 0, names: MacroNames::default() };
+    let mut parser =
+        Parser { tokens: tokenize(source)?, position: 0, depth: 0, loops: 0, names: MacroNames::default() };
     let (block, end) = parser.block(&[])?;
     debug_assert!(end.is_empty(), "only the end of the source ends the outermost block");
     Ok(block)

@@ -54,9 +54,7 @@ impl<'t> Interpreter<'t> {
             "mapping" => matches!(value, Value::Dict(_)),
             // Undefined has all of Python's methods for sequences, if only to complain.
             "sequence" => match value {
-                Value::Sequence(sequence) => {
-                    !matches!(sequence.kind, SequenceKind::Generator | SequenceKind::View(_))
-                }
+                Value::Sequence(sequence) => !matches!(sequence.kind, SequenceKind::Generator | SequenceKind::View(_)),
                 _ => matches!(value, Value::Text(_) | Value::Dict(_) | Value::Undefined(_)),
             },
             "iterable" => matches!(
@@ -67,7 +65,7 @@ impl<'t> Interpreter<'t> {
                 value,
                 Value::Macro(_) | Value::Function(_) | Value::Method(_) | Value::Undefined(_) | Value::Loop(_)
             ),
-            "escaped" => false,
+            "escaped" => matches!(value, Value::Text(text) if text.is_markup()),
             "odd" | "even" => {
                 let remainder = match (value.as_integer(), value) {
                     (Some(number), _) => number.rem_euclid(2) as f64,
@@ -79,11 +77,9 @@ impl<'t> Interpreter<'t> {
             "lower" | "upper" => {
                 let string = value.as_str().unwrap_or_default();
                 self.budget.spend_bytes(string.len())?;
-                let (wanted, unwanted): (fn(char) -> bool, fn(char) -> bool) = match name {
-                    "lower" => (char::is_lowercase, char::is_uppercase),
-                    _ => (char::is_uppercase, char::is_lowercase),
-                };
-                string.chars().any(wanted) && !string.chars().any(unwanted)
+                let has_lower = string.chars().any(char::is_lowercase);
+                let has_upper = string.chars().any(char::is_uppercase);
+                if name == "lower" { has_lower && !has_upper } else { has_upper && !has_lower }
             }
             _ => {
                 let what = format!("no test named '{}'", name.chars().take(80).collect::<String>());

@@ -115,6 +115,7 @@ pub(super) fn write_escaped(
     escape: impl Fn(char) -> Option<String>,
 ) -> Result<(), TemplateError> {
     let string = text.as_str();
+    builder.budget().spend_characters(string.len())?;
     for (range, origin) in text.runs(0..string.len()) {
         let mut plain_start = range.start;
         for (offset, character) in string[range.clone()].char_indices() {
@@ -216,10 +217,9 @@ fn write_json(
             write_json_break(style, level, false, builder)?;
             builder.push_own("}")
         }
-        other => Err(TemplateFault::type_error(format!(
-            "Object of type {} is not JSON serializable",
-            other.type_name()
-        ))),
+        other => {
+            Err(TemplateFault::type_error(format!("Object of type {} is not JSON serializable", other.type_name())))
+        }
     }
 }
 

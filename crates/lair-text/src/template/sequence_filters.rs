@@ -107,6 +107,11 @@ impl<'t> Interpreter<'t> {
         builder.finish(SequenceKind::Generator)
     }
 
+    /// The items for `map`, `select` and their like, which take any false value for an empty list.
+    fn items_if_any(&mut self, value: &Value<'t>) -> Result<Vec<Value<'t>>, TemplateError> {
+        if value.is_true() { value.iterate(&self.budget) } else { Ok(Vec::new()) }
+    }
+
     fn join(&mut self, value: &Value<'t>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
         let [separator, attribute] = arguments.bind("join", ["d", "attribute"])?;
         let mut builder = TextBuilder::new(&self.budget)?;
@@ -121,11 +126,7 @@ impl<'t> Interpreter<'t> {
     }
 
     /// `item.a.b` for the attribute "a.b"; the item itself without one.
-    fn attribute_path(
-        &mut self,
-        item: Value<'t>,
-        attribute: Option<&Value<'t>>,
-    ) -> Result<Value<'t>, TemplateError> {
+    fn attribute_path(&mut self, item: Value<'t>, attribute: Option<&Value<'t>>) -> Result<Value<'t>, TemplateError> {
         let path = match attribute {
             None | Some(Value::None) => return Ok(item),
             Some(Value::Text(path)) => path,
@@ -143,7 +144,7 @@ impl<'t> Interpreter<'t> {
     }
 
     fn map(&mut self, value: &Value<'t>, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
-        let items = value.iterate(&self.budget)?;
+        let items = self.items_if_any(value)?;
         let mut mapped = SequenceBuilder::new(&self.budget)?;
         if arguments.positional.is_empty() {
             let [attribute, default] = arguments.bind("map", ["attribute", "default"])?;
@@ -179,7 +180,7 @@ impl<'t> Interpreter<'t> {
         value: &Value<'t>,
         arguments: CallArguments<'t>,
     ) -> Result<Value<'t>, TemplateError> {
-        let items = value.iterate(&self.budget)?;
+        let items = self.items_if_any(value)?;
         let CallArguments { mut positional, keyword } = arguments;
         let attribute = if name.ends_with("attr") {
             if positional.is_empty() {
@@ -283,9 +284,8 @@ impl<'t> Interpreter<'t> {
             let message = format!("'{} object' has no attribute 'items'", value.type_name());
             return Err(TemplateFault::undefined(message));
         };
-        let pairs = dict.entries().iter().map(|(key, value)| {
-            Value::tuple(&self.budget, vec![key.clone(), value.clone()])
-        });
+        let pairs =
+            dict.entries().iter().map(|(key, value)| Value::tuple(&self.budget, vec![key.clone(), value.clone()]));
         let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         let keys = self.sort_keys(&pairs, Some(&Value::Integer(place)), is_true(&case_sensitive))?;
         let sorted = self.sorted(keys, pairs, is_true(&reverse))?;
@@ -355,4 +355,3 @@ impl<'t> Interpreter<'t> {
 fn is_true(value: &Option<Value<'_>>) -> bool {
     value.as_ref().is_some_and(Value::is_true)
 }
-

@@ -11,17 +11,36 @@ pub(super) enum Statement {
     /// `{{ expression }}`
     Emit(Expression),
     /// `{% if %}` with its `elif`s, and the `else` block.
-    If { branches: Vec<(Expression, Block)>, otherwise: Block },
+    If {
+        branches: Vec<(Expression, Block)>,
+        otherwise: Block,
+    },
     For(Box<ForLoop>),
-    Set { target: Target, value: Expression },
+    Set {
+        target: Target,
+        value: Expression,
+    },
     /// `{% set name | filters %} ... {% endset %}`
-    SetBlock { target: Target, filters: Vec<FilterCall>, body: Block },
+    SetBlock {
+        target: Target,
+        filters: Vec<FilterCall>,
+        body: Block,
+    },
     Macro(Box<MacroDefinition>),
     /// `{% call(parameters) function(arguments) %} ... {% endcall %}`
-    CallBlock { call: Expression, body: Box<MacroDefinition> },
-    FilterBlock { filters: Vec<FilterCall>, body: Block },
-    With { assignments: Vec<(Target, Expression)>, body: Block },
-    /// A block with variables of its own: `{% generation %}`, `{% block name %}`.
+    CallBlock {
+        call: Expression,
+        body: Box<MacroDefinition>,
+    },
+    FilterBlock {
+        filters: Vec<FilterCall>,
+        body: Block,
+    },
+    With {
+        assignments: Vec<(Target, Expression)>,
+        body: Block,
+    },
+    /// A block with variables of its own: `{% generation %}`.
     Scope(Block),
     Break,
     Continue,
@@ -97,24 +116,56 @@ pub(super) enum ExpressionKind {
     List(Vec<Expression>),
     Tuple(Vec<Expression>),
     Dict(Vec<(Expression, Expression)>),
-    Attribute { object: Box<Expression>, name: String },
-    Item { object: Box<Expression>, key: Box<Expression> },
-    Slice { object: Box<Expression>, bounds: Box<[Option<Expression>; 3]> },
-    Call { callee: Box<Expression>, arguments: Arguments },
-    Filter { operand: Box<Expression>, name: String, arguments: Arguments },
-    Test { operand: Box<Expression>, name: String, arguments: Arguments, negated: bool },
+    Attribute {
+        object: Box<Expression>,
+        name: String,
+    },
+    Item {
+        object: Box<Expression>,
+        key: Box<Expression>,
+    },
+    Slice {
+        object: Box<Expression>,
+        bounds: Box<[Option<Expression>; 3]>,
+    },
+    Call {
+        callee: Box<Expression>,
+        arguments: Arguments,
+    },
+    Filter {
+        operand: Box<Expression>,
+        name: String,
+        arguments: Arguments,
+    },
+    Test {
+        operand: Box<Expression>,
+        name: String,
+        arguments: Arguments,
+        negated: bool,
+    },
     Not(Box<Expression>),
     Negative(Box<Expression>),
     Positive(Box<Expression>),
-    Arithmetic { operator: Operator, left: Box<Expression>, right: Box<Expression> },
+    Arithmetic {
+        operator: Operator,
+        left: Box<Expression>,
+        right: Box<Expression>,
+    },
     /// `a ~ b ~ c`
     Concatenation(Vec<Expression>),
     /// `a < b <= c`: each comparison with its right side.
-    Comparison { first: Box<Expression>, rest: Vec<(Comparison, Expression)> },
+    Comparison {
+        first: Box<Expression>,
+        rest: Vec<(Comparison, Expression)>,
+    },
     And(Box<Expression>, Box<Expression>),
     Or(Box<Expression>, Box<Expression>),
     /// `then if test else otherwise`
-    Conditional { test: Box<Expression>, then: Box<Expression>, otherwise: Option<Box<Expression>> },
+    Conditional {
+        test: Box<Expression>,
+        then: Box<Expression>,
+        otherwise: Option<Box<Expression>>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,8 @@ pub(super) struct Text {
     string: String,
     /// The bytes of origin [`Origin::Content`]: sorted, not touching each other.
     content: Vec<Range<usize>>,
+    /// Whether it is `Markup`: the result of `safe` or `escape`, which escapes plain strings that are added to it.
+    is_markup: bool,
     charge: Charge,
 }
 
@@ -40,13 +42,17 @@ impl Text {
         &self.string
     }
 
+    pub(super) fn is_markup(&self) -> bool {
+        self.is_markup
+    }
+
     pub(super) fn budget(&self) -> &Rc<Budget> {
         self.charge.budget()
     }
 
     /// A copy of the bytes in `range`, which must lie on character boundaries.
     pub(super) fn slice(&self, range: Range<usize>) -> Result<Rc<Text>, TemplateError> {
-        let mut builder = TextBuilder::new(self.budget())?;
+        let mut builder = TextBuilder::like(self)?;
         builder.push_slice(self, range)?;
         Ok(builder.finish())
     }
@@ -76,7 +82,7 @@ impl Text {
 
     /// A text with each run of equal origin replaced by `change` of it: for mappings that look at single characters.
     pub(super) fn map_runs(&self, change: impl Fn(&str) -> String) -> Result<Rc<Text>, TemplateError> {
-        let mut builder = TextBuilder::new(self.budget())?;
+        let mut builder = TextBuilder::like(self)?;
         for (range, origin) in self.runs(0..self.string.len()) {
             builder.push(&change(&self.string[range]), origin)?;
         }
@@ -103,13 +109,31 @@ impl TextBuilder {
 
     pub(super) fn with_limit(budget: &Rc<Budget>, bytes_max: usize) -> Result<TextBuilder, TemplateError> {
         let charge = Charge::new(budget, TEXT_OVERHEAD_BYTES)?;
-        Ok(TextBuilder { text: Text { string: String::new(), content: Vec::new(), charge }, bytes_max })
+        Ok(TextBuilder {
+            text: Text { string: String::new(), content: Vec::new(), is_markup: false, charge },
+            bytes_max,
+        })
+    }
+
+    /// For a text made of `text`, which is markup if that is.
+    pub(super) fn like(text: &Text) -> Result<TextBuilder, TemplateError> {
+        let mut builder = TextBuilder::new(text.budget())?;
+        builder.text.is_markup = text.is_markup;
+        Ok(builder)
+    }
+
+    pub(super) fn is_markup(&self) -> bool {
+        self.text.is_markup
+    }
+
+    /// Makes the text markup.
+    pub(super) fn mark_up(&mut self) {
+        self.text.is_markup = true;
     }
 
     pub(super) fn budget(&self) -> &Rc<Budget> {
         self.text.budget()
     }
-
 
     pub(super) fn push(&mut self, string: &str, origin: Origin) -> Result<(), TemplateError> {
         if string.is_empty() {

@@ -8,6 +8,7 @@ use super::error::{TemplateError, TemplateFault};
 use super::format::brace_format;
 use super::interpreter::Interpreter;
 use super::lexer::is_space;
+use super::python_text::write_escaped;
 use super::text::{Text, TextBuilder};
 use super::value::{SequenceBuilder, SequenceKind, Value};
 
@@ -27,7 +28,7 @@ impl<'t> Interpreter<'t> {
         arguments: CallArguments<'t>,
     ) -> Result<Value<'t>, TemplateError> {
         let string = text.as_str();
-        self.budget.spend_bytes(string.len())?;
+        self.budget.spend_characters(string.len())?;
         match method {
             "strip" | "lstrip" | "rstrip" => {
                 let [characters] = arguments.bind(method, ["chars"])?;
@@ -70,7 +71,7 @@ impl<'t> Interpreter<'t> {
                 let items = items.unwrap_or(Value::None).iterate(&self.budget)?;
                 return join_texts(text, &items);
             }
-            "format" => return brace_format(text, &arguments, self),
+            "format" => return brace_format(text, &arguments),
             "center" | "ljust" | "rjust" | "zfill" => return pad(text, method, arguments),
             _ => {}
         }
@@ -122,15 +123,17 @@ fn title_case(string: &str, mut after_letter: bool) -> String {
 
 pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, TemplateError> {
     match method {
+        "title words" => title_words(text),
         "lower" | "casefold" => text.map_runs(str::to_lowercase),
         "upper" => text.map_runs(str::to_uppercase),
         "swapcase" => text.map_runs(|run| {
-            let swap = |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
+            let swap =
+                |c: char| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() };
             run.chars().map(swap).collect()
         }),
         _ => {
             // The case of a letter depends on the one before it, which may have another origin.
-            let mut builder = TextBuilder::new(text.budget())?;
+            let mut builder = TextBuilder::like(text)?;
             let mut before = None;
             for (range, origin) in text.runs(0..text.as_str().len()) {
                 let run = &text.as_str()[range];
@@ -151,6 +154,25 @@ pub(super) fn change_case(text: &Rc<Text>, method: &str) -> Result<Rc<Text>, Tem
     }
 }
 
+/// The `title` filter: unlike the method, an apostrophe does not begin a word.
+fn title_words(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    let mut builder = TextBuilder::like(text)?;
+    let mut begins_word = true;
+    for (range, origin) in text.runs(0..text.as_str().len()) {
+        let mut titled = String::with_capacity(range.len());
+        for character in text.as_str()[range].chars() {
+            if begins_word {
+                titled.extend(character.to_uppercase());
+            } else {
+                titled.extend(character.to_lowercase());
+            }
+            begins_word = is_space(character) || matches!(character, '-' | '(' | '{' | '[' | '<');
+        }
+        builder.push(&titled, origin)?;
+    }
+    Ok(builder.finish())
+}
+
 pub(super) fn expect_text<'v>(value: Option<&'v Value<'_>>, method: &str) -> Result<&'v Rc<Text>, TemplateError> {
     match value {
         Some(Value::Text(text)) => Ok(text),
@@ -162,11 +184,7 @@ pub(super) fn expect_text<'v>(value: Option<&'v Value<'_>>, method: &str) -> Res
     }
 }
 
-pub(super) fn strip(
-    text: &Rc<Text>,
-    characters: Option<&Value<'_>>,
-    side: Side,
-) -> Result<Rc<Text>, TemplateError> {
+pub(super) fn strip(text: &Rc<Text>, characters: Option<&Value<'_>>, side: Side) -> Result<Rc<Text>, TemplateError> {
     let set = match characters {
         None | Some(Value::None) => None,
         given => Some(expect_text(given, "strip")?.as_str()),
@@ -196,8 +214,6 @@ fn split<'t>(
     from_right: bool,
 ) -> Result<Value<'t>, TemplateError> {
     let string = text.as_str();
-    // The list of places is transient: pay for it up front at its possible size.
-    text.budget().spend(string.len() / 8)?;
     let limit = limit.and_then(Value::as_integer).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let separator = match separator {
         None | Some(Value::None) => return texts(text, split_words(string, limit, from_right)),
@@ -223,7 +239,8 @@ fn split<'t>(
     texts(text, ranges.collect())
 }
 
-/// The words between whitespace, at most `limit` splits; the rest of the string is the last (or first) word.
+/// The words between whitespace, at most `limit` splits; the rest of the string, with its whitespace,
+/// is the last (or first) word.
 fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut range = 0..string.len();
@@ -238,13 +255,6 @@ fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>
             break;
         }
         if words.len() == limit {
-            let rest = &string[range.clone()];
-            // The side that is not split keeps its inner whitespace but loses the outer.
-            if from_right {
-                range.start = range.end - rest.trim_start_matches(is_space).len();
-            } else {
-                range.end = range.start + rest.trim_end_matches(is_space).len();
-            }
             words.push(range);
             break;
         }
@@ -267,7 +277,8 @@ fn split_words(string: &str, limit: usize, from_right: bool) -> Vec<Range<usize>
 
 /// The lines of `string` as Python's `splitlines` finds them.
 pub(super) fn line_ranges(string: &str, keep_ends: bool) -> Vec<Range<usize>> {
-    let is_break = |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_break =
+        |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let mut lines = Vec::new();
     let mut start = 0;
     while start < string.len() {
@@ -328,7 +339,8 @@ fn starts_or_ends<'t>(
     arguments: CallArguments<'t>,
 ) -> Result<Value<'t>, TemplateError> {
     let [affix] = arguments.bind(method, ["affix"])?;
-    let matches = |affix: &str| if method == "startswith" { string.starts_with(affix) } else { string.ends_with(affix) };
+    let matches =
+        |affix: &str| if method == "startswith" { string.starts_with(affix) } else { string.ends_with(affix) };
     if let Some(Value::Sequence(affixes)) = &affix
         && affixes.kind == SequenceKind::Tuple
     {
@@ -369,11 +381,7 @@ fn join_texts<'t>(separator: &Text, items: &[Value<'t>]) -> Result<Value<'t>, Te
     Ok(Value::Text(builder.finish()))
 }
 
-fn pad<'t>(
-    text: &Rc<Text>,
-    method: &'static str,
-    arguments: CallArguments<'t>,
-) -> Result<Value<'t>, TemplateError> {
+fn pad<'t>(text: &Rc<Text>, method: &'static str, arguments: CallArguments<'t>) -> Result<Value<'t>, TemplateError> {
     let [width, fill] = arguments.bind(method, ["width", "fillchar"])?;
     let width = width.as_ref().and_then(Value::as_integer);
     let width = width.ok_or_else(|| TemplateFault::type_error(format!("{method}() needs an integer width")))?;
@@ -398,7 +406,7 @@ pub(super) fn pad_text(text: &Rc<Text>, width: i128, fill: char, method: &str) -
         "center" => missing / 2 + (missing & width as usize & 1),
         _ => missing,
     };
-    let mut builder = TextBuilder::new(text.budget())?;
+    let mut builder = TextBuilder::like(text)?;
     let has_sign = method == "zfill" && missing > 0 && string.starts_with(['+', '-']);
     let sign_length = usize::from(has_sign);
     builder.push_slice(text, 0..sign_length)?;
@@ -408,10 +416,14 @@ pub(super) fn pad_text(text: &Rc<Text>, width: i128, fill: char, method: &str) -
     Ok(builder.finish())
 }
 
-/// HTML escaping, as the `escape` filter does it.
-pub(super) fn escape_html(text: &Text) -> Result<Rc<Text>, TemplateError> {
+/// HTML escaping, as the `escape` filter does it: markup stays as it is, the result is markup.
+pub(super) fn escape_html(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    if text.is_markup() {
+        return Ok(Rc::clone(text));
+    }
     let mut builder = TextBuilder::new(text.budget())?;
-    super::python_text::write_escaped(text, &mut builder, |character| {
+    builder.mark_up();
+    write_escaped(text, &mut builder, |character| {
         let escaped = match character {
             '&' => "&amp;",
             '<' => "&lt;",
@@ -422,5 +434,13 @@ pub(super) fn escape_html(text: &Text) -> Result<Rc<Text>, TemplateError> {
         };
         Some(escaped.to_owned())
     })?;
+    Ok(builder.finish())
+}
+
+/// The same text as markup, without escaping.
+pub(super) fn mark_safe(text: &Rc<Text>) -> Result<Rc<Text>, TemplateError> {
+    let mut builder = TextBuilder::new(text.budget())?;
+    builder.mark_up();
+    builder.push_text(text)?;
     Ok(builder.finish())
 }
