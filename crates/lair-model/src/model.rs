@@ -25,7 +25,7 @@ pub struct Model<B: Backend> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions {
     /// The longest context that sequences will have; what the model was trained for if `None`. Some models turn
-    /// queries and keys differently for long contexts (LongRoPE).
+    /// queries and keys differently for long contexts (LongRoPE), some can only be run up to the original context length.
     pub context_length: Option<usize>,
 }
 
@@ -39,11 +39,11 @@ impl<B: Backend> Model<B> {
     pub fn load(file: &GgufFile, backend: &B, options: LoadOptions) -> Result<Model<B>, ModelError> {
         let architecture = architectures::find(file.architecture()?)?;
         let config = ModelConfig::from_metadata(file.metadata())?;
-        check_support(architecture, &config)?;
+        let context_length = options.context_length.unwrap_or(config.context_length);
+        check_support(architecture, &config, context_length)?;
         let needs = tensor_needs(architecture, &config)?;
         let source = TensorSource::new(file, architecture, &config, &needs)?;
 
-        let context_length = options.context_length.unwrap_or(config.context_length);
         let mut builder = Builder::new(backend, source, &config, context_length);
         let declared_embedding = (architecture.embedding)(&config);
         let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;

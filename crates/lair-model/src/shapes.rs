@@ -165,7 +165,7 @@ fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError>
 pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(NormKind, f32)>, ModelError> {
     let (kind, key, epsilon) = match norm {
         Norm::None => return Ok(None),
-        Norm::Rms(_) | Norm::RmsUnweighted => {
+        Norm::Rms(_) | Norm::RmsIfThere(_) | Norm::RmsUnweighted => {
             (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
         }
         Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerUnweighted => {

@@ -5,15 +5,19 @@ use lair_compute::Mask;
 use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
 use crate::{ModelConfig, ModelError};
 
-/// Checks that the forward pass can run every part of a model.
+/// Checks that the forward pass can run every part of a model, in contexts of up to `context_length` positions.
 ///
 /// # Errors
 /// [`ModelError::Unsupported`] names the first part that cannot.
-pub fn check_support(architecture: &Architecture, config: &ModelConfig) -> Result<(), ModelError> {
+pub fn check_support(
+    architecture: &Architecture,
+    config: &ModelConfig,
+    context_length: usize,
+) -> Result<(), ModelError> {
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
     missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
-    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts)));
+    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, context_length)));
     missing = missing.or_else(|| match (architecture.head)(config).output {
         HeadOutput::Logits(_) => None,
         HeadOutput::HiddenState => Some("a head that gives hidden states"),
@@ -31,7 +35,7 @@ fn embedding(embedding: &Embedding) -> Option<&'static str> {
     embedding.per_layer.map(|_| "embeddings for each layer")
 }
 
-fn layer(layer: &Layer) -> Option<&'static str> {
+fn layer(layer: &Layer, context_length: usize) -> Option<&'static str> {
     if layer.cross.is_some() {
         return Some("cross attention");
     }
@@ -43,7 +47,7 @@ fn layer(layer: &Layer) -> Option<&'static str> {
     }
     let mixer = match &layer.mixer {
         Mixer::None => Some("layers without a mixer"),
-        Mixer::Attention(parts) => attention(parts),
+        Mixer::Attention(parts) => attention(parts, context_length),
         Mixer::GatedDeltaNet(_) => None,
         Mixer::LatentAttention(_) => Some("latent attention"),
         Mixer::Mamba2(_) => Some("Mamba-2"),
@@ -57,15 +61,16 @@ fn layer(layer: &Layer) -> Option<&'static str> {
     })
 }
 
-fn attention(attention: &Attention) -> Option<&'static str> {
+fn attention(attention: &Attention, context_length: usize) -> Option<&'static str> {
     if attention.relative_bias.is_some() {
         return Some("learned biases by distance");
     }
     if attention.clamp.is_some() {
         return Some("clamped queries, keys and values");
     }
-    if attention.temperature.is_some() {
-        return Some("attention with a temperature");
+    // Up to this length the temperature is 1.
+    if attention.temperature.is_some_and(|temperature| context_length > temperature.length) {
+        return Some("attention with a temperature, in contexts longer than the original one");
     }
     if attention.inner_norm != Norm::None {
         return Some("a norm of the heads' output");

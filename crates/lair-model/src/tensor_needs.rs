@@ -91,7 +91,8 @@ impl List<'_> {
             self.first_error.get_or_insert(error);
         }
         let Some(stem) = norm.stem() else { return };
-        self.add(&format!("{stem}.weight"), &[width], Presence::Required);
+        let presence = if let Norm::RmsIfThere(_) = norm { Presence::Optional } else { Presence::Required };
+        self.add(&format!("{stem}.weight"), &[width], presence);
         match norm {
             Norm::Layer(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Required),
             Norm::LayerUnbiased(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Optional),
@@ -336,8 +337,8 @@ impl List<'_> {
     fn experts(&mut self, ffn: &ExpertsFfn, layer_index: usize) -> Result<(), ModelError> {
         let config = crate::shapes::experts_config(self.config)?;
         let expert_size = match ffn.ffn_size.or(config.expert_ffn_size) {
-            Some(size) => size,
-            None => {
+            Some(size) if size > 0 => size,
+            _ => {
                 let key = self.config.key("expert_feed_forward_length");
                 return Err(ModelError::MissingKey { key, expected: "the width of an expert" });
             }

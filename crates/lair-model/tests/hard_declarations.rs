@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use lair_compute::{Activation, Gating, Mask};
 use lair_gguf::{Header, Metadata};
 use lair_model::spec::{
-    Architecture, Attention, CrossAttention, DenseAndExperts, DenseFfn, Embedding, Encoder, EncoderInput, ExpertGroups,
-    ExpertScoring, ExpertsFfn, Ffn, Gate, Head, HeadOutput, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm,
-    PerLayerEmbedding, PerLayerInput, Projections, QueryProjection, Rope, RopeFactors, SharedExperts, ShortConvolution,
-    ValueSource,
+    Architecture, Attention, CrossAttention, DenseAndExperts, DenseFfn, Embedding, Encoder, EncoderInput, ExpertsFfn,
+    Ffn, Gate, Head, HeadOutput, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, PerLayerEmbedding,
+    PerLayerInput, Projections, QueryProjection, Rope, RopeFactors, ShortConvolution, ValueSource,
 };
 use lair_model::{ModelConfig, ModelError, Presence, check_support, tensor_needs};
 use lair_testkit::shared_data;
@@ -54,16 +53,7 @@ fn deepseek_layer(config: &ModelConfig, layer_index: usize) -> Layer {
     if layer_index < experts.leading_dense_layer_count {
         return layer;
     }
-    let expert_size = experts.expert_ffn_size.expect("the header gives the width of an expert");
-    let ffn = ExpertsFfn {
-        scoring: ExpertScoring::Gating(experts.gating.unwrap_or(Gating::Softmax)),
-        selection_bias: Some("exp_probs_b"),
-        normalise: experts.weights_normalised.unwrap_or(false),
-        scale: experts.weights_scale,
-        groups: Some(ExpertGroups { count: experts.group_count, used_count: experts.group_used_count }),
-        shared: Some(SharedExperts::swiglu(expert_size * experts.shared_expert_count)),
-        ..ExpertsFfn::SOFTMAX
-    };
+    let ffn = ExpertsFfn::from_file(config, Gating::Softmax);
     Layer { ffn: Ffn::Experts(ffn), ..layer }
 }
 
@@ -300,7 +290,7 @@ fn check(architecture: &Architecture, refused_because: &str) {
     }
     rest.retain(|name, _| !architecture.ignored_tensors.iter().any(|start| name.starts_with(start)));
     assert!(rest.is_empty(), "{}: not declared: {rest:?}", architecture.gguf_name);
-    match check_support(architecture, &config) {
+    match check_support(architecture, &config, config.context_length) {
         Err(ModelError::Unsupported { what, .. }) => assert_eq!(what, refused_because, "{}", architecture.gguf_name),
         other => panic!("{}: {other:?}", architecture.gguf_name),
     }
@@ -351,5 +341,5 @@ fn whisper_fits_the_vocabulary() {
     assert_eq!(shape("dec.blk.3.attn_q.weight"), Some(vec![384, 384]));
     assert_eq!(shape("dec.blk.3.cross_attn_v.weight"), Some(vec![384, 384]));
     assert_eq!(shape("enc.blk.0.cross_attn_v.weight"), None);
-    assert!(matches!(check_support(&WHISPER, &config), Err(ModelError::Unsupported { .. })));
+    assert!(matches!(check_support(&WHISPER, &config, 448), Err(ModelError::Unsupported { .. })));
 }

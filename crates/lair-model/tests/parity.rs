@@ -19,7 +19,8 @@ const COARSE: [(&str, f64); 6] =
     [("gemma", 3e-7), ("gpt2", 3e-7), ("gptneox", 3e-7), ("phi2", 3e-7), ("starcoder2", 3e-7), ("qwen2vl", 1e-5)];
 
 /// Architectures whose tiny models come in more than one form.
-const VARIANTS: [(&str, &[&str]); 3] = [
+const VARIANTS: [(&str, &[&str]); 4] = [
+    ("mistral3", &["mistral3", "mistral3-moe"]),
     ("llama", &["llama", "llama-moe"]),
     ("granite", &["granite", "granite-moe"]),
     ("granitemoe", &["granitemoe", "granitemoe-moe"]),
@@ -78,9 +79,7 @@ fn every_architecture_gives_the_same_logits_in_chunks() {
     for name in all_models() {
         let Some(model) = TinyModel::make(name) else { return };
         let whole = run(&model, Reference, [model.tokens.len()]);
-        for chunks in [vec![16, 64, 64], vec![1; model.tokens.len()], vec![7, 1, 30, 106]] {
-            let chunked = run(&model, Reference, chunks.iter().copied());
-            assert!(whole == chunked, "{name}: chunks {chunks:?} change the logits");
-        }
+        let chunked = run(&model, Reference, [1, 1, 1, 16, 7, 64, 54]);
+        assert!(whole == chunked, "{name}: chunks change the logits");
     }
 }

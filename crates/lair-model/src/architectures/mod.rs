@@ -1,19 +1,26 @@
 //! The architectures that can be run: one file and one line each.
 
 mod arcee;
+mod bloom;
 mod command_r;
+mod dots1;
 mod exaone4;
 mod gemma;
 mod gemma2;
 mod gemma3;
 mod glm4;
+mod glm4moe;
 mod gpt2;
 mod gpt_oss;
 mod gptneox;
 mod granite;
 mod llama;
 mod llama_likes;
+mod minimax_m2;
+mod mistral3;
+mod nemotron;
 mod olmo2;
+mod olmoe;
 mod phi2;
 mod phi3;
 mod qwen2;
@@ -32,13 +39,16 @@ use crate::spec::Architecture;
 /// Every declared architecture.
 pub const ALL: &[&Architecture] = &[
     &arcee::ARCEE,
+    &bloom::BLOOM,
     &command_r::COMMAND_R,
     &command_r::COHERE2,
+    &dots1::DOTS1,
     &exaone4::EXAONE4,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
     &glm4::GLM4,
+    &glm4moe::GLM4MOE,
     &gpt2::GPT2,
     &gpt_oss::GPT_OSS,
     &gptneox::GPTNEOX,
@@ -51,7 +61,11 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,
     &llama_likes::QWEN3VLMOE,
+    &minimax_m2::MINIMAX_M2,
+    &mistral3::MISTRAL3,
+    &nemotron::NEMOTRON,
     &olmo2::OLMO2,
+    &olmoe::OLMOE,
     &phi2::PHI2,
     &phi3::PHI3,
     &qwen2::QWEN2,

@@ -2,6 +2,8 @@
 
 use lair_compute::{Activation, Gating};
 
+use crate::ModelConfig;
+
 /// What works on each token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ffn {
@@ -114,6 +116,24 @@ impl ExpertsFfn {
         ffn_size: None,
         shared: None,
     };
+}
+
+impl ExpertsFfn {
+    /// Experts with all that a file can say of them: scoring, the sum of weights, their factor, groups, shared networks as
+    /// wide as so many experts, scores for the choice.
+    pub fn from_file(config: &ModelConfig, default_gating: Gating) -> ExpertsFfn {
+        let Some(experts) = &config.experts else { return ExpertsFfn::SOFTMAX };
+        let shared_size = experts.expert_ffn_size.map(|size| size * experts.shared_expert_count);
+        ExpertsFfn {
+            scoring: ExpertScoring::Gating(experts.gating.unwrap_or(default_gating)),
+            selection_bias: Some("exp_probs_b"),
+            normalise: experts.weights_normalised.unwrap_or(false),
+            scale: experts.weights_scale,
+            groups: Some(ExpertGroups { count: experts.group_count, used_count: experts.group_used_count }),
+            shared: shared_size.filter(|size| *size > 0).map(SharedExperts::swiglu),
+            ..ExpertsFfn::SOFTMAX
+        }
+    }
 }
 
 /// A network for every token and a choice of networks side by side: `norm(dense(x)) + norm(experts(norm(residual)))`.

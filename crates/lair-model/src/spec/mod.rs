@@ -63,6 +63,8 @@ pub enum Norm {
     None,
     /// Root mean square, with a weight.
     Rms(&'static str),
+    /// Root mean square, with a weight, where the file has it; else no norm.
+    RmsIfThere(&'static str),
     /// Root mean square without a weight.
     RmsUnweighted,
     /// Mean and variance, with weight and bias.
@@ -77,7 +79,7 @@ impl Norm {
     /// The stem of the weight, if there is one.
     pub fn stem(self) -> Option<&'static str> {
         match self {
-            Norm::Rms(stem) | Norm::Layer(stem) | Norm::LayerUnbiased(stem) => Some(stem),
+            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) | Norm::LayerUnbiased(stem) => Some(stem),
             Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
         }
     }

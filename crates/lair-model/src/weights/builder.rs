@@ -1,6 +1,6 @@
 //! Makes a backend's weights from declared names: norms, products, vectors.
 
-use lair_compute::{Backend, Linear, NormGroup, RowSelection};
+use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection};
 
 use super::{BufferWidths, MemoryLayers};
 use crate::shapes::norm_kind;
@@ -93,9 +93,14 @@ impl<'a, B: Backend> Builder<'a, B> {
     ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
         let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
         let stem = norm.stem().map(|stem| format!("{prefix}{stem}"));
+        if let (Norm::RmsIfThere(_), Some(stem)) = (norm, &stem)
+            && !self.source.has(&format!("{stem}.weight"))
+        {
+            return Ok(None);
+        }
         let weight = stem.as_ref().map(|stem| self.vector(&format!("{stem}.weight"))).transpose()?;
         let bias = match &stem {
-            Some(stem) if !matches!(norm, Norm::Rms(_)) => self.bias(stem)?,
+            Some(stem) if kind == NormKind::Layer => self.bias(stem)?,
             _ => None,
         };
         Ok(Some(lair_compute::Norm { kind, group, weight, bias, epsilon }))
