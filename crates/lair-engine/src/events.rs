@@ -139,3 +139,16 @@ pub enum SequenceError {
         cause: String,
     },
 }
+
+impl SequenceError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NonFiniteLogits { .. } => {
+                Some("the model file may be damaged; compare its digest or get it again".to_owned())
+            }
+            Self::NothingAllowed { .. } => Some("relax the grammar or schema".to_owned()),
+            Self::ConstraintPanicked { .. } | Self::EngineStopped { .. } => None,
+        }
+    }
+}

@@ -37,6 +37,9 @@ pub enum RunnerError {
     /// The buffers of a step.
     #[error(transparent)]
     Activations(#[from] ModelError),
+    /// The model has recurrent layers, so every sequence needs a slot.
+    #[error("the model has recurrent layers, but no state slots are asked for")]
+    NoStateSlots,
     /// Pages or slots.
     #[error(transparent)]
     Memory(#[from] ComputeError),
@@ -53,6 +56,7 @@ impl<B: Backend> ModelRunner<B> {
         let activations = model.activations(&mut backend, options.rows_max)?;
         let kv = backend.kv(&model.kv_layout(options.kv_element, options.page_count))?;
         let states = match model.state_layout(options.state_slot_count) {
+            Some(layout) if layout.slot_count == 0 => return Err(RunnerError::NoStateSlots),
             Some(layout) => Some(backend.states(&layout)?),
             None => None,
         };

@@ -7,7 +7,8 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use lair_compute::{Backend, KvElement, reference::Reference};
 use lair_engine::{
-    Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request, Sampling, SequenceId,
+    Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request, RunnerError,
+    Sampling, SequenceId,
 };
 use lair_gguf::GgufFile;
 use lair_model::{LoadOptions, Model};
@@ -183,4 +184,13 @@ fn the_golden_story_is_told() {
     let subject = Subject::load(&path, reference);
     let (outcomes, _) = subject.run(&[request], 16, &EngineOptions::default());
     assert_eq!(outcomes[0].tokens, expected);
+}
+
+#[test]
+fn a_hybrid_model_without_state_slots_is_refused() {
+    let Some(model) = TinyModel::make("qwen35") else { return };
+    let subject = Subject::load(&model.path(), reference);
+    let memory = MemoryOptions { kv_element: KvElement::F16, page_count: 4, state_slot_count: 0, rows_max: 16 };
+    let refused = ModelRunner::new(subject.model, reference(), 64, memory);
+    assert!(matches!(refused, Err(RunnerError::NoStateSlots)));
 }

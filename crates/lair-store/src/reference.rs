@@ -77,6 +77,9 @@ fn is_word(text: &str) -> bool {
         && text.ends_with(|last: char| last.is_ascii_alphanumeric())
 }
 
+/// Letters that a beginning of a name must have to be taken for one.
+const BEGINNING_LENGTH_MIN: usize = 3;
+
 /// Those of `names` that are a slip of the finger away from `text`, nearest first, at most three.
 pub(crate) fn near<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Vec<String> {
     let text = text.to_ascii_lowercase();
@@ -85,7 +88,11 @@ pub(crate) fn near<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Vec<
     }
     let distance_max = (text.len() / 3).clamp(1, 3);
     let mut found: Vec<(usize, &str)> = names
-        .map(|name| (edit_distance(text.as_bytes(), name.as_bytes()), name))
+        .map(|name| match text.len() {
+            // A name that was not typed to its end.
+            BEGINNING_LENGTH_MIN.. if name.starts_with(&text) => (0, name),
+            _ => (edit_distance(text.as_bytes(), name.as_bytes()), name),
+        })
         .filter(|(distance, _)| *distance <= distance_max)
         .collect();
     found.sort();

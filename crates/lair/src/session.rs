@@ -142,7 +142,9 @@ impl Session {
                 .join()
                 .map_err(|_| Failure::new(ExitCode::Engine, "reading the tokenizer failed"))?
                 .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()));
-            Ok((tokenizer?, loaded?))
+            // Of two refusals the model's says more.
+            let loaded = loaded?;
+            Ok((tokenizer?, loaded))
         });
         let (tokenizer, loaded) = tokenizer?;
         let template_source = file.metadata().optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);

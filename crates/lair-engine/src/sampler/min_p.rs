@@ -4,6 +4,5 @@ use super::candidates::Candidates;
 
 pub(super) fn apply(min_p: f32, candidates: &mut Candidates) {
     let least = candidates.greatest() + min_p.ln();
-    let least = least.min(candidates.greatest());
     candidates.keep_if(|candidate| candidate.logit >= least);
 }

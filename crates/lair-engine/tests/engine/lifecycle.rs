@@ -241,3 +241,20 @@ fn a_fork_of_a_waiting_sequence_waits_too() {
     assert_eq!(tokens_of(&events, first), tokens_of(&events, fork));
     assert!(matches!(engine.fork(first, Sampling::default()), Err(Refusal::UnknownSequence { .. })));
 }
+
+#[test]
+fn a_sequence_that_waits_for_memory_does_not_starve() {
+    let mut engine = engine(10, 0, EngineOptions::default());
+    let mut events = Vec::new();
+    engine.submit(request((0..60).map(|i| i % 45), 30)).unwrap();
+    engine.step(&mut events);
+    let large = engine.submit(request((0..130).map(|i| i * 2 % 45), 5)).unwrap();
+    let mut small = Vec::new();
+    while !events.iter().any(|event| event.is_last() && event.id() == large) {
+        small.push(engine.submit(request([small.len() as u32 % 45], 3)).unwrap());
+        engine.step(&mut events);
+        assert!(small.len() < 100, "the large sequence starves");
+    }
+    events.extend(run(&mut engine));
+    assert!(small.iter().all(|&id| tokens_of(&events, id).len() == 3));
+}

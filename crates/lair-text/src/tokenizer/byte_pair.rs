@@ -6,7 +6,7 @@ use super::byte_level;
 use super::error::TokenizerError;
 use super::merge::{MergeBuffer, Merges, Symbol};
 use super::pieces::{NONE, PairMap};
-use super::vocabulary::{TokenId, Vocabulary, parse_byte_token};
+use super::vocabulary::{TokenId, Vocabulary};
 
 /// What the symbols are before the first merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,21 +85,10 @@ impl BytePair {
             ranks.insert_first(find(&spelled[..border])?, find(&spelled[border..])?, rank as u32);
             merged.push(token);
         }
-        let mut byte_tokens = [NONE; 256];
-        match alphabet {
-            Alphabet::Bytes => {
-                for byte in 0..=255u8 {
-                    byte_tokens[usize::from(byte)] = vocabulary.find(&[byte]).unwrap_or(NONE);
-                }
-            }
-            Alphabet::Characters => {
-                for (id, piece) in vocabulary.pieces.iter().enumerate() {
-                    if let Some(byte) = parse_byte_token(piece) {
-                        byte_tokens[usize::from(byte)] = id as u32;
-                    }
-                }
-            }
-        }
+        let byte_tokens = match alphabet {
+            Alphabet::Bytes => std::array::from_fn(|byte| vocabulary.find(&[byte as u8]).unwrap_or(NONE)),
+            Alphabet::Characters => vocabulary.byte_tokens(),
+        };
         Ok(Self { alphabet, whole_words, ranks, merged, byte_tokens, unknown: None, fuses_unknown: false })
     }
 

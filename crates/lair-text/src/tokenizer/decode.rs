@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::error::TokenizerError;
-use super::vocabulary::TokenId;
+use super::vocabulary::{TokenId, TokenKind};
 use super::{ShowSpecial, Tokenizer};
 
 /// Where in a text the decoded tokens stand.
@@ -20,9 +20,9 @@ pub enum Position {
 pub(crate) enum Joining {
     /// Nothing: each token is its bytes.
     Plain,
-    /// Nothing, but encoding put one space in front of the text.
+    /// Nothing, but encoding put one space in front of the text, which its first token carries.
     AfterSpace,
-    /// Encoding dropped and added whitespace: all spaces in front of the text go.
+    /// The same, and as long as there is no text yet the next token loses a space too.
     AfterSpaces,
 }
 
@@ -38,17 +38,12 @@ impl Joiner {
         Self { joining, is_at_start: position == Position::Start }
     }
 
-    /// Appends what `bytes`, the output of one token, adds to the text.
-    pub(crate) fn append(&mut self, mut bytes: &[u8], text: &mut Vec<u8>) {
-        if self.is_at_start {
-            match self.joining {
-                Joining::Plain => {}
-                Joining::AfterSpace => bytes = bytes.strip_prefix(b" ").unwrap_or(bytes),
-                Joining::AfterSpaces => {
-                    while let Some(rest) = bytes.strip_prefix(b" ") {
-                        bytes = rest;
-                    }
-                }
+    /// Appends what `bytes`, the output of a token of kind `kind`, adds to the text.
+    pub(crate) fn append(&mut self, mut bytes: &[u8], kind: TokenKind, text: &mut Vec<u8>) {
+        if self.is_at_start && !bytes.is_empty() {
+            // What stands for an unknown token is not text that encoding put a space in front of.
+            if self.joining != Joining::Plain && kind != TokenKind::Unknown {
+                bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
             }
             self.is_at_start = self.joining == Joining::AfterSpaces && bytes.is_empty();
         }
@@ -81,8 +76,8 @@ impl<T: Deref<Target = Tokenizer>> StreamDecoder<T> {
     /// # Errors
     /// If `id` is not in the vocabulary; the decoder can still be used.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
-        let bytes = self.tokenizer.shown_bytes(id, self.show)?;
-        self.joiner.append(bytes, &mut self.held_back);
+        let (bytes, kind) = self.tokenizer.shown_bytes(id, self.show)?;
+        self.joiner.append(bytes, kind, &mut self.held_back);
         let complete = self.held_back.len() - unfinished_length(&self.held_back);
         let chunk = String::from_utf8_lossy(&self.held_back[..complete]).into_owned();
         self.held_back.drain(..complete);

@@ -1,22 +1,22 @@
 //! Builds a tokenizer from the metadata of a model file (`tokenizer.ggml.*`).
 
-use lair_gguf::{Metadata, StringArray};
+use lair_gguf::{Array, Metadata, StringArray};
 
-use super::byte_level;
 use super::byte_pair::{Alphabet, BytePair, WholeWords, split_merge};
+use super::character_map::CharacterMap;
 use super::decode::Joining;
 use super::error::TokenizerError;
-use super::normalize::{ESCAPED_SPACE, Normalization};
-use super::pieces::{PieceList, PieceMap};
+use super::longest_match::{LongestBytes, WordPiece};
+use super::normalize::{Bert, Normalization, SentencePieceNormalizer};
 use super::pre_tokenizers::{self, PreTokenizer};
-use super::roles::assign_roles;
+use super::roles::find_roles;
 use super::score_pair::ScorePair;
 use super::special::{SpecialToken, SpecialTokens};
-use super::split::Splitter;
-use super::vocabulary::{
-    PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX, Vocabulary,
-    parse_byte_token,
-};
+use super::spelling::{Spelling, check_limits, spell};
+use super::split::{BERT_WORDS, Splitter};
+use super::trie::Trie;
+use super::unigram::{Plamo2, Precision, Unigram};
+use super::vocabulary::{SpecialIds, TokenId, TokenKind, Vocabulary};
 use super::{Frame, Model, Tokenizer};
 
 const KEY_TOKENS: &str = "tokenizer.ggml.tokens";
@@ -29,7 +29,6 @@ const KEY_KINDS: &str = "tokenizer.ggml.token_type";
 struct Defaults {
     adds_bos: bool,
     adds_eos: bool,
-    adds_separator: bool,
     adds_space_prefix: bool,
     ids: [Option<TokenId>; 6],
 }
@@ -56,6 +55,10 @@ impl Tokenizer {
             "whitespace" => byte_pair(metadata, "whitespace"),
             "gemma4" => byte_pair(metadata, "gemma4"),
             "llama" => score_pair(metadata),
+            "t5" => unigram(metadata),
+            "bert" => word_piece(metadata),
+            "rwkv" => longest_bytes(metadata),
+            "plamo2" => plamo2(metadata),
             other => Err(TokenizerError::UnknownModel { name: other.to_owned() }),
         }
     }
@@ -74,11 +77,10 @@ fn byte_pair(metadata: &Metadata, pre: &str) -> Result<Tokenizer, TokenizerError
     let defaults = Defaults {
         adds_bos: row.adds_bos || is_gemma4,
         adds_eos: false,
-        adds_separator: row.adds_separator,
         adds_space_prefix: false,
         ids: [default_id, default_id, None, None, None, None],
     };
-    let mut loaded = Loaded::read(metadata, spelling, defaults)?;
+    let loaded = Loaded::read(metadata, spelling, defaults)?;
     let whole_words = match row {
         PreTokenizer { takes_whole_words: true, .. } => WholeWords::Take,
         PreTokenizer { escapes_spaces: true, .. } if pre == "gemma4" => WholeWords::TakeLineFeeds,
@@ -113,7 +115,6 @@ fn score_pair(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     let defaults = Defaults {
         adds_bos: true,
         adds_eos: false,
-        adds_separator: false,
         adds_space_prefix: true,
         ids: [Some(1), Some(2), Some(0), None, None, None],
     };
@@ -121,20 +122,97 @@ fn score_pair(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     let model = ScorePair::new(&loaded.vocabulary, loaded.ids.unknown)?;
     let mut normalizations = Vec::new();
     if loaded.adds_space_prefix {
-        normalizations.push(Normalization::SpacePrefix);
+        normalizations.push(Normalization::Prefix { text: " ".to_owned(), only_first: false, once: false });
     }
     normalizations.push(Normalization::EscapeSpaces);
     let frame = loaded.frame(metadata)?;
     loaded.finish(metadata, Model::ScorePair(model), normalizations, Splitter::default(), frame)
 }
 
-/// How the file spells the bytes of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// In the printable alphabet of byte-level vocabularies.
-    Printable,
-    /// As text in which U+2581 is a space.
-    Escaped,
+/// `t5`: a unigram model.
+fn unigram(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: false,
+        adds_eos: true,
+        adds_space_prefix: false,
+        ids: [None, Some(1), Some(2), None, Some(0), None],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Escaped, defaults)?;
+    let map = match metadata.get("tokenizer.ggml.precompiled_charsmap") {
+        None => Vec::new(),
+        Some(_) => byte_array(metadata, "tokenizer.ggml.precompiled_charsmap")?,
+    };
+    let user_defined = |id: TokenId| loaded.vocabulary.kinds[id as usize] == TokenKind::UserDefined;
+    let pieces = loaded.vocabulary.pieces.iter().enumerate().map(|(id, piece)| (piece, id as TokenId));
+    let normalizer = SentencePieceNormalizer {
+        characters: CharacterMap::parse(&map)?,
+        user_defined: Trie::new(pieces.filter(|&(_, id)| user_defined(id))),
+        adds_space_prefix: loaded.adds_space_prefix,
+        removes_extra_spaces: metadata.optional_bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
+        escapes_spaces: true,
+    };
+    let model = Model::Unigram(Unigram::new(&loaded.vocabulary, loaded.ids.unknown, Precision::Double));
+    let frame = loaded.frame(metadata)?;
+    let normalizations = vec![Normalization::SentencePiece(Box::new(normalizer))];
+    loaded.finish(metadata, model, normalizations, Splitter::default(), frame)
+}
+
+/// An array of bytes, which files hold as numbers with or without sign.
+fn byte_array(metadata: &Metadata, key: &str) -> Result<Vec<u8>, TokenizerError> {
+    match metadata.get(key).and_then(|value| value.as_array()) {
+        Some(Array::U8(bytes)) => Ok(bytes.to_vec()),
+        Some(Array::I8(bytes)) => Ok(bytes.iter().map(|&byte| byte as u8).collect()),
+        _ => Err(TokenizerError::WrongType { key: key.to_owned(), expected: "an array of bytes" }),
+    }
+}
+
+/// `bert`: WordPiece, in whose vocabulary U+2581 begins a word.
+fn word_piece(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: true,
+        adds_eos: false,
+        adds_space_prefix: false,
+        ids: [Some(101), None, Some(100), Some(102), Some(0), Some(103)],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Words { cleans_up: true }, defaults)?;
+    let vocabulary = &loaded.vocabulary;
+    let pieces = vocabulary.pieces.iter().enumerate().filter(|&(id, _)| vocabulary.is_spelled(id as TokenId));
+    let pieces = pieces.map(|(id, piece)| match piece.strip_prefix("\u{2581}".as_bytes()) {
+        Some(initial) => (initial, id as TokenId, false),
+        None => (piece, id as TokenId, true),
+    });
+    let model = WordPiece::new(pieces, loaded.ids.unknown, usize::MAX);
+    let lowers = metadata.optional_bool("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
+    let strips_accents = metadata.optional_bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowers);
+    let steps = Bert { cleans: true, sets_ideographs_apart: true, strips_accents, lowers }.steps()?;
+    // A text of this kind is always framed, whatever the flags say.
+    let frame =
+        Frame { before: loaded.ids.bos.into_iter().collect(), after: loaded.ids.separator.into_iter().collect() };
+    loaded.finish(metadata, Model::WordPiece(model), steps, Splitter::from_patterns(BERT_WORDS)?, frame)
+}
+
+/// `rwkv`: the longest bytes.
+fn longest_bytes(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults { adds_bos: false, adds_eos: false, adds_space_prefix: false, ids: [None; 6] };
+    let loaded = Loaded::read(metadata, Spelling::Backslashes, defaults)?;
+    let vocabulary = &loaded.vocabulary;
+    let pieces = vocabulary.pieces.iter().enumerate().map(|(id, piece)| (piece, id as TokenId));
+    let model = LongestBytes::new(pieces.filter(|&(_, id)| vocabulary.is_spelled(id)), loaded.ids.unknown);
+    loaded.finish(metadata, Model::LongestBytes(model), Vec::new(), Splitter::default(), Frame::default())
+}
+
+/// `plamo2`.
+fn plamo2(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
+    let defaults = Defaults {
+        adds_bos: false,
+        adds_eos: false,
+        adds_space_prefix: false,
+        ids: [Some(1), Some(2), Some(0), None, Some(3), None],
+    };
+    let loaded = Loaded::read(metadata, Spelling::Plain, defaults)?;
+    let model = Plamo2::new(&loaded.vocabulary)?;
+    let frame = loaded.frame(metadata)?;
+    loaded.finish(metadata, Model::Plamo2(model), Vec::new(), Splitter::default(), frame)
 }
 
 /// What all kinds of tokenizers read from a file.
@@ -157,7 +235,7 @@ impl Loaded {
         };
         let mut ids = read_ids(metadata, tokens.len(), &defaults)?;
         let ends_of_generation = find_roles(&mut vocabulary, &mut ids, tokens, metadata.optional_strings(KEY_MERGES)?);
-        spell(&mut vocabulary, tokens, spelling)?;
+        spell(&mut vocabulary, tokens, spelling, None)?;
         vocabulary.index_pieces()?;
         let adds_space_prefix =
             metadata.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(defaults.adds_space_prefix);
@@ -189,27 +267,24 @@ impl Loaded {
     ) -> Result<Tokenizer, TokenizerError> {
         let special = SpecialTokens::new(special_tokens(metadata, &self.vocabulary)?)?;
         Ok(Tokenizer {
-            joining: if self.adds_space_prefix { Joining::AfterSpace } else { Joining::Plain },
+            joining: match &model {
+                Model::WordPiece(_) => Joining::AfterSpace,
+                Model::Unigram(_) if self.adds_space_prefix => Joining::AfterSpaces,
+                _ if self.adds_space_prefix => Joining::AfterSpace,
+                _ => Joining::Plain,
+            },
+            special_normalized: SpecialTokens::default(),
             vocabulary: self.vocabulary,
             ids: self.ids,
             ends_of_generation: self.ends_of_generation,
             special,
+            hides_unknown: true,
             normalizations,
             splitter,
             model,
             frame,
         })
     }
-}
-
-fn check_limits(tokens: &StringArray) -> Result<(), TokenizerError> {
-    let within = |what, found: usize, limit: usize| {
-        let (found, limit) = (found as u64, limit as u64);
-        if found <= limit { Ok(()) } else { Err(TokenizerError::LimitExceeded { what, found, limit }) }
-    };
-    within("number of tokens", tokens.len(), TOKEN_COUNT_MAX)?;
-    within("length of the longest piece", tokens.iter().map(str::len).max().unwrap_or(0), PIECE_LENGTH_MAX)?;
-    within("length of all pieces", tokens.iter().map(str::len).sum(), VOCABULARY_BYTES_MAX)
 }
 
 fn read_kinds(metadata: &Metadata, count: usize) -> Result<Vec<TokenKind>, TokenizerError> {
@@ -272,90 +347,6 @@ fn read_ids(metadata: &Metadata, count: usize, defaults: &Defaults) -> Result<Sp
         fim_repository: read("tokenizer.ggml.fim_rep_token_id")?,
         fim_separator: read("tokenizer.ggml.fim_sep_token_id")?,
     })
-}
-
-/// Assigns roles by spelling. Only tokens that could be markers are put in the table for it; a token that merges make
-/// is text, as `</s>` is in Qwen's vocabulary.
-fn find_roles(
-    vocabulary: &mut Vocabulary,
-    ids: &mut SpecialIds,
-    tokens: &StringArray,
-    merges: Option<&StringArray>,
-) -> Vec<TokenId> {
-    let mut texts = PieceList::default();
-    let mut token_ids = Vec::new();
-    for (id, text) in tokens.iter().enumerate() {
-        let inner = text.trim_start_matches(['_', ESCAPED_SPACE]);
-        if (inner.starts_with('<') || inner.starts_with('[')) && text.len() > 2 {
-            texts.push(text.as_bytes());
-            token_ids.push(id as TokenId);
-        }
-    }
-    let mut map = PieceMap::with_capacity(texts.len());
-    for index in 0..texts.len() {
-        map.insert(&texts, index as u32);
-    }
-    let kinds = vocabulary.kinds.clone();
-    let is_merged = |text: &str| {
-        merges.is_some_and(|merges| {
-            merges.iter().any(|line| {
-                line.len() == text.len() + 1
-                    && split_merge(line.as_bytes()).is_some_and(|(left, right)| {
-                        text.as_bytes().strip_prefix(left).is_some_and(|rest| rest == right)
-                    })
-            })
-        })
-    };
-    assign_roles(vocabulary, ids, |text| {
-        let id = map.get(&texts, text.as_bytes()).map(|index| token_ids[index as usize])?;
-        (kinds[id as usize] != TokenKind::Normal || !is_merged(text)).then_some(id)
-    })
-}
-
-/// Fills in the pieces, and the outputs where they differ.
-fn spell(vocabulary: &mut Vocabulary, tokens: &StringArray, spelling: Spelling) -> Result<(), TokenizerError> {
-    let size_bytes = tokens.iter().map(str::len).sum();
-    let mut pieces = PieceList::with_capacity(tokens.len(), size_bytes);
-    let mut outputs = PieceList::with_capacity(tokens.len(), size_bytes);
-    for (index, (text, &kind)) in tokens.iter().zip(&vocabulary.kinds).enumerate() {
-        if kind == TokenKind::Byte && parse_byte_token(text.as_bytes()).is_none() {
-            return Err(TokenizerError::MalformedByteToken { token: index as u32, text: text.to_owned() });
-        }
-        match spelling {
-            Spelling::Printable => pieces.push_with(|bytes| {
-                let is_text = matches!(kind, TokenKind::Normal | TokenKind::Unused);
-                if !(is_text && byte_level::append_bytes(text.as_bytes(), bytes)) {
-                    bytes.extend_from_slice(text.as_bytes());
-                    if is_text {
-                        vocabulary.unreachable.push(index as TokenId);
-                    }
-                }
-            }),
-            Spelling::Escaped => {
-                pieces.push(text.as_bytes());
-                outputs.push_with(|bytes| append_output(text, kind, bytes));
-            }
-        }
-    }
-    vocabulary.pieces = pieces;
-    vocabulary.outputs = (spelling == Spelling::Escaped).then_some(outputs);
-    Ok(())
-}
-
-/// The bytes that an escaped token adds to a text.
-fn append_output(text: &str, kind: TokenKind, bytes: &mut Vec<u8>) {
-    match (kind, parse_byte_token(text.as_bytes())) {
-        (TokenKind::Byte, Some(byte)) => bytes.push(byte),
-        (TokenKind::Normal | TokenKind::Unused, _) => {
-            for (index, part) in text.split(ESCAPED_SPACE).enumerate() {
-                if index > 0 {
-                    bytes.push(b' ');
-                }
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
-        _ => bytes.extend_from_slice(text.as_bytes()),
-    }
 }
 
 /// The tokens matched as a whole, with the stripping that some models need and no key says.

@@ -7,17 +7,25 @@
 
 mod byte_level;
 mod byte_pair;
+mod character_map;
 mod decode;
 mod error;
 mod gguf;
+mod json_stages;
+mod longest_match;
 mod merge;
 mod normalize;
 mod pieces;
 mod pre_tokenizers;
 mod roles;
 mod score_pair;
+mod sentence_piece;
 mod special;
+mod spelling;
 mod split;
+mod tokenizer_json;
+mod trie;
+mod unigram;
 mod vocabulary;
 
 use std::ops::Range;
@@ -28,11 +36,13 @@ pub use vocabulary::{PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, Tok
 
 use byte_pair::BytePair;
 use decode::{Joiner, Joining};
+use longest_match::{LongestBytes, WordPiece};
 use merge::MergeBuffer;
-use normalize::{Normalization, normalize};
+use normalize::{Normalization, Place, normalize};
 use score_pair::ScorePair;
 use special::{Allowed, Fragment, SpecialTokens};
 use split::Splitter;
+use unigram::{Plamo2, Unigram};
 use vocabulary::Vocabulary;
 
 /// Text is tokenized in stretches of at most this many bytes, so that offsets of 32 bits reach.
@@ -79,6 +89,10 @@ pub struct Segment<'t> {
 enum Model {
     BytePair(BytePair),
     ScorePair(ScorePair),
+    Unigram(Unigram),
+    Plamo2(Plamo2),
+    WordPiece(WordPiece),
+    LongestBytes(LongestBytes),
 }
 
 /// Which tokens [`AddSpecial::Yes`] adds.
@@ -96,10 +110,14 @@ pub struct Tokenizer {
     /// Sorted.
     ends_of_generation: Vec<TokenId>,
     special: SpecialTokens,
+    /// Special tokens that are looked for in normalised text.
+    special_normalized: SpecialTokens,
     normalizations: Vec<Normalization>,
     splitter: Splitter,
     model: Model,
     frame: Frame,
+    /// Whether the unknown token hides with the control tokens.
+    hides_unknown: bool,
     joining: Joining,
 }
 
@@ -109,7 +127,7 @@ impl Tokenizer {
         let allowed = if special == Special::Parse { Allowed::All } else { Allowed::UserDefined };
         let whole = if text.is_empty() { Vec::new() } else { vec![Fragment::Text(0..text.len())] };
         let fragments = self.special.partition(text, whole, allowed);
-        self.encode_fragments(text, &fragments, add, &mut MergeBuffer::default())
+        self.encode_fragments(text, &fragments, allowed, add, &mut MergeBuffer::default())
     }
 
     /// The ids of a prompt made of trusted and other segments.
@@ -142,13 +160,14 @@ impl Tokenizer {
             }
         }
         let fragments = self.special.partition(&text, fragments, Allowed::Harmless);
-        self.encode_fragments(&text, &fragments, add, &mut MergeBuffer::default())
+        self.encode_fragments(&text, &fragments, Allowed::Harmless, add, &mut MergeBuffer::default())
     }
 
     fn encode_fragments(
         &self,
         text: &str,
         fragments: &[Fragment],
+        allowed: Allowed,
         add: AddSpecial,
         buffer: &mut MergeBuffer,
     ) -> Vec<TokenId> {
@@ -156,16 +175,12 @@ impl Tokenizer {
         if add == AddSpecial::Yes {
             ids.extend_from_slice(&self.frame.before);
         }
-        let mut follows_special = true;
-        for fragment in fragments {
+        for (index, fragment) in fragments.iter().enumerate() {
             match fragment {
-                Fragment::Token(id) => {
-                    ids.push(*id);
-                    follows_special = true;
-                }
+                Fragment::Token(id) => ids.push(*id),
                 Fragment::Text(range) => {
-                    self.encode_text(&text[range.clone()], follows_special, buffer, &mut ids);
-                    follows_special = false;
+                    let place = if index == 0 { Place::First } else { Place::AfterSpecial };
+                    self.encode_text(&text[range.clone()], place, allowed, buffer, &mut ids);
                 }
             }
         }
@@ -176,18 +191,37 @@ impl Tokenizer {
     }
 
     /// Appends the ids of text between special tokens.
-    fn encode_text(&self, text: &str, follows_special: bool, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
-        let normalized = normalize(&self.normalizations, text, follows_special);
-        let mut rest: &str = &normalized;
-        while !rest.is_empty() {
-            let (stretch, tail) = rest.split_at(rest.floor_char_boundary(STRETCH_LENGTH_MAX));
-            rest = tail;
-            match &self.model {
-                Model::BytePair(model) => {
-                    self.splitter.split(stretch, &mut |word| model.encode(&self.vocabulary, word, buffer, ids));
-                }
-                Model::ScorePair(model) => model.encode(&self.vocabulary, stretch, buffer, ids),
+    fn encode_text(
+        &self,
+        text: &str,
+        place: Place,
+        allowed: Allowed,
+        buffer: &mut MergeBuffer,
+        ids: &mut Vec<TokenId>,
+    ) {
+        let normalized = normalize(&self.normalizations, text, place);
+        let whole = vec![Fragment::Text(0..normalized.len())];
+        for fragment in self.special_normalized.partition(&normalized, whole, allowed) {
+            match fragment {
+                Fragment::Token(id) => ids.push(id),
+                Fragment::Text(range) => self.encode_normalized(&normalized[range], buffer, ids),
             }
+        }
+    }
+
+    /// Appends the ids of normalised text without special tokens.
+    fn encode_normalized(&self, mut text: &str, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
+        while !text.is_empty() {
+            let (stretch, rest) = text.split_at(text.floor_char_boundary(STRETCH_LENGTH_MAX));
+            text = rest;
+            self.splitter.split(stretch, &mut |word| match &self.model {
+                Model::BytePair(model) => model.encode(&self.vocabulary, word, buffer, ids),
+                Model::ScorePair(model) => model.encode(&self.vocabulary, word, buffer, ids),
+                Model::Unigram(model) => model.encode(word, &mut buffer.step_count, ids),
+                Model::Plamo2(model) => model.encode(word, &mut buffer.step_count, ids),
+                Model::WordPiece(model) => model.encode(word, &mut buffer.step_count, ids),
+                Model::LongestBytes(model) => model.encode(word, &mut buffer.step_count, ids),
+            });
         }
     }
 
@@ -213,16 +247,23 @@ impl Tokenizer {
         let mut joiner = Joiner::new(self.joining, position);
         let mut text = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
-            joiner.append(self.shown_bytes(id, show)?, &mut text);
+            let (bytes, kind) = self.shown_bytes(id, show)?;
+            joiner.append(bytes, kind, &mut text);
         }
         Ok(text)
     }
 
-    /// What token `id` adds to a text in which control tokens show or hide.
-    fn shown_bytes(&self, id: TokenId, show: ShowSpecial) -> Result<&[u8], TokenizerError> {
+    /// What token `id` adds to a text in which control tokens show or hide, and its kind.
+    fn shown_bytes(&self, id: TokenId, show: ShowSpecial) -> Result<(&[u8], TokenKind), TokenizerError> {
         let bytes = self.token_bytes(id)?;
-        let is_hidden = matches!(self.vocabulary.kinds[id as usize], TokenKind::Control | TokenKind::Unknown);
-        Ok(if is_hidden && show == ShowSpecial::Hide { b"" } else { bytes })
+        let kind = self.vocabulary.kinds[id as usize];
+        let is_hidden = show == ShowSpecial::Hide
+            && match kind {
+                TokenKind::Control => true,
+                TokenKind::Unknown => self.hides_unknown,
+                _ => false,
+            };
+        Ok((if is_hidden { b"" } else { bytes }, kind))
     }
 
     /// The bytes token `id` adds in the middle of a text; of a control token its spelling.

@@ -48,7 +48,7 @@ impl PieceList {
     }
 
     /// All strings in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let mut start = 0;
         self.ends.iter().map(move |&end| {
             let piece = &self.bytes[start..end as usize];

@@ -17,21 +17,13 @@ pub(crate) struct PreTokenizer {
     pub(crate) takes_whole_words: bool,
     /// Text begins with the beginning-of-text token unless the file says otherwise.
     pub(crate) adds_bos: bool,
-    /// The second of two texts is set apart unless the file says otherwise.
-    pub(crate) adds_separator: bool,
     /// The vocabulary is written in characters with U+2581 for a space, not in bytes.
     pub(crate) escapes_spaces: bool,
 }
 
 impl PreTokenizer {
-    const PLAIN: Self = Self {
-        names: &[],
-        patterns: &[],
-        takes_whole_words: false,
-        adds_bos: false,
-        adds_separator: false,
-        escapes_spaces: false,
-    };
+    const PLAIN: Self =
+        Self { names: &[], patterns: &[], takes_whole_words: false, adds_bos: false, escapes_spaces: false };
 
     const fn new(names: &'static [&'static str], patterns: &'static [Pattern]) -> Self {
         Self { names, patterns, ..Self::PLAIN }
@@ -43,10 +35,6 @@ impl PreTokenizer {
 
     const fn adding_bos(self) -> Self {
         Self { adds_bos: true, ..self }
-    }
-
-    const fn adding_separator(self) -> Self {
-        Self { adds_separator: true, ..self }
     }
 
     const fn escaping_spaces(self) -> Self {
@@ -150,10 +138,12 @@ pub(crate) const ALL: &[PreTokenizer] = &[
             "trillion",
             "granite-docling",
             "exaone4",
+            "jina-v1-en",
+            "jina-v2-code",
+            "roberta-bpe",
         ],
         &[Words(GPT2)],
     ),
-    PreTokenizer::new(&["jina-v1-en", "jina-v2-code", "roberta-bpe"], &[Words(GPT2)]).adding_separator(),
     PreTokenizer::new(
         &["stablelm2", "qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "hunyuan", "solar-open", "grok-2"],
         &[Words(QWEN2)],

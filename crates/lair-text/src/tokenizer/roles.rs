@@ -2,6 +2,11 @@
 //!
 //! The spellings are those llama.cpp knows (`src/llama-vocab.cpp`, `llama_vocab::impl::load`).
 
+use lair_gguf::StringArray;
+
+use super::byte_pair::split_merge;
+use super::normalize::ESCAPED_SPACE;
+use super::pieces::{PieceList, PieceMap};
 use super::vocabulary::{SpecialIds, TokenId, TokenKind, Vocabulary};
 
 /// A role and the spellings of tokens that have it; the first spelling in the vocabulary counts.
@@ -98,9 +103,47 @@ const ENDS: &[&str] = &[
 /// The frame of a gpt-oss message: text that is shown and parsed, not control.
 const HARMONY_FRAME: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
+/// Assigns roles by spelling. Only tokens that could be markers are put in the table for it; a token that merges make
+/// is text, as `</s>` is in Qwen's vocabulary.
+pub(crate) fn find_roles(
+    vocabulary: &mut Vocabulary,
+    ids: &mut SpecialIds,
+    tokens: &StringArray,
+    merges: Option<&StringArray>,
+) -> Vec<TokenId> {
+    let mut texts = PieceList::default();
+    let mut token_ids = Vec::new();
+    for (id, text) in tokens.iter().enumerate() {
+        let inner = text.trim_start_matches(['_', ESCAPED_SPACE]);
+        if (inner.starts_with('<') || inner.starts_with('[')) && text.len() > 2 {
+            texts.push(text.as_bytes());
+            token_ids.push(id as TokenId);
+        }
+    }
+    let mut map = PieceMap::with_capacity(texts.len());
+    for index in 0..texts.len() {
+        map.insert(&texts, index as u32);
+    }
+    let kinds = vocabulary.kinds.clone();
+    let is_merged = |text: &str| {
+        merges.is_some_and(|merges| {
+            merges.iter().any(|line| {
+                line.len() == text.len() + 1
+                    && split_merge(line.as_bytes()).is_some_and(|(left, right)| {
+                        text.as_bytes().strip_prefix(left).is_some_and(|rest| rest == right)
+                    })
+            })
+        })
+    };
+    assign_roles(vocabulary, ids, |text| {
+        let id = map.get(&texts, text.as_bytes()).map(|index| token_ids[index as usize])?;
+        (kinds[id as usize] != TokenKind::Normal || !is_merged(text)).then_some(id)
+    })
+}
+
 /// Fills in the roles that the file left open, corrects the kinds of tokens whose spelling gives them away, and returns
 /// the tokens that end generation, sorted. `find` gives the token with a spelling, of any kind.
-pub(crate) fn assign_roles(
+fn assign_roles(
     vocabulary: &mut Vocabulary,
     ids: &mut SpecialIds,
     find: impl Fn(&str) -> Option<TokenId>,

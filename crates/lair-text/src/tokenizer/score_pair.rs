@@ -6,7 +6,7 @@
 use super::error::TokenizerError;
 use super::merge::{MergeBuffer, Merges, Symbol};
 use super::pieces::NONE;
-use super::vocabulary::{TokenId, TokenKind, Vocabulary, parse_byte_token};
+use super::vocabulary::{TokenId, Vocabulary};
 
 /// The order of the pieces, and what becomes of the rest.
 #[derive(Debug, Clone)]
@@ -42,16 +42,8 @@ impl ScorePair {
             }
             priorities[id as usize] = place;
         }
-        let mut byte_tokens = [NONE; 256];
-        let mut piece_length_max = 0;
-        for (id, piece) in vocabulary.pieces.iter().enumerate() {
-            piece_length_max = piece_length_max.max(piece.len());
-            if vocabulary.kinds[id] == TokenKind::Byte
-                && let Some(byte) = parse_byte_token(piece)
-            {
-                byte_tokens[usize::from(byte)] = id as u32;
-            }
-        }
+        let byte_tokens = vocabulary.byte_tokens();
+        let piece_length_max = vocabulary.pieces.iter().map(<[u8]>::len).max().unwrap_or(0);
         Ok(Self { priorities, byte_tokens, unknown, piece_length_max })
     }
 

@@ -31,6 +31,9 @@ pub(crate) enum Pattern {
     DropWhitespace,
 }
 
+/// The words of BERT: whitespace separates, every punctuation character is a word.
+pub(crate) const BERT_WORDS: &[Pattern] = &[Pattern::DropWhitespace, Pattern::Isolate(r"[!-/:-@\[-`{-~\p{P}]")];
+
 /// A compiled step.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -40,6 +43,8 @@ pub(crate) enum Step {
     Isolate(Regex),
     /// Matches are separators: kept as words of their own, dropped, or joined to a neighbour.
     Separate(Regex, Separator),
+    /// Matches are words, the rest is dropped.
+    KeepMatches(Regex),
     /// See [`Pattern::DigitGroups`].
     DigitGroups {
         /// See [`Pattern::DigitGroups`].
@@ -125,7 +130,8 @@ pub(crate) fn compile_anchored(pattern: &str) -> Result<Regex, TokenizerError> {
 }
 
 impl Step {
-    fn new(pattern: Pattern) -> Result<Self, TokenizerError> {
+    /// Compiles one step of a known pre-tokenizer.
+    pub(crate) fn new(pattern: Pattern) -> Result<Self, TokenizerError> {
         Ok(match pattern {
             Pattern::Words(pattern) => Self::Words(compile_anchored(pattern)?, Whitespace::KeepLast),
             Pattern::WordsThenPowers(pattern) => Self::Words(compile_anchored(pattern)?, Whitespace::Powers),
@@ -147,6 +153,7 @@ impl Step {
                 }
                 emit_some(&text[end..], emit);
             }
+            Self::KeepMatches(words) => words.find_iter(text).for_each(|word| emit_some(word.as_str(), emit)),
             Self::Separate(separator, behaviour) => split_at(separator, *behaviour, text, emit),
             Self::DigitGroups { to_word_end } => split_digits(*to_word_end, text, emit),
             Self::DropWhitespace => text.split(char::is_whitespace).for_each(|word| emit_some(word, emit)),

@@ -1,7 +1,7 @@
 //! The vocabulary: what each token id stands for, how it is spelled, and which ids have a role.
 
 use super::error::TokenizerError;
-use super::pieces::{PieceList, PieceMap};
+use super::pieces::{NONE, PieceList, PieceMap};
 
 /// The number of a token: a row of the model's embedding table.
 pub type TokenId = u32;
@@ -123,6 +123,19 @@ impl Vocabulary {
     #[inline]
     pub(crate) fn find(&self, piece: &[u8]) -> Option<TokenId> {
         self.by_piece.as_ref()?.get(&self.pieces, piece)
+    }
+
+    /// The token of kind [`TokenKind::Byte`] for each byte, or [`NONE`].
+    pub(crate) fn byte_tokens(&self) -> [u32; 256] {
+        let mut tokens = [NONE; 256];
+        for (id, (piece, &kind)) in self.pieces.iter().zip(&self.kinds).enumerate() {
+            if kind == TokenKind::Byte
+                && let Some(byte) = parse_byte_token(piece)
+            {
+                tokens[usize::from(byte)] = id as TokenId;
+            }
+        }
+        tokens
     }
 
     /// Fills the table from pieces to tokens. Normal tokens win over user-defined ones of the same spelling (those are

@@ -89,7 +89,16 @@ pub fn run(args: &RunArgs) -> Outcome {
         let cause = "--json needs a prompt, on the command line or on standard input";
         return Err(Failure::new(ExitCode::Usage, cause));
     }
-    let located = locate::locate(model.as_deref(), args.json)?;
+    let located = locate::locate(model.as_deref(), args.json).map_err(|failure| match (&args.model, &args.prompt) {
+        // A single word could have been meant either way.
+        (Some(word), None) if failure.code == ExitCode::NotFound && !word.contains(['/', '\\']) => {
+            let hint = failure.hint.clone().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            failure.with_hint(format!(
+                "{hint}to use `{word}` as the prompt, name the model first: `lair run smollm2 {word}`"
+            ))
+        }
+        _ => failure,
+    })?;
     let session = Session::load(&located, &args.load.options())?;
     if args.verbose {
         eprintln!("{}", session.summary());
