@@ -120,6 +120,7 @@ impl<'a, T> Parts<'a, T> {
     #[allow(clippy::mut_from_ref)] // This is what the type is for.
     pub(super) unsafe fn element(&self, index: usize) -> &'a mut T {
         // SAFETY: the caller's promise.
-        &mut unsafe { self.part(index, 1) }[0]
+        let part = unsafe { self.part(index, 1) };
+        &mut part[0]
     }
 }

@@ -90,15 +90,7 @@ impl Pool {
     ///
     /// # Panics
     /// With the job's panic, if it panics anywhere.
-    pub(super) fn run(&self, job: &Job<'_>) {
-        if self.threads.is_empty() {
-            return job(0);
-        }
-        let _one_at_a_time = lock(&self.dispatch);
-        self.run_locked(job);
-    }
-
-    fn run_locked(&self, job: &Job<'_>) {
+    fn run(&self, job: &Job<'_>, _one_at_a_time: &MutexGuard<'_, ()>) {
         // SAFETY: only the lifetime changes. The workers call the job before they report themselves done, and this
         // function returns only after all have.
         let address = JobAddress(unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) });
@@ -132,13 +124,13 @@ impl Pool {
             }
             return;
         }
-        let _one_at_a_time = lock(&self.dispatch);
+        let one_at_a_time = lock(&self.dispatch);
         let share = |worker: usize| count * worker / workers..count * (worker + 1) / workers;
         for (worker, cursor) in self.cursors.iter().enumerate() {
             cursor.0.store(share(worker).start, Ordering::Relaxed);
         }
         let piece = (count / (workers * PIECES_A_WORKER)).max(1);
-        self.run_locked(&|worker| {
+        let work = |worker: usize| {
             for victim in (0..workers).map(|step| (worker + step) % workers) {
                 let end = share(victim).end;
                 loop {
@@ -149,7 +141,8 @@ impl Pool {
                     job(worker, start..(start + piece).min(end));
                 }
             }
-        });
+        };
+        self.run(&work, &one_at_a_time);
     }
 }
 
@@ -237,12 +230,12 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
         let pool = Pool::new(3).expect("threads start");
-        for bad in 0..3 {
-            let result = catch_unwind(AssertUnwindSafe(|| pool.run(&|worker| assert_ne!(worker, bad, "bad worker"))));
+        for bad in [0, 400, 999] {
+            let result = catch_unwind(AssertUnwindSafe(|| pool.split(1000, &|_, range| assert!(!range.contains(&bad), "bad item"))));
             assert!(result.is_err());
         }
         let count = AtomicUsize::new(0);
-        pool.run(&|_| _ = count.fetch_add(1, Ordering::Relaxed));
+        pool.split(3, &|_, range| _ = count.fetch_add(range.len(), Ordering::Relaxed));
         assert_eq!(count.load(Ordering::Relaxed), 3);
     }
 
@@ -255,7 +248,7 @@ mod tests {
                 std::thread::yield_now();
             }
             let count = AtomicUsize::new(0);
-            pool.run(&|_| _ = count.fetch_add(1, Ordering::Relaxed));
+            pool.split(2, &|_, range| _ = count.fetch_add(range.len(), Ordering::Relaxed));
             assert_eq!(count.load(Ordering::Relaxed), 2);
         }
     }
