@@ -8,7 +8,7 @@ use lair_compute::{AttentionBuffers, Backend, Batch, FeedForwardInput};
 use crate::ModelError;
 use crate::model::Model;
 use crate::weights::{
-    AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, LayerWeights, MixerWeights, ParallelInput,
+    AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
 };
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
@@ -16,8 +16,8 @@ pub struct Activations<B: Backend> {
     rows_max: usize,
     /// `[rows, hidden_size]`: what layers add to.
     residual: B::Buffer,
-    /// `[rows, hidden_size]`: a normalised copy, where a layer needs one.
-    hidden: Option<B::Buffer>,
+    /// `[rows, hidden_size]`: a normalised copy.
+    hidden: B::Buffer,
     q: Vec<B::Buffer>,
     k: Vec<B::Buffer>,
     v: Vec<B::Buffer>,
@@ -53,7 +53,7 @@ impl<B: Backend> Activations<B> {
         Ok(Activations {
             rows_max,
             residual: backend.buffer(rows_max, hidden_size)?,
-            hidden: if widths.needs_hidden { Some(backend.buffer(rows_max, hidden_size)?) } else { None },
+            hidden: backend.buffer(rows_max, hidden_size)?,
             q: buffers(&widths.q)?,
             k: buffers(&widths.k)?,
             v: buffers(&widths.v)?,
@@ -92,22 +92,51 @@ impl<B: Backend> Model<B> {
         rows_wanted: &[usize],
         logits: &mut [f32],
     ) {
-        self.assert_fits(activations, batch, rows_wanted, logits);
+        let HeadWeights::Logits(head) = &self.head else { panic!("a model that gives hidden states has no logits") };
+        assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
+        assert!(rows_wanted.iter().all(|row| *row < batch.row_count()), "a row wanted is not in the batch");
+        self.run(backend, activations, memory, batch);
+        if !rows_wanted.is_empty() {
+            backend.head(head, rows_wanted, &activations.residual, logits);
+        }
+    }
+
+    /// Computes one step as [`Model::forward`] does, and copies what the head reads, normalised, for every row to
+    /// `values`, `[rows, hidden_size]`: what embeddings are pooled from.
+    ///
+    /// # Panics
+    /// As [`Model::forward`].
+    pub fn hidden_states(
+        &self,
+        backend: &mut B,
+        activations: &mut Activations<B>,
+        memory: &mut Memory<B>,
+        batch: &Batch<'_>,
+        values: &mut [f32],
+    ) {
+        let rows = batch.row_count();
+        assert_eq!(values.len(), rows * self.config().hidden_size, "values and rows of the batch differ in number");
+        self.run(backend, activations, memory, batch);
+        let norm = match &self.head {
+            HeadWeights::Logits(head) => head.norm.as_ref(),
+            HeadWeights::HiddenState(norm) => norm.as_ref(),
+        };
+        norm_stream(norm, backend, activations, rows);
+        backend.read(rows, &activations.residual, values);
+    }
+
+    fn run(&self, backend: &mut B, activations: &mut Activations<B>, memory: &mut Memory<B>, batch: &Batch<'_>) {
+        self.assert_fits(activations, batch);
         self.embed(backend, activations, batch);
         for layer in &self.layers {
             run_layer(layer, backend, activations, memory, batch);
         }
-        if !rows_wanted.is_empty() {
-            backend.head(&self.head, rows_wanted, &activations.residual, logits);
-        }
     }
 
-    fn assert_fits(&self, activations: &Activations<B>, batch: &Batch<'_>, rows_wanted: &[usize], logits: &[f32]) {
+    fn assert_fits(&self, activations: &Activations<B>, batch: &Batch<'_>) {
         batch.assert_consistent();
         let rows = batch.row_count();
         assert!(rows <= activations.rows_max, "{rows} rows in a step, room was made for {}", activations.rows_max);
-        assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
-        assert!(rows_wanted.iter().all(|row| *row < rows), "a row wanted is not in the batch");
         let vocabulary_size = self.vocabulary_size();
         assert!(
             batch.tokens.iter().all(|token| (*token as usize) < vocabulary_size),
@@ -117,11 +146,18 @@ impl<B: Backend> Model<B> {
             let context_length = self.context_length();
             assert!(batch.positions().all(|position| position < context_length), "a position has no embedding");
         }
+        if self.needs_whole_sequences() {
+            assert!(batch.sequences.iter().all(|rows| rows.first_position == 0), "a sequence is continued");
+        }
     }
 
     fn embed(&self, backend: &mut B, activations: &mut Activations<B>, batch: &Batch<'_>) {
         let embedding = &self.embedding;
-        let table = embedding.table.as_ref().unwrap_or(&self.head.linear.weight);
+        let table = match (&embedding.table, &self.head) {
+            (Some(table), _) => table,
+            (None, HeadWeights::Logits(head)) => &head.linear.weight,
+            (None, HeadWeights::HiddenState(_)) => unreachable!("only a head with logits shares the table"),
+        };
         backend.embed(table, batch.tokens, embedding.scale, &mut activations.residual);
         if let Some(positions) = &embedding.positions {
             backend.embed_positions(positions, batch, &mut activations.residual);
@@ -139,7 +175,6 @@ fn norm_stream<B: Backend>(
 ) {
     let Some(norm) = norm else { return };
     let Activations { residual, hidden, .. } = activations;
-    let hidden = hidden.as_mut().expect("a model that norms its stream has a second buffer");
     backend.norm(rows, norm, residual, hidden);
     std::mem::swap(residual, hidden);
 }
@@ -159,8 +194,7 @@ fn run_layer<B: Backend>(
         ParallelInput::Own(norm) => Some(norm),
     };
     if let Some(norm) = parallel_norm {
-        let hidden = activations.hidden.as_mut().expect("a model with parallel layers has a second buffer");
-        backend.norm(rows, norm, &activations.residual, hidden);
+        backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
     }
     let mixed = match &layer.mixer {
         MixerWeights::Attention(weights) => run_attention(layer, weights, backend, activations, memory, batch),
@@ -175,10 +209,9 @@ fn run_layer<B: Backend>(
         &mut activations.residual,
     );
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
-    let input = match (&layer.parallel, &activations.hidden) {
-        (ParallelInput::None, _) => FeedForwardInput::Residual,
-        (_, Some(hidden)) => FeedForwardInput::Buffer(hidden),
-        (_, None) => unreachable!("a model with parallel layers has a second buffer"),
+    let input = match &layer.parallel {
+        ParallelInput::None => FeedForwardInput::Residual,
+        _ => FeedForwardInput::Buffer(&activations.hidden),
     };
     match &layer.ffn {
         FfnWeights::None => {}
@@ -192,10 +225,10 @@ fn run_layer<B: Backend>(
 fn mixer_input<'a, B: Backend>(
     layer: &'a LayerWeights<B>,
     residual: &'a B::Buffer,
-    hidden: Option<&'a B::Buffer>,
+    hidden: &'a B::Buffer,
 ) -> (Option<&'a lair_compute::Norm<B>>, &'a B::Buffer) {
-    match (&layer.parallel, hidden) {
-        (ParallelInput::Shared(Some(_)), Some(hidden)) => (None, hidden),
+    match &layer.parallel {
+        ParallelInput::Shared(Some(_)) => (None, hidden),
         _ => (layer.mixer_norm.as_ref(), residual),
     }
 }
@@ -211,7 +244,7 @@ fn run_attention<B: Backend>(
 ) -> usize {
     let rows = batch.row_count();
     let Activations { residual, hidden, q, k, v, gate, mixed, .. } = activations;
-    let (norm, input) = mixer_input(layer, residual, hidden.as_ref());
+    let (norm, input) = mixer_input(layer, residual, hidden);
     let q = &mut q[weights.q_buffer];
     let mut kv = weights.kv.as_ref().map(|linears| (linears, &mut k[weights.k_buffer], &mut v[weights.v_buffer]));
     let mut gate = weights.gate.as_ref().map(|linear| (linear, &mut gate[weights.gate_buffer]));
@@ -249,7 +282,7 @@ fn run_delta_net<B: Backend>(
     batch: &Batch<'_>,
 ) -> usize {
     let Activations { residual, hidden, gate, mixed, qkv, alpha, .. } = activations;
-    let (norm, input) = mixer_input(layer, residual, hidden.as_ref());
+    let (norm, input) = mixer_input(layer, residual, hidden);
     let qkv = &mut qkv[weights.qkv_buffer];
     let gate = &mut gate[weights.gate_buffer];
     let (alpha, beta) = &mut alpha[weights.alpha_buffer];

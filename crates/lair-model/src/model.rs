@@ -1,12 +1,12 @@
 //! A loaded model: immutable, shareable, made of a declaration and its weights.
 
-use lair_compute::{Backend, KvElement, KvLayout, StateLayout};
+use lair_compute::{Backend, KvElement, KvLayout, Mask, StateLayout};
 use lair_gguf::GgufFile;
 
 use crate::forward::Activations;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
-use crate::weights::{BufferWidths, Builder, EmbeddingWeights, LayerWeights, MemoryLayers};
+use crate::weights::{BufferWidths, Builder, EmbeddingWeights, HeadWeights, LayerWeights, MemoryLayers, MixerWeights};
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
 /// A model whose weights lie in the layout of the backend `B`. Nothing in it changes: share it in an `Arc`.
@@ -15,7 +15,8 @@ pub struct Model<B: Backend> {
     config: ModelConfig,
     pub(crate) embedding: EmbeddingWeights<B>,
     pub(crate) layers: Vec<LayerWeights<B>>,
-    pub(crate) head: lair_compute::Head<B>,
+    pub(crate) head: HeadWeights<B>,
+    needs_whole_sequences: bool,
     memory: MemoryLayers,
     widths: BufferWidths,
     ignored_tensors: Vec<String>,
@@ -52,10 +53,22 @@ impl<B: Backend> Model<B> {
             .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
         let Builder { source, mut widths, memory, .. } = builder;
-        widths.needs_hidden |= embedding.norm.is_some();
         widths.note_widest(config.hidden_size);
-        let ignored_tensors = source.ignored;
-        Ok(Model { architecture, config, embedding, layers, head, memory, widths, ignored_tensors })
+        let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
+            MixerWeights::Attention(attention) => attention.region.mask == Mask::Bidirectional,
+            MixerWeights::DeltaNet(_) => false,
+        };
+        Ok(Model {
+            architecture,
+            needs_whole_sequences: layers.iter().any(sees_what_follows),
+            ignored_tensors: source.ignored,
+            config,
+            embedding,
+            layers,
+            head,
+            memory,
+            widths,
+        })
     }
 
     /// The declaration it was made by.
@@ -76,6 +89,17 @@ impl<B: Backend> Model<B> {
     /// Positions the model was trained for.
     pub fn context_length(&self) -> usize {
         self.config.context_length
+    }
+
+    /// Whether the model gives a score for each token of the vocabulary; else it gives hidden states only, from which
+    /// embeddings are pooled.
+    pub fn has_logits(&self) -> bool {
+        matches!(self.head, HeadWeights::Logits(_))
+    }
+
+    /// Whether tokens see those that follow them: a sequence then has to be computed in one step.
+    pub fn needs_whole_sequences(&self) -> bool {
+        self.needs_whole_sequences
     }
 
     /// Tensors of the file that no token needs and that were left out.

@@ -14,14 +14,11 @@ pub fn check_support(
     config: &ModelConfig,
     context_length: usize,
 ) -> Result<(), ModelError> {
+    let has_logits = (architecture.head)(config).output != HeadOutput::HiddenState;
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
     missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
-    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, context_length)));
-    missing = missing.or_else(|| match (architecture.head)(config).output {
-        HeadOutput::Logits(_) => None,
-        HeadOutput::HiddenState => Some("a head that gives hidden states"),
-    });
+    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, context_length, has_logits)));
     match missing {
         Some(what) => Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what }),
         None => Ok(()),
@@ -29,13 +26,10 @@ pub fn check_support(
 }
 
 fn embedding(embedding: &Embedding) -> Option<&'static str> {
-    if embedding.token_types.is_some() {
-        return Some("embeddings of token types");
-    }
     embedding.per_layer.map(|_| "embeddings for each layer")
 }
 
-fn layer(layer: &Layer, context_length: usize) -> Option<&'static str> {
+fn layer(layer: &Layer, context_length: usize, has_logits: bool) -> Option<&'static str> {
     if layer.cross.is_some() {
         return Some("cross attention");
     }
@@ -47,7 +41,7 @@ fn layer(layer: &Layer, context_length: usize) -> Option<&'static str> {
     }
     let mixer = match &layer.mixer {
         Mixer::None => Some("layers without a mixer"),
-        Mixer::Attention(parts) => attention(parts, context_length),
+        Mixer::Attention(parts) => attention(parts, context_length, has_logits),
         Mixer::GatedDeltaNet(_) => None,
         Mixer::LatentAttention(_) => Some("latent attention"),
         Mixer::Mamba2(_) => Some("Mamba-2"),
@@ -61,7 +55,7 @@ fn layer(layer: &Layer, context_length: usize) -> Option<&'static str> {
     })
 }
 
-fn attention(attention: &Attention, context_length: usize) -> Option<&'static str> {
+fn attention(attention: &Attention, context_length: usize, has_logits: bool) -> Option<&'static str> {
     if attention.relative_bias.is_some() {
         return Some("learned biases by distance");
     }
@@ -75,8 +69,8 @@ fn attention(attention: &Attention, context_length: usize) -> Option<&'static st
     if attention.inner_norm != Norm::None {
         return Some("a norm of the heads' output");
     }
-    // A later token would change what was computed for an earlier one: it does not fit into steps.
-    (attention.mask == Mask::Bidirectional).then_some("attention in both directions")
+    // A later token would change what was computed for an earlier one: tokens cannot be generated one by one.
+    (has_logits && attention.mask == Mask::Bidirectional).then_some("generation with attention in both directions")
 }
 
 fn experts(experts: &ExpertsFfn) -> Option<&'static str> {

@@ -9,8 +9,8 @@ use lair_compute::{Activation, Gating, Mask};
 use lair_gguf::{Header, Metadata};
 use lair_model::spec::{
     Architecture, Attention, CrossAttention, DenseAndExperts, DenseFfn, Embedding, Encoder, EncoderInput, ExpertsFfn,
-    Ffn, Gate, Head, HeadOutput, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, PerLayerEmbedding,
-    PerLayerInput, Projections, QueryProjection, Rope, RopeFactors, ShortConvolution, ValueSource,
+    Ffn, Head, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Projections,
+    QueryProjection, Rope, RopeFactors, ShortConvolution, ValueSource,
 };
 use lair_model::{ModelConfig, ModelError, Presence, check_support, tensor_needs};
 use lair_testkit::shared_data;
@@ -185,30 +185,6 @@ fn lfm2_layer(config: &ModelConfig, layer_index: usize) -> Layer {
     Layer { mixer, ..Layer::PRE_NORM }
 }
 
-/// BERT: attention in both directions, norms of the stream itself, token types, hidden states instead of logits.
-const BERT: Architecture = Architecture {
-    gguf_name: "bert",
-    hf_names: &["BertModel"],
-    embedding: |_| Embedding {
-        positions: Some("position_embd"),
-        token_types: Some(("token_types", 2)),
-        norm: Norm::Layer("token_embd_norm"),
-        ..Embedding::TOKENS
-    },
-    layer: |_, _| Layer {
-        mixer_norm: Norm::None,
-        mixer: Mixer::Attention(Attention { mask: Mask::Bidirectional, ..Attention::STANDARD }),
-        mixer_stream_norm: Norm::Layer("attn_output_norm"),
-        ffn_norm: Norm::None,
-        ffn: Ffn::Dense(DenseFfn { gate: Gate::None, ..DenseFfn::GELU }),
-        ffn_stream_norm: Norm::Layer("layer_output_norm"),
-        ..Layer::PRE_NORM
-    },
-    head: |_| Head { norm: Norm::None, output: HeadOutput::HiddenState, ..Head::LOGITS },
-    ignored_tensors: &["cls."],
-    ..Architecture::DECODER
-};
-
 /// Whisper: an encoder of a spectrogram, attended to by every layer of the decoder.
 const WHISPER: Architecture = Architecture {
     gguf_name: "whisper",
@@ -314,11 +290,6 @@ fn granite_hybrid_fits_the_vocabulary() {
 #[test]
 fn lfm2_fits_the_vocabulary() {
     check(&LFM2, "short convolutions");
-}
-
-#[test]
-fn bert_fits_the_vocabulary() {
-    check(&BERT, "embeddings of token types");
 }
 
 #[test]

@@ -51,13 +51,120 @@ fn refuses_hyper_parameters_that_break_a_rule() {
     check("llama.attention.key_length", 0u32.into(), "1 to");
     check("llama.rope.dimension_count", 15u32.into(), "an even number");
     check("llama.rope.dimension_count", 64u32.into(), "0 to 16");
-    check("llama.rope.freq_base", 0.0f32.into(), "1 to");
-    check("llama.rope.freq_base", f32::NAN.into(), "1 to");
+    check("llama.rope.freq_base", 0.0f32.into(), "1.001 to");
+    check("llama.rope.freq_base", f32::NAN.into(), "1.001 to");
     check("llama.rope.scaling.type", "spiral".into(), "`yarn`");
     check("llama.rope.scaling.factor", (-2.0f32).into(), "0 to");
     check("llama.attention.layer_norm_rms_epsilon", f32::INFINITY.into(), "0 to 1");
     check("llama.expert_count", 4u32.into(), "expert_used_count");
     check("llama.attention.sliding_window_pattern", vec![true].into(), "2 layers");
+}
+
+/// Hyper-parameters that some architecture reads, with usable values.
+fn usable_keys() -> Vec<(&'static str, Value)> {
+    vec![
+        ("block_count", 2u32.into()),
+        ("context_length", 64u32.into()),
+        ("embedding_length", 32u32.into()),
+        ("feed_forward_length", 48u32.into()),
+        ("vocab_size", 24u32.into()),
+        ("attention.head_count", 2u32.into()),
+        ("attention.head_count_kv", 1u32.into()),
+        ("attention.key_length", 16u32.into()),
+        ("attention.value_length", 16u32.into()),
+        ("attention.layer_norm_rms_epsilon", 1e-5f32.into()),
+        ("attention.layer_norm_epsilon", 1e-5f32.into()),
+        ("attention.sliding_window", 8u32.into()),
+        ("attention.sliding_window_pattern", 2u32.into()),
+        ("attention.recurrent_layers", vec![true, false].into()),
+        ("attention.scale", 0.5f32.into()),
+        ("attention.temperature_scale", 0.1f32.into()),
+        ("rope.dimension_count", 16u32.into()),
+        ("rope.dimension_sections", vec![4u32, 2, 2, 0].into()),
+        ("rope.freq_base", 10_000.0f32.into()),
+        ("rope.freq_base_swa", 10_000.0f32.into()),
+        ("rope.scaling.type", "yarn".into()),
+        ("rope.scaling.factor", 4.0f32.into()),
+        ("rope.scaling.original_context_length", 16u32.into()),
+        ("rope.scaling.yarn_log_multiplier", 1.0f32.into()),
+        ("expert_count", 4u32.into()),
+        ("expert_used_count", 2u32.into()),
+        ("expert_feed_forward_length", 16u32.into()),
+        ("expert_shared_count", 1u32.into()),
+        ("expert_shared_feed_forward_length", 16u32.into()),
+        ("expert_group_count", 2u32.into()),
+        ("expert_group_used_count", 1u32.into()),
+        ("expert_gating_func", 2u32.into()),
+        ("leading_dense_block_count", 1u32.into()),
+        ("moe_every_n_layers", 2u32.into()),
+        ("nextn_predict_layers", 0u32.into()),
+        ("full_attention_interval", 2u32.into()),
+        ("ssm.conv_kernel", 4u32.into()),
+        ("ssm.inner_size", 32u32.into()),
+        ("ssm.state_size", 16u32.into()),
+        ("ssm.time_step_rank", 2u32.into()),
+        ("ssm.group_count", 1u32.into()),
+        ("logit_scale", 2.0f32.into()),
+        ("embedding_scale", 2.0f32.into()),
+        ("residual_scale", 2.0f32.into()),
+    ]
+}
+
+/// Values that some key of a damaged or hostile file may hold.
+fn hostile_values() -> Vec<Value> {
+    vec![
+        0u32.into(),
+        1u32.into(),
+        3u32.into(),
+        u32::MAX.into(),
+        u64::MAX.into(),
+        (-1i32).into(),
+        f32::NAN.into(),
+        f32::INFINITY.into(),
+        (-0.0f32).into(),
+        1e-38f32.into(),
+        "".into(),
+        true.into(),
+        Vec::<u32>::new().into(),
+        vec![u32::MAX; 2].into(),
+        vec![0u32, 0].into(),
+        vec![1u32; 5000].into(),
+        vec![f32::NAN; 2].into(),
+    ]
+}
+
+#[test]
+fn no_hyper_parameter_makes_a_declaration_panic() {
+    for architecture in lair_model::architectures::ALL {
+        let mut metadata = lair_gguf::Metadata::default();
+        metadata.set("general.architecture", architecture.gguf_name);
+        let full = |key: &str| format!("{}.{key}", architecture.gguf_name);
+        for (key, value) in usable_keys() {
+            metadata.set(&full(key), value);
+        }
+        let list = |metadata: &lair_gguf::Metadata| -> Result<usize, ModelError> {
+            let config = ModelConfig::from_metadata(metadata)?;
+            lair_model::check_support(architecture, &config, config.context_length)?;
+            Ok(lair_model::tensor_needs(architecture, &config)?.len())
+        };
+        for (key, _) in usable_keys() {
+            for value in hostile_values() {
+                let mut hostile = metadata.clone();
+                hostile.set(&full(key), value);
+                // Whether it is refused is not the question here, only that nothing worse happens.
+                let _ = list(&hostile);
+            }
+            let mut without = metadata.clone();
+            without.remove(&full(key));
+            let _ = list(&without);
+        }
+        // The keys are usable: what was tried above was not all refused for another reason.
+        metadata.remove(&full("expert_group_count"));
+        metadata.remove(&full("expert_group_used_count"));
+        metadata.remove(&full("attention.temperature_scale"));
+        let count = list(&metadata).unwrap_or_else(|error| panic!("{}: {error}", architecture.gguf_name));
+        assert!(count > 5, "{}: {count} tensors", architecture.gguf_name);
+    }
 }
 
 #[test]

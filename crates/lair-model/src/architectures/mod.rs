@@ -1,6 +1,7 @@
 //! The architectures that can be run: one file and one line each.
 
 mod arcee;
+mod bert;
 mod bloom;
 mod command_r;
 mod dots1;
@@ -15,6 +16,7 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod llama;
+mod llama_encoders;
 mod llama_likes;
 mod minimax_m2;
 mod mistral3;
@@ -39,6 +41,10 @@ use crate::spec::Architecture;
 /// Every declared architecture.
 pub const ALL: &[&Architecture] = &[
     &arcee::ARCEE,
+    &bert::BERT,
+    &bert::NOMIC_BERT,
+    &bert::NOMIC_BERT_MOE,
+    &bert::JINA_BERT_V3,
     &bloom::BLOOM,
     &command_r::COMMAND_R,
     &command_r::COHERE2,
@@ -55,6 +61,9 @@ pub const ALL: &[&Architecture] = &[
     &granite::GRANITE,
     &granite::GRANITEMOE,
     &llama::LLAMA,
+    &llama_encoders::EUROBERT,
+    &llama_encoders::NEO_BERT,
+    &llama_encoders::LLAMA_EMBED,
     &llama_likes::INTERNLM2,
     &llama_likes::ERNIE4_5,
     &llama_likes::XVERSE,

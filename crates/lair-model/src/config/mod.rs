@@ -31,6 +31,10 @@ pub mod limits {
     pub const EXPERT_COUNT_MAX: usize = 1 << 14;
     /// Tokens of a vocabulary; the largest known has 262144.
     pub const VOCABULARY_SIZE_MAX: usize = 1 << 24;
+    /// Bases of rotary angles: above 1, whose logarithm is divided by; the largest known is 1e8.
+    pub const ROPE_THETA: std::ops::RangeInclusive<f32> = 1.001..=1e15;
+    /// Bytes of a table of positions that is made up when a model is loaded.
+    pub const POSITION_TABLE_BYTES_MAX: usize = 1 << 30;
     /// Positions of a context; the longest known is 10485760.
     pub const CONTEXT_LENGTH_MAX: usize = 1 << 30;
 }
@@ -93,6 +97,8 @@ pub struct ModelConfig {
     pub recurrent_layers: Option<Vec<bool>>,
     /// Mixtures of experts.
     pub experts: Option<ExpertsConfig>,
+    /// Every so-many-th layer has experts, from the second on (Nomic).
+    pub experts_every: Option<usize>,
     /// Recurrent layers.
     pub recurrent: Option<RecurrentConfig>,
     /// Latent attention.
@@ -169,8 +175,8 @@ impl ModelConfig {
             window_value_dim: head_dims.window_value,
             rms_norm_epsilon: keys.number("attention.layer_norm_rms_epsilon", 0.0..=1.0)?,
             layer_norm_epsilon: keys.number("attention.layer_norm_epsilon", 0.0..=1.0)?,
-            rope_theta: keys.number("rope.freq_base", 1.0..=1e15)?.unwrap_or(10_000.0),
-            window_rope_theta: keys.number("rope.freq_base_swa", 1.0..=1e15)?,
+            rope_theta: keys.number("rope.freq_base", limits::ROPE_THETA)?.unwrap_or(10_000.0),
+            window_rope_theta: keys.number("rope.freq_base_swa", limits::ROPE_THETA)?,
             rope_dimension_count: head_dims.rope,
             window_rope_dimension_count: head_dims.window_rope,
             rope_scaling: rope_scaling(&keys, context_length)?,
@@ -184,6 +190,7 @@ impl ModelConfig {
             full_attention_interval: keys.count("full_attention_interval", 1..=limits::LAYER_COUNT_MAX)?,
             recurrent_layers: keys.flags("attention.recurrent_layers", block_count)?,
             experts: ExpertsConfig::read(&keys, block_count)?,
+            experts_every: keys.count("moe_every_n_layers", 0..=limits::LAYER_COUNT_MAX)?.filter(|step| *step > 0),
             recurrent: RecurrentConfig::read(&keys)?,
             latent: LatentConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,

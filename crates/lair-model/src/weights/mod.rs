@@ -4,13 +4,17 @@ mod attention;
 mod builder;
 mod ffn;
 
-use lair_compute::{Backend, KvLayerLayout, Linear, Norm, StateLayerLayout};
+use std::sync::Arc;
+
+use lair_compute::{Backend, KvLayerLayout, Linear, MatrixBytes, Norm, RowSelection, StateLayerLayout};
+use lair_gguf::TensorType;
 
 pub(crate) use attention::{AttentionWeights, DeltaNetWeights};
 pub(crate) use builder::Builder;
 pub(crate) use ffn::FfnWeights;
 
 use crate::ModelError;
+use crate::config::limits;
 use crate::spec::{Architecture, Embedding, Head, HeadOutput, Mixer, Residual};
 
 /// From tokens to the residual stream.
@@ -20,6 +24,12 @@ pub(crate) struct EmbeddingWeights<B: Backend> {
     pub(crate) scale: f32,
     pub(crate) positions: Option<B::Matrix>,
     pub(crate) norm: Option<Norm<B>>,
+}
+
+/// What a model gives for each token.
+pub(crate) enum HeadWeights<B: Backend> {
+    Logits(Box<lair_compute::Head<B>>),
+    HiddenState(Option<Norm<B>>),
 }
 
 /// What a parallel layer's feed-forward network reads.
@@ -62,8 +72,6 @@ pub(crate) struct BufferWidths {
     pub(crate) mixed: Vec<usize>,
     pub(crate) qkv: Vec<usize>,
     pub(crate) alpha: Vec<usize>,
-    /// Whether a parallel layer or a norm of the stream needs a second residual.
-    pub(crate) needs_hidden: bool,
     /// Widest input or output of a product, beside the vocabulary.
     pub(crate) width_max: usize,
 }
@@ -100,9 +108,46 @@ impl<B: Backend> Builder<'_, B> {
         Ok(EmbeddingWeights {
             table: if is_tied { None } else { Some(self.matrix(&table)?) },
             scale: embedding.scale,
-            positions: embedding.positions.map(|stem| self.matrix(&format!("{stem}.weight"))).transpose()?,
+            positions: self.positions(embedding)?,
             norm: self.norm("", embedding.norm)?,
         })
+    }
+
+    /// What is added to each token by its position: learned positions, with the embedding of the first token type, which
+    /// every token has, folded in.
+    fn positions(&self, embedding: &Embedding) -> Result<Option<B::Matrix>, ModelError> {
+        let positions = embedding.positions.map(|stem| format!("{stem}.weight"));
+        let types = embedding.token_types.map(|(stem, _)| format!("{stem}.weight"));
+        let Some(types) = types.filter(|name| self.source.has(name)) else {
+            return positions.map(|name| self.matrix(&name)).transpose();
+        };
+        let hidden_size = self.config.hidden_size;
+        let first_type = &self.values(&types)?[..hidden_size];
+        let size_bytes = 4 * self.config.context_length * hidden_size;
+        if size_bytes > limits::POSITION_TABLE_BYTES_MAX {
+            return Err(ModelError::Parameter {
+                key: self.config.key("context_length"),
+                found: self.config.context_length.to_string(),
+                expected: format!("a table of positions of up to {} bytes", limits::POSITION_TABLE_BYTES_MAX),
+            });
+        }
+        let mut table = match positions {
+            Some(name) => self.values(&name)?,
+            None => vec![0.0; self.config.context_length * hidden_size],
+        };
+        for (element, added) in table.iter_mut().zip(first_type.iter().cycle()) {
+            *element += added;
+        }
+        let bytes: Vec<u8> = table.iter().flat_map(|element| element.to_le_bytes()).collect();
+        Ok(Some(self.backend.matrix(&MatrixBytes {
+            name: types,
+            bytes: Arc::new(bytes),
+            tensor_type: TensorType::F32,
+            columns: hidden_size,
+            stored_rows: self.config.context_length,
+            count: 1,
+            selection: RowSelection::All,
+        })?))
     }
 
     pub(crate) fn layer(
@@ -132,27 +177,23 @@ impl<B: Backend> Builder<'_, B> {
                 unreachable!("a model with this mixer was refused before it was built")
             }
         };
-        let mixer_stream_norm = self.norm(&prefix, layer.mixer_stream_norm)?;
-        let ffn_stream_norm = self.norm(&prefix, layer.ffn_stream_norm)?;
-        self.widths.needs_hidden |= layer.residual == Residual::Parallel;
-        self.widths.needs_hidden |= mixer_stream_norm.is_some() || ffn_stream_norm.is_some();
         Ok(LayerWeights {
             mixer_norm,
             mixer,
             mixer_output: self.linear(&format!("{prefix}{mixer_output}"))?,
             mixer_output_norm: self.norm(&prefix, layer.mixer_output_norm)?,
-            mixer_stream_norm,
+            mixer_stream_norm: self.norm(&prefix, layer.mixer_stream_norm)?,
             parallel,
             ffn: self.ffn(layer, ffn_norm, &prefix, layer_index)?,
-            ffn_stream_norm,
+            ffn_stream_norm: self.norm(&prefix, layer.ffn_stream_norm)?,
             residual_scale: layer.residual_scale,
         })
     }
 
     /// The head, and whether its matrix is the embedding's table too.
-    pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(lair_compute::Head<B>, bool), ModelError> {
+    pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(HeadWeights<B>, bool), ModelError> {
         let HeadOutput::Logits(stem) = head.output else {
-            unreachable!("a model with this head was refused before it was built")
+            return Ok((HeadWeights::HiddenState(self.norm("", head.norm)?), false));
         };
         let is_tied = !self.source.has(&format!("{stem}.weight"));
         let linear = if is_tied {
@@ -161,6 +202,7 @@ impl<B: Backend> Builder<'_, B> {
             self.linear(stem)?
         };
         let norm = self.norm("", head.norm)?;
-        Ok((lair_compute::Head { norm, linear, scale: head.scale, softcap: head.softcap }, is_tied))
+        let head = lair_compute::Head { norm, linear, scale: head.scale, softcap: head.softcap };
+        Ok((HeadWeights::Logits(Box::new(head)), is_tied))
     }
 }

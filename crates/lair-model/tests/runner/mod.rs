@@ -28,7 +28,7 @@ impl<B: Backend> Runner<B> {
         Runner { model, backend, activations, memory: Memory { kv, states }, page_table, position: 0 }
     }
 
-    /// Feeds tokens in one step; returns the logits of all of them.
+    /// Feeds tokens in one step; returns the logits, or the hidden states, of all of them.
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
         let sequence = SequenceRows {
             first_row: 0,
@@ -39,8 +39,13 @@ impl<B: Backend> Runner<B> {
         };
         let batch = Batch { tokens, sequences: &[sequence] };
         let rows_wanted: Vec<usize> = (0..tokens.len()).collect();
-        let mut logits = vec![f32::NAN; tokens.len() * self.model.vocabulary_size()];
         let Runner { model, backend, activations, memory, .. } = self;
+        if !model.has_logits() {
+            let mut states = vec![f32::NAN; tokens.len() * model.config().hidden_size];
+            model.hidden_states(backend, activations, memory, &batch, &mut states);
+            return states;
+        }
+        let mut logits = vec![f32::NAN; tokens.len() * model.vocabulary_size()];
         model.forward(backend, activations, memory, &batch, &rows_wanted, &mut logits);
         self.position += tokens.len();
         lair_model::check_logits(&logits, self.model.vocabulary_size()).expect("finite logits");
