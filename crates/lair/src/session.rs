@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lair_compute::KvElement;
-use lair_compute::reference::Reference as Cpu;
+use lair_compute::cpu::{Cpu, CpuOptions};
 use lair_engine::{
     Engine, EngineHandle, EngineOptions, Event, FinishReason, MemoryOptions, ModelRunner, Refusal, Request, Sampling,
     SequenceError, TokenLogprob, Usage,
@@ -136,7 +136,8 @@ impl Session {
         let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
             // Reading 150,000 pieces takes as long as packing a small model: side by side.
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
-            let backend = Cpu;
+            let backend = Cpu::new(CpuOptions { threads: options.threads, ..CpuOptions::default() })
+                .map_err(|error| Failure::new(ExitCode::Engine, error))?;
             let loaded = load_model(&file, backend, options, available);
             let tokenizer = tokenizer
                 .join()
