@@ -10,7 +10,7 @@ use crate::{ComputeError, MatrixBytes};
 /// Columns widened at a time: 16 KiB of f32.
 pub(super) const FLOAT_CHUNK: usize = 256;
 /// Tokens a strip: with two vectors each and one of weights they fit the sixteen registers of AVX2.
-const STRIP: usize = 6;
+pub(super) const STRIP: usize = 6;
 
 /// Elements as they are kept.
 enum Elements {
@@ -122,52 +122,52 @@ impl Floats {
         chunk: &mut FloatChunk,
         sums: &mut [[f32; PANEL]],
     ) {
-        with_simd!(isa, s => self.multiply_with(s, place, token, chunk, sums));
-    }
-
-    #[inline(always)]
-    fn multiply_with<'a, S: Simd>(
-        &self,
-        s: S,
-        place: usize,
-        token: &dyn Fn(usize) -> &'a [f32],
-        chunk: &mut FloatChunk,
-        sums: &mut [[f32; PANEL]],
-    ) {
         for first in (0..self.columns).step_by(FLOAT_CHUNK) {
             let length = FLOAT_CHUNK.min(self.columns - first);
             let chunk = &mut chunk[..length];
-            self.widen(s, place, first, chunk);
+            with_simd!(isa, s => self.widen(s, place, first, chunk));
             for (strip, sums) in sums.chunks_mut(STRIP).enumerate() {
                 let at = |t: usize| &token(strip * STRIP + t)[first..first + length];
-                match sums.len() {
-                    1 => multiply_strip::<S, 1>(s, chunk, at, sums),
-                    2 => multiply_strip::<S, 2>(s, chunk, at, sums),
-                    3 => multiply_strip::<S, 3>(s, chunk, at, sums),
-                    4 => multiply_strip::<S, 4>(s, chunk, at, sums),
-                    5 => multiply_strip::<S, 5>(s, chunk, at, sums),
-                    _ => multiply_strip::<S, STRIP>(s, chunk, at, sums),
-                }
+                multiply_strip(isa, chunk, at, sums);
             }
         }
     }
 }
 
+/// Adds to each of at most [`STRIP`] sums its columns times its factors: `sums[t] += columns[k] * factors(t)[k]`, `k`
+/// in order.
+pub(super) fn multiply_strip<'a>(
+    isa: Isa,
+    columns: &[[f32; PANEL]],
+    factors: impl Fn(usize) -> &'a [f32],
+    sums: &mut [[f32; PANEL]],
+) {
+    // Each number of sums enters the vector code by itself: in one piece they are too large to be inlined into it.
+    match sums.len() {
+        0 => {}
+        1 => with_simd!(isa, s => strip::<_, 1>(s, columns, factors, sums)),
+        2 => with_simd!(isa, s => strip::<_, 2>(s, columns, factors, sums)),
+        3 => with_simd!(isa, s => strip::<_, 3>(s, columns, factors, sums)),
+        4 => with_simd!(isa, s => strip::<_, 4>(s, columns, factors, sums)),
+        5 => with_simd!(isa, s => strip::<_, 5>(s, columns, factors, sums)),
+        _ => with_simd!(isa, s => strip::<_, STRIP>(s, columns, factors, sums)),
+    }
+}
+
 #[inline(always)]
-pub(super) fn multiply_strip<'a, S: Simd, const T: usize>(
+fn strip<'a, S: Simd, const T: usize>(
     s: S,
     chunk: &[[f32; PANEL]],
     token: impl Fn(usize) -> &'a [f32],
     sums: &mut [[f32; PANEL]],
 ) {
     let tokens: [&[f32]; T] = std::array::from_fn(|t| &token(t)[..chunk.len()]);
-    let halves = |values: &[f32; PANEL]| {
-        let (parts, _) = values.as_chunks::<LANES>();
-        [s.load(&parts[0]), s.load(&parts[1])]
-    };
-    let mut totals: [[S::F; 2]; T] = std::array::from_fn(|t| halves(&sums[t]));
+    let mut totals = [[s.splat(0.0); 2]; T];
+    for (total, sum) in totals.iter_mut().zip(sums.iter()) {
+        *total = load_halves(s, sum);
+    }
     for (k, column) in chunk.iter().enumerate() {
-        let weights = halves(column);
+        let weights = load_halves(s, column);
         for t in 0..T {
             let x = s.splat(tokens[t][k]);
             totals[t] = [s.fma(weights[0], x, totals[t][0]), s.fma(weights[1], x, totals[t][1])];
@@ -178,4 +178,11 @@ pub(super) fn multiply_strip<'a, S: Simd, const T: usize>(
         s.store(total[0], &mut parts[0]);
         s.store(total[1], &mut parts[1]);
     }
+}
+
+/// The rows of a column as two vectors.
+#[inline(always)]
+fn load_halves<S: Simd>(s: S, values: &[f32; PANEL]) -> [S::F; 2] {
+    let (parts, _) = values.as_chunks::<LANES>();
+    [s.load(&parts[0]), s.load(&parts[1])]
 }
