@@ -15,7 +15,8 @@ const FORMATS: [&str; 12] =
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |index: usize, default: usize| arguments.get(index).map_or(default, |text| text.parse().expect("a number"));
+    let number =
+        |index: usize, default: usize| arguments.get(index).map_or(default, |text| text.parse().expect("a number"));
     let (threads, rows, columns) = (number(0, 1), number(1, 4096), number(2, 2048));
     let names: Vec<&str> = arguments.iter().skip(3).map(String::as_str).collect();
     let names = if names.is_empty() { FORMATS.to_vec() } else { names };

@@ -89,3 +89,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
         values[..count].copy_from_slice(&self.to_array(vector)[..count]);
     }
 }
+
+/// A piece of work generic over the instruction set, for [`crate::Isa::run`].
+///
+/// [`crate::with_simd`] is shorter, but leaves it to the compiler whether a large closure becomes part of the vector
+/// code. Implementations mark `run` as `#[inline(always)]`, which does not.
+pub trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}

@@ -214,7 +214,8 @@ impl Block<'_> {
         for query in 0..self.rows.len() * group {
             let head = self.kv_head * group + query % group;
             // A sink is a score that is there before the first key.
-            tile.state[query] = self.attention.sinks.as_ref().map_or((f32::NEG_INFINITY, 0.0), |sinks| (sinks[head], 1.0));
+            tile.state[query] =
+                self.attention.sinks.as_ref().map_or((f32::NEG_INFINITY, 0.0), |sinks| (sinks[head], 1.0));
         }
         tile.sums[..self.rows.len() * group * value_panels].fill([0.0; PANEL]);
         let first = self.seen(self.rows.start).start / PAGE_LENGTH;

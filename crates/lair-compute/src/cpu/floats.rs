@@ -1,7 +1,7 @@
 //! Weights that are plain numbers: 16 rows side by side in the precision of the file, multiplied in f32.
 
 use lair_quant::TensorType;
-use lair_simd::{Isa, LANES, Simd, with_simd};
+use lair_simd::{Isa, LANES, Simd, Work, with_simd};
 
 use super::memory::Memory;
 use super::packed::PANEL;
@@ -138,45 +138,63 @@ impl Floats {
 /// in order.
 pub(super) fn multiply_strip<'a>(
     isa: Isa,
-    columns: &[[f32; PANEL]],
+    columns: &'a [[f32; PANEL]],
     factors: impl Fn(usize) -> &'a [f32],
-    sums: &mut [[f32; PANEL]],
+    sums: &'a mut [[f32; PANEL]],
 ) {
-    // Each number of sums enters the vector code by itself: in one piece they are too large to be inlined into it.
     match sums.len() {
         0 => {}
-        1 => with_simd!(isa, s => strip::<_, 1>(s, columns, factors, sums)),
-        2 => with_simd!(isa, s => strip::<_, 2>(s, columns, factors, sums)),
-        3 => with_simd!(isa, s => strip::<_, 3>(s, columns, factors, sums)),
-        4 => with_simd!(isa, s => strip::<_, 4>(s, columns, factors, sums)),
-        5 => with_simd!(isa, s => strip::<_, 5>(s, columns, factors, sums)),
-        _ => with_simd!(isa, s => strip::<_, STRIP>(s, columns, factors, sums)),
+        1 => isa.run(Strip::<1>::new(columns, factors, sums)),
+        2 => isa.run(Strip::<2>::new(columns, factors, sums)),
+        3 => isa.run(Strip::<3>::new(columns, factors, sums)),
+        4 => isa.run(Strip::<4>::new(columns, factors, sums)),
+        5 => isa.run(Strip::<5>::new(columns, factors, sums)),
+        _ => isa.run(Strip::<STRIP>::new(columns, factors, sums)),
     }
 }
 
-#[inline(always)]
-fn strip<'a, S: Simd, const T: usize>(
-    s: S,
-    chunk: &[[f32; PANEL]],
-    token: impl Fn(usize) -> &'a [f32],
-    sums: &mut [[f32; PANEL]],
-) {
-    let tokens: [&[f32]; T] = std::array::from_fn(|t| &token(t)[..chunk.len()]);
-    let mut totals = [[s.splat(0.0); 2]; T];
-    for (total, sum) in totals.iter_mut().zip(sums.iter()) {
-        *total = load_halves(s, sum);
-    }
-    for (k, column) in chunk.iter().enumerate() {
-        let weights = load_halves(s, column);
-        for t in 0..T {
-            let x = s.splat(tokens[t][k]);
-            totals[t] = [s.fma(weights[0], x, totals[t][0]), s.fma(weights[1], x, totals[t][1])];
+/// A strip of `T` sums, which stay in registers while the columns pass by.
+struct Strip<'a, const T: usize> {
+    columns: &'a [[f32; PANEL]],
+    factors: [&'a [f32]; T],
+    sums: &'a mut [[f32; PANEL]],
+}
+
+impl<'a, const T: usize> Strip<'a, T> {
+    fn new(
+        columns: &'a [[f32; PANEL]],
+        factors: impl Fn(usize) -> &'a [f32],
+        sums: &'a mut [[f32; PANEL]],
+    ) -> Strip<'a, T> {
+        let mut all: [&[f32]; T] = [&[]; T];
+        for (t, slice) in all.iter_mut().enumerate() {
+            *slice = &factors(t)[..columns.len()];
         }
+        Strip { columns, factors: all, sums }
     }
-    for (total, sum) in totals.into_iter().zip(sums) {
-        let (parts, _) = sum.as_chunks_mut::<LANES>();
-        s.store(total[0], &mut parts[0]);
-        s.store(total[1], &mut parts[1]);
+}
+
+impl<const T: usize> Work for Strip<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut totals = [[s.splat(0.0); 2]; T];
+        for (total, sum) in totals.iter_mut().zip(self.sums.iter()) {
+            *total = load_halves(s, sum);
+        }
+        for (k, column) in self.columns.iter().enumerate() {
+            let weights = load_halves(s, column);
+            for (total, factors) in totals.iter_mut().zip(&self.factors) {
+                let x = s.splat(factors[k]);
+                *total = [s.fma(weights[0], x, total[0]), s.fma(weights[1], x, total[1])];
+            }
+        }
+        for (total, sum) in totals.into_iter().zip(self.sums) {
+            let (parts, _) = sum.as_chunks_mut::<LANES>();
+            s.store(total[0], &mut parts[0]);
+            s.store(total[1], &mut parts[1]);
+        }
     }
 }
 

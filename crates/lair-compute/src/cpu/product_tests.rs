@@ -43,7 +43,15 @@ fn random_matrix(tensor_type: TensorType, rows: usize, columns: usize, numbers: 
 
 fn matrix_of(tensor_type: TensorType, bytes: Vec<u8>, rows: usize, columns: usize) -> MatrixBytes {
     let selection = RowSelection::All;
-    MatrixBytes { name: "w".into(), bytes: Arc::new(bytes), tensor_type, columns, stored_rows: rows, count: 1, selection }
+    MatrixBytes {
+        name: "w".into(),
+        bytes: Arc::new(bytes),
+        tensor_type,
+        columns,
+        stored_rows: rows,
+        count: 1,
+        selection,
+    }
 }
 
 /// The formats with blocks, and the plain ones that models use; the rest (integers, F64) become F32 when loaded.
@@ -73,11 +81,21 @@ fn all_isas() -> [Isa; 3] {
 }
 
 /// What the kernels are asked for: dequantised weights times quantised activations.
-fn expected(source: &MatrixBytes, is_packed: bool, values: &[f32], blocks: &[QuantisedBlock], token: usize) -> Vec<(f64, f64)> {
+fn expected(
+    source: &MatrixBytes,
+    is_packed: bool,
+    values: &[f32],
+    blocks: &[QuantisedBlock],
+    token: usize,
+) -> Vec<(f64, f64)> {
     let columns = source.columns;
     let activation = |k: usize| {
         let block = &blocks[(token * columns + k) / BLOCK];
-        if is_packed { f64::from(block.scale) * f64::from(block.codes[k % BLOCK]) } else { f64::from(values[token * columns + k]) }
+        if is_packed {
+            f64::from(block.scale) * f64::from(block.codes[k % BLOCK])
+        } else {
+            f64::from(values[token * columns + k])
+        }
     };
     let mut weights = vec![0.0; columns];
     (0..source.rows())
@@ -104,14 +122,22 @@ fn every_format_multiplies_exactly_on_every_instruction_set() {
             quantise_row(Isa::Scalar, &values, &mut blocks);
             let [scalar, others @ ..] = all_isas().map(|isa| products(isa, &matrix, tokens, &values, &blocks));
             for other in others {
-                assert!(scalar.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "{} {rows}x{columns}", format.tensor_type);
+                assert!(
+                    scalar.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{} {rows}x{columns}",
+                    format.tensor_type
+                );
             }
             for token in 0..tokens {
                 let expected = expected(&source, matrix.is_packed(), &values, &blocks, token);
                 for (actual, (sum, size)) in scalar[token * rows..].iter().zip(expected) {
                     // Codes and mins of asymmetric formats partly cancel, so the bound is on more than the terms.
                     let bound = 2e-5 * size + 1e-30;
-                    assert!((f64::from(*actual) - sum).abs() <= bound, "{} {rows}x{columns}: {actual} {sum}", format.tensor_type);
+                    assert!(
+                        (f64::from(*actual) - sum).abs() <= bound,
+                        "{} {rows}x{columns}: {actual} {sum}",
+                        format.tensor_type
+                    );
                 }
                 let alone = &values[token * columns..][..columns];
                 let alone = products(all_isas()[2], &matrix, 1, alone, &blocks[token * columns / BLOCK..]);
