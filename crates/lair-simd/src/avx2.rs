@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::{LANES, Simd};
+use crate::{LANES, Simd, Work};
 
 /// Proof that the machine has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,8 @@ pub struct Avx2(());
 impl Avx2 {
     /// The token, if the machine has the instructions.
     pub fn new() -> Option<Avx2> {
-        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let found =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
         found.then_some(Avx2(()))
     }
 }
@@ -21,6 +22,20 @@ impl Avx2 {
 #[inline]
 fn with_features<R>(work: impl FnOnce() -> R) -> R {
     work()
+}
+
+/// As [`with_features`], for work that is inlined whatever its size.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn work_with_features<W: Work>(token: Avx2, work: W) -> W::Output {
+    work.run(token)
+}
+
+impl Avx2 {
+    /// Runs `work` compiled for this instruction set.
+    pub fn run<W: Work>(self, work: W) -> W::Output {
+        // SAFETY: a token exists only where the instructions were found.
+        unsafe { work_with_features(self, work) }
+    }
 }
 
 impl Simd for Avx2 {
@@ -126,6 +141,15 @@ impl Simd for Avx2 {
             let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             _mm256_storeu_si256(values.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(bytes, order));
+        }
+    }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]) {
+        // SAFETY: the token proves AVX2; the table has 16 bytes and the array 32.
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            let places = _mm256_loadu_si256(bytes.as_ptr().cast());
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_shuffle_epi8(table, places));
         }
     }
 }

@@ -42,6 +42,16 @@ impl Isa {
         Isa::Scalar
     }
 
+    /// Runs `work` compiled for this instruction set.
+    #[inline]
+    pub fn run<W: crate::Work>(self, work: W) -> W::Output {
+        match self {
+            Isa::Scalar => work.run(crate::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(avx2) | Isa::Avx512Vnni(avx2) => avx2.run(work),
+        }
+    }
+
     /// The name, for messages.
     pub fn name(self) -> &'static str {
         match self {
@@ -64,9 +74,7 @@ macro_rules! with_simd {
                 $body
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx2($simd) | $crate::Isa::Avx512Vnni($simd) => {
-                $crate::Simd::vectorize($simd, || $body)
-            }
+            $crate::Isa::Avx2($simd) | $crate::Isa::Avx512Vnni($simd) => $crate::Simd::vectorize($simd, || $body),
         }
     };
 }

@@ -23,4 +23,4 @@ mod simd;
 pub use avx2::Avx2;
 pub use isa::{Isa, IsaChoice};
 pub use scalar::Scalar;
-pub use simd::{LANES, Simd};
+pub use simd::{LANES, Simd, Work};

@@ -95,7 +95,8 @@ mod tests {
     #[inline(always)]
     fn all<S: Simd>(s: S, x: f32) -> Vec<[u32; 8]> {
         let x = s.splat(x);
-        let results = [exp(s, x), sigmoid(s, x), silu(s, x), tanh(s, x), gelu_tanh(s, x), gelu_erf(s, x), gelu_quick(s, x)];
+        let results =
+            [exp(s, x), sigmoid(s, x), silu(s, x), tanh(s, x), gelu_tanh(s, x), gelu_erf(s, x), gelu_quick(s, x)];
         results.map(|v| s.to_array(v).map(f32::to_bits)).to_vec()
     }
 
@@ -120,7 +121,10 @@ mod tests {
             assert!((at(tanh(s, v)) - wide.tanh()).abs() < 2e-7, "tanh {x}");
             assert!((at(sigmoid(s, v)) - 1.0 / (1.0 + (-wide).exp())).abs() < 2e-7, "sigmoid {x}");
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044715 * wide.powi(3));
-            assert!((at(gelu_tanh(s, v)) - 0.5 * wide * (1.0 + inner.tanh())).abs() < 3e-7 * (1.0 + wide.abs()), "gelu {x}");
+            assert!(
+                (at(gelu_tanh(s, v)) - 0.5 * wide * (1.0 + inner.tanh())).abs() < 3e-7 * (1.0 + wide.abs()),
+                "gelu {x}"
+            );
         }
         for (x, expected) in [(0.5f32, 0.520_499_9), (1.0, 0.842_700_8), (2.0, 0.995_322_27), (-1.0, -0.842_700_8)] {
             assert!((s.to_array(erf(s, s.splat(x)))[0] - expected).abs() < 2e-7, "erf {x}");

@@ -95,4 +95,8 @@ impl Simd for Scalar {
             *values = vector.map(|x| x.round_ties_even() as i8);
         }
     }
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]) {
+        *bytes = bytes.map(|byte| table[usize::from(byte & 15)]);
+    }
 }

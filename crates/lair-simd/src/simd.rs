@@ -47,6 +47,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Rounds 32 numbers of magnitude below 2^15 to the nearest integer, ties to even, and stores them cut to i8.
     fn store_i8(self, vectors: [Self::F; 4], values: &mut [i8; 32]);
 
+    /// Replaces each byte, which is below 16, by the table's entry for it.
+    fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]);
+
     /// The lanes as an array.
     #[inline(always)]
     fn to_array(self, vector: Self::F) -> [f32; LANES] {
@@ -85,4 +88,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let count = values.len().min(LANES);
         values[..count].copy_from_slice(&self.to_array(vector)[..count]);
     }
+}
+
+/// A piece of work generic over the instruction set, for [`crate::Isa::run`].
+///
+/// [`crate::with_simd`] is shorter, but leaves it to the compiler whether a large closure becomes part of the vector
+/// code. Implementations mark `run` as `#[inline(always)]`, which does not.
+pub trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
 }

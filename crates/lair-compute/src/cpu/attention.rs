@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use lair_simd::{Isa, LANES, Simd, math, with_simd};
 
+use super::floats::{STRIP, multiply_strip};
 use super::kv::KvLayer;
 use super::memory::Parts;
 use super::norm::{apply_norm, gate_by_sigmoid};
@@ -23,8 +24,6 @@ use crate::{Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENG
 
 /// Query vectors (rows times heads of the group) that share a widened page, about.
 const QUERIES: usize = 48;
-/// Query vectors whose products are computed together.
-const STRIP: usize = 6;
 /// From so many rows on, norms and rotation are dealt to all workers.
 const ROWS_SHARED: usize = 8;
 
@@ -87,7 +86,7 @@ pub(super) fn attention(
     for_each_item(pool, workers, block_count * attention.kv_head_count, &|scratch, item| {
         let (sequence, rows) = block_of(batch, block_rows, item / attention.kv_head_count);
         let block = Block { attention, layer, sequence, rows, kv_head: item % attention.kv_head_count };
-        with_simd!(isa, s => block.run(s, q, &mut scratch.attention));
+        block.run(isa, q, &mut scratch.attention);
         block.write(isa, &scratch.attention, &output);
     });
 }
@@ -209,14 +208,14 @@ impl Block<'_> {
         }
     }
 
-    #[inline(always)]
-    fn run<S: Simd>(&self, s: S, q: &Buffer, tile: &mut Tile) {
+    fn run(&self, isa: Isa, q: &Buffer, tile: &mut Tile) {
         let group = self.group();
         let value_panels = self.attention.value_dim.div_ceil(PANEL);
         for query in 0..self.rows.len() * group {
             let head = self.kv_head * group + query % group;
             // A sink is a score that is there before the first key.
-            tile.state[query] = self.attention.sinks.as_ref().map_or((f32::NEG_INFINITY, 0.0), |sinks| (sinks[head], 1.0));
+            tile.state[query] =
+                self.attention.sinks.as_ref().map_or((f32::NEG_INFINITY, 0.0), |sinks| (sinks[head], 1.0));
         }
         tile.sums[..self.rows.len() * group * value_panels].fill([0.0; PANEL]);
         let first = self.seen(self.rows.start).start / PAGE_LENGTH;
@@ -230,22 +229,21 @@ impl Block<'_> {
             };
             let Some(start) = self.rows.clone().find(|row| sees(row)) else { continue };
             let end = self.rows.clone().rev().find(|row| sees(row)).map_or(start, |row| row + 1);
-            self.load_page(s, page_index, tile);
+            self.load_page(isa, page_index, tile);
             let queries = (start - self.rows.start) * group..(end - self.rows.start) * group;
-            self.score(s, q, queries.clone(), tile);
+            self.score(isa, q, queries.clone(), tile);
             for query in queries.clone() {
-                self.weigh(s, query, &positions, tile, value_panels);
+                with_simd!(isa, s => self.weigh(s, query, &positions, tile, value_panels));
             }
-            self.add_values(s, queries, tile, value_panels);
+            self.add_values(isa, queries, tile, value_panels);
         }
     }
 
     /// Widens a page; values past the end of the sequence are left over from others and become zero.
-    #[inline(always)]
-    fn load_page<S: Simd>(&self, s: S, page_index: usize, tile: &mut Tile) {
+    fn load_page(&self, isa: Isa, page_index: usize, tile: &mut Tile) {
         let page = self.sequence.page_table[page_index];
         let valid = (self.length() - page_index * PAGE_LENGTH).min(PAGE_LENGTH);
-        self.layer.load(s, page, self.kv_head, &mut tile.keys, &mut tile.values);
+        with_simd!(isa, s => self.layer.load(s, page, self.kv_head, &mut tile.keys, &mut tile.values));
         if valid < PAGE_LENGTH {
             for panel in tile.values.chunks_exact_mut(PAGE_LENGTH) {
                 panel[valid..].fill([0.0; PANEL]);
@@ -254,8 +252,7 @@ impl Block<'_> {
     }
 
     /// Products of queries with the page's keys.
-    #[inline(always)]
-    fn score<S: Simd>(&self, s: S, q: &Buffer, queries: Range<usize>, tile: &mut Tile) {
+    fn score(&self, isa: Isa, q: &Buffer, queries: Range<usize>, tile: &mut Tile) {
         let (group, key_dim) = (self.group(), self.attention.key_dim);
         let keys = &tile.keys[..key_dim];
         let query = |query: usize| {
@@ -267,7 +264,7 @@ impl Block<'_> {
             let scores = &mut tile.scores[start..start + count];
             scores.fill([0.0; PANEL]);
             let at = |t: usize| query(start + t);
-            sums_of_count(s, keys, at, scores);
+            multiply_strip(isa, keys, at, scores);
         }
     }
 
@@ -314,8 +311,7 @@ impl Block<'_> {
     }
 
     /// Adds the page's values, weighted, to the queries' sums.
-    #[inline(always)]
-    fn add_values<S: Simd>(&self, s: S, queries: Range<usize>, tile: &mut Tile, value_panels: usize) {
+    fn add_values(&self, isa: Isa, queries: Range<usize>, tile: &mut Tile, value_panels: usize) {
         let Tile { values, sums, scores, .. } = tile;
         for start in queries.clone().step_by(STRIP) {
             let count = STRIP.min(queries.end - start);
@@ -326,7 +322,7 @@ impl Block<'_> {
                     *sum = sums[(start + t) * value_panels + panel];
                 }
                 let at = |t: usize| &scores[start + t][..];
-                sums_of_count(s, values, at, &mut strip[..count]);
+                multiply_strip(isa, values, at, &mut strip[..count]);
                 for (t, sum) in strip[..count].iter().enumerate() {
                     sums[(start + t) * value_panels + panel] = *sum;
                 }
@@ -352,24 +348,5 @@ impl Block<'_> {
                 gate_by_sigmoid(isa, out, &gate.row(row)[column..][..value_dim]);
             }
         }
-    }
-}
-
-/// [`super::floats::multiply_strip`] for a number of vectors known only at run time.
-#[inline(always)]
-fn sums_of_count<'a, S: Simd>(
-    s: S,
-    columns: &[[f32; PANEL]],
-    factors: impl Fn(usize) -> &'a [f32],
-    sums: &mut [[f32; PANEL]],
-) {
-    use super::floats::multiply_strip as strip;
-    match sums.len() {
-        1 => strip::<S, 1>(s, columns, factors, sums),
-        2 => strip::<S, 2>(s, columns, factors, sums),
-        3 => strip::<S, 3>(s, columns, factors, sums),
-        4 => strip::<S, 4>(s, columns, factors, sums),
-        5 => strip::<S, 5>(s, columns, factors, sums),
-        _ => strip::<S, STRIP>(s, columns, factors, sums),
     }
 }

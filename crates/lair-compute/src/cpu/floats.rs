@@ -1,7 +1,7 @@
 //! Weights that are plain numbers: 16 rows side by side in the precision of the file, multiplied in f32.
 
 use lair_quant::TensorType;
-use lair_simd::{Isa, LANES, Simd, with_simd};
+use lair_simd::{Isa, LANES, Simd, Work, with_simd};
 
 use super::memory::Memory;
 use super::packed::PANEL;
@@ -10,7 +10,7 @@ use crate::{ComputeError, MatrixBytes};
 /// Columns widened at a time: 16 KiB of f32.
 pub(super) const FLOAT_CHUNK: usize = 256;
 /// Tokens a strip: with two vectors each and one of weights they fit the sixteen registers of AVX2.
-const STRIP: usize = 6;
+pub(super) const STRIP: usize = 6;
 
 /// Elements as they are kept.
 enum Elements {
@@ -122,60 +122,85 @@ impl Floats {
         chunk: &mut FloatChunk,
         sums: &mut [[f32; PANEL]],
     ) {
-        with_simd!(isa, s => self.multiply_with(s, place, token, chunk, sums));
-    }
-
-    #[inline(always)]
-    fn multiply_with<'a, S: Simd>(
-        &self,
-        s: S,
-        place: usize,
-        token: &dyn Fn(usize) -> &'a [f32],
-        chunk: &mut FloatChunk,
-        sums: &mut [[f32; PANEL]],
-    ) {
         for first in (0..self.columns).step_by(FLOAT_CHUNK) {
             let length = FLOAT_CHUNK.min(self.columns - first);
             let chunk = &mut chunk[..length];
-            self.widen(s, place, first, chunk);
+            with_simd!(isa, s => self.widen(s, place, first, chunk));
             for (strip, sums) in sums.chunks_mut(STRIP).enumerate() {
                 let at = |t: usize| &token(strip * STRIP + t)[first..first + length];
-                match sums.len() {
-                    1 => multiply_strip::<S, 1>(s, chunk, at, sums),
-                    2 => multiply_strip::<S, 2>(s, chunk, at, sums),
-                    3 => multiply_strip::<S, 3>(s, chunk, at, sums),
-                    4 => multiply_strip::<S, 4>(s, chunk, at, sums),
-                    5 => multiply_strip::<S, 5>(s, chunk, at, sums),
-                    _ => multiply_strip::<S, STRIP>(s, chunk, at, sums),
-                }
+                multiply_strip(isa, chunk, at, sums);
             }
         }
     }
 }
 
-#[inline(always)]
-pub(super) fn multiply_strip<'a, S: Simd, const T: usize>(
-    s: S,
-    chunk: &[[f32; PANEL]],
-    token: impl Fn(usize) -> &'a [f32],
-    sums: &mut [[f32; PANEL]],
+/// Adds to each of at most [`STRIP`] sums its columns times its factors: `sums[t] += columns[k] * factors(t)[k]`, `k`
+/// in order.
+pub(super) fn multiply_strip<'a>(
+    isa: Isa,
+    columns: &'a [[f32; PANEL]],
+    factors: impl Fn(usize) -> &'a [f32],
+    sums: &'a mut [[f32; PANEL]],
 ) {
-    let tokens: [&[f32]; T] = std::array::from_fn(|t| &token(t)[..chunk.len()]);
-    let halves = |values: &[f32; PANEL]| {
-        let (parts, _) = values.as_chunks::<LANES>();
-        [s.load(&parts[0]), s.load(&parts[1])]
-    };
-    let mut totals: [[S::F; 2]; T] = std::array::from_fn(|t| halves(&sums[t]));
-    for (k, column) in chunk.iter().enumerate() {
-        let weights = halves(column);
-        for t in 0..T {
-            let x = s.splat(tokens[t][k]);
-            totals[t] = [s.fma(weights[0], x, totals[t][0]), s.fma(weights[1], x, totals[t][1])];
+    match sums.len() {
+        0 => {}
+        1 => isa.run(Strip::<1>::new(columns, factors, sums)),
+        2 => isa.run(Strip::<2>::new(columns, factors, sums)),
+        3 => isa.run(Strip::<3>::new(columns, factors, sums)),
+        4 => isa.run(Strip::<4>::new(columns, factors, sums)),
+        5 => isa.run(Strip::<5>::new(columns, factors, sums)),
+        _ => isa.run(Strip::<STRIP>::new(columns, factors, sums)),
+    }
+}
+
+/// A strip of `T` sums, which stay in registers while the columns pass by.
+struct Strip<'a, const T: usize> {
+    columns: &'a [[f32; PANEL]],
+    factors: [&'a [f32]; T],
+    sums: &'a mut [[f32; PANEL]],
+}
+
+impl<'a, const T: usize> Strip<'a, T> {
+    fn new(
+        columns: &'a [[f32; PANEL]],
+        factors: impl Fn(usize) -> &'a [f32],
+        sums: &'a mut [[f32; PANEL]],
+    ) -> Strip<'a, T> {
+        let mut all: [&[f32]; T] = [&[]; T];
+        for (t, slice) in all.iter_mut().enumerate() {
+            *slice = &factors(t)[..columns.len()];
+        }
+        Strip { columns, factors: all, sums }
+    }
+}
+
+impl<const T: usize> Work for Strip<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut totals = [[s.splat(0.0); 2]; T];
+        for (total, sum) in totals.iter_mut().zip(self.sums.iter()) {
+            *total = load_halves(s, sum);
+        }
+        for (k, column) in self.columns.iter().enumerate() {
+            let weights = load_halves(s, column);
+            for (total, factors) in totals.iter_mut().zip(&self.factors) {
+                let x = s.splat(factors[k]);
+                *total = [s.fma(weights[0], x, total[0]), s.fma(weights[1], x, total[1])];
+            }
+        }
+        for (total, sum) in totals.into_iter().zip(self.sums) {
+            let (parts, _) = sum.as_chunks_mut::<LANES>();
+            s.store(total[0], &mut parts[0]);
+            s.store(total[1], &mut parts[1]);
         }
     }
-    for (total, sum) in totals.into_iter().zip(sums) {
-        let (parts, _) = sum.as_chunks_mut::<LANES>();
-        s.store(total[0], &mut parts[0]);
-        s.store(total[1], &mut parts[1]);
-    }
+}
+
+/// The rows of a column as two vectors.
+#[inline(always)]
+fn load_halves<S: Simd>(s: S, values: &[f32; PANEL]) -> [S::F; 2] {
+    let (parts, _) = values.as_chunks::<LANES>();
+    [s.load(&parts[0]), s.load(&parts[1])]
 }

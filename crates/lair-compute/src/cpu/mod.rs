@@ -30,8 +30,8 @@ mod quantise;
 use std::num::NonZeroUsize;
 
 pub use kv::{Kv, States};
-pub use lair_simd::IsaChoice;
 use lair_simd::Isa;
+pub use lair_simd::IsaChoice;
 pub use matrix::Matrix;
 
 use crate::{

@@ -80,14 +80,16 @@ fn sum<S: Simd>(s: S, values: &[f32]) -> f32 {
 }
 
 /// Replaces every element by its function.
+///
+/// The function is called in one place: a large closure called in two would not be inlined, and outside of the vector
+/// code around it its operations would not be single instructions.
 #[inline(always)]
 pub(super) fn each<S: Simd>(s: S, values: &mut [f32], function: impl Fn(S::F) -> S::F) {
-    let (chunks, rest) = values.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        s.store(function(s.load(chunk)), chunk);
-    }
-    if !rest.is_empty() {
-        s.store_part(function(s.load_part(rest, 0.0)), rest);
+    for chunk in values.chunks_mut(LANES) {
+        let full = chunk.len() == LANES;
+        let x = if full { s.load(chunk.first_chunk().expect("a full chunk")) } else { s.load_part(chunk, 0.0) };
+        let result = function(x);
+        if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
@@ -95,14 +97,15 @@ pub(super) fn each<S: Simd>(s: S, values: &mut [f32], function: impl Fn(S::F) ->
 #[inline(always)]
 pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function: impl Fn(S::F, S::F) -> S::F) {
     assert!(others.len() >= values.len());
-    let others = &others[..values.len()];
-    let (chunks, rest) = values.as_chunks_mut::<LANES>();
-    let (other_chunks, other_rest) = others.as_chunks::<LANES>();
-    for (chunk, other) in chunks.iter_mut().zip(other_chunks) {
-        s.store(function(s.load(chunk), s.load(other)), chunk);
-    }
-    if !rest.is_empty() {
-        s.store_part(function(s.load_part(rest, 0.0), s.load_part(other_rest, 0.0)), rest);
+    for (chunk, other) in values.chunks_mut(LANES).zip(others.chunks(LANES)) {
+        let full = chunk.len() == LANES;
+        let (x, y) = if full {
+            (s.load(chunk.first_chunk().expect("a full chunk")), s.load(other.first_chunk().expect("a full chunk")))
+        } else {
+            (s.load_part(chunk, 0.0), s.load_part(other, 0.0))
+        };
+        let result = function(x, y);
+        if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 

@@ -108,9 +108,8 @@ impl Layout {
         };
         Layout {
             bits: CodeBits::for_count(table.map_or(span as usize + 1, <[i8]>::len)),
-            table: table.map(|table| {
-                std::array::from_fn(|i| table.get(i).map_or(0, |&code| (i32::from(code) + offset) as u8))
-            }),
+            table: table
+                .map(|table| std::array::from_fn(|i| table.get(i).map_or(0, |&code| (i32::from(code) + offset) as u8))),
             offset,
             code_max: (range.1 + offset) as u8,
             sub_length: shape.sub_length,

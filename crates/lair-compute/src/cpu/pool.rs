@@ -222,7 +222,10 @@ mod tests {
                     assert!(worker < workers);
                     range.for_each(|index| _ = done[index].fetch_add(1, Ordering::Relaxed));
                 });
-                assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{workers} workers, {count} items");
+                assert!(
+                    done.iter().all(|count| count.load(Ordering::Relaxed) == 1),
+                    "{workers} workers, {count} items"
+                );
             }
         }
     }
@@ -231,7 +234,9 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
         let pool = Pool::new(3).expect("threads start");
         for bad in [0, 400, 999] {
-            let result = catch_unwind(AssertUnwindSafe(|| pool.split(1000, &|_, range| assert!(!range.contains(&bad), "bad item"))));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.split(1000, &|_, range| assert!(!range.contains(&bad), "bad item"))
+            }));
             assert!(result.is_err());
         }
         let count = AtomicUsize::new(0);

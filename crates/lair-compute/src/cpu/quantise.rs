@@ -45,7 +45,7 @@ fn quantise_row_with<S: Simd>(s: S, values: &[f32], blocks: &mut [QuantisedBlock
 fn quantise_block<S: Simd>(s: S, values: &[f32; BLOCK], block: &mut QuantisedBlock) {
     let (chunks, _) = values.as_chunks::<LANES>();
     let zero = s.splat(0.0);
-    let vectors: [S::F; 4] = std::array::from_fn(|i| s.load(&chunks[i]));
+    let vectors = [s.load(&chunks[0]), s.load(&chunks[1]), s.load(&chunks[2]), s.load(&chunks[3])];
     let (mut largest, mut fault) = (zero, zero);
     for vector in vectors {
         largest = s.max(s.abs(vector), largest);
@@ -55,7 +55,10 @@ fn quantise_block<S: Simd>(s: S, values: &[f32; BLOCK], block: &mut QuantisedBlo
     let fault = s.sum(fault);
     let inverse = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
     let (factor, high, low) = (s.splat(inverse), s.splat(CODE_MAX), s.splat(-CODE_MAX));
-    let scaled = vectors.map(|vector| s.max(s.min(s.mul(vector, factor), high), low));
+    let mut scaled = vectors;
+    for vector in &mut scaled {
+        *vector = s.max(s.min(s.mul(*vector, factor), high), low);
+    }
     s.store_i8(scaled, &mut block.codes);
     // A tiny maximum has no finite inverse: such a block is as good as zero.
     let scale = if inverse.is_finite() { largest / CODE_MAX } else { 0.0 };

@@ -1,0 +1,239 @@
+//! The attention region.
+
+use lair_compute::reference::Reference;
+use lair_compute::{
+    Attention, AttentionBuffers, Backend, Batch, KvElement, KvLayerLayout, KvLayout, Mask, NormGroup, NormKind,
+    NormOrder, RopeStyle, RopeTable,
+};
+
+use crate::build::{Random, buffer, norm, page_tables, sequences, vector};
+use crate::{assert_bits, assert_close, on_every_cpu, read};
+
+/// What varies between cases.
+#[derive(Clone)]
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    key_dim: usize,
+    value_dim: usize,
+    mask: Mask,
+    norm: Option<(NormGroup, NormOrder)>,
+    rope: Option<(RopeStyle, usize)>,
+    softcap: Option<f32>,
+    has_sinks: bool,
+    has_alibi: bool,
+    has_gate: bool,
+    element: KvElement,
+}
+
+const PLAIN: Case = Case {
+    heads: 6,
+    kv_heads: 2,
+    key_dim: 16,
+    value_dim: 16,
+    mask: Mask::Causal,
+    norm: None,
+    rope: Some((RopeStyle::HalfSplit, 16)),
+    softcap: None,
+    has_sinks: false,
+    has_alibi: false,
+    has_gate: false,
+    element: KvElement::F32,
+};
+
+fn cases() -> Vec<(&'static str, Case)> {
+    let row_norm = Some((NormGroup::Row, NormOrder::AfterRope));
+    let head_norm = Some((NormGroup::Run(16), NormOrder::BeforeRope));
+    vec![
+        ("plain", PLAIN),
+        ("interleaved rope", Case { rope: Some((RopeStyle::Interleaved, 16)), ..PLAIN }),
+        (
+            "partial rope, unequal dims",
+            Case { key_dim: 24, value_dim: 8, rope: Some((RopeStyle::HalfSplit, 8)), ..PLAIN },
+        ),
+        ("no rope, one head each", Case { heads: 3, kv_heads: 3, rope: None, ..PLAIN }),
+        ("one kv head", Case { heads: 5, kv_heads: 1, ..PLAIN }),
+        ("head norm", Case { norm: head_norm, ..PLAIN }),
+        ("row norm after rope", Case { norm: row_norm, ..PLAIN }),
+        ("window", Case { mask: Mask::Window(5), ..PLAIN }),
+        ("window wider than a page", Case { mask: Mask::Window(21), ..PLAIN }),
+        ("chunk", Case { mask: Mask::Chunk(24), ..PLAIN }),
+        ("both directions", Case { mask: Mask::Bidirectional, ..PLAIN }),
+        ("softcap", Case { softcap: Some(2.0), ..PLAIN }),
+        ("sinks", Case { has_sinks: true, ..PLAIN }),
+        ("alibi", Case { has_alibi: true, rope: None, ..PLAIN }),
+        ("gate", Case { has_gate: true, ..PLAIN }),
+        ("large heads", Case { heads: 4, kv_heads: 2, key_dim: 128, value_dim: 128, ..PLAIN }),
+        ("odd dims", Case { key_dim: 20, value_dim: 12, rope: None, ..PLAIN }),
+        ("f16", Case { element: KvElement::F16, ..PLAIN }),
+        ("f16 window", Case { element: KvElement::F16, mask: Mask::Window(18), key_dim: 64, value_dim: 64, ..PLAIN }),
+    ]
+}
+
+/// The activations of one step: rows of q, k, v and gate.
+struct Step {
+    shape: Vec<(usize, usize)>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    gate: Vec<f32>,
+}
+
+impl Step {
+    fn random(case: &Case, shape: &[(usize, usize)], seed: u64) -> Step {
+        let rows: usize = shape.iter().map(|(_, rows)| rows).sum();
+        let mut random = Random(seed);
+        Step {
+            shape: shape.to_vec(),
+            q: random.values(rows * case.heads * case.key_dim),
+            k: random.values(rows * case.kv_heads * case.key_dim),
+            v: random.values(rows * case.kv_heads * case.value_dim),
+            gate: random.values(rows * case.heads * case.value_dim),
+        }
+    }
+
+    /// Rows `range` of a step of one sequence.
+    fn part(&self, case: &Case, range: std::ops::Range<usize>) -> Step {
+        let cut = |values: &[f32], width: usize| values[range.start * width..range.end * width].to_vec();
+        Step {
+            shape: vec![(self.shape[0].0 + range.start, range.len())],
+            q: cut(&self.q, case.heads * case.key_dim),
+            k: cut(&self.k, case.kv_heads * case.key_dim),
+            v: cut(&self.v, case.kv_heads * case.value_dim),
+            gate: cut(&self.gate, case.heads * case.value_dim),
+        }
+    }
+}
+
+fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
+    let make_norm = |heads: usize, seed| {
+        case.norm.map(|(group, _)| {
+            let length = if let NormGroup::Run(length) = group { length } else { heads * case.key_dim };
+            norm(backend, NormKind::Rms, group, Some(&Random(seed).values(length)), None)
+        })
+    };
+    Attention {
+        kv_layer: 1,
+        head_count: case.heads,
+        kv_head_count: case.kv_heads,
+        key_dim: case.key_dim,
+        value_dim: case.value_dim,
+        q_norm: make_norm(case.heads, 51),
+        k_norm: make_norm(case.kv_heads, 52),
+        v_norm: None,
+        norm_order: case.norm.map_or(NormOrder::BeforeRope, |(_, order)| order),
+        rope: case.rope.map(|(style, dims)| RopeTable {
+            style,
+            frequencies: (0..dims / 2).map(|index| 10000f32.powf(-2.0 * index as f32 / dims as f32)).collect(),
+            magnitude: 1.25,
+        }),
+        scale: 1.0 / (case.key_dim as f32).sqrt() * 4.0,
+        softcap: case.softcap,
+        mask: case.mask,
+        sinks: case.has_sinks.then(|| vector(backend, &Random(53).values(case.heads))),
+        alibi_slopes: case.has_alibi.then(|| (0..case.heads).map(|head| 0.5f32.powi(head as i32)).collect()),
+    }
+}
+
+/// Runs steps after each other on one cache and gives the output of the last, or of all.
+fn run<B: Backend>(backend: &mut B, case: &Case, steps: &[Step]) -> Vec<f32> {
+    let sequence_count = steps.iter().map(|step| step.shape.len()).max().unwrap_or(1);
+    let pages = 8;
+    let tables = page_tables(sequence_count, pages);
+    let layer = layer(backend, case);
+    let kv_layout = KvLayerLayout { kv_head_count: case.kv_heads, key_dim: case.key_dim, value_dim: case.value_dim };
+    let layout = KvLayout { layers: vec![kv_layout; 2], element: case.element, page_count: sequence_count * pages };
+    let mut kv = backend.kv(&layout).expect("a cache");
+    let mut outputs = Vec::new();
+    for step in steps {
+        let rows: usize = step.shape.iter().map(|(_, rows)| rows).sum();
+        backend.reserve(rows, case.heads * case.key_dim.max(case.value_dim)).expect("scratch");
+        let mut q = buffer(backend, rows, case.heads * case.key_dim, &step.q);
+        let mut k = buffer(backend, rows, case.kv_heads * case.key_dim, &step.k);
+        let mut v = buffer(backend, rows, case.kv_heads * case.value_dim, &step.v);
+        let gate = buffer(backend, rows, case.heads * case.value_dim, &step.gate);
+        let mut output = backend.buffer(rows, case.heads * case.value_dim).expect("a buffer");
+        let sequences = sequences(&step.shape, &tables);
+        let batch = Batch { tokens: &vec![0; rows], sequences: &sequences };
+        let buffers = AttentionBuffers {
+            q: &mut q,
+            kv: Some((&mut k, &mut v)),
+            gate: case.has_gate.then_some(&gate),
+            output: &mut output,
+        };
+        backend.attention(&batch, &layer, &mut kv, buffers);
+        outputs.extend(read(backend, rows, case.heads * case.value_dim, &output));
+    }
+    outputs
+}
+
+#[test]
+fn attention_agrees_with_the_reference() {
+    for (name, case) in cases() {
+        let steps = [
+            Step::random(&case, &[(0, 1), (0, 37), (0, 16), (0, 17)], 1),
+            Step::random(&case, &[(1, 1), (37, 1), (16, 33), (17, 2)], 2),
+        ];
+        let expected = run(&mut Reference, &case, &steps);
+        let actual = on_every_cpu(name, |cpu| run(cpu, &case, &steps));
+        let limit = if case.element == KvElement::F16 { 1e-6 } else { 1e-10 };
+        assert_close(name, &actual, &expected, limit);
+    }
+}
+
+#[test]
+fn attention_does_not_depend_on_how_a_prompt_is_cut() {
+    for (name, case) in cases() {
+        if case.mask == Mask::Bidirectional {
+            continue; // What a row sees depends on the step there, by definition.
+        }
+        let whole = Step::random(&case, &[(0, 90)], 3);
+        let expected = on_every_cpu(name, |cpu| run(cpu, &case, &[whole.part(&case, 0..90)]));
+        for cuts in [vec![0, 1, 2, 90], vec![0, 16, 32, 48, 90], vec![0, 15, 33, 89, 90]] {
+            let steps: Vec<Step> = cuts.windows(2).map(|cut| whole.part(&case, cut[0]..cut[1])).collect();
+            let actual = on_every_cpu(name, |cpu| run(cpu, &case, &steps));
+            assert_bits(&format!("{name}, cut at {cuts:?}"), &actual, &expected);
+        }
+    }
+}
+
+#[test]
+fn copied_pages_hold_the_same_keys_and_values() {
+    fn run_with_copy<B: Backend>(backend: &mut B, case: &Case, copy: bool) -> Vec<f32> {
+        use lair_compute::PageId;
+        let layer = layer(backend, case);
+        let kv_layout =
+            KvLayerLayout { kv_head_count: case.kv_heads, key_dim: case.key_dim, value_dim: case.value_dim };
+        let layout = KvLayout { layers: vec![kv_layout; 2], element: case.element, page_count: 4 };
+        let mut kv = backend.kv(&layout).expect("a cache");
+        backend.reserve(20, case.heads * case.key_dim).expect("scratch");
+        let first = Step::random(case, &[(0, 20)], 8);
+        let second = Step::random(case, &[(20, 1)], 9);
+        let mut result = Vec::new();
+        for (step, table) in
+            [(&first, [PageId(0), PageId(1)]), (&second, [PageId(0), PageId(if copy { 3 } else { 1 })])]
+        {
+            let rows = step.shape[0].1;
+            let mut q = buffer(backend, rows, case.heads * case.key_dim, &step.q);
+            let mut k = buffer(backend, rows, case.kv_heads * case.key_dim, &step.k);
+            let mut v = buffer(backend, rows, case.kv_heads * case.value_dim, &step.v);
+            let mut output = backend.buffer(rows, case.heads * case.value_dim).expect("a buffer");
+            let tables = [table.to_vec()];
+            let sequences = sequences(&step.shape, &tables);
+            let batch = Batch { tokens: &vec![0; rows], sequences: &sequences };
+            let buffers = AttentionBuffers { q: &mut q, kv: Some((&mut k, &mut v)), gate: None, output: &mut output };
+            backend.attention(&batch, &layer, &mut kv, buffers);
+            result = read(backend, rows, case.heads * case.value_dim, &output);
+            backend.copy_page(&mut kv, PageId(1), PageId(3));
+        }
+        result
+    }
+    for element in [KvElement::F32, KvElement::F16] {
+        let case = Case { element, ..PLAIN };
+        let plain = on_every_cpu("plain", |cpu| run_with_copy(cpu, &case, false));
+        let copied = on_every_cpu("copied", |cpu| run_with_copy(cpu, &case, true));
+        assert_bits("a copied page", &copied, &plain);
+        let expected = run_with_copy(&mut Reference, &case, true);
+        assert_close("a copied page", &copied, &expected, 1e-6);
+    }
+}

@@ -1,0 +1,180 @@
+//! Feed-forward networks and mixtures of experts.
+
+use lair_compute::reference::Reference;
+use lair_compute::{
+    Activation, Backend, Experts, FeedForward, FeedForwardInput, Gating, MatrixBytes, NormGroup, NormKind, Router,
+};
+use lair_quant::TensorType;
+
+use crate::build::{Random, buffer, linear, norm, random_matrix, stack, vector};
+use crate::{assert_bits, assert_close, on_every_cpu, read};
+
+const HIDDEN: usize = 64;
+const WIDE: usize = 96;
+
+fn limit(tensor_type: TensorType) -> f64 {
+    if tensor_type == TensorType::F32 { 1e-9 } else { 1e-3 }
+}
+
+/// The weights of a feed-forward network as plain data.
+struct Weights {
+    gate: Option<MatrixBytes>,
+    up: MatrixBytes,
+    down: MatrixBytes,
+}
+
+impl Weights {
+    fn random(tensor_type: TensorType, has_gate: bool, seed: u64) -> Weights {
+        let mut random = Random(seed);
+        Weights {
+            gate: has_gate.then(|| random_matrix(&mut random, tensor_type, WIDE, HIDDEN)),
+            up: random_matrix(&mut random, tensor_type, WIDE, HIDDEN),
+            down: random_matrix(&mut random, tensor_type, HIDDEN, WIDE),
+        }
+    }
+
+    fn network<B: Backend>(&self, backend: &B, activation: Activation, post: bool) -> FeedForward<B> {
+        let rms = |seed| norm(backend, NormKind::Rms, NormGroup::Row, Some(&Random(seed).values(HIDDEN)), None);
+        FeedForward {
+            norm: Some(rms(61)),
+            gate: self.gate.as_ref().map(|gate| linear(backend, gate, Some(&Random(62).values(WIDE)))),
+            up: linear(backend, &self.up, None),
+            down: linear(backend, &self.down, Some(&Random(63).values(HIDDEN))),
+            activation,
+            post_norm: post.then(|| rms(64)),
+            residual_scale: 0.75,
+        }
+    }
+}
+
+fn run_network<B: Backend>(
+    backend: &mut B,
+    weights: &Weights,
+    activation: Activation,
+    other_input: bool,
+    rows: usize,
+) -> Vec<f32> {
+    backend.reserve(rows, WIDE).expect("scratch");
+    let network = weights.network(backend, activation, !other_input);
+    let mut random = Random(65);
+    let other = buffer(backend, rows, HIDDEN, &random.values(rows * HIDDEN));
+    let mut residual = buffer(backend, rows, HIDDEN, &random.values(rows * HIDDEN));
+    let input = if other_input { FeedForwardInput::Buffer(&other) } else { FeedForwardInput::Residual };
+    backend.feed_forward(rows, &network, input, &mut residual);
+    read(backend, rows, HIDDEN, &residual)
+}
+
+#[test]
+fn feed_forward_networks_agree_with_the_reference() {
+    let gated = [
+        Activation::Silu,
+        Activation::GeluTanh,
+        Activation::GeluErf,
+        Activation::ClampedSwiglu { alpha: 1.702, limit: 0.5 },
+    ];
+    let plain = [Activation::GeluTanh, Activation::Relu, Activation::ReluSquared, Activation::GeluQuick];
+    for (has_gate, activations) in [(true, gated), (false, plain)] {
+        for activation in activations {
+            for tensor_type in [TensorType::F32, TensorType::Q4_0, TensorType::Q8_0] {
+                for (rows, other_input) in [(1, false), (7, true)] {
+                    let weights = Weights::random(tensor_type, has_gate, 60);
+                    let what = format!("{activation:?} {tensor_type} gate {has_gate}, {rows} rows");
+                    let expected = run_network(&mut Reference, &weights, activation, other_input, rows);
+                    let actual = on_every_cpu(&what, |cpu| run_network(cpu, &weights, activation, other_input, rows));
+                    assert_close(&what, &actual, &expected, limit(tensor_type));
+                }
+            }
+        }
+    }
+}
+
+/// The weights of a mixture of experts as plain data.
+struct Mixture {
+    router: MatrixBytes,
+    gate: MatrixBytes,
+    up: MatrixBytes,
+    down: MatrixBytes,
+    shared: Option<(Weights, MatrixBytes)>,
+    gating: Gating,
+    normalise: bool,
+    has_bias: bool,
+}
+
+const EXPERTS: usize = 6;
+
+impl Mixture {
+    fn random(tensor_type: TensorType, gating: Gating, normalise: bool, has_bias: bool, has_shared: bool) -> Mixture {
+        let mut random = Random(70);
+        Mixture {
+            router: random_matrix(&mut random, TensorType::F32, EXPERTS, HIDDEN),
+            gate: stack(&mut random, tensor_type, EXPERTS, WIDE, HIDDEN),
+            up: stack(&mut random, tensor_type, EXPERTS, WIDE, HIDDEN),
+            down: stack(&mut random, tensor_type, EXPERTS, HIDDEN, WIDE),
+            shared: has_shared.then(|| {
+                (Weights::random(tensor_type, true, 71), random_matrix(&mut random, TensorType::F32, 1, HIDDEN))
+            }),
+            gating,
+            normalise,
+            has_bias,
+        }
+    }
+
+    fn experts<B: Backend>(&self, backend: &B) -> Experts<B> {
+        let bias = |count: usize, seed| self.has_bias.then(|| Random(seed).values(count));
+        Experts {
+            norm: Some(norm(backend, NormKind::Rms, NormGroup::Row, Some(&Random(72).values(HIDDEN)), None)),
+            router: Router {
+                linear: linear(backend, &self.router, None),
+                gating: self.gating,
+                expert_used_count: 2,
+                selection_bias: bias(EXPERTS, 73).map(|values| vector(backend, &values)),
+                normalise: self.normalise,
+                scale: 1.5,
+            },
+            gate: Some(linear(backend, &self.gate, bias(EXPERTS * WIDE, 74).as_deref())),
+            up: linear(backend, &self.up, bias(EXPERTS * WIDE, 75).as_deref()),
+            down: linear(backend, &self.down, bias(EXPERTS * HIDDEN, 76).as_deref()),
+            activation: Activation::Silu,
+            shared: self.shared.as_ref().map(|(weights, _)| FeedForward {
+                norm: None,
+                post_norm: None,
+                ..weights.network(backend, Activation::Silu, false)
+            }),
+            shared_gate: self.shared.as_ref().map(|(_, gate)| linear(backend, gate, None)),
+            post_norm: None,
+            residual_scale: 1.0,
+        }
+    }
+}
+
+fn run_experts<B: Backend>(backend: &mut B, mixture: &Mixture, rows: std::ops::Range<usize>) -> Vec<f32> {
+    let count = rows.len();
+    backend.reserve(count, WIDE).expect("scratch");
+    let experts = mixture.experts(backend);
+    let values = Random(77).values(100 * HIDDEN);
+    let mut residual = buffer(backend, count, HIDDEN, &values[rows.start * HIDDEN..rows.end * HIDDEN]);
+    backend.experts(count, &experts, FeedForwardInput::Residual, &mut residual);
+    read(backend, count, HIDDEN, &residual)
+}
+
+#[test]
+fn experts_agree_with_the_reference_and_ignore_the_batch() {
+    for tensor_type in [TensorType::F32, TensorType::Q4_1, TensorType::Q8_0] {
+        for (gating, normalise, has_bias, has_shared) in [
+            (Gating::Softmax, true, false, false),
+            (Gating::Softmax, false, false, true),
+            (Gating::Sigmoid, true, true, false),
+            (Gating::SoftmaxOfChosen, false, true, false),
+        ] {
+            let mixture = Mixture::random(tensor_type, gating, normalise, has_bias, has_shared);
+            let what = format!("{tensor_type} {gating:?} shared {has_shared}");
+            let expected = run_experts(&mut Reference, &mixture, 0..33);
+            let together = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, 0..33));
+            assert_close(&what, &together, &expected, limit(tensor_type));
+            for row in [0, 16, 32] {
+                let alone = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, row..row + 1));
+                assert_bits(&format!("{what}, row {row}"), &alone, &together[row * HIDDEN..(row + 1) * HIDDEN]);
+            }
+        }
+    }
+}
