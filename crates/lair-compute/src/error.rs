@@ -49,4 +49,12 @@ pub enum ComputeError {
         /// How much was asked for.
         needed_bytes: usize,
     },
+    /// The threads could not be started.
+    #[error("{threads} threads cannot be started")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system says.
+        source: std::io::Error,
+    },
 }

@@ -6,6 +6,7 @@
 
 mod backend;
 mod batch;
+pub mod cpu;
 mod error;
 pub mod reference;
 mod regions;

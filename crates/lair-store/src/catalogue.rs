@@ -20,7 +20,7 @@ pub struct Catalogue {
 }
 
 /// One model of the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The name its manifest is kept under: no tag, lower case.
@@ -38,6 +38,23 @@ pub struct Entry {
     pub digest: Digest,
     /// Tried in this order.
     pub sources: Vec<SourceSpec>,
+    /// How its authors recommend to sample from it, where they do.
+    #[serde(default)]
+    pub sampling: RecommendedSampling,
+}
+
+/// How the authors of a model recommend to choose tokens; what is absent is left to the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommendedSampling {
+    /// Divides the logits.
+    pub temperature: Option<f32>,
+    /// How many of the most likely tokens are kept.
+    pub top_k: Option<usize>,
+    /// How much probability the tokens that are kept have together.
+    pub top_p: Option<f32>,
+    /// Divides the logits of tokens seen lately.
+    pub repeat_penalty: Option<f32>,
 }
 
 /// Where a blob can be had. Every kind has its file in `sources/`.

@@ -22,7 +22,7 @@ mod settings;
 mod sources;
 mod store;
 
-pub use catalogue::{Catalogue, Entry, PackagePart, SourceSpec};
+pub use catalogue::{Catalogue, Entry, PackagePart, RecommendedSampling, SourceSpec};
 pub use digest::{Digest, DigestError};
 pub use error::{Attempt, CatalogueError, SourceError, StoreError};
 pub use manifest::Manifest;

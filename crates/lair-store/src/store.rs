@@ -24,7 +24,7 @@ pub struct Store {
 }
 
 /// What a model reference stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Resolved {
     /// A file of the user's.
     File(PathBuf),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lair_store::{Entry, Reference, Resolved, Settings, Store, StoreError};
+use lair_store::{Entry, RecommendedSampling, Reference, Resolved, Settings, Store, StoreError};
 
 use crate::download_bar::DownloadBar;
 use crate::failure::{ExitCode, Failure};
@@ -14,18 +14,18 @@ pub struct Located {
     pub path: PathBuf,
     /// What to call it.
     pub name: String,
-    /// Its entry in the catalogue, if it has one.
-    pub entry: Option<Entry>,
+    /// How the catalogue says to sample from it.
+    pub recommended: RecommendedSampling,
 }
 
 /// Finds a model by file path or short name; without one, the default model. Fetches it where it is missing.
 pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
     let store = store()?;
-    let of_entry = |path: PathBuf, entry: Entry| Located { path, name: entry.name.clone(), entry: Some(entry) };
+    let of_entry = |path: PathBuf, entry: Entry| Located { path, name: entry.name, recommended: entry.sampling };
     match store.resolve(model).map_err(failure)? {
         Resolved::File(path) => {
             let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-            Ok(Located { path, name, entry: None })
+            Ok(Located { path, name, recommended: RecommendedSampling::default() })
         }
         Resolved::Present { path, entry } => Ok(of_entry(path, entry)),
         Resolved::Missing(entry) => {

@@ -3,6 +3,7 @@
 use clap::Args;
 use lair_engine::Sampling;
 use lair_gguf::Metadata;
+use lair_store::RecommendedSampling;
 
 use crate::failure::{ExitCode, Failure};
 
@@ -53,16 +54,17 @@ fn parse_bias(text: &str) -> Result<(u32, f32), String> {
     Ok((id, bias))
 }
 
-/// The defaults of this model: what its author recommends in the file, over Lair's own.
-pub fn defaults(metadata: &Metadata) -> Sampling {
+/// The defaults of this model: what its authors recommend in the file, over what the catalogue says they recommend, over
+/// Lair's own.
+pub fn defaults(metadata: &Metadata, recommended: RecommendedSampling) -> Sampling {
     let number = |key: &str| metadata.optional::<f32>(&format!("general.sampling.{key}")).ok().flatten();
     let count = |key: &str| metadata.optional::<u32>(&format!("general.sampling.{key}")).ok().flatten();
     Sampling {
-        temperature: number("temp").unwrap_or(0.8),
-        top_k: count("top_k").map_or(40, |count| count as usize),
-        top_p: number("top_p").unwrap_or(0.95),
+        temperature: number("temp").or(recommended.temperature).unwrap_or(0.8),
+        top_k: count("top_k").map(|count| count as usize).or(recommended.top_k).unwrap_or(40),
+        top_p: number("top_p").or(recommended.top_p).unwrap_or(0.95),
         min_p: number("min_p").unwrap_or(0.05),
-        repeat_penalty: number("penalty_repeat").unwrap_or(1.0),
+        repeat_penalty: number("penalty_repeat").or(recommended.repeat_penalty).unwrap_or(1.0),
         penalty_last_n: count("penalty_last_n").map_or(64, |count| count as usize),
         xtc_probability: number("xtc_probability").unwrap_or(0.0),
         xtc_threshold: number("xtc_threshold").unwrap_or(0.1),
@@ -145,10 +147,12 @@ mod tests {
         let mut metadata = Metadata::default();
         metadata.set("general.sampling.temp", 0.25f32);
         metadata.set("general.sampling.top_k", 7u32);
-        let defaults = defaults(&metadata);
+        let recommended =
+            RecommendedSampling { temperature: Some(9.0), top_p: Some(0.5), ..RecommendedSampling::default() };
+        let defaults = defaults(&metadata, recommended);
         let wishes = SamplingArgs { top_k: Some(3), ..SamplingArgs::default() };
         let sampling = wishes.over(&defaults).expect("in range");
-        assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (0.25, 3, 0.95));
+        assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (0.25, 3, 0.5));
         let wrong = SamplingArgs { top_p: Some(1.5), ..SamplingArgs::default() };
         assert_eq!(wrong.over(&defaults).expect_err("out of range").code, ExitCode::Usage);
     }

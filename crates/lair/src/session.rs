@@ -159,7 +159,7 @@ impl Session {
             template,
             template_source,
             engine: EngineHandle::spawn("engine", loaded.engine)?,
-            default_sampling: sampling::defaults(file.metadata()),
+            default_sampling: sampling::defaults(file.metadata(), located.recommended),
             context_length: loaded.context_length,
             model_context_length: loaded.model_context_length,
             load: start.elapsed(),

@@ -106,6 +106,15 @@ impl Format {
         }
     }
 
+    /// Takes one block apart, as [`crate::unpack`] does, for who has many of them.
+    ///
+    /// # Panics
+    /// If the type has no codes, or `block` is not one block.
+    pub fn unpack_block(&self, block: &[u8], codes: &mut Codes) {
+        let unpack = self.unpack.expect("plain numbers have no codes: their format has no shape");
+        unpack(block, codes);
+    }
+
     /// Whether [`crate::quantize`] can write it.
     pub const fn is_writable(&self) -> bool {
         self.quantize_row.is_some()
