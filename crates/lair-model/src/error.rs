@@ -102,6 +102,9 @@ impl ModelError {
             ModelError::Parameter { .. } | ModelError::TensorShape { .. } => {
                 Some("the file contradicts itself: convert or fetch it again".into())
             }
+            ModelError::Unsupported { what, .. } if what.contains("contexts longer") => {
+                Some("ask for a context no longer than the original one".into())
+            }
             ModelError::UnusedTensors { .. } => {
                 Some("the file holds a variant of the architecture that this version does not run".into())
             }
