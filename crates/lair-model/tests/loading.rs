@@ -295,8 +295,8 @@ fn a_temperature_is_refused_only_where_it_would_change_anything() {
     model.metadata.set("mistral3.rope.scaling.original_context_length", 32u32);
     let load = |context_length| Model::load(&model.open(), &Reference, LoadOptions { context_length }).map(|_| ());
     assert!(load(Some(32)).is_ok());
-    assert!(matches!(load(Some(33)), Err(ModelError::Unsupported { what, .. }) if what.contains("temperature")));
-    assert!(matches!(load(None), Err(ModelError::Unsupported { .. })));
+    assert!(matches!(load(Some(33)), Err(ModelError::ContextTooLong { limit: 32, asked: 33, .. })));
+    assert!(matches!(load(None), Err(ModelError::ContextTooLong { limit: 32, asked: 64, .. })));
 }
 
 #[test]
