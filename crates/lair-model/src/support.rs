@@ -8,7 +8,7 @@ use crate::{ModelConfig, ModelError};
 /// Checks that the forward pass can run every part of a model, in contexts of up to `context_length` positions.
 ///
 /// # Errors
-/// [`ModelError::Unsupported`] names the first part that cannot.
+/// [`ModelError::Unsupported`] names the first part that cannot; [`ModelError::ContextTooLong`] tells what is possible.
 pub fn check_support(
     architecture: &Architecture,
     config: &ModelConfig,
@@ -18,10 +18,27 @@ pub fn check_support(
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
     missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
-    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, context_length, has_logits)));
-    match missing {
-        Some(what) => Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what }),
-        None => Ok(()),
+    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, has_logits)));
+    if let Some(what) = missing {
+        return Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what });
+    }
+    let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
+    match layers.filter_map(|parts| context_limit(&parts)).min() {
+        Some(limit) if context_length > limit => Err(ModelError::ContextTooLong {
+            architecture: architecture.gguf_name.to_owned(),
+            limit,
+            asked: context_length,
+            what: "attention with a temperature",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The longest context a layer can be run in, where there is a limit: up to its length a temperature is 1.
+fn context_limit(layer: &Layer) -> Option<usize> {
+    match &layer.mixer {
+        Mixer::Attention(attention) => attention.temperature.map(|temperature| temperature.length),
+        _ => None,
     }
 }
 
@@ -29,7 +46,7 @@ fn embedding(embedding: &Embedding) -> Option<&'static str> {
     embedding.per_layer.map(|_| "embeddings for each layer")
 }
 
-fn layer(layer: &Layer, context_length: usize, has_logits: bool) -> Option<&'static str> {
+fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
     if layer.cross.is_some() {
         return Some("cross attention");
     }
@@ -41,7 +58,7 @@ fn layer(layer: &Layer, context_length: usize, has_logits: bool) -> Option<&'sta
     }
     let mixer = match &layer.mixer {
         Mixer::None => Some("layers without a mixer"),
-        Mixer::Attention(parts) => attention(parts, context_length, has_logits),
+        Mixer::Attention(parts) => attention(parts, has_logits),
         Mixer::GatedDeltaNet(_) => None,
         Mixer::LatentAttention(_) => Some("latent attention"),
         Mixer::Mamba2(_) => Some("Mamba-2"),
@@ -55,16 +72,12 @@ fn layer(layer: &Layer, context_length: usize, has_logits: bool) -> Option<&'sta
     })
 }
 
-fn attention(attention: &Attention, context_length: usize, has_logits: bool) -> Option<&'static str> {
+fn attention(attention: &Attention, has_logits: bool) -> Option<&'static str> {
     if attention.relative_bias.is_some() {
         return Some("learned biases by distance");
     }
     if attention.clamp.is_some() {
         return Some("clamped queries, keys and values");
-    }
-    // Up to this length the temperature is 1.
-    if attention.temperature.is_some_and(|temperature| context_length > temperature.length) {
-        return Some("attention with a temperature, in contexts longer than the original one");
     }
     if attention.inner_norm != Norm::None {
         return Some("a norm of the heads' output");

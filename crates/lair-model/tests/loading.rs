@@ -255,6 +255,51 @@ fn factors_that_angles_cannot_be_divided_by_are_refused() {
 }
 
 #[test]
+fn the_context_asked_for_chooses_the_factors_of_the_angles() {
+    let mut by_context = SmallLlama::new();
+    by_context.metadata.set("llama.rope.scaling.type", "longrope");
+    by_context.metadata.set("llama.rope.scaling.original_context_length", 16u32);
+    by_context.metadata.set("llama.rope.scaling.attn_factor", 1.25f32);
+    let factors = |start: f32| -> Vec<f32> { (0..8).map(|pair| start + pair as f32).collect() };
+    for (name, start) in [("rope_factors_short.weight", 1.5), ("rope_factors_long.weight", 4.0)] {
+        by_context.add(name, &[8]);
+        *by_context.values_mut(name) = factors(start);
+    }
+    let with_context = |context_length: usize| {
+        let options = LoadOptions { context_length: Some(context_length) };
+        let model = Model::load(&by_context.open(), &Reference, options).unwrap_or_else(|error| panic!("{error}"));
+        Runner::of(model, Reference, 8, 8).step(&[1, 5, 3, 3, 20])
+    };
+    let with_one_tensor = |start: f32| {
+        let mut model = SmallLlama::new();
+        model.metadata.set("llama.rope.scaling.attn_factor", 1.25f32);
+        model.add("rope_freqs.weight", &[8]);
+        *model.values_mut("rope_freqs.weight") = factors(start);
+        logits(&model)
+    };
+    assert_eq!(with_context(16), with_one_tensor(1.5));
+    assert_eq!(with_context(17), with_one_tensor(4.0));
+    assert_ne!(with_one_tensor(1.5), with_one_tensor(4.0));
+}
+
+#[test]
+fn a_temperature_is_refused_only_where_it_would_change_anything() {
+    let mut model = SmallLlama::new();
+    let keys: Vec<(String, Value)> =
+        model.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    for (key, value) in keys {
+        model.metadata.set(&key.replace("llama.", "mistral3."), value);
+    }
+    model.metadata.set("general.architecture", "mistral3");
+    model.metadata.set("mistral3.attention.temperature_scale", 0.1f32);
+    model.metadata.set("mistral3.rope.scaling.original_context_length", 32u32);
+    let load = |context_length| Model::load(&model.open(), &Reference, LoadOptions { context_length }).map(|_| ());
+    assert!(load(Some(32)).is_ok());
+    assert!(matches!(load(Some(33)), Err(ModelError::ContextTooLong { limit: 32, asked: 33, .. })));
+    assert!(matches!(load(None), Err(ModelError::ContextTooLong { limit: 32, asked: 64, .. })));
+}
+
+#[test]
 fn the_embedding_serves_as_the_head_where_the_file_has_none() {
     let mut tied = SmallLlama::new();
     tied.remove("output.weight");

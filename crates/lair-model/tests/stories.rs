@@ -2,6 +2,8 @@
 
 mod runner;
 
+use lair_compute::Backend;
+use lair_compute::cpu::{Cpu, CpuOptions};
 use lair_compute::reference::Reference;
 use lair_gguf::GgufFile;
 use lair_testkit::shared_data;
@@ -9,6 +11,11 @@ use runner::Runner;
 
 #[test]
 fn tells_the_golden_story_token_by_token() {
+    check(Reference);
+    check(Cpu::new(CpuOptions::default()).expect("threads can be started"));
+}
+
+fn check<B: Backend>(backend: B) {
     let (Some(model), Some(golden)) =
         (shared_data("models/stories260K-f32.gguf"), shared_data("models/stories260K-greedy.json"))
     else {
@@ -21,7 +28,7 @@ fn tells_the_golden_story_token_by_token() {
     let top: Vec<(usize, f32)> = serde_json::from_value(golden["first_step_top10_logits"].clone()).expect("pairs");
 
     let file = GgufFile::open(model).expect("a valid model");
-    let mut runner = Runner::new(&file, Reference, ids.len(), prompt.len());
+    let mut runner = Runner::new(&file, backend, ids.len(), prompt.len());
     let vocabulary_size = runner.model.vocabulary_size();
     let mut logits = runner.step(&prompt);
     logits.drain(..logits.len() - vocabulary_size);

@@ -1,6 +1,7 @@
-//! GPT-2. Learned positions, layer norms with biases, queries, keys and values in one product, GELU without a gate.
+//! GPT-2 and StarCoder. Learned positions, layer norms with biases, queries, keys and values in one product, GELU without a gate.
 //!
-//! Reference: Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3. GGUF name: `gpt2`.
+//! Reference: Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3; Li et al.,
+//! "StarCoder: may the source be with you", section 5 (one head of keys and values). GGUF names: `gpt2`, `starcoder`.
 
 use crate::spec::{Architecture, DenseFfn, Embedding, Ffn, Head, Layer, Norm};
 
@@ -18,3 +19,7 @@ pub const GPT2: Architecture = Architecture {
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
     ..Architecture::DECODER
 };
+
+/// StarCoder and SantaCoder.
+pub const STARCODER: Architecture =
+    Architecture { gguf_name: "starcoder", hf_names: &["GPTBigCodeForCausalLM"], ..GPT2 };

@@ -1,6 +1,7 @@
 //! Architectures that are Llama or Qwen layers under another name.
 //!
-//! GGUF names: `internlm2`, `ernie4_5`, `xverse`, `qwen2vl`, `qwen3vl`, `qwen3vlmoe`. The picture models' positions have
+//! GGUF names: `internlm2`, `ernie4_5`, `xverse`, `exaone`, `pangu-embedded`, `openelm`, `qwen2vl`, `qwen3vl`,
+//! `qwen3vlmoe`. The picture models' positions have
 //! three axes; for text all three are equal, and the angles are the usual ones.
 
 use super::{qwen2, qwen3, qwen3moe};
@@ -25,6 +26,35 @@ pub const ERNIE4_5: Architecture = Architecture {
     ..Architecture::DECODER
 };
 
+/// EXAONE 3 and 3.5.
+pub const EXAONE: Architecture = Architecture {
+    gguf_name: "exaone",
+    hf_names: &["ExaoneForCausalLM"],
+    layer: |config, _| {
+        let rope = Some(Rope::half_split(config).with_factors(config));
+        Layer { mixer: Mixer::Attention(Attention { rope, ..Attention::STANDARD }), ..Layer::PRE_NORM }
+    },
+    ..Architecture::DECODER
+};
+
+/// openPangu Embedded.
+pub const PANGU_EMBEDDED: Architecture = Architecture {
+    gguf_name: "pangu-embedded",
+    hf_names: &["PanguEmbeddedForCausalLM"],
+    layer: qwen2::layer,
+    // Published models are not scaled, and the converter's own runtime leaves these out.
+    ignored_tensors: &["rope_freqs.weight"],
+    ..Architecture::DECODER
+};
+
+/// OpenELM, whose layers differ in their heads and widths.
+pub const OPENELM: Architecture = Architecture {
+    gguf_name: "openelm",
+    hf_names: &["OpenELMForCausalLM"],
+    layer: qwen3::layer,
+    ..Architecture::DECODER
+};
+
 /// XVERSE.
 pub const XVERSE: Architecture =
     Architecture { gguf_name: "xverse", hf_names: &["XverseForCausalLM"], layer: interleaved, ..Architecture::DECODER };
@@ -34,7 +64,7 @@ pub const QWEN2VL: Architecture = Architecture {
     gguf_name: "qwen2vl",
     hf_names: &["Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"],
     layer: qwen2::layer,
-    // As above.
+    // Published models have none, and the converter's own runtime leaves it out.
     ignored_tensors: &["output.bias"],
     ..Architecture::DECODER
 };

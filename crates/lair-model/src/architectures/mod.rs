@@ -5,6 +5,7 @@ mod bert;
 mod bloom;
 mod command_r;
 mod dots1;
+mod ernie4_5_moe;
 mod exaone4;
 mod gemma;
 mod gemma2;
@@ -15,6 +16,7 @@ mod gpt2;
 mod gpt_oss;
 mod gptneox;
 mod granite;
+mod hunyuan;
 mod llama;
 mod llama_encoders;
 mod llama_likes;
@@ -23,6 +25,7 @@ mod mistral3;
 mod nemotron;
 mod olmo2;
 mod olmoe;
+mod orion;
 mod phi2;
 mod phi3;
 mod qwen2;
@@ -49,6 +52,7 @@ pub const ALL: &[&Architecture] = &[
     &command_r::COMMAND_R,
     &command_r::COHERE2,
     &dots1::DOTS1,
+    &ernie4_5_moe::ERNIE4_5_MOE,
     &exaone4::EXAONE4,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
@@ -56,16 +60,23 @@ pub const ALL: &[&Architecture] = &[
     &glm4::GLM4,
     &glm4moe::GLM4MOE,
     &gpt2::GPT2,
+    &gpt2::STARCODER,
     &gpt_oss::GPT_OSS,
     &gptneox::GPTNEOX,
     &granite::GRANITE,
     &granite::GRANITEMOE,
+    &hunyuan::HUNYUAN_DENSE,
+    &hunyuan::HUNYUAN_VL,
+    &hunyuan::HUNYUAN_MOE,
     &llama::LLAMA,
     &llama_encoders::EUROBERT,
     &llama_encoders::NEO_BERT,
     &llama_encoders::LLAMA_EMBED,
     &llama_likes::INTERNLM2,
     &llama_likes::ERNIE4_5,
+    &llama_likes::EXAONE,
+    &llama_likes::PANGU_EMBEDDED,
+    &llama_likes::OPENELM,
     &llama_likes::XVERSE,
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,
@@ -73,8 +84,10 @@ pub const ALL: &[&Architecture] = &[
     &minimax_m2::MINIMAX_M2,
     &mistral3::MISTRAL3,
     &nemotron::NEMOTRON,
+    &nemotron::JAIS2,
     &olmo2::OLMO2,
     &olmoe::OLMOE,
+    &orion::ORION,
     &phi2::PHI2,
     &phi3::PHI3,
     &qwen2::QWEN2,
@@ -86,6 +99,7 @@ pub const ALL: &[&Architecture] = &[
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
     &starcoder2::STARCODER2,
+    &starcoder2::CODESHELL,
 ];
 
 /// The declaration of this `general.architecture`.

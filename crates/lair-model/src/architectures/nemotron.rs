@@ -1,7 +1,8 @@
-//! Nemotron 3 and 4, Minitron. Layer norms, part of each head turned, and a feed-forward network that squares what is
+//! Nemotron 3 and 4, Minitron, Jais 2. Layer norms, part of each head turned, and a feed-forward network that squares what is
 //! positive. The converter has folded the `1 +` of the norms into their weights.
 //!
-//! Reference: Parmar et al., "Nemotron-4 15B Technical Report", section 2. GGUF name: `nemotron`.
+//! Reference: Parmar et al., "Nemotron-4 15B Technical Report", section 2. GGUF names: `nemotron`,
+//! `jais2`.
 
 use lair_compute::Activation;
 
@@ -16,6 +17,9 @@ pub const NEMOTRON: Architecture = Architecture {
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
     ..Architecture::DECODER
 };
+
+/// Jais 2.
+pub const JAIS2: Architecture = Architecture { gguf_name: "jais2", hf_names: &["Jais2ForCausalLM"], ..NEMOTRON };
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {

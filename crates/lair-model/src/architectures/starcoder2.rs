@@ -1,6 +1,7 @@
-//! StarCoder 2. Layer norms and biases everywhere, GELU without a gate.
+//! StarCoder 2 and CodeShell. Layer norms and biases everywhere, GELU without a gate.
 //!
-//! Reference: Lozhkov et al., "StarCoder 2 and The Stack v2", section 5. GGUF name: `starcoder2`.
+//! References: Lozhkov et al., "StarCoder 2 and The Stack v2", section 5; Xie et al., "CodeShell Technical Report",
+//! section 2. GGUF names: `starcoder2`, `codeshell`.
 
 use crate::ModelConfig;
 use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Rope};
@@ -13,6 +14,10 @@ pub const STARCODER2: Architecture = Architecture {
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
     ..Architecture::DECODER
 };
+
+/// CodeShell.
+pub const CODESHELL: Architecture =
+    Architecture { gguf_name: "codeshell", hf_names: &["CodeShellForCausalLM"], ..STARCODER2 };
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {

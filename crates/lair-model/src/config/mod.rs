@@ -83,6 +83,8 @@ pub struct ModelConfig {
     pub window_rope_dimension_count: usize,
     /// How the angles are scaled.
     pub rope_scaling: RopeScaling,
+    /// Growth of the base for long contexts (Hunyuan).
+    pub rope_alpha: Option<f32>,
     /// Pairs that follow each axis of a position, in models for pictures; empty in others.
     pub rope_sections: Vec<usize>,
     /// Whether layers are turned at all, where the file says (Granite).
@@ -180,6 +182,7 @@ impl ModelConfig {
             rope_dimension_count: head_dims.rope,
             window_rope_dimension_count: head_dims.window_rope,
             rope_scaling: rope_scaling(&keys, context_length)?,
+            rope_alpha: keys.number("rope.scaling.alpha", 0.0..=1e9)?.filter(|alpha| *alpha > 0.0),
             rope_sections: keys.counts("rope.dimension_sections", 4, 0..=limits::HEAD_DIM_MAX)?,
             rope_finetuned: keys.flag("rope.scaling.finetuned")?,
             // A window of 0 stands for none.

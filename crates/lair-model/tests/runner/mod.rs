@@ -16,9 +16,14 @@ pub struct Runner<B: Backend> {
 
 impl<B: Backend> Runner<B> {
     /// Loads the model and makes room for `length` positions in F32, in steps of up to `rows_max` rows.
-    pub fn new(file: &GgufFile, mut backend: B, length: usize, rows_max: usize) -> Runner<B> {
+    pub fn new(file: &GgufFile, backend: B, length: usize, rows_max: usize) -> Runner<B> {
         let model = Model::load(file, &backend, LoadOptions::default())
             .unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
+        Runner::of(model, backend, length, rows_max)
+    }
+
+    /// Makes the same room for a model that is loaded already.
+    pub fn of(model: Model<B>, mut backend: B, length: usize, rows_max: usize) -> Runner<B> {
         let page_count = length.div_ceil(PAGE_LENGTH);
         let kv = backend.kv(&model.kv_layout(KvElement::F32, page_count + 1)).expect("room for the cache");
         let states = model.state_layout(2).map(|layout| backend.states(&layout).expect("room for the states"));
