@@ -1,1 +1,25 @@
 //! What a backend is, the CPU backend, and the naive reference.
+//!
+//! [`Backend`] is the seam between a model and the machine that runs it: regions of a step (norm and project,
+//! attention, output and residual, gated feed-forward, head), not single tensor operations, so that a backend can fuse
+//! them. [`reference::Reference`] is the plain implementation that every other one is checked against.
+
+mod backend;
+mod batch;
+pub mod cpu;
+mod error;
+pub mod reference;
+mod regions;
+mod rope;
+mod source;
+
+pub use backend::Backend;
+pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
+pub use error::ComputeError;
+pub use regions::{
+    Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Gating, Head,
+    KvElement, KvLayerLayout, KvLayout, Linear, Mask, Norm, NormGroup, NormKind, NormOrder, Router, StateLayerLayout,
+    StateLayout,
+};
+pub use rope::{RopeStyle, RopeTable};
+pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

@@ -1,1 +1,29 @@
 //! Sequences, pages and state, scheduler, sampler and the step.
+//!
+//! The engine sees tokens only: no text, no files, nothing asynchronous. [`Engine`] is the synchronous core that a test
+//! drives step by step; [`EngineHandle`] is the same engine on a thread of its own. What computes is behind [`Runner`].
+
+mod constraint;
+mod engine;
+mod events;
+mod handle;
+mod model_runner;
+mod options;
+mod pages;
+mod request;
+mod runner;
+pub mod sampler;
+mod scheduler;
+mod sequence;
+mod states;
+mod step;
+
+pub use constraint::{Constraint, TokenConstraint, TokenSet};
+pub use engine::{Engine, EngineStats};
+pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
+pub use handle::{EngineHandle, EventStream, NothingYet};
+pub use model_runner::{MemoryOptions, ModelRunner, RunnerError};
+pub use options::{EngineError, EngineOptions, Limits};
+pub use request::{PrefixScope, Refusal, Request, SequenceId};
+pub use runner::Runner;
+pub use sampler::{Filter, Sampler, Sampling};

@@ -1,6 +1,7 @@
 //! Reads numbers and strings off untrusted bytes; every step is checked against what remains.
 
 use std::fmt;
+use std::str::Utf8Error;
 
 use crate::error::GgufError;
 
@@ -127,16 +128,32 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A length and that many bytes of UTF-8.
-    pub(crate) fn string(&mut self, field: Field<'_>) -> Result<&'a str, GgufError> {
-        let offset = self.position();
+    /// A length and that many bytes.
+    pub(crate) fn text_bytes(&mut self, field: Field<'_>) -> Result<&'a [u8], GgufError> {
         let length = self.length(field)?;
-        let bytes = self.take(length, field)?;
-        std::str::from_utf8(bytes).map_err(|error| {
-            let found = format!("a byte that is not UTF-8 at place {}", error.valid_up_to());
-            malformed(offset, field, found, "UTF-8 text")
-        })
+        self.take(length, field)
     }
+
+    /// A length and that many bytes of UTF-8, copied and then checked: the bytes may be those of a mapped file, which
+    /// somebody may be changing, and a `String` must never change.
+    pub(crate) fn string(&mut self, field: Field<'_>) -> Result<String, GgufError> {
+        let offset = self.position();
+        let bytes = self.text_bytes(field)?.to_vec();
+        String::from_utf8(bytes).map_err(|error| not_utf8(offset, field, error.utf8_error()))
+    }
+}
+
+/// What is wrong with the name of a key or a tensor, found and expected, if anything.
+pub(crate) fn fault_of_name(name: &str, length_max: usize) -> Option<(String, String)> {
+    if name.is_empty() || name.len() > length_max {
+        return Some((format!("{} bytes", name.len()), format!("1 to {length_max} bytes")));
+    }
+    // Such a name is cut short by every reader written in C.
+    name.contains('\0').then(|| ("a zero byte".to_owned(), "a name without zero bytes".to_owned()))
+}
+
+pub(crate) fn not_utf8(offset: u64, field: Field<'_>, error: Utf8Error) -> GgufError {
+    malformed(offset, field, format!("a byte that is not UTF-8 at place {}", error.valid_up_to()), "UTF-8 text")
 }
 
 pub(crate) fn malformed(

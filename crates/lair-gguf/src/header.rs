@@ -6,7 +6,7 @@
 //! Counts and lengths are u64, in version 1 u32. All numbers are little-endian. Source: the GGUF specification.
 
 use crate::TensorType;
-use crate::cursor::{Cursor, Field, LengthWidth, malformed};
+use crate::cursor::{Cursor, Field, LengthWidth, fault_of_name, malformed};
 use crate::error::GgufError;
 use crate::foreign::OtherFormat;
 use crate::foreign_types::type_maker;
@@ -84,9 +84,12 @@ impl Header {
             let found = "no keys and no tensors";
             return Err(malformed(8, Field::Header("tensor count"), found, "a model in a file of version 1"));
         }
-        let metadata = Metadata::read(&mut cursor, key_count)?;
-        let alignment = read_alignment(&metadata)?;
-        let tensors = read_tensors(&mut cursor, tensor_count, alignment, width)?;
+        let (metadata, offsets) = Metadata::read(&mut cursor, key_count)?;
+        let alignment = alignment(&metadata).map_err(|(found, expected)| {
+            let offset = metadata.index(ALIGNMENT).map_or(0, |index| offsets[index]);
+            malformed(offset, Field::Key(ALIGNMENT, "value"), found, expected)
+        })?;
+        let tensors = read_tensors(&mut cursor, tensor_count, alignment)?;
         let data_start = cursor
             .position()
             .checked_next_multiple_of(u64::from(alignment))
@@ -138,10 +141,11 @@ impl Header {
         Ok(())
     }
 
+    /// Checks that every tensor lies in a file of this length. An empty one may stand anywhere.
     fn check_data(&self, file_length: u64) -> Result<(), GgufError> {
         let end = |tensor: &&TensorInfo| self.tensor_range(tensor).end;
-        match self.tensors.iter().max_by_key(end) {
-            Some(last) if end(&last) > file_length && last.size_bytes > 0 => {
+        match self.tensors.iter().filter(|tensor| tensor.size_bytes > 0).max_by_key(end) {
+            Some(last) if end(&last) > file_length => {
                 Err(GgufError::TensorPastEnd { tensor: last.name.clone(), end: end(&last), file_length })
             }
             _ => Ok(()),
@@ -174,35 +178,28 @@ fn read_count(cursor: &mut Cursor<'_>, size_min: u64, max: u64, name: &'static s
     Ok(count)
 }
 
-fn read_alignment(metadata: &Metadata) -> Result<u32, GgufError> {
-    let key = "general.alignment";
-    let alignment = match metadata.get(key) {
+const ALIGNMENT: &str = "general.alignment";
+
+/// The alignment that the keys ask for, or what was found and what is expected.
+pub(crate) fn alignment(metadata: &Metadata) -> Result<u32, (String, String)> {
+    let alignment = match metadata.get(ALIGNMENT) {
         None => return Ok(limits::ALIGNMENT_DEFAULT),
         Some(Value::U32(alignment)) => *alignment,
-        Some(other) => {
-            let expected = "a value of type u32".to_owned();
-            return Err(GgufError::WrongValue { key: key.to_owned(), found: other.describe_type(), expected });
-        }
+        Some(other) => return Err((other.describe_type(), "a value of type u32".to_owned())),
     };
     if !alignment.is_power_of_two() || alignment > limits::ALIGNMENT_MAX {
-        let expected = format!("a power of two, at most {}", limits::ALIGNMENT_MAX);
-        return Err(GgufError::WrongValue { key: key.to_owned(), found: alignment.to_string(), expected });
+        return Err((alignment.to_string(), format!("a power of two, at most {}", limits::ALIGNMENT_MAX)));
     }
     Ok(alignment)
 }
 
-fn read_tensors(
-    cursor: &mut Cursor<'_>,
-    count: u64,
-    alignment: u32,
-    width: LengthWidth,
-) -> Result<Vec<TensorInfo>, GgufError> {
+fn read_tensors(cursor: &mut Cursor<'_>, count: u64, alignment: u32) -> Result<Vec<TensorInfo>, GgufError> {
     let count = usize::try_from(count).expect("the count was compared with its limit");
     let mut tensors = Vec::with_capacity(count);
     let mut offsets = Vec::with_capacity(count);
     for index in 0..count {
         offsets.push(cursor.position());
-        tensors.push(read_tensor(cursor, index as u64, alignment, width)?);
+        tensors.push(read_tensor(cursor, index as u64, alignment)?);
     }
     let mut by_name: Vec<u32> = (0..count as u32).collect();
     by_name.sort_by(|left, right| tensors[*left as usize].name.cmp(&tensors[*right as usize].name));
@@ -216,38 +213,31 @@ fn read_tensors(
     Ok(tensors)
 }
 
-fn read_tensor(
-    cursor: &mut Cursor<'_>,
-    index: u64,
-    alignment: u32,
-    width: LengthWidth,
-) -> Result<TensorInfo, GgufError> {
+fn read_tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u32) -> Result<TensorInfo, GgufError> {
     let name_offset = cursor.position();
     let name = cursor.string(Field::TensorName(index))?;
-    if name.is_empty() || name.len() > limits::TENSOR_NAME_LENGTH_MAX {
-        let expected = format!("1 to {} bytes", limits::TENSOR_NAME_LENGTH_MAX);
-        return Err(malformed(name_offset, Field::TensorName(index), format!("{} bytes", name.len()), expected));
+    if let Some((found, expected)) = fault_of_name(&name, limits::TENSOR_NAME_LENGTH_MAX) {
+        return Err(malformed(name_offset, Field::TensorName(index), found, expected));
     }
     let shape_offset = cursor.position();
-    let shape = read_shape(cursor, name, width)?;
+    let shape = read_shape(cursor, &name)?;
     let type_offset = cursor.position();
-    let id = cursor.u32(Field::Tensor(name, "type"))?;
+    let id = cursor.u32(Field::Tensor(&name, "type"))?;
     let Some(tensor_type) = TensorType::from_id(id) else {
-        let tensor = name.to_owned();
-        return Err(GgufError::UnknownTensorType { offset: type_offset, tensor, id, maker: type_maker(id) });
+        return Err(GgufError::UnknownTensorType { offset: type_offset, tensor: name, id, maker: type_maker(id) });
     };
     let size_bytes = size_of_tensor(&shape, tensor_type)
-        .map_err(|expected| malformed(shape_offset, Field::Tensor(name, "shape"), format!("{shape:?}"), expected))?;
+        .map_err(|expected| malformed(shape_offset, Field::Tensor(&name, "shape"), format!("{shape:?}"), expected))?;
     let start_offset = cursor.position();
-    let offset = cursor.u64(Field::Tensor(name, "offset"))?;
+    let offset = cursor.u64(Field::Tensor(&name, "offset"))?;
     if !offset.is_multiple_of(u64::from(alignment)) {
         let expected = format!("a multiple of the alignment, {alignment}");
-        return Err(malformed(start_offset, Field::Tensor(name, "offset"), offset, expected));
+        return Err(malformed(start_offset, Field::Tensor(&name, "offset"), offset, expected));
     }
-    Ok(TensorInfo { name: name.to_owned(), shape, tensor_type, offset, size_bytes, shard: 0 })
+    Ok(TensorInfo { name, shape, tensor_type, offset, size_bytes, shard: 0 })
 }
 
-fn read_shape(cursor: &mut Cursor<'_>, name: &str, width: LengthWidth) -> Result<Vec<u64>, GgufError> {
+fn read_shape(cursor: &mut Cursor<'_>, name: &str) -> Result<Vec<u64>, GgufError> {
     let offset = cursor.position();
     let field = Field::Tensor(name, "dimension count");
     let count = cursor.u32(field)?;
@@ -258,12 +248,7 @@ fn read_shape(cursor: &mut Cursor<'_>, name: &str, width: LengthWidth) -> Result
         return Ok(vec![1]);
     }
     let field = Field::Tensor(name, "shape");
-    (0..count)
-        .map(|_| match width {
-            LengthWidth::Four => cursor.u32(field).map(u64::from),
-            LengthWidth::Eight => cursor.u64(field),
-        })
-        .collect()
+    (0..count).map(|_| cursor.length(field)).collect()
 }
 
 /// Bytes of a tensor, or what is expected of its shape instead.

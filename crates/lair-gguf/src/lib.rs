@@ -3,6 +3,17 @@
 //! [`GgufFile::open`] maps a model (one file, or all shards of a split one) and hands out its metadata and its
 //! tensors; [`Header::parse`] is the pure parser beneath it. Nothing in a file is trusted: every length is compared
 //! with the bytes that remain before anything is allocated, and every refusal says where and why.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), lair_gguf::GgufError> {
+//! let model = lair_gguf::GgufFile::open("model-00001-of-00003.gguf")?;
+//! let layer_count = model.metadata().u32(&format!("{}.block_count", model.architecture()?))?;
+//! let embedding = model.required_tensor("token_embd.weight")?;
+//! let bytes: lair_gguf::TensorData = model.tensor_data(embedding); // Shares the mapping, copies nothing.
+//! println!("{layer_count} layers, {} of {:?}, {} bytes", embedding.tensor_type, embedding.shape, bytes.len());
+//! # Ok(())
+//! # }
+//! ```
 
 mod cursor;
 mod error;
@@ -12,13 +23,17 @@ mod foreign_types;
 mod header;
 mod mapping;
 mod metadata;
+mod new_file;
 mod shard_name;
 #[cfg(target_os = "linux")]
 mod sigbus;
+mod split;
 mod string_array;
 mod tensor_info;
 mod tensor_type;
 mod value;
+mod vocabulary;
+mod writer;
 
 pub use error::GgufError;
 pub use file::{GgufFile, MapMode, OpenOptions, TensorData};
@@ -27,7 +42,10 @@ pub use foreign_types::{TypeMaker, type_maker};
 pub use header::{Header, limits};
 pub use metadata::{FromValue, Metadata};
 pub use shard_name::ShardName;
+pub use split::SplitLimit;
 pub use string_array::StringArray;
 pub use tensor_info::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, NestedArray, Value, ValueType};
+pub use vocabulary::check_vocabulary;
+pub use writer::GgufWriter;

@@ -12,8 +12,8 @@ use crate::file::MapMode;
 #[derive(Debug)]
 pub(crate) struct Mapping {
     path: PathBuf,
-    /// Kept open to ask for its length.
-    file: File,
+    /// Kept open to ask for its length; nobody asks once the bytes are copied.
+    mapped_file: Option<File>,
     length: usize,
     /// Declared before `bytes`, so dropped before the addresses are given back.
     #[cfg(target_os = "linux")]
@@ -51,7 +51,7 @@ impl Mapping {
         };
         let mapping = Mapping {
             path: path.to_owned(),
-            file,
+            mapped_file: (mode == MapMode::Mapped).then_some(file),
             length,
             #[cfg(target_os = "linux")]
             guard,
@@ -72,9 +72,10 @@ impl Mapping {
         }
     }
 
-    /// Checks that the file still has the length it had, and that no read fell past its end meanwhile.
+    /// Checks that a mapped file still has the length it had, and that no read fell past its end meanwhile.
     pub(crate) fn check_unchanged(&self) -> Result<(), GgufError> {
-        let now = match self.file.metadata() {
+        let Some(file) = &self.mapped_file else { return Ok(()) };
+        let now = match file.metadata() {
             Ok(metadata) => metadata.len(),
             Err(source) => return Err(GgufError::Io { action: "read", path: self.path.clone(), source }),
         };
@@ -96,8 +97,9 @@ impl Mapping {
 
 fn map(file: &File, length: usize) -> std::io::Result<memmap2::Mmap> {
     // SAFETY: the file must not change while it is mapped. Rust cannot enforce that against other programs; model
-    // files are immutable by convention, the mapping is read-only, every use of its bytes treats them as untrusted
-    // numbers (no `str`, `bool` or pointer is made in place), and a shrinking file is caught by `sigbus`.
+    // files are immutable by convention and the mapping is read-only. Should one change nevertheless, its bytes are
+    // only ever read as numbers, each bounded where it is used; what must stay what it was checked to be (text,
+    // shapes, offsets) is copied out first. A file that shrinks is dealt with in `sigbus`.
     unsafe { memmap2::MmapOptions::new().len(length).map(file) }
 }
 

@@ -1,6 +1,6 @@
 //! The metadata of a model: keys with values, in the order of the file, and typed access to them.
 
-use crate::cursor::{Cursor, Field, malformed};
+use crate::cursor::{Cursor, Field, fault_of_name, malformed};
 use crate::error::GgufError;
 use crate::header::limits;
 use crate::string_array::StringArray;
@@ -86,15 +86,21 @@ impl Metadata {
         self.by_key.binary_search_by(|index| self.entries[*index as usize].0.as_ref().cmp(key))
     }
 
-    /// Reads `count` keys with their values.
-    pub(crate) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, GgufError> {
+    /// The index of `key` in the order of the file.
+    pub(crate) fn index(&self, key: &str) -> Option<usize> {
+        self.place(key).ok().map(|place| self.by_key[place] as usize)
+    }
+
+    /// Reads `count` keys with their values, and says where each began.
+    pub(crate) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<(Metadata, Vec<u64>), GgufError> {
         let count = usize::try_from(count).expect("the count was compared with its limit");
         let mut entries: Vec<(Box<str>, Value)> = Vec::with_capacity(count);
         let mut offsets = Vec::with_capacity(count);
         for index in 0..count {
             offsets.push(cursor.position());
             let key = read_key(cursor, index as u64)?;
-            entries.push((key.into(), Value::read(cursor, key)?));
+            let value = Value::read(cursor, &key)?;
+            entries.push((key.into_boxed_str(), value));
         }
         let mut by_key: Vec<u32> = (0..count as u32).collect();
         by_key.sort_by(|left, right| entries[*left as usize].0.cmp(&entries[*right as usize].0));
@@ -105,16 +111,15 @@ impl Metadata {
                 return Err(malformed(offsets[second], Field::KeyName(second as u64), found, "each key once"));
             }
         }
-        Ok(Metadata { entries, by_key })
+        Ok((Metadata { entries, by_key }, offsets))
     }
 }
 
-fn read_key<'a>(cursor: &mut Cursor<'a>, index: u64) -> Result<&'a str, GgufError> {
+fn read_key(cursor: &mut Cursor<'_>, index: u64) -> Result<String, GgufError> {
     let offset = cursor.position();
     let key = cursor.string(Field::KeyName(index))?;
-    if key.is_empty() || key.len() > limits::KEY_LENGTH_MAX {
-        let expected = format!("1 to {} bytes", limits::KEY_LENGTH_MAX);
-        return Err(malformed(offset, Field::KeyName(index), format!("{} bytes", key.len()), expected));
+    if let Some((found, expected)) = fault_of_name(&key, limits::KEY_LENGTH_MAX) {
+        return Err(malformed(offset, Field::KeyName(index), found, expected));
     }
     Ok(key)
 }

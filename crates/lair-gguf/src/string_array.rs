@@ -1,5 +1,6 @@
 //! Many strings in two allocations: a vocabulary of 150,000 pieces must not be 150,000 of them.
 
+use crate::cursor::{Cursor, Field, not_utf8};
 use crate::error::GgufError;
 
 /// An array of strings, held as one text and the places where each string ends.
@@ -33,18 +34,24 @@ impl StringArray {
         (0..self.len()).map(|index| self.get(index).expect("the index is below the length"))
     }
 
-    /// Gathers `count` strings that take `text_length` bytes together; `next` gives them one by one.
-    pub(crate) fn gather<'a>(
-        count: usize,
-        text_length: usize,
-        mut next: impl FnMut(usize) -> Result<&'a str, GgufError>,
-    ) -> Result<StringArray, GgufError> {
-        let mut text = String::with_capacity(text_length);
-        let mut ends = Vec::with_capacity(count);
+    /// Reads `count` strings of the array of `key`.
+    pub(crate) fn read(cursor: &mut Cursor<'_>, count: u64, key: &str) -> Result<StringArray, GgufError> {
+        // Twice over the bytes: once to know how long the text is, once to copy it.
+        let mut ahead = cursor.clone();
+        let mut text_length = 0;
         for index in 0..count {
-            text.push_str(next(index)?);
+            text_length += ahead.text_bytes(Field::Element(key, index))?.len();
+        }
+        let mut text: Vec<u8> = Vec::with_capacity(text_length);
+        let mut ends = Vec::with_capacity(usize::try_from(count).expect("so many strings lie in memory"));
+        for index in 0..count {
+            let (offset, start, field) = (cursor.position(), text.len(), Field::Element(key, index));
+            text.extend_from_slice(cursor.text_bytes(field)?);
+            // The copy is checked, not the file, which may be changing: see `Cursor::string`.
+            std::str::from_utf8(&text[start..]).map_err(|error| not_utf8(offset, field, error))?;
             ends.push(text.len());
         }
+        let text = String::from_utf8(text).expect("every string in it was checked");
         Ok(StringArray { text: text.into_boxed_str(), ends: ends.into_boxed_slice() })
     }
 }

@@ -1,6 +1,6 @@
 //! The values of metadata keys: their types, how they are read, and how they are held.
 
-use crate::cursor::{Cursor, Field, LengthWidth, malformed};
+use crate::cursor::{Cursor, Field, LengthWidth, malformed, not_utf8};
 use crate::error::GgufError;
 use crate::header::limits;
 use crate::string_array::StringArray;
@@ -96,6 +96,40 @@ pub enum Value {
     F64(f64),
 }
 
+/// For messages and listings: numbers and bools as they are, text in backticks and cut, arrays by type and length.
+impl std::fmt::Display for Value {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::U8(number) => write!(formatter, "{number}"),
+            Value::I8(number) => write!(formatter, "{number}"),
+            Value::U16(number) => write!(formatter, "{number}"),
+            Value::I16(number) => write!(formatter, "{number}"),
+            Value::U32(number) => write!(formatter, "{number}"),
+            Value::I32(number) => write!(formatter, "{number}"),
+            Value::U64(number) => write!(formatter, "{number}"),
+            Value::I64(number) => write!(formatter, "{number}"),
+            Value::F32(number) => write!(formatter, "{number}"),
+            Value::F64(number) => write!(formatter, "{number}"),
+            Value::Bool(truth) => write!(formatter, "{truth}"),
+            Value::String(text) => write!(formatter, "`{}`", Excerpt(text)),
+            Value::Array(_) => formatter.write_str(&self.describe_type()),
+        }
+    }
+}
+
+/// The start of a text, since a file's text may be as long as the file.
+pub(crate) struct Excerpt<'a>(pub(crate) &'a str);
+
+impl std::fmt::Display for Excerpt<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const CHARS_MAX: usize = 100;
+        match self.0.char_indices().nth(CHARS_MAX) {
+            Some((end, _)) => write!(formatter, "{}... ({} bytes)", &self.0[..end], self.0.len()),
+            None => formatter.write_str(self.0),
+        }
+    }
+}
+
 /// The value of a metadata key that is an array: all elements are of one type.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // One variant for each `ValueType`.
@@ -141,6 +175,18 @@ impl NestedArray {
             skip_array(&mut cursor, "array", 1)?;
         }
         Ok(NestedArray { bytes: bytes.into(), count: arrays.len(), width: LengthWidth::Eight })
+    }
+
+    /// Reads `count` arrays. `depth` is the number of arrays around the one that holds them.
+    fn read(cursor: &mut Cursor<'_>, count: u64, key: &str, depth: usize) -> Result<NestedArray, GgufError> {
+        let start = cursor.clone();
+        (0..count).try_for_each(|_| skip_array(cursor, key, depth + 1))?;
+        let bytes: Box<[u8]> = start.bytes_until(cursor).into();
+        // Once more over the copy, which cannot change: see `Cursor::string`.
+        let mut copy = Cursor::new(&bytes, cursor.width);
+        (0..count).try_for_each(|_| skip_array(&mut copy, key, depth + 1))?;
+        let count = usize::try_from(count).expect("so many arrays lie in memory");
+        Ok(NestedArray { bytes, count, width: cursor.width })
     }
 
     /// How many arrays it holds.
@@ -363,7 +409,6 @@ fn read_bool(byte: [u8; 1], offset: u64, field: Field<'_>) -> Result<bool, GgufE
 /// Reads an array: element type, length, elements. `depth` is the number of arrays around it.
 fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Array, GgufError> {
     let (element_type, count) = read_array_head(cursor, key, depth)?;
-    let length = usize::try_from(count).expect("so many elements lie in memory");
     Ok(match element_type {
         ValueType::U8 => Array::U8(cursor.take(count, Field::Key(key, "value"))?.into()),
         ValueType::I8 => Array::I8(read_numbers(cursor, count, key, i8::from_le_bytes)?),
@@ -376,24 +421,8 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<Array,
         ValueType::I64 => Array::I64(read_numbers(cursor, count, key, i64::from_le_bytes)?),
         ValueType::F64 => Array::F64(read_numbers(cursor, count, key, f64::from_le_bytes)?),
         ValueType::Bool => Array::Bool(read_bools(cursor, count, key)?.iter().map(|byte| *byte == 1).collect()),
-        ValueType::String => {
-            // Twice over the bytes: once to know how long the text is, once to copy it.
-            let mut ahead = cursor.clone();
-            let mut text_length = 0;
-            for index in 0..count {
-                text_length += ahead.string(Field::Element(key, index))?.len();
-            }
-            let next = |index| cursor.string(Field::Element(key, index as u64));
-            Array::String(StringArray::gather(length, text_length, next)?)
-        }
-        ValueType::Array => {
-            let start = cursor.clone();
-            for _ in 0..count {
-                skip_array(cursor, key, depth + 1)?;
-            }
-            let bytes = start.bytes_until(cursor).into();
-            Array::Array(NestedArray { bytes, count: length, width: cursor.width })
-        }
+        ValueType::String => Array::String(StringArray::read(cursor, count, key)?),
+        ValueType::Array => Array::Array(NestedArray::read(cursor, count, key, depth)?),
     })
 }
 
@@ -434,7 +463,11 @@ fn skip_array(cursor: &mut Cursor<'_>, key: &str, depth: usize) -> Result<(), Gg
     let (element_type, count) = read_array_head(cursor, key, depth)?;
     match element_type {
         ValueType::Array => (0..count).try_for_each(|_| skip_array(cursor, key, depth + 1)),
-        ValueType::String => (0..count).try_for_each(|index| cursor.string(Field::Element(key, index)).map(|_| ())),
+        ValueType::String => (0..count).try_for_each(|index| {
+            let (offset, field) = (cursor.position(), Field::Element(key, index));
+            let bytes = cursor.text_bytes(field)?;
+            std::str::from_utf8(bytes).map(|_| ()).map_err(|error| not_utf8(offset, field, error))
+        }),
         ValueType::Bool => read_bools(cursor, count, key).map(|_| ()),
         number => cursor.take(count * number.size_min(cursor.width), Field::Key(key, "value")).map(|_| ()),
     }

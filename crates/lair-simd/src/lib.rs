@@ -1,1 +1,26 @@
-//! Instruction-set tokens and vectors: the home of intrinsics.
+//! Instruction-set tokens and vectors of eight f32: the home of intrinsics.
+//!
+//! Code that wants vectors is written once, generic over [`Simd`], and marked `#[inline(always)]`; the outermost call
+//! goes through [`Simd::vectorize`], which compiles it with the instruction set switched on. [`Scalar`] runs the same
+//! operations on `[f32; 8]`, and every operation here is defined to the bit, so all instruction sets give equal results.
+//!
+//! ```
+//! use lair_simd::{Scalar, Simd, math};
+//!
+//! let e = math::exp(Scalar, Scalar.splat(1.0));
+//! assert!((Scalar.to_array(e)[0] - std::f32::consts::E).abs() < 1e-6);
+//! ```
+#![allow(unsafe_code)] // Intrinsics need it; each block says why it holds.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod isa;
+pub mod math;
+mod scalar;
+mod simd;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+pub use isa::{Isa, IsaChoice};
+pub use scalar::Scalar;
+pub use simd::{LANES, Simd};

@@ -3,6 +3,7 @@
 mod error;
 pub mod npy;
 mod shared;
+pub mod tiny_models;
 
 pub use error::normalised_mean_squared_error;
 pub use shared::shared_data;

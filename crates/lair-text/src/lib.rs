@@ -1,3 +1,4 @@
 //! Tokenizers and chat templates.
 
+pub mod template;
 pub mod tokenizer;

@@ -1,0 +1,132 @@
+//! The seam between a model and the machine that runs it.
+
+use crate::{
+    Attention, AttentionBuffers, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Head,
+    KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+};
+
+/// Runs the regions of a step.
+///
+/// A backend makes weights at load time and from then on computes. What it is given was checked and allocated before, so
+/// regions return nothing and allocate nothing. Rows are tokens; a buffer has room for as many as it was made for, and a
+/// region works on the first `rows` of it (or on those of its batch).
+///
+/// Results for a row do not depend on the other rows of the batch, nor on the number of threads: bit-equal on a CPU.
+/// Every region is checked against [`crate::reference::Reference`] by the conformance suite.
+pub trait Backend: Sized + Send + 'static {
+    /// An immutable matrix, or a stack of them, in the backend's own layout.
+    type Matrix: Send + Sync;
+    /// An immutable vector of f32.
+    type Vector: Send + Sync;
+    /// Activations: f32, `[rows, width]`.
+    type Buffer: Send;
+    /// Pages of keys and values of every attention layer.
+    type Kv: Send;
+    /// Slots of recurrent state of every recurrent layer.
+    type States: Send;
+
+    /// A matrix in the backend's layout, from the model file.
+    fn matrix(&self, source: &MatrixBytes) -> Result<Self::Matrix, ComputeError>;
+
+    /// A vector in the backend's layout, from the model file.
+    fn vector(&self, source: &VectorBytes) -> Result<Self::Vector, ComputeError>;
+
+    /// Room for activations, zeroed.
+    fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer, ComputeError>;
+
+    /// Makes room for the backend's own scratch: steps of up to `rows` rows, products of up to `width` elements.
+    fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError>;
+
+    /// Pages of keys and values.
+    fn kv(&self, layout: &KvLayout) -> Result<Self::Kv, ComputeError>;
+
+    /// Slots of recurrent state, zeroed.
+    fn states(&self, layout: &StateLayout) -> Result<Self::States, ComputeError>;
+
+    /// Copies a page on every layer (copy on write).
+    fn copy_page(&mut self, kv: &mut Self::Kv, from: PageId, to: PageId);
+
+    /// Zeroes a slot on every layer: the state before the first token.
+    fn clear_state(&mut self, states: &mut Self::States, slot: StateSlot);
+
+    /// Copies a slot on every layer: takes or restores a checkpoint.
+    fn copy_state(&mut self, states: &mut Self::States, from: StateSlot, to: StateSlot);
+
+    /// `output[row] = scale * table[tokens[row]]`. Tokens have been checked against the table.
+    fn embed(&mut self, table: &Self::Matrix, tokens: &[u32], scale: f32, output: &mut Self::Buffer);
+
+    /// `output[row] += table[positions[row]]`: learned positions.
+    fn embed_positions(&mut self, table: &Self::Matrix, batch: &Batch<'_>, output: &mut Self::Buffer);
+
+    /// `output[row] = norm(input[row])`. Input and output have the same width.
+    fn norm(&mut self, rows: usize, norm: &Norm<Self>, input: &Self::Buffer, output: &mut Self::Buffer);
+
+    /// Norm and project: each output becomes its linear product of `norm(input)`, which is computed (and quantised) once.
+    fn project(
+        &mut self,
+        rows: usize,
+        norm: Option<&Norm<Self>>,
+        input: &Self::Buffer,
+        products: &mut [(&Linear<Self>, &mut Self::Buffer)],
+    );
+
+    /// Norms, rotary embedding, storing keys and values, and attention over what each row sees.
+    fn attention(
+        &mut self,
+        batch: &Batch<'_>,
+        attention: &Attention<Self>,
+        kv: &mut Self::Kv,
+        buffers: AttentionBuffers<'_, Self>,
+    );
+
+    /// Convolution, gated delta rule, norm and gate. `qkv` is `[rows, 2 * key_head_count * key_dim + value_head_count *
+    /// value_dim]`, `alpha` and `beta` are `[rows, value_head_count]`, `gate` and `output` are
+    /// `[rows, value_head_count * value_dim]`.
+    #[allow(clippy::too_many_arguments)] // Four inputs are what the layer has.
+    fn gated_delta_net(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &GatedDeltaNet<Self>,
+        states: &mut Self::States,
+        qkv: &Self::Buffer,
+        alpha: &Self::Buffer,
+        beta: &Self::Buffer,
+        gate: &Self::Buffer,
+        output: &mut Self::Buffer,
+    );
+
+    /// Output and residual: `residual += scale * post_norm(linear(input))`.
+    fn project_add(
+        &mut self,
+        rows: usize,
+        input: &Self::Buffer,
+        linear: &Linear<Self>,
+        post_norm: Option<&Norm<Self>>,
+        scale: f32,
+        residual: &mut Self::Buffer,
+    );
+
+    /// A feed-forward network, added to the residual stream.
+    fn feed_forward(
+        &mut self,
+        rows: usize,
+        network: &FeedForward<Self>,
+        input: FeedForwardInput<'_, Self>,
+        residual: &mut Self::Buffer,
+    );
+
+    /// A mixture of experts, added to the residual stream.
+    fn experts(
+        &mut self,
+        rows: usize,
+        experts: &Experts<Self>,
+        input: FeedForwardInput<'_, Self>,
+        residual: &mut Self::Buffer,
+    );
+
+    /// `logits[i] = head(input[rows_wanted[i]])`, `[rows_wanted, vocabulary_size]`, in host memory.
+    fn head(&mut self, head: &Head<Self>, rows_wanted: &[usize], input: &Self::Buffer, logits: &mut [f32]);
+
+    /// Copies the first `rows` rows of a buffer to host memory (activation dumps, embeddings).
+    fn read(&self, rows: usize, buffer: &Self::Buffer, values: &mut [f32]);
+}

@@ -1,0 +1,264 @@
+//! A mixture of experts: tokens are sorted by expert once, every expert's panels then serve all of its tokens.
+//!
+//! A token's expert outputs are kept apart and summed in the order of its choice, best first, so its result does not
+//! depend on who else takes the same experts.
+#![allow(unsafe_code)] // Rows of activations are written by several threads.
+
+use super::feed_forward::{Widening, finish_of, quantised_rows, widen};
+use super::linear::{Source, for_each_row, grow, prepare};
+use super::memory::Parts;
+use super::norm::{add_scaled, apply_norm};
+use super::packed::PANEL;
+use super::product::{Input, TOKENS_MAX, for_each_item};
+use super::quantise::QuantisedBlock;
+use super::{Buffer, Cpu};
+use crate::{Experts, FeedForwardInput, Gating, Linear, Router};
+
+/// Which tokens take which experts.
+#[derive(Default)]
+pub(super) struct Routing {
+    /// `[rows, expert_count]`.
+    scores: Vec<f32>,
+    /// `[rows, expert_used_count]`: expert and weight, best first.
+    choices: Vec<(u32, f32)>,
+    /// Places in `choices`, sorted by expert.
+    places: Vec<u32>,
+    /// The token of every place in `places`.
+    tokens: Vec<u32>,
+    /// Runs of `places` of one expert, of at most [`TOKENS_MAX`]: expert, start, length.
+    runs: Vec<(usize, usize, usize)>,
+    /// Indices of experts, to be ordered.
+    order: Vec<u32>,
+    /// Where each expert's places start.
+    starts: Vec<u32>,
+    /// `[rows * expert_used_count, hidden_size]`: the experts' outputs.
+    outputs: Vec<f32>,
+    /// `[rows, ffn_size]` and `[rows, hidden_size]` of the shared network.
+    shared_hidden: Vec<f32>,
+    shared_blocks: Vec<QuantisedBlock>,
+    shared_output: Vec<f32>,
+    /// `[rows]`: weight of the shared network.
+    shared_weights: Vec<f32>,
+}
+
+/// The experts region.
+pub(super) fn experts(
+    cpu: &mut Cpu,
+    rows: usize,
+    experts: &Experts<Cpu>,
+    input: FeedForwardInput<'_, Cpu>,
+    residual: &mut Buffer,
+) {
+    cpu.scratch.reserve(rows, 0);
+    // Taken out and put back: the region uses the rest of the scratch beside it.
+    let mut scratch = std::mem::take(&mut cpu.scratch);
+    let routing = &mut scratch.routing;
+    let widening = Widening { gate: experts.gate.as_ref(), up: &experts.up, activation: experts.activation };
+    let shared = experts.shared.as_ref().map(|network| Widening {
+        gate: network.gate.as_ref(),
+        up: &network.up,
+        activation: network.activation,
+    });
+    let is_packed = |linear: &Linear<Cpu>| linear.weight.is_packed();
+    let is_quantised = widening.is_quantised()
+        || is_packed(&experts.router.linear)
+        || shared.as_ref().is_some_and(Widening::is_quantised)
+        || experts.shared_gate.as_ref().is_some_and(is_packed);
+    let buffer = match input {
+        FeedForwardInput::Residual => &*residual,
+        FeedForwardInput::Buffer(buffer) => buffer,
+    };
+    let source = Source { buffer, wanted: None };
+    let room = (&mut scratch.normed, &mut scratch.blocks);
+    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, is_quantised);
+    let all_rows = &scratch.all_rows[..rows];
+
+    multiply_rows(cpu, &experts.router.linear, &input, all_rows, &mut routing.scores);
+    routing.choose(&experts.router, rows);
+    routing.sort(rows, &experts.router);
+    run_experts(cpu, &widening, &experts.down, &input, routing, (&mut scratch.hidden, &mut scratch.hidden_blocks));
+    if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
+        let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
+        let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
+        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.is_packed());
+        multiply_rows(cpu, &network.down, &hidden, all_rows, &mut routing.shared_output);
+        if let Some(linear) = &experts.shared_gate {
+            multiply_rows(cpu, linear, &input, all_rows, &mut routing.shared_weights);
+            routing.shared_weights[..rows].iter_mut().for_each(|x| *x = sigmoid(*x));
+        } else {
+            grow(&mut routing.shared_weights, rows, 0.0);
+            routing.shared_weights[..rows].fill(1.0);
+        }
+    }
+    combine(cpu, rows, experts, routing, &mut scratch.product, residual);
+    cpu.scratch = scratch;
+}
+
+/// A product of all rows into `output`, `[rows, matrix rows]`.
+fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_rows: &[u32], output: &mut Vec<f32>) {
+    let (isa, width, panels) = (cpu.isa, linear.weight.rows(), linear.weight.panels());
+    grow(output, all_rows.len() * width, 0.0);
+    let out = Parts::new(output);
+    let finish = finish_of(linear, 0);
+    let count = panels * all_rows.len().div_ceil(TOKENS_MAX);
+    for_each_item(&cpu.pool, &mut cpu.workers, count, &|scratch, item| {
+        let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
+        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+        scratch.multiply(isa, &linear.weight, (0, panel), input, rows, 0);
+        let sums = &mut scratch.sums[0][..rows.len()];
+        finish.apply(panel, sums);
+        let length = PANEL.min(width - panel * PANEL);
+        for (&row, sums) in rows.iter().zip(sums) {
+            // SAFETY: every row and panel is written once.
+            unsafe { out.part(row as usize * width + panel * PANEL, length) }.copy_from_slice(&sums[..length]);
+        }
+    });
+}
+
+impl Routing {
+    /// Chooses the experts of every row. Of equal scores the lower index wins.
+    fn choose(&mut self, router: &Router<Cpu>, rows: usize) {
+        let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
+        self.choices.clear();
+        for scores in self.scores[..rows * count].chunks_exact_mut(count) {
+            match router.gating {
+                Gating::Softmax => softmax(scores),
+                Gating::Sigmoid => scores.iter_mut().for_each(|x| *x = sigmoid(*x)),
+                Gating::SoftmaxOfChosen => {}
+            }
+            let rank = |index: u32| {
+                scores[index as usize] + router.selection_bias.as_ref().map_or(0.0, |bias| bias[index as usize])
+            };
+            self.order.clear();
+            self.order.extend(0..count as u32);
+            self.order.sort_unstable_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
+            let start = self.choices.len();
+            self.choices.extend(self.order[..used].iter().map(|&index| (index, scores[index as usize])));
+            weigh(router, &mut self.choices[start..]);
+        }
+    }
+
+    /// Sorts the choices by expert and cuts them into runs.
+    fn sort(&mut self, rows: usize, router: &Router<Cpu>) {
+        let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
+        self.starts.clear();
+        self.starts.resize(count + 1, 0);
+        for &(expert, _) in &self.choices {
+            self.starts[expert as usize + 1] += 1;
+        }
+        for expert in 0..count {
+            self.starts[expert + 1] += self.starts[expert];
+        }
+        self.runs.clear();
+        for expert in 0..count {
+            let (mut start, end) = (self.starts[expert] as usize, self.starts[expert + 1] as usize);
+            while start < end {
+                let length = TOKENS_MAX.min(end - start);
+                self.runs.push((expert, start, length));
+                start += length;
+            }
+        }
+        grow(&mut self.places, rows * used, 0);
+        grow(&mut self.tokens, rows * used, 0);
+        for (place, &(expert, _)) in self.choices.iter().enumerate() {
+            let next = &mut self.starts[expert as usize];
+            self.places[*next as usize] = place as u32;
+            self.tokens[*next as usize] = (place / used) as u32;
+            *next += 1;
+        }
+    }
+}
+
+/// Turns the chosen experts' scores into weights.
+fn weigh(router: &Router<Cpu>, choices: &mut [(u32, f32)]) {
+    if router.gating == Gating::SoftmaxOfChosen {
+        let largest = choices.iter().map(|choice| choice.1).fold(f32::NEG_INFINITY, f32::max);
+        choices.iter_mut().for_each(|choice| choice.1 = (choice.1 - largest).exp());
+        let sum: f32 = choices.iter().map(|choice| choice.1).sum();
+        choices.iter_mut().for_each(|choice| choice.1 /= sum);
+    }
+    let divisor = if router.normalise { choices.iter().map(|choice| choice.1).sum() } else { 1.0f32 };
+    choices.iter_mut().for_each(|choice| choice.1 = choice.1 / divisor * router.scale);
+}
+
+/// Both halves of every expert that has tokens; outputs `[place in choices, hidden_size]`.
+fn run_experts(
+    cpu: &mut Cpu,
+    widening: &Widening<'_>,
+    down: &Linear<Cpu>,
+    input: &Input<'_>,
+    routing: &mut Routing,
+    (hidden, blocks): (&mut Vec<f32>, &mut Vec<QuantisedBlock>),
+) {
+    let (isa, ffn_size, panels) = (cpu.isa, widening.up.weight.rows(), widening.up.weight.panels());
+    let place_count = routing.choices.len();
+    grow(hidden, place_count * ffn_size, 0.0);
+    let (runs, places, tokens) = (&routing.runs, &routing.places, &routing.tokens);
+    let out = Parts::new(hidden);
+    for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * panels, &|scratch, item| {
+        let ((expert, start, length), panel) = (runs[item / panels], item % panels);
+        widening.panel(isa, scratch, (expert, panel), input, &tokens[start..start + length]);
+        let width = PANEL.min(ffn_size - panel * PANEL);
+        for (&place, sums) in places[start..start + length].iter().zip(&scratch.sums[1]) {
+            // SAFETY: every place belongs to one run.
+            unsafe { out.part(place as usize * ffn_size + panel * PANEL, width) }.copy_from_slice(&sums[..width]);
+        }
+    });
+    let hidden = &hidden[..place_count * ffn_size];
+    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.is_packed());
+    let (hidden_size, panels) = (down.weight.rows(), down.weight.panels());
+    grow(&mut routing.outputs, place_count * hidden_size, 0.0);
+    let out = Parts::new(&mut routing.outputs);
+    for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * panels, &|scratch, item| {
+        let ((expert, start, length), panel) = (runs[item / panels], item % panels);
+        let places = &places[start..start + length];
+        scratch.multiply(isa, &down.weight, (expert, panel), &hidden, places, 0);
+        let sums = &mut scratch.sums[0][..length];
+        finish_of(down, expert).apply(panel, sums);
+        let width = PANEL.min(hidden_size - panel * PANEL);
+        for (&place, sums) in places.iter().zip(sums) {
+            // SAFETY: every place belongs to one run.
+            unsafe { out.part(place as usize * hidden_size + panel * PANEL, width) }.copy_from_slice(&sums[..width]);
+        }
+    });
+}
+
+/// Sums every row's outputs, norms the sum and adds it to the residual stream.
+fn combine(
+    cpu: &Cpu,
+    rows: usize,
+    experts: &Experts<Cpu>,
+    routing: &Routing,
+    product: &mut Vec<f32>,
+    residual: &mut Buffer,
+) {
+    let (isa, used, width) = (cpu.isa, experts.router.expert_used_count, residual.width);
+    grow(product, rows * width, 0.0);
+    let (product, residual) = (Parts::new(product), Parts::new(&mut residual.values));
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is taken once.
+        let (sum, out) = unsafe { (product.part(row * width, width), residual.part(row * width, width)) };
+        sum.fill(0.0);
+        for place in row * used..(row + 1) * used {
+            add_scaled(isa, sum, &routing.outputs[place * width..][..width], routing.choices[place].1);
+        }
+        if experts.shared.is_some() {
+            add_scaled(isa, sum, &routing.shared_output[row * width..][..width], routing.shared_weights[row]);
+        }
+        if let Some(norm) = &experts.post_norm {
+            apply_norm(isa, norm, sum);
+        }
+        add_scaled(isa, out, sum, experts.residual_scale);
+    });
+}
+
+fn softmax(values: &mut [f32]) {
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter_mut().for_each(|x| *x = (*x - largest).exp());
+    let sum: f32 = values.iter().sum();
+    values.iter_mut().for_each(|x| *x /= sum);
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}

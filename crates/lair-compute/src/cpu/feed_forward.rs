@@ -1,0 +1,130 @@
+//! The gated feed-forward network: gate and up are computed panel by panel side by side, and activated in place.
+#![allow(unsafe_code)] // Rows of activations are written by several threads.
+
+use lair_simd::Isa;
+
+use super::linear::{Source, add_product, for_each_row, grow, prepare};
+use super::memory::Parts;
+use super::norm::activate;
+use super::packed::PANEL;
+use super::pool::Pool;
+use super::product::{Finish, Input, TOKENS_MAX, WorkerScratch, for_each_item};
+use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::{Buffer, Cpu};
+use crate::{Activation, FeedForward, FeedForwardInput, Linear};
+
+/// The widening half of a network: what the products of one panel need.
+#[derive(Clone, Copy)]
+pub(super) struct Widening<'a> {
+    pub(super) gate: Option<&'a Linear<Cpu>>,
+    pub(super) up: &'a Linear<Cpu>,
+    pub(super) activation: Activation,
+}
+
+impl Widening<'_> {
+    /// Whether it reads integers.
+    pub(super) fn is_quantised(&self) -> bool {
+        self.up.weight.is_packed() || self.gate.is_some_and(|gate| gate.weight.is_packed())
+    }
+
+    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the second sums.
+    pub(super) fn panel(
+        &self,
+        isa: Isa,
+        scratch: &mut WorkerScratch,
+        (index, panel): (usize, usize),
+        input: &Input<'_>,
+        rows: &[u32],
+    ) {
+        scratch.multiply(isa, &self.up.weight, (index, panel), input, rows, 1);
+        finish_of(self.up, index).apply(panel, &mut scratch.sums[1][..rows.len()]);
+        if let Some(gate) = self.gate {
+            scratch.multiply(isa, &gate.weight, (index, panel), input, rows, 0);
+            finish_of(gate, index).apply(panel, &mut scratch.sums[0][..rows.len()]);
+        }
+        let [gate, up] = &mut *scratch.sums;
+        let gate = self.gate.map(|_| gate[..rows.len()].as_flattened());
+        activate(isa, self.activation, gate, up[..rows.len()].as_flattened_mut());
+    }
+}
+
+/// Factor and bias of matrix `index` of a stack.
+pub(super) fn finish_of(linear: &Linear<Cpu>, index: usize) -> Finish<'_> {
+    let rows = linear.weight.rows();
+    Finish { scale: linear.scale, bias: linear.bias.as_ref().map(|bias| &bias[index * rows..][..rows]) }
+}
+
+/// The feed-forward region.
+pub(super) fn feed_forward(
+    cpu: &mut Cpu,
+    rows: usize,
+    network: &FeedForward<Cpu>,
+    input: FeedForwardInput<'_, Cpu>,
+    residual: &mut Buffer,
+) {
+    let Cpu { isa, pool, workers, scratch } = cpu;
+    let isa = *isa;
+    scratch.reserve(rows, 0);
+    let widening = Widening { gate: network.gate.as_ref(), up: &network.up, activation: network.activation };
+    let buffer = match input {
+        FeedForwardInput::Residual => &*residual,
+        FeedForwardInput::Buffer(buffer) => buffer,
+    };
+    let source = Source { buffer, wanted: None };
+    let room = (&mut scratch.normed, &mut scratch.blocks);
+    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.is_quantised());
+    let all_rows = &scratch.all_rows[..rows];
+    let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
+    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.is_packed());
+    let after = (network.post_norm.as_ref(), network.residual_scale);
+    add_product((isa, pool, workers), &network.down, &hidden, all_rows, after, (&mut scratch.product, residual));
+}
+
+/// The widening half over all rows, prepared for the narrowing one.
+pub(super) fn widen<'a>(
+    (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
+    widening: &Widening<'_>,
+    input: &Input<'_>,
+    all_rows: &[u32],
+    (hidden, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
+    is_quantised: bool,
+) -> Input<'a> {
+    let (rows, width) = (all_rows.len(), widening.up.weight.rows());
+    assert!(widening.gate.is_none_or(|gate| gate.weight.rows() == width), "gate and up differ in width");
+    grow(hidden, rows * width, 0.0);
+    let out = Parts::new(hidden);
+    let panels = widening.up.weight.panels();
+    for_each_item(pool, workers, panels * rows.div_ceil(TOKENS_MAX), &|scratch, item| {
+        let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
+        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+        widening.panel(isa, scratch, (0, panel), input, rows);
+        let length = PANEL.min(width - panel * PANEL);
+        for (&row, sums) in rows.iter().zip(&scratch.sums[1]) {
+            // SAFETY: every row and panel is written once.
+            unsafe { out.part(row as usize * width + panel * PANEL, length) }.copy_from_slice(&sums[..length]);
+        }
+    });
+    quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, is_quantised)
+}
+
+/// Rows as the input of products, quantised if asked for.
+pub(super) fn quantised_rows<'a>(
+    (isa, pool): (Isa, &Pool),
+    rows: usize,
+    values: &'a [f32],
+    width: usize,
+    blocks: &'a mut Vec<QuantisedBlock>,
+    is_quantised: bool,
+) -> Input<'a> {
+    let blocks_a_row = if is_quantised { width / BLOCK } else { 0 };
+    grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
+    if is_quantised {
+        let parts = Parts::new(blocks);
+        for_each_row(pool, rows, &|row| {
+            // SAFETY: every row is written once.
+            let blocks = unsafe { parts.part(row * blocks_a_row, blocks_a_row) };
+            quantise_row(isa, &values[row * width..][..width], blocks);
+        });
+    }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row] }
+}

@@ -1,0 +1,60 @@
+//! The inner products: a chunk of a weight panel with a few tokens. One file an instruction set, all equal to the bit.
+//!
+//! For each sub-block: the integer product (exact), then in f32 `acc = fma(product, weight_scale * token_scale, acc)`
+//! and, where there are mins, `acc = fma(-min, token_weighted_sum, acc)`. Columns come in order and are never split, so
+//! a result depends neither on the number of tokens nor on threads.
+
+use lair_simd::Isa;
+
+use super::packed::{BLOCK, Layout, PANEL};
+use super::panel::Chunk;
+use super::quantise::QuantisedBlock;
+
+/// The most tokens that one call of a kernel takes.
+pub(super) const STRIP_MAX: usize = 8;
+
+/// Adds the products of a chunk with every token to `sums`, `[token, row]`.
+///
+/// `tokens` are the activations of at most [`STRIP_MAX`] tokens from the chunk's first column on.
+pub(super) fn multiply(
+    isa: Isa,
+    layout: &Layout,
+    chunk: &Chunk,
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    assert!(tokens.len() <= STRIP_MAX && tokens.len() == sums.len());
+    assert!(tokens.iter().all(|blocks| blocks.len() >= chunk.block_count));
+    match isa {
+        Isa::Scalar => multiply_scalar(layout, chunk, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) => super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layout, chunk, tokens, sums),
+    }
+}
+
+fn multiply_scalar(layout: &Layout, chunk: &Chunk, tokens: &[&[QuantisedBlock]], sums: &mut [[f32; PANEL]]) {
+    let subs_a_block = BLOCK / layout.sub_length;
+    let groups_a_sub = layout.sub_length / 4;
+    for (blocks, sums) in tokens.iter().zip(sums) {
+        for sub in 0..chunk.block_count * subs_a_block {
+            let (block, part) = (&blocks[sub / subs_a_block], sub % subs_a_block);
+            let groups = &chunk.codes[sub / subs_a_block][part * groups_a_sub..][..groups_a_sub];
+            let codes = &block.codes[part * layout.sub_length..][..layout.sub_length];
+            let place = if subs_a_block == 1 { 0 } else { 1 + part };
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let mut product = -layout.offset * block.sums[place];
+                for (group, codes) in groups.iter().zip(codes.as_chunks::<4>().0) {
+                    for (k, &code) in codes.iter().enumerate() {
+                        product += i32::from(group[4 * row + k]) * i32::from(code);
+                    }
+                }
+                *sum = (product as f32).mul_add(chunk.scales[sub][row] * block.scale, *sum);
+                if layout.has_mins {
+                    *sum = (-chunk.mins[sub][row]).mul_add(block.weighted[place], *sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Regions that are one matrix product with what stands before and after it: project, project and add, head.
+#![allow(unsafe_code)] // Rows of activations are written by several threads.
+
+use lair_simd::Isa;
+
+use super::memory::Parts;
+use super::norm::{add_scaled, apply_norm, scale_and_cap};
+use super::packed::PANEL;
+use super::pool::Pool;
+use super::product::{Finish, Input, TOKENS_MAX, WorkerScratch, for_each_item};
+use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::{Buffer, Cpu, Matrix};
+use crate::{Head, Linear, Norm};
+
+/// From so many rows on, work on single rows is dealt to all workers.
+pub(super) const ROWS_SHARED: usize = 8;
+
+/// Room for what stands between the parts of a region. It grows to the largest step it has seen; after
+/// [`Scratch::reserve`] steps within what was reserved allocate nothing.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// `[rows, width]`: input after its norm.
+    pub(super) normed: Vec<f32>,
+    /// `[rows, width / 32]`: the same as integers.
+    pub(super) blocks: Vec<QuantisedBlock>,
+    /// `[rows, ffn_size]`: between the products of a feed-forward network.
+    pub(super) hidden: Vec<f32>,
+    pub(super) hidden_blocks: Vec<QuantisedBlock>,
+    /// `[rows, width]`: a product before its norm.
+    pub(super) product: Vec<f32>,
+    /// `0, 1, 2 ...`: all rows, where a product takes a list.
+    pub(super) all_rows: Vec<u32>,
+    pub(super) routing: super::experts::Routing,
+}
+
+impl Scratch {
+    pub(super) fn reserve(&mut self, rows: usize, width: usize) {
+        let length = rows * width;
+        grow(&mut self.normed, length, 0.0);
+        grow(&mut self.hidden, length, 0.0);
+        grow(&mut self.product, length, 0.0);
+        grow(&mut self.blocks, length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut self.hidden_blocks, length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        self.list_rows(rows);
+    }
+
+    fn list_rows(&mut self, rows: usize) {
+        self.all_rows.extend(self.all_rows.len() as u32..rows as u32);
+    }
+
+    /// Room for one row.
+    pub(super) fn product_row(&mut self, width: usize) -> &mut [f32] {
+        grow(&mut self.product, width, 0.0);
+        &mut self.product[..width]
+    }
+}
+
+/// Makes `values` at least `length` long.
+pub(super) fn grow<T: Clone>(values: &mut Vec<T>, length: usize, zero: T) {
+    if values.len() < length {
+        values.resize(length, zero);
+    }
+}
+
+/// Calls `job` for every row: on all workers if there are many.
+pub(super) fn for_each_row(pool: &Pool, rows: usize, job: &(dyn Fn(usize) + Sync)) {
+    if rows < ROWS_SHARED {
+        (0..rows).for_each(job);
+    } else {
+        pool.split(rows, &|_, range| range.for_each(job));
+    }
+}
+
+/// The rows to prepare: where they lie and how wide they are.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) buffer: &'a Buffer,
+    /// Rows of the buffer that are wanted, where they are not the first ones.
+    pub(super) wanted: Option<&'a [usize]>,
+}
+
+/// Norms (if there is a norm, or a choice of rows) and quantises (if `is_quantised`) the input of products.
+pub(super) fn prepare<'a>(
+    (isa, pool): (Isa, &Pool),
+    rows: usize,
+    norm: Option<&Norm<Cpu>>,
+    source: Source<'a>,
+    (normed, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
+    is_quantised: bool,
+) -> Input<'a> {
+    let width = source.buffer.width;
+    let is_copied = norm.is_some() || source.wanted.is_some();
+    let blocks_a_row = if is_quantised { width / BLOCK } else { 0 };
+    grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
+    if is_copied {
+        grow(normed, rows * width, 0.0);
+    }
+    let (normed_parts, block_parts) = (Parts::new(normed), Parts::new(blocks));
+    for_each_row(pool, rows, &|row| {
+        let mut values = source.buffer.row(source.wanted.map_or(row, |wanted| wanted[row]));
+        if is_copied {
+            // SAFETY: every row is prepared once.
+            let copy = unsafe { normed_parts.part(row * width, width) };
+            copy.copy_from_slice(values);
+            if let Some(norm) = norm {
+                apply_norm(isa, norm, copy);
+            }
+            values = copy;
+        }
+        if is_quantised {
+            // SAFETY: as above.
+            quantise_row(isa, values, unsafe { block_parts.part(row * blocks_a_row, blocks_a_row) });
+        }
+    });
+    let values = if is_copied { &normed[..rows * width] } else { &source.buffer.values[..rows * width] };
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row] }
+}
+
+/// `output[row] = norm(input[row])`.
+pub(super) fn norm_rows(cpu: &mut Cpu, rows: usize, norm: &Norm<Cpu>, input: &Buffer, output: &mut Buffer) {
+    let (isa, width) = (cpu.isa, input.width);
+    let out = Parts::new(&mut output.values);
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is written once.
+        let out = unsafe { out.part(row * width, width) };
+        out.copy_from_slice(input.row(row));
+        apply_norm(isa, norm, out);
+    });
+}
+
+/// One product of several that read the same input.
+struct Product<'a> {
+    matrix: &'a Matrix,
+    finish: Finish<'a>,
+    output: Parts<'a, f32>,
+    width: usize,
+}
+
+/// The most products in one region: queries, keys, values and gates, with room to spare.
+const PRODUCTS_MAX: usize = 8;
+
+/// Norm and project.
+pub(super) fn project(
+    cpu: &mut Cpu,
+    rows: usize,
+    norm: Option<&Norm<Cpu>>,
+    input: &Buffer,
+    products: &mut [(&Linear<Cpu>, &mut Buffer)],
+) {
+    let Cpu { isa, pool, workers, scratch } = cpu;
+    let (isa, is_quantised) = (*isa, products.iter().any(|(linear, _)| linear.weight.is_packed()));
+    scratch.list_rows(rows);
+    let source = Source { buffer: input, wanted: None };
+    let room = (&mut scratch.normed, &mut scratch.blocks);
+    let input = prepare((isa, pool), rows, norm, source, room, is_quantised);
+    let all_rows = &scratch.all_rows[..rows];
+    for products in products.chunks_mut(PRODUCTS_MAX) {
+        let count = products.len();
+        let mut list: [Option<Product<'_>>; PRODUCTS_MAX] = [const { None }; PRODUCTS_MAX];
+        for (place, (linear, output)) in list.iter_mut().zip(products) {
+            let width = output.width;
+            assert_eq!(linear.weight.columns(), input.width, "a product whose input has another width");
+            assert_eq!(linear.weight.rows(), width, "a product whose output has another width");
+            *place = Some(Product {
+                matrix: &linear.weight,
+                finish: Finish { scale: linear.scale, bias: linear.bias.as_deref() },
+                output: Parts::new(&mut output.values),
+                width,
+            });
+        }
+        run_products((isa, pool, workers), &list[..count], &input, all_rows);
+    }
+}
+
+/// Runs products over all their panels and blocks of rows.
+fn run_products(
+    (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
+    products: &[Option<Product<'_>>],
+    input: &Input<'_>,
+    all_rows: &[u32],
+) {
+    let panels = |product: &Option<Product<'_>>| product.as_ref().map_or(0, |product| product.matrix.panels());
+    let panel_count: usize = products.iter().map(panels).sum();
+    let count = panel_count * all_rows.len().div_ceil(TOKENS_MAX);
+    for_each_item(pool, workers, count, &|scratch, item| {
+        let first_row = item / panel_count * TOKENS_MAX;
+        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+        let mut panel = item % panel_count;
+        let product = products.iter().flatten().find(|product| {
+            let is_here = panel < product.matrix.panels();
+            panel -= if is_here { 0 } else { product.matrix.panels() };
+            is_here
+        });
+        let product = product.expect("items are counted over the same products");
+        scratch.multiply(isa, product.matrix, (0, panel), input, rows, 0);
+        let sums = &mut scratch.sums[0][..rows.len()];
+        product.finish.apply(panel, sums);
+        let width = PANEL.min(product.width - panel * PANEL);
+        for (&row, sums) in rows.iter().zip(sums) {
+            // SAFETY: every row and panel of an output is written once.
+            let out = unsafe { product.output.part(row as usize * product.width + panel * PANEL, width) };
+            out.copy_from_slice(&sums[..width]);
+        }
+    });
+}
+
+/// `residual += scale * post_norm(linear(input))`.
+pub(super) fn project_add(
+    cpu: &mut Cpu,
+    rows: usize,
+    input: &Buffer,
+    linear: &Linear<Cpu>,
+    after: (Option<&Norm<Cpu>>, f32),
+    residual: &mut Buffer,
+) {
+    let Cpu { isa, pool, workers, scratch } = cpu;
+    scratch.list_rows(rows);
+    let source = Source { buffer: input, wanted: None };
+    let room = (&mut scratch.normed, &mut scratch.blocks);
+    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.is_packed());
+    let all_rows = &scratch.all_rows[..rows];
+    add_product((*isa, pool, workers), linear, &input, all_rows, after, (&mut scratch.product, residual));
+}
+
+/// The product of a prepared input, normed, scaled and added to the residual stream.
+pub(super) fn add_product(
+    (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
+    linear: &Linear<Cpu>,
+    input: &Input<'_>,
+    all_rows: &[u32],
+    (post_norm, scale): (Option<&Norm<Cpu>>, f32),
+    (product, residual): (&mut Vec<f32>, &mut Buffer),
+) {
+    let width = residual.width;
+    assert_eq!(linear.weight.rows(), width, "a product that does not fit the residual stream");
+    assert_eq!(linear.weight.columns(), input.width, "a product whose input has another width");
+    grow(product, all_rows.len() * width, 0.0);
+    let product_parts = Parts::new(product);
+    let finish = Finish { scale: linear.scale, bias: linear.bias.as_deref() };
+    let residual = Parts::new(&mut residual.values);
+    let panels = linear.weight.panels();
+    for_each_item(pool, workers, panels * all_rows.len().div_ceil(TOKENS_MAX), &|scratch, item| {
+        let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
+        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+        scratch.multiply(isa, &linear.weight, (0, panel), input, rows, 0);
+        let sums = &mut scratch.sums[0][..rows.len()];
+        finish.apply(panel, sums);
+        let length = PANEL.min(width - panel * PANEL);
+        for (&row, sums) in rows.iter().zip(sums) {
+            let start = row as usize * width + panel * PANEL;
+            // SAFETY: every row and panel is written once; the product and the residual stream are different slices.
+            let (product, residual) = unsafe { (product_parts.part(start, length), residual.part(start, length)) };
+            if post_norm.is_some() {
+                product.copy_from_slice(&sums[..length]);
+            } else {
+                residual.iter_mut().zip(sums).for_each(|(out, sum)| *out += scale * *sum);
+            }
+        }
+    });
+    if let Some(norm) = post_norm {
+        for_each_row(pool, all_rows.len(), &|row| {
+            // SAFETY: every row is taken once.
+            let (product, out) = unsafe { (product_parts.part(row * width, width), residual.part(row * width, width)) };
+            apply_norm(isa, norm, product);
+            add_scaled(isa, out, product, scale);
+        });
+    }
+}
+
+/// Logits of the wanted rows.
+pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {
+    let Cpu { isa, pool, workers, scratch } = cpu;
+    let (isa, rows, width) = (*isa, rows_wanted.len(), head.linear.weight.rows());
+    assert!(logits.len() >= rows * width, "no room for the logits of {rows} rows");
+    scratch.list_rows(rows);
+    let source = Source { buffer: input, wanted: Some(rows_wanted) };
+    let room = (&mut scratch.normed, &mut scratch.blocks);
+    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.is_packed());
+    let logits = &mut logits[..rows * width];
+    let product = Product {
+        matrix: &head.linear.weight,
+        finish: Finish { scale: head.linear.scale, bias: head.linear.bias.as_deref() },
+        output: Parts::new(logits),
+        width,
+    };
+    run_products((isa, pool, workers), &[Some(product)], &input, &scratch.all_rows[..rows]);
+    if head.scale != 1.0 || head.softcap.is_some() {
+        let parts = Parts::new(logits);
+        for_each_row(pool, rows, &|row| {
+            // SAFETY: every row is taken once.
+            scale_and_cap(isa, unsafe { parts.part(row * width, width) }, head.scale, head.softcap);
+        });
+    }
+}

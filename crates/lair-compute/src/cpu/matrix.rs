@@ -1,0 +1,108 @@
+//! A weight matrix, or a stack of them, in the layout that its type asks for.
+
+use lair_simd::{Isa, with_simd};
+
+use super::floats::Floats;
+use super::memory::Parts;
+use super::packed::{BLOCK, Layout, PANEL, Packed, pack_panel};
+use super::panel::{CHUNK, Chunk};
+use super::pool::Pool;
+use crate::{ComputeError, MatrixBytes};
+
+pub(super) enum Weights {
+    /// Integer codes with scales: every quantised type.
+    Packed(Packed),
+    /// F32, F16, BF16, and the rare plain types as f32.
+    Floats(Floats),
+}
+
+/// A stack of matrices in panels of 16 rows; the last panel is padded.
+pub struct Matrix {
+    pub(super) weights: Weights,
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix {
+    /// Packs the matrices of `source` with all threads of the pool.
+    #[allow(unsafe_code)] // Panels are written by several threads.
+    pub(super) fn pack(pool: &Pool, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
+        source.check()?;
+        let (rows, columns) = (source.rows(), source.columns);
+        let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
+        let format = lair_quant::format_of(source.tensor_type).ok_or_else(refused)?;
+        let Some(shape) = &format.shape else {
+            return Ok(Matrix { weights: Weights::Floats(Floats::pack(source)?), rows, columns });
+        };
+        let layout = Layout::of(format, shape);
+        let mut packed = Packed::empty(source, layout)?;
+        let (panels, (code_bytes, scale_bytes)) = (packed.panels, packed.panel_bytes());
+        let (codes, scales) = packed.parts_mut();
+        let (codes, scales) = (Parts::new(codes), Parts::new(scales));
+        pool.split(source.count * panels, &|_, range| {
+            for place in range {
+                // SAFETY: every place has its own part, and is visited once.
+                let out = unsafe {
+                    (codes.part(place * code_bytes, code_bytes), scales.part(place * scale_bytes, scale_bytes))
+                };
+                pack_panel(source, format, &layout, (place / panels, place % panels), out);
+            }
+        });
+        Ok(Matrix { weights: Weights::Packed(packed), rows, columns })
+    }
+
+    /// Rows of one matrix: the width of the output.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns: the width of the input.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes of memory that the weights take.
+    pub fn size_bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Packed(packed) => packed.size_bytes(),
+            Weights::Floats(floats) => floats.size_bytes(),
+        }
+    }
+
+    /// Panels of one matrix.
+    pub(super) fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL)
+    }
+
+    /// Whether products take quantised activations.
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.weights, Weights::Packed(_))
+    }
+
+    /// The values of row `row` of the first matrix.
+    pub(super) fn copy_row(&self, isa: Isa, row: usize, chunk: &mut Chunk, values: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of a matrix of {}", self.rows);
+        match &self.weights {
+            Weights::Floats(floats) => floats.row(isa, 0, row, values),
+            Weights::Packed(packed) => {
+                let (panel, lane) = (packed.panel(0, row / PANEL), row % PANEL);
+                for (index, values) in values.chunks_mut(CHUNK).enumerate() {
+                    let blocks = (index * CHUNK / BLOCK, values.len() / BLOCK);
+                    with_simd!(isa, s => chunk.fill(s, &packed.layout, panel, blocks));
+                    copy_lane(&packed.layout, chunk, lane, values);
+                }
+            }
+        }
+    }
+}
+
+/// The values of one row of a chunk.
+fn copy_lane(layout: &Layout, chunk: &Chunk, lane: usize, values: &mut [f32]) {
+    for (column, value) in values.iter_mut().enumerate() {
+        let (block, within) = (column / BLOCK, column % BLOCK);
+        let code = i32::from(chunk.codes[block][within / 4][4 * lane + within % 4]) - layout.offset;
+        let sub = column / layout.sub_length;
+        let min = if layout.has_mins { chunk.mins[sub][lane] } else { 0.0 };
+        *value = chunk.scales[sub][lane] * code as f32 - min;
+    }
+}

@@ -1,0 +1,244 @@
+//! The CPU backend: packed weights, integer products, a pool of threads.
+//!
+//! Weights are repacked at load into panels of 16 rows ([`packed`]); activations are quantised once for all products
+//! that read them ([`quantise`]); products run panel by panel ([`product`], [`kernel`]). Every sum has one order, fixed
+//! by the shape alone, so results are equal to the bit for any batch, number of threads and instruction set.
+
+mod attention;
+mod delta_net;
+mod experts;
+mod feed_forward;
+mod floats;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod kernel_avx2;
+#[cfg(target_arch = "x86_64")]
+mod kernel_avx512;
+mod kv;
+mod linear;
+mod matrix;
+mod memory;
+mod norm;
+mod packed;
+mod panel;
+mod pool;
+mod product;
+#[cfg(test)]
+mod product_tests;
+mod quantise;
+
+use std::num::NonZeroUsize;
+
+pub use kv::{Kv, States};
+pub use lair_simd::IsaChoice;
+use lair_simd::Isa;
+pub use matrix::Matrix;
+
+use crate::{
+    Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
+    Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+};
+use linear::Scratch;
+use pool::Pool;
+use product::WorkerScratch;
+
+/// How the CPU is used.
+#[derive(Clone, Debug, Default)]
+pub struct CpuOptions {
+    /// Threads; `None` takes as many as the process may use (affinity and control group heeded).
+    pub threads: Option<usize>,
+    /// Instruction set.
+    pub isa: IsaChoice,
+}
+
+/// The CPU backend.
+pub struct Cpu {
+    isa: Isa,
+    pool: Pool,
+    workers: Vec<WorkerScratch>,
+    scratch: Scratch,
+}
+
+/// Activations, `[rows, width]`.
+pub struct Buffer {
+    values: memory::Memory<f32>,
+    width: usize,
+}
+
+impl Buffer {
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..][..self.width]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.values[row * self.width..][..self.width]
+    }
+}
+
+impl Cpu {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn new(options: CpuOptions) -> Result<Cpu, ComputeError> {
+        let available = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = options.threads.unwrap_or_else(available).max(1);
+        let pool = Pool::new(threads).map_err(|source| ComputeError::Threads { threads, source })?;
+        let workers = (0..threads).map(|_| WorkerScratch::new()).collect();
+        Ok(Cpu { isa: Isa::detect(options.isa), pool, workers, scratch: Scratch::default() })
+    }
+
+    /// How many threads compute.
+    pub fn thread_count(&self) -> usize {
+        self.pool.worker_count()
+    }
+
+    /// Name of the instruction set in use.
+    pub fn isa_name(&self) -> &'static str {
+        self.isa.name()
+    }
+}
+
+impl Backend for Cpu {
+    type Matrix = Matrix;
+    type Vector = Vec<f32>;
+    type Buffer = Buffer;
+    type Kv = Kv;
+    type States = States;
+
+    fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
+        Matrix::pack(&self.pool, source)
+    }
+
+    fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {
+        source.values()
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer, ComputeError> {
+        Ok(Buffer { values: memory::Memory::zeroed(rows.saturating_mul(width), "activations")?, width })
+    }
+
+    fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError> {
+        self.scratch.reserve(rows, width);
+        Ok(())
+    }
+
+    fn kv(&self, layout: &KvLayout) -> Result<Kv, ComputeError> {
+        Kv::new(layout)
+    }
+
+    fn states(&self, layout: &StateLayout) -> Result<States, ComputeError> {
+        States::new(layout)
+    }
+
+    fn copy_page(&mut self, kv: &mut Kv, from: PageId, to: PageId) {
+        kv.copy_page(from, to);
+    }
+
+    fn clear_state(&mut self, states: &mut States, slot: StateSlot) {
+        states.clear(slot);
+    }
+
+    fn copy_state(&mut self, states: &mut States, from: StateSlot, to: StateSlot) {
+        states.copy(from, to);
+    }
+
+    fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
+        for (row, &token) in tokens.iter().enumerate() {
+            let out = output.row_mut(row);
+            table.copy_row(self.isa, token as usize, &mut self.workers[0].chunk, out);
+            if scale != 1.0 {
+                out.iter_mut().for_each(|value| *value *= scale);
+            }
+        }
+    }
+
+    fn embed_positions(&mut self, table: &Matrix, batch: &Batch<'_>, output: &mut Buffer) {
+        let place = self.scratch.product_row(output.width);
+        for (row, position) in batch.positions().enumerate() {
+            table.copy_row(self.isa, position, &mut self.workers[0].chunk, place);
+            output.row_mut(row).iter_mut().zip(place.iter()).for_each(|(out, value)| *out += value);
+        }
+    }
+
+    fn norm(&mut self, rows: usize, norm: &Norm<Self>, input: &Buffer, output: &mut Buffer) {
+        linear::norm_rows(self, rows, norm, input, output);
+    }
+
+    fn project(
+        &mut self,
+        rows: usize,
+        norm: Option<&Norm<Self>>,
+        input: &Buffer,
+        products: &mut [(&Linear<Self>, &mut Buffer)],
+    ) {
+        linear::project(self, rows, norm, input, products);
+    }
+
+    fn attention(
+        &mut self,
+        batch: &Batch<'_>,
+        attention: &Attention<Self>,
+        kv: &mut Kv,
+        buffers: AttentionBuffers<'_, Self>,
+    ) {
+        let resources = (self.isa, &self.pool, &mut self.workers[..]);
+        attention::attention(resources, batch, attention, &mut kv.layers[attention.kv_layer], buffers);
+    }
+
+    fn gated_delta_net(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &GatedDeltaNet<Self>,
+        states: &mut States,
+        qkv: &Buffer,
+        alpha: &Buffer,
+        beta: &Buffer,
+        gate: &Buffer,
+        output: &mut Buffer,
+    ) {
+        let inputs = delta_net::Inputs { qkv, alpha, beta, gate };
+        delta_net::gated_delta_net(self, batch, layer, &mut states.layers[layer.state_layer], inputs, output);
+    }
+
+    fn project_add(
+        &mut self,
+        rows: usize,
+        input: &Buffer,
+        linear: &Linear<Self>,
+        post_norm: Option<&Norm<Self>>,
+        scale: f32,
+        residual: &mut Buffer,
+    ) {
+        linear::project_add(self, rows, input, linear, (post_norm, scale), residual);
+    }
+
+    fn feed_forward(
+        &mut self,
+        rows: usize,
+        network: &FeedForward<Self>,
+        input: FeedForwardInput<'_, Self>,
+        residual: &mut Buffer,
+    ) {
+        feed_forward::feed_forward(self, rows, network, input, residual);
+    }
+
+    fn experts(
+        &mut self,
+        rows: usize,
+        experts: &Experts<Self>,
+        input: FeedForwardInput<'_, Self>,
+        residual: &mut Buffer,
+    ) {
+        experts::experts(self, rows, experts, input, residual);
+    }
+
+    fn head(&mut self, head: &Head<Self>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {
+        linear::head(self, head, rows_wanted, input, logits);
+    }
+
+    fn read(&self, rows: usize, buffer: &Buffer, values: &mut [f32]) {
+        let length = rows * buffer.width;
+        values[..length].copy_from_slice(&buffer.values[..length]);
+    }
+}

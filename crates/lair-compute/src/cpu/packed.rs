@@ -1,0 +1,416 @@
+//! Quantised weights as they lie in memory: 16 rows side by side, four elements of each at a time, whatever the format.
+//!
+//! ```text
+//! matrix   [count, panels of 16 rows, blocks of 32 columns]
+//! block    8 groups of 4 columns; a group is 64 bytes, 16 rows x 4 columns, one byte a code once it is expanded
+//! packed   4 bits: 4 x 64 bytes, group 2j in the low nibbles and 2j + 1 in the high ones of part j
+//!          2 bits: 2 x 64 bytes, groups 4p .. 4p + 3 in part p, two bits each; 1 bit: 64 bytes, group g in bit g
+//!          3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2 bits; 8 bits: 8 x 64 bytes
+//! ```
+//!
+//! Codes are kept unsigned (`code + offset`), so that products of unsigned with signed bytes serve every format. One
+//! group is the width of an AVX-512 register, which multiplies it with four activations of a token in one instruction.
+
+use lair_quant::{CodeShape, Codes, Format, TensorType};
+
+use super::memory::Memory;
+use crate::{ComputeError, MatrixBytes};
+
+/// Rows of a panel.
+pub(super) const PANEL: usize = 16;
+/// Columns of a block.
+pub(super) const BLOCK: usize = super::quantise::BLOCK;
+/// Bytes of a group: four columns of a panel.
+pub(super) const GROUP_BYTES: usize = 4 * PANEL;
+/// Columns that share a super scale.
+const SUPER: usize = 256;
+
+/// How many bits a code takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CodeBits {
+    Two,
+    Three,
+    Four,
+    Five,
+    Six,
+    Eight,
+}
+
+impl CodeBits {
+    /// The smallest that hold `code_count` different codes.
+    fn for_count(code_count: usize) -> CodeBits {
+        match code_count {
+            0..=4 => CodeBits::Two,
+            5..=8 => CodeBits::Three,
+            9..=16 => CodeBits::Four,
+            17..=32 => CodeBits::Five,
+            33..=64 => CodeBits::Six,
+            _ => CodeBits::Eight,
+        }
+    }
+
+    /// Bytes of a block of 16 rows.
+    pub(super) fn block_bytes(self) -> usize {
+        GROUP_BYTES
+            * match self {
+                CodeBits::Two => 2,
+                CodeBits::Three => 3,
+                CodeBits::Four => 4,
+                CodeBits::Five => 5,
+                CodeBits::Six => 6,
+                CodeBits::Eight => 8,
+            }
+    }
+}
+
+/// How scales (and mins) of sub-blocks are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScaleForm {
+    /// A half-precision number for each sub-block.
+    Half,
+    /// The upper half of an f32 for each sub-block: exact where scales are powers of two or small floats.
+    Brain,
+    /// A byte for each sub-block, times an f32 for each 256 columns.
+    Super,
+}
+
+/// What holds for every block of a packed matrix.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub(super) bits: CodeBits,
+    /// Where bits do not hold the code itself but its place here.
+    pub(super) table: Option<[u8; 16]>,
+    /// What was added to codes to make them unsigned.
+    pub(super) offset: i32,
+    /// The largest unsigned code.
+    pub(super) code_max: u8,
+    /// Columns that share a scale: 16 or 32.
+    pub(super) sub_length: usize,
+    pub(super) scale_form: ScaleForm,
+    pub(super) has_mins: bool,
+    /// Whether the bytes of [`ScaleForm::Super`] are signed.
+    pub(super) is_signed: bool,
+}
+
+impl Layout {
+    /// The layout that holds blocks of this format without changing a value.
+    pub(super) fn of(format: &Format, shape: &CodeShape) -> Layout {
+        let range = (i32::from(*shape.code_range.start()), i32::from(*shape.code_range.end()));
+        let span = range.1 - range.0;
+        // The byte kernels take what needs all eight bits as signed again, so there the offset is fixed.
+        let offset = if span > 127 { 128 } else { -range.0 };
+        let table = shape.code_table.filter(|table| table.len() < span as usize + 1 && table.len() <= 16);
+        // The scales of MXFP4 (powers of two) and NVFP4 (E4M3) have few digits but a wide range.
+        let scale_form = match format.tensor_type {
+            TensorType::MXFP4 | TensorType::NVFP4 => ScaleForm::Brain,
+            _ if format.block_length == SUPER => ScaleForm::Super,
+            _ => ScaleForm::Half,
+        };
+        Layout {
+            bits: CodeBits::for_count(table.map_or(span as usize + 1, <[i8]>::len)),
+            table: table.map(|table| {
+                std::array::from_fn(|i| table.get(i).map_or(0, |&code| (i32::from(code) + offset) as u8))
+            }),
+            offset,
+            code_max: (range.1 + offset) as u8,
+            sub_length: shape.sub_length,
+            scale_form,
+            has_mins: shape.has_mins(),
+            is_signed: *shape.scale_range.start() < 0,
+        }
+    }
+
+    /// Columns that one record of scales serves.
+    pub(super) fn record_columns(&self) -> usize {
+        if self.scale_form == ScaleForm::Super { SUPER } else { BLOCK }
+    }
+
+    /// Bytes of a record: for 16 rows, super scales and super mins, then the sub-blocks' scales, then their mins.
+    pub(super) fn record_bytes(&self) -> usize {
+        let kinds = 1 + usize::from(self.has_mins);
+        let subs = self.record_columns() / self.sub_length;
+        match self.scale_form {
+            ScaleForm::Half | ScaleForm::Brain => kinds * subs * PANEL * 2,
+            ScaleForm::Super => kinds * PANEL * (4 + subs),
+        }
+    }
+}
+
+/// A stack of quantised matrices.
+pub(super) struct Packed {
+    pub(super) layout: Layout,
+    pub(super) columns: usize,
+    pub(super) panels: usize,
+    codes: Memory<u8>,
+    scales: Memory<u8>,
+}
+
+impl Packed {
+    /// Room for the matrices of `source`, to be filled panel by panel.
+    pub(super) fn empty(source: &MatrixBytes, layout: Layout) -> Result<Packed, ComputeError> {
+        let panels = source.rows().div_ceil(PANEL);
+        let blocks = source.count * panels * (source.columns / BLOCK);
+        let records = source.count * panels * source.columns.div_ceil(layout.record_columns());
+        Ok(Packed {
+            layout,
+            columns: source.columns,
+            panels,
+            codes: Memory::zeroed(blocks * layout.bits.block_bytes(), "packed weights")?,
+            scales: Memory::zeroed(records * layout.record_bytes(), "scales of packed weights")?,
+        })
+    }
+
+    /// Bytes of one panel: codes and scales.
+    pub(super) fn panel_bytes(&self) -> (usize, usize) {
+        let records = self.columns.div_ceil(self.layout.record_columns());
+        (self.columns / BLOCK * self.layout.bits.block_bytes(), records * self.layout.record_bytes())
+    }
+
+    /// All codes and all scales, for packing.
+    pub(super) fn parts_mut(&mut self) -> (&mut [u8], &mut [u8]) {
+        (&mut self.codes, &mut self.scales)
+    }
+
+    /// Codes and scales of a panel of matrix `index`.
+    pub(super) fn panel(&self, index: usize, panel: usize) -> (&[u8], &[u8]) {
+        let (code_bytes, scale_bytes) = self.panel_bytes();
+        let place = index * self.panels + panel;
+        (&self.codes[place * code_bytes..][..code_bytes], &self.scales[place * scale_bytes..][..scale_bytes])
+    }
+
+    /// Bytes held.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.codes.len() + self.scales.len()
+    }
+}
+
+/// Packs one panel: rows `first_row ..` of matrix `index`, those past the last are zero.
+pub(super) fn pack_panel(
+    source: &MatrixBytes,
+    format: &Format,
+    layout: &Layout,
+    (index, panel): (usize, usize),
+    (codes_out, scales_out): (&mut [u8], &mut [u8]),
+) {
+    let first_row = panel * PANEL;
+    let row_count = PANEL.min(source.rows() - first_row);
+    let (block_length, block_bytes) = (format.block_length, format.block_bytes);
+    let rows: [&[u8]; PANEL] =
+        std::array::from_fn(|row| if row < row_count { source.row(index, first_row + row) } else { &[] });
+    let mut codes = Codes::new();
+    // [row, column of the block]
+    let mut bytes = [[0u8; SUPER]; PANEL];
+    for block in 0..source.columns / block_length {
+        for (row, row_bytes) in rows.iter().enumerate().take(row_count) {
+            format.unpack_block(&row_bytes[block * block_bytes..][..block_bytes], &mut codes);
+            write_codes(layout, &codes.codes[..block_length], &mut bytes[row]);
+            write_scales(layout, &codes, row, (block * block_length, block_length), scales_out);
+        }
+        for part in 0..block_length / BLOCK {
+            let place = block * block_length / BLOCK + part;
+            let out = &mut codes_out[place * layout.bits.block_bytes()..][..layout.bits.block_bytes()];
+            compress(layout.bits, &interleave(&bytes, part * BLOCK), out);
+        }
+    }
+}
+
+/// Codes of a row as unsigned bytes, or as places in the table.
+fn write_codes(layout: &Layout, codes: &[i8], bytes: &mut [u8; SUPER]) {
+    match &layout.table {
+        None => {
+            for (byte, &code) in bytes.iter_mut().zip(codes) {
+                *byte = (code as u8).wrapping_add(layout.offset as u8);
+            }
+        }
+        Some(table) => {
+            let mut place_of = [0u8; 256];
+            for (place, &value) in table.iter().enumerate().rev() {
+                place_of[usize::from(value)] = place as u8;
+            }
+            for (byte, &code) in bytes.iter_mut().zip(codes) {
+                *byte = place_of[usize::from((code as u8).wrapping_add(layout.offset as u8))];
+            }
+        }
+    }
+}
+
+/// Scales and mins of one row's block into its records.
+fn write_scales(layout: &Layout, codes: &Codes, row: usize, (column, length): (usize, usize), out: &mut [u8]) {
+    let (record_columns, record_bytes) = (layout.record_columns(), layout.record_bytes());
+    let subs_a_record = record_columns / layout.sub_length;
+    for sub in 0..length / layout.sub_length {
+        let at = column + sub * layout.sub_length;
+        let record = &mut out[at / record_columns * record_bytes..][..record_bytes];
+        let place = at % record_columns / layout.sub_length * PANEL + row;
+        let (scale, min) = (codes.scales[sub], codes.mins[sub]);
+        match layout.scale_form {
+            ScaleForm::Half | ScaleForm::Brain => {
+                write_float(layout.scale_form, codes.super_scale * scale as f32, &mut record[2 * place..][..2]);
+                if layout.has_mins {
+                    let place = subs_a_record * PANEL + place;
+                    write_float(layout.scale_form, codes.super_min * min as f32, &mut record[2 * place..][..2]);
+                }
+            }
+            ScaleForm::Super => {
+                record[4 * row..][..4].copy_from_slice(&codes.super_scale.to_le_bytes());
+                let kinds = 1 + usize::from(layout.has_mins);
+                record[kinds * 4 * PANEL + place] = scale as u8;
+                if layout.has_mins {
+                    record[4 * (PANEL + row)..][..4].copy_from_slice(&codes.super_min.to_le_bytes());
+                    record[kinds * 4 * PANEL + subs_a_record * PANEL + place] = min as u8;
+                }
+            }
+        }
+    }
+}
+
+fn write_float(form: ScaleForm, value: f32, bytes: &mut [u8]) {
+    let bits = match form {
+        ScaleForm::Half => half::f16::from_f32(value).to_bits(),
+        _ => (value.to_bits() >> 16) as u16,
+    };
+    bytes.copy_from_slice(&bits.to_le_bytes());
+}
+
+/// 32 columns of 16 rows, `[group, row, column of the group]`.
+fn interleave(bytes: &[[u8; SUPER]; PANEL], column: usize) -> [[u8; GROUP_BYTES]; 8] {
+    let mut groups = [[0; GROUP_BYTES]; 8];
+    for (row, bytes) in bytes.iter().enumerate() {
+        let (quads, _) = bytes[column..column + BLOCK].as_chunks::<4>();
+        for (group, quad) in groups.iter_mut().zip(quads) {
+            group[4 * row..][..4].copy_from_slice(quad);
+        }
+    }
+    groups
+}
+
+/// Puts a block's codes into its bits.
+fn compress(bits: CodeBits, groups: &[[u8; GROUP_BYTES]; 8], out: &mut [u8]) {
+    let (parts, _) = out.as_chunks_mut::<GROUP_BYTES>();
+    let nibbles = |parts: &mut [[u8; GROUP_BYTES]]| {
+        for (j, part) in parts.iter_mut().enumerate() {
+            *part = std::array::from_fn(|i| groups[2 * j][i] & 15 | groups[2 * j + 1][i] << 4);
+        }
+    };
+    let pairs = |parts: &mut [[u8; GROUP_BYTES]], shift: u8| {
+        for (p, part) in parts.iter_mut().enumerate() {
+            let pair = |q: usize, i: usize| (groups[4 * p + q][i] >> shift & 3) << (2 * q);
+            *part = std::array::from_fn(|i| pair(0, i) | pair(1, i) | pair(2, i) | pair(3, i));
+        }
+    };
+    let singles = |part: &mut [u8; GROUP_BYTES], shift: u8| {
+        *part = std::array::from_fn(|i| (0..8).fold(0, |bits, g| bits | (groups[g][i] >> shift & 1) << g));
+    };
+    match bits {
+        CodeBits::Two => pairs(&mut parts[..2], 0),
+        CodeBits::Three => {
+            pairs(&mut parts[..2], 0);
+            singles(&mut parts[2], 2);
+        }
+        CodeBits::Four => nibbles(&mut parts[..4]),
+        CodeBits::Five => {
+            nibbles(&mut parts[..4]);
+            singles(&mut parts[4], 4);
+        }
+        CodeBits::Six => {
+            nibbles(&mut parts[..4]);
+            pairs(&mut parts[4..6], 4);
+        }
+        CodeBits::Eight => parts.copy_from_slice(groups),
+    }
+}
+
+/// Takes a block's codes out of its bits: the inverse of [`compress`], and the table's lookup.
+#[inline(always)]
+pub(super) fn expand(layout: &Layout, packed: &[u8], groups: &mut [[u8; GROUP_BYTES]; 8]) {
+    let (parts, _) = packed.as_chunks::<GROUP_BYTES>();
+    match layout.bits {
+        CodeBits::Two => expand_pairs::<0>(&parts[..2], groups),
+        CodeBits::Three => {
+            expand_pairs::<0>(&parts[..2], groups);
+            add_singles::<2>(&parts[2], groups);
+        }
+        CodeBits::Four => expand_nibbles(&parts[..4], groups),
+        CodeBits::Five => {
+            expand_nibbles(&parts[..4], groups);
+            add_singles::<4>(&parts[4], groups);
+        }
+        CodeBits::Six => {
+            expand_nibbles(&parts[..4], groups);
+            expand_pairs::<4>(&parts[4..6], groups);
+        }
+        CodeBits::Eight => groups.copy_from_slice(parts),
+    }
+}
+
+#[inline(always)]
+fn expand_nibbles(parts: &[[u8; GROUP_BYTES]], groups: &mut [[u8; GROUP_BYTES]; 8]) {
+    for (j, part) in parts.iter().enumerate() {
+        for i in 0..GROUP_BYTES {
+            groups[2 * j][i] = part[i] & 15;
+            groups[2 * j + 1][i] = part[i] >> 4;
+        }
+    }
+}
+
+/// Sets two bits at `SHIFT` of every code, and where that is 0 clears the others.
+#[inline(always)]
+fn expand_pairs<const SHIFT: u8>(parts: &[[u8; GROUP_BYTES]], groups: &mut [[u8; GROUP_BYTES]; 8]) {
+    for (p, part) in parts.iter().enumerate() {
+        for q in 0..4 {
+            for i in 0..GROUP_BYTES {
+                let pair = (part[i] >> (2 * q) & 3) << SHIFT;
+                groups[4 * p + q][i] = if SHIFT == 0 { pair } else { groups[4 * p + q][i] | pair };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_singles<const SHIFT: u8>(part: &[u8; GROUP_BYTES], groups: &mut [[u8; GROUP_BYTES]; 8]) {
+    for (g, group) in groups.iter_mut().enumerate() {
+        for i in 0..GROUP_BYTES {
+            group[i] |= (part[i] >> g & 1) << SHIFT;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expand_undoes_compress() {
+        for (bits, count) in [
+            (CodeBits::Two, 4u32),
+            (CodeBits::Three, 8),
+            (CodeBits::Four, 16),
+            (CodeBits::Five, 32),
+            (CodeBits::Six, 64),
+            (CodeBits::Eight, 256),
+        ] {
+            let mut state = 1u32;
+            let mut groups = [[0; GROUP_BYTES]; 8];
+            for byte in groups.iter_mut().flatten() {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *byte = ((state >> 16) % count) as u8;
+            }
+            let mut packed = vec![0; bits.block_bytes()];
+            compress(bits, &groups, &mut packed);
+            let layout = Layout {
+                bits,
+                table: None,
+                offset: 0,
+                code_max: 255,
+                sub_length: 32,
+                scale_form: ScaleForm::Half,
+                has_mins: false,
+                is_signed: false,
+            };
+            let mut back = [[0xff; GROUP_BYTES]; 8];
+            expand(&layout, &packed, &mut back);
+            assert_eq!(back, groups, "{bits:?}");
+            assert_eq!(CodeBits::for_count(count as usize), bits);
+        }
+    }
+}

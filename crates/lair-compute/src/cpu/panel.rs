@@ -1,0 +1,126 @@
+//! A part of a panel taken apart for the kernels: codes as bytes, scales as f32; small enough for the first-level cache.
+
+use lair_simd::{LANES, Simd};
+
+use super::packed::{BLOCK, GROUP_BYTES, Layout, PANEL, ScaleForm, expand};
+
+/// Columns of a part. With 16 rows that is 8 KiB of codes, 4 KiB of scales and mins.
+pub(super) const CHUNK: usize = 512;
+const SUBS_MAX: usize = CHUNK / 16;
+
+/// Up to [`CHUNK`] columns of 16 rows.
+#[repr(C, align(64))]
+pub(super) struct Chunk {
+    /// `[block, group, row, column of the group]`.
+    pub(super) codes: [[[u8; GROUP_BYTES]; 8]; CHUNK / BLOCK],
+    /// `[sub-block, row]`.
+    pub(super) scales: [[f32; PANEL]; SUBS_MAX],
+    /// `[sub-block, row]`; means nothing where the layout has no mins.
+    pub(super) mins: [[f32; PANEL]; SUBS_MAX],
+    /// How many blocks are filled.
+    pub(super) block_count: usize,
+}
+
+impl Chunk {
+    pub(super) const fn new() -> Chunk {
+        Chunk {
+            codes: [[[0; GROUP_BYTES]; 8]; CHUNK / BLOCK],
+            scales: [[0.0; PANEL]; SUBS_MAX],
+            mins: [[0.0; PANEL]; SUBS_MAX],
+            block_count: 0,
+        }
+    }
+
+    /// Fills in the blocks `first_block ..` of a panel, given its codes and scales.
+    #[inline(always)]
+    pub(super) fn fill<S: Simd>(
+        &mut self,
+        s: S,
+        layout: &Layout,
+        (codes, scales): (&[u8], &[u8]),
+        (first_block, block_count): (usize, usize),
+    ) {
+        let block_bytes = layout.bits.block_bytes();
+        let blocks = codes[first_block * block_bytes..][..block_count * block_bytes].chunks_exact(block_bytes);
+        for (packed, groups) in blocks.zip(&mut self.codes) {
+            expand(layout, packed, groups);
+            if let Some(table) = &layout.table {
+                groups.as_flattened_mut().as_chunks_mut().0.iter_mut().for_each(|bytes| s.look_up(table, bytes));
+            }
+        }
+        self.block_count = block_count;
+        let subs = block_count * BLOCK / layout.sub_length;
+        let first_record = first_block * BLOCK / layout.record_columns();
+        let records = scales[first_record * layout.record_bytes()..].chunks_exact(layout.record_bytes());
+        let subs_a_record = layout.record_columns() / layout.sub_length;
+        for (index, record) in records.enumerate().take(subs.div_ceil(subs_a_record)) {
+            let range = index * subs_a_record..((index + 1) * subs_a_record).min(subs);
+            let (scales, mins) = (&mut self.scales[range.clone()], &mut self.mins[range]);
+            decode_record(s, layout, record, scales, mins);
+        }
+    }
+}
+
+/// The scales and mins of a record as f32.
+#[inline(always)]
+pub(super) fn decode_record<S: Simd>(
+    s: S,
+    layout: &Layout,
+    record: &[u8],
+    scales: &mut [[f32; PANEL]],
+    mins: &mut [[f32; PANEL]],
+) {
+    let subs_a_record = layout.record_columns() / layout.sub_length;
+    match layout.scale_form {
+        ScaleForm::Half => {
+            let (parts, _) = record.as_chunks::<{ 2 * PANEL }>();
+            parts.iter().zip(scales).for_each(|(part, out)| decode_halves(s, part, out));
+            if layout.has_mins {
+                parts[subs_a_record..].iter().zip(mins).for_each(|(part, out)| decode_halves(s, part, out));
+            }
+        }
+        ScaleForm::Brain => {
+            let (parts, _) = record.as_chunks::<{ 2 * PANEL }>();
+            for (part, out) in parts.iter().zip(scales) {
+                for (out, bits) in out.iter_mut().zip(part.as_chunks::<2>().0) {
+                    *out = f32::from_bits(u32::from(u16::from_le_bytes(*bits)) << 16);
+                }
+            }
+        }
+        ScaleForm::Super => {
+            let kinds = 1 + usize::from(layout.has_mins);
+            let (supers, subs) = record.split_at(kinds * 4 * PANEL);
+            let (supers, _) = supers.as_chunks::<{ 4 * PANEL }>();
+            let (subs, _) = subs.as_chunks::<PANEL>();
+            let factor = decode_floats(&supers[0]);
+            for (bytes, out) in subs[..subs_a_record].iter().zip(scales) {
+                if layout.is_signed {
+                    *out = std::array::from_fn(|row| factor[row] * f32::from(bytes[row] as i8));
+                } else {
+                    *out = std::array::from_fn(|row| factor[row] * f32::from(bytes[row]));
+                }
+            }
+            if layout.has_mins {
+                let factor = decode_floats(&supers[1]);
+                for (bytes, out) in subs[subs_a_record..].iter().zip(mins) {
+                    *out = std::array::from_fn(|row| factor[row] * f32::from(bytes[row]));
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn decode_halves<S: Simd>(s: S, bytes: &[u8; 2 * PANEL], out: &mut [f32; PANEL]) {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let bits: [u16; PANEL] = std::array::from_fn(|row| u16::from_le_bytes(pairs[row]));
+    for (bits, out) in bits.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
+        s.store(s.load_f16(bits), out);
+    }
+}
+
+#[inline(always)]
+fn decode_floats(bytes: &[u8; 4 * PANEL]) -> [f32; PANEL] {
+    let (quads, _) = bytes.as_chunks::<4>();
+    std::array::from_fn(|row| f32::from_le_bytes(quads[row]))
+}

@@ -1,0 +1,154 @@
+//! Products of every format against plain sums, on every instruction set, to the bit.
+
+use lair_quant::{TensorType, formats::FORMATS};
+use lair_simd::{Isa, IsaChoice};
+use std::sync::Arc;
+
+use super::matrix::Matrix;
+use super::packed::PANEL;
+use super::pool::Pool;
+use super::product::{Input, WorkerScratch};
+use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use crate::{MatrixBytes, RowSelection};
+
+/// Reproducible numbers between 0 and 1.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+/// A matrix of random blocks; scales are kept finite by trying again.
+fn random_matrix(tensor_type: TensorType, rows: usize, columns: usize, numbers: &mut Numbers) -> MatrixBytes {
+    let (length, size) = (tensor_type.block_length(), tensor_type.block_bytes());
+    let mut bytes = Vec::new();
+    while bytes.len() < rows * columns / length * size {
+        let block: Vec<u8> = (0..size).map(|_| (numbers.next() * 256.0) as u8).collect();
+        let mut values = vec![0.0; length];
+        lair_quant::dequantize(tensor_type, &block, &mut values).expect("one block");
+        if values.iter().all(|value| value.abs() < 1e3) {
+            bytes.extend(block);
+        }
+    }
+    matrix_of(tensor_type, bytes, rows, columns)
+}
+
+fn matrix_of(tensor_type: TensorType, bytes: Vec<u8>, rows: usize, columns: usize) -> MatrixBytes {
+    let selection = RowSelection::All;
+    MatrixBytes { name: "w".into(), bytes: Arc::new(bytes), tensor_type, columns, stored_rows: rows, count: 1, selection }
+}
+
+/// Products of all rows with some tokens, `[token, row]`, on one instruction set.
+fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[QuantisedBlock]) -> Vec<f32> {
+    let mut scratch = WorkerScratch::new();
+    let input = Input { values, width: matrix.columns(), blocks };
+    let list: Vec<u32> = (0..tokens as u32).collect();
+    let mut results = vec![0.0; tokens * matrix.rows()];
+    for panel in 0..matrix.panels() {
+        scratch.multiply(isa, matrix, (0, panel), &input, &list, 0);
+        for token in 0..tokens {
+            for lane in 0..PANEL.min(matrix.rows() - panel * PANEL) {
+                results[token * matrix.rows() + panel * PANEL + lane] = scratch.sums[0][token][lane];
+            }
+        }
+    }
+    results
+}
+
+fn all_isas() -> [Isa; 3] {
+    [IsaChoice::Scalar, IsaChoice::Avx2, IsaChoice::Auto].map(Isa::detect)
+}
+
+/// What the kernels are asked for: dequantised weights times quantised activations.
+fn expected(source: &MatrixBytes, is_packed: bool, values: &[f32], blocks: &[QuantisedBlock], token: usize) -> Vec<(f64, f64)> {
+    let columns = source.columns;
+    let activation = |k: usize| {
+        let block = &blocks[(token * columns + k) / BLOCK];
+        if is_packed { f64::from(block.scale) * f64::from(block.codes[k % BLOCK]) } else { f64::from(values[token * columns + k]) }
+    };
+    let mut weights = vec![0.0; columns];
+    (0..source.rows())
+        .map(|row| {
+            lair_quant::dequantize(source.tensor_type, source.row(0, row), &mut weights).expect("whole blocks");
+            let terms = weights.iter().enumerate().map(|(k, &weight)| f64::from(weight) * activation(k));
+            terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+        })
+        .collect()
+}
+
+#[test]
+fn every_format_multiplies_exactly_on_every_instruction_set() {
+    let pool = Pool::new(2).expect("threads start");
+    let mut numbers = Numbers(7);
+    for format in FORMATS {
+        let block = format.block_length.max(BLOCK);
+        for (rows, columns) in [(1, block), (15, block * 3), (17, 768), (33, 1280)] {
+            let tokens = 11;
+            let source = random_matrix(format.tensor_type, rows, columns, &mut numbers);
+            let matrix = Matrix::pack(&pool, &source).expect("a matrix of this type");
+            let values: Vec<f32> = (0..tokens * columns).map(|_| numbers.next() * 4.0 - 2.0).collect();
+            let mut blocks = vec![QuantisedBlock::ZERO; values.len() / BLOCK];
+            quantise_row(Isa::Scalar, &values, &mut blocks);
+            let [scalar, others @ ..] = all_isas().map(|isa| products(isa, &matrix, tokens, &values, &blocks));
+            for other in others {
+                assert!(scalar.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()), "{} {rows}x{columns}", format.tensor_type);
+            }
+            for token in 0..tokens {
+                let expected = expected(&source, matrix.is_packed(), &values, &blocks, token);
+                for (actual, (sum, size)) in scalar[token * rows..].iter().zip(expected) {
+                    // Codes and mins of asymmetric formats partly cancel, so the bound is on more than the terms.
+                    let bound = 2e-5 * size + 1e-30;
+                    assert!((f64::from(*actual) - sum).abs() <= bound, "{} {rows}x{columns}: {actual} {sum}", format.tensor_type);
+                }
+                let alone = &values[token * columns..][..columns];
+                let alone = products(all_isas()[2], &matrix, 1, alone, &blocks[token * columns / BLOCK..]);
+                assert!(alone.iter().zip(&scalar[token * rows..]).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_come_back_as_the_file_has_them() {
+    let pool = Pool::new(1).expect("threads start");
+    let mut numbers = Numbers(11);
+    for format in FORMATS {
+        let columns = 1280;
+        let source = random_matrix(format.tensor_type, 19, columns, &mut numbers);
+        let matrix = Matrix::pack(&pool, &source).expect("a matrix of this type");
+        let (mut row, mut expected) = (vec![0.0; columns], vec![0.0; columns]);
+        let mut scratch = WorkerScratch::new();
+        for index in [0, 15, 16, 18] {
+            lair_quant::dequantize(format.tensor_type, source.row(0, index), &mut expected).expect("whole blocks");
+            for isa in all_isas() {
+                matrix.copy_row(isa, index, &mut scratch.chunk, &mut row);
+                assert_eq!(row, expected, "{} row {index}", format.tensor_type);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_scale_is_too_odd() {
+    let pool = Pool::new(1).expect("threads start");
+    for format in FORMATS.iter().filter(|format| format.shape.is_some()) {
+        for byte in [0x00, 0x7c, 0x7e, 0xfc, 0xff] {
+            let columns = 512;
+            let size = columns / format.block_length * format.block_bytes;
+            let source = matrix_of(format.tensor_type, vec![byte; size * 3], 3, columns);
+            let matrix = Matrix::pack(&pool, &source).expect("a matrix of this type");
+            let mut blocks = vec![QuantisedBlock::ZERO; columns / BLOCK];
+            let values = vec![1.0; columns];
+            quantise_row(Isa::Scalar, &values, &mut blocks);
+            let results = all_isas().map(|isa| products(isa, &matrix, 1, &values, &blocks));
+            for result in &results {
+                for (a, b) in result.iter().zip(&results[0]) {
+                    assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
+                }
+            }
+        }
+    }
+}

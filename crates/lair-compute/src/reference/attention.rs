@@ -1,0 +1,159 @@
+//! Softmax attention, one query head after the other.
+
+use std::ops::Range;
+
+use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap};
+use crate::{Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENGTH, PageId, RopeTable, SequenceRows};
+
+/// The attention region: norms, rotary embedding, storing, and attention.
+pub(super) fn attention(
+    batch: &Batch<'_>,
+    attention: &Attention<Reference>,
+    layer: &mut KvLayer,
+    buffers: AttentionBuffers<'_, Reference>,
+) {
+    batch.assert_consistent();
+    let positions: Vec<usize> = batch.positions().collect();
+    for (row, &position) in positions.iter().enumerate() {
+        let (order, rope) = (attention.norm_order, attention.rope.as_ref());
+        prepare(buffers.q.row_mut(row), attention.q_norm.as_ref(), order, rope, attention.key_dim, position);
+    }
+    if let Some((keys, values)) = buffers.kv {
+        store(batch, attention, layer, keys, values);
+    }
+    for rows in batch.sequences {
+        for row in rows.first_row..rows.first_row + rows.row_count {
+            let position = rows.first_position + row - rows.first_row;
+            let output = buffers.output.row_mut(row);
+            attend(attention, layer, rows, position, buffers.q.row(row), output);
+            if let Some(gate) = buffers.gate {
+                for (out, &gate) in output.iter_mut().zip(gate.row(row)) {
+                    *out *= sigmoid(gate);
+                }
+            }
+        }
+    }
+}
+
+/// Norms and turns the heads of a row of queries or keys.
+fn prepare(
+    row: &mut [f32],
+    norm: Option<&Norm<Reference>>,
+    order: NormOrder,
+    rope: Option<&RopeTable>,
+    head_dim: usize,
+    position: usize,
+) {
+    if let (Some(norm), NormOrder::BeforeRope) = (norm, order) {
+        apply_norm(norm, row);
+    }
+    if let Some(rope) = rope {
+        for head in row.chunks_exact_mut(head_dim) {
+            turn(head, rope, position);
+        }
+    }
+    if let (Some(norm), NormOrder::AfterRope) = (norm, order) {
+        apply_norm(norm, row);
+    }
+}
+
+/// Rotary embedding of one head.
+fn turn(head: &mut [f32], rope: &RopeTable, position: usize) {
+    for index in 0..rope.frequencies.len() {
+        let (first, second) = rope.pair(index);
+        let (cosine, sine) = rope.cosine_sine(index, position);
+        let (a, b) = (head[first], head[second]);
+        head[first] = a * cosine - b * sine;
+        head[second] = a * sine + b * cosine;
+    }
+}
+
+/// Prepares the rows' keys and values and puts them into their pages.
+fn store(
+    batch: &Batch<'_>,
+    attention: &Attention<Reference>,
+    layer: &mut KvLayer,
+    keys: &mut Buffer,
+    values: &mut Buffer,
+) {
+    for rows in batch.sequences {
+        for row in rows.first_row..rows.first_row + rows.row_count {
+            let position = rows.first_position + row - rows.first_row;
+            let (order, rope) = (attention.norm_order, attention.rope.as_ref());
+            prepare(keys.row_mut(row), attention.k_norm.as_ref(), order, rope, attention.key_dim, position);
+            if let Some(norm) = &attention.v_norm {
+                apply_norm(norm, values.row_mut(row));
+            }
+            let slot = slot(rows.page_table, position);
+            layer.keys[slot * layer.key_width..][..layer.key_width].copy_from_slice(keys.row(row));
+            layer.values[slot * layer.value_width..][..layer.value_width].copy_from_slice(values.row(row));
+        }
+    }
+}
+
+/// Where a position lies in the cache.
+fn slot(page_table: &[PageId], position: usize) -> usize {
+    page_table[position / PAGE_LENGTH].0 as usize * PAGE_LENGTH + position % PAGE_LENGTH
+}
+
+/// The positions that the query at `position` sees.
+fn seen(mask: Mask, position: usize, rows: &SequenceRows<'_>) -> Range<usize> {
+    match mask {
+        Mask::Causal => 0..position + 1,
+        Mask::Window(length) => (position + 1).saturating_sub(length)..position + 1,
+        Mask::Chunk(length) => position / length * length..position + 1,
+        Mask::Bidirectional => 0..rows.first_position + rows.row_count,
+    }
+}
+
+/// Attention of one row: `[head_count * key_dim]` queries to `[head_count * value_dim]`.
+fn attend(
+    attention: &Attention<Reference>,
+    layer: &KvLayer,
+    rows: &SequenceRows<'_>,
+    position: usize,
+    queries: &[f32],
+    output: &mut [f32],
+) {
+    let (key_dim, value_dim) = (attention.key_dim, attention.value_dim);
+    let heads_a_group = attention.head_count / attention.kv_head_count;
+    let range = seen(attention.mask, position, rows);
+    for head in 0..attention.head_count {
+        let query = &queries[head * key_dim..][..key_dim];
+        let kv_head = head / heads_a_group;
+        let mut scores: Vec<f64> = range
+            .clone()
+            .map(|key_position| {
+                let slot = slot(rows.page_table, key_position);
+                let key = &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim];
+                let score = soft_cap(dot(query, key) as f32 * attention.scale, attention.softcap);
+                let distance = key_position as f64 - position as f64;
+                let slope = attention.alibi_slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
+                f64::from(score) + slope * distance
+            })
+            .collect();
+        softmax(&mut scores, attention.sinks.as_ref().map(|sinks| f64::from(sinks[head])));
+        let mut sums = vec![0.0f64; value_dim];
+        for (key_position, &weight) in range.clone().zip(&scores) {
+            let slot = slot(rows.page_table, key_position);
+            let value = &layer.values[slot * layer.value_width + kv_head * value_dim..][..value_dim];
+            for (sum, &value) in sums.iter_mut().zip(value) {
+                *sum += weight * f64::from(value);
+            }
+        }
+        for (out, sum) in output[head * value_dim..][..value_dim].iter_mut().zip(sums) {
+            *out = sum as f32;
+        }
+    }
+}
+
+/// Softmax in place; a sink takes part in the sum only.
+fn softmax(scores: &mut [f64], sink: Option<f64>) {
+    let largest = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = sink.map_or(0.0, |sink| (sink - largest).exp());
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+        sum += *score;
+    }
+    scores.iter_mut().for_each(|score| *score /= sum);
+}

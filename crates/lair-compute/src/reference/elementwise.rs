@@ -1,0 +1,97 @@
+//! Element-wise functions.
+
+use crate::Activation;
+
+/// `1 / (1 + exp(-x))`.
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `cap * tanh(x / cap)`, or `x` without a cap.
+pub(super) fn soft_cap(x: f32, cap: Option<f32>) -> f32 {
+    cap.map_or(x, |cap| cap * (x / cap).tanh())
+}
+
+/// `wide = activation(gate) * wide`, or `activation(wide)` without a gate.
+pub(super) fn activate(activation: Activation, gate: Option<&[f32]>, wide: &mut [f32]) {
+    match gate {
+        Some(gate) => {
+            for (up, &gate) in wide.iter_mut().zip(gate) {
+                *up = gated(activation, gate, *up);
+            }
+        }
+        None => wide.iter_mut().for_each(|x| *x = plain(activation, *x)),
+    }
+}
+
+fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
+    match activation {
+        Activation::ClampedSwiglu { alpha, limit } => {
+            let gate = gate.min(limit);
+            gate * sigmoid(alpha * gate) * (up.clamp(-limit, limit) + 1.0)
+        }
+        other => plain(other, gate) * up,
+    }
+}
+
+fn plain(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Silu => x * sigmoid(x),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f32::consts::PI).sqrt() * x * (1.0 + 0.044_715 * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::GeluErf => (0.5 * f64::from(x) * (1.0 + error_function(f64::from(x) / 2f64.sqrt()))) as f32,
+        Activation::GeluQuick => x * sigmoid(1.702 * x),
+        Activation::Relu => x.max(0.0),
+        Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
+    }
+}
+
+/// The error function by its Taylor series near zero and its continued fraction further out, to 1e-15.
+///
+/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.5 and 7.1.14.
+fn error_function(x: f64) -> f64 {
+    let magnitude = x.abs();
+    let value = if magnitude < 2.5 {
+        let mut term = magnitude;
+        let mut sum = magnitude;
+        for index in 1..80 {
+            term *= -magnitude * magnitude / f64::from(index);
+            sum += term / f64::from(2 * index + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let mut fraction = 0.0;
+        for index in (1..=80).rev() {
+            fraction = f64::from(index) / 2.0 / (magnitude + fraction);
+        }
+        1.0 - (-magnitude * magnitude).exp() / ((magnitude + fraction) * std::f64::consts::PI.sqrt())
+    };
+    value.copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_function_matches_published_values() {
+        // Abramowitz and Stegun, table 7.1.
+        for (x, expected) in
+            [(0.0, 0.0), (0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (3.0, 0.999_977_909_5)]
+        {
+            assert!((error_function(x) - expected).abs() < 1e-10, "erf({x}) = {}", error_function(x));
+            assert_eq!(error_function(-x), -error_function(x));
+        }
+    }
+
+    #[test]
+    fn clamped_swiglu_clamps_the_gate_only_from_above() {
+        let activation = Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 };
+        assert_eq!(gated(activation, 100.0, 100.0), gated(activation, 7.0, 7.0));
+        assert_eq!(gated(activation, -3.0, -100.0), gated(activation, -3.0, -7.0));
+        assert_ne!(gated(activation, -30.0, 1.0), gated(activation, -7.0, 1.0));
+    }
+}

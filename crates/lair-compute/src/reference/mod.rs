@@ -1,0 +1,366 @@
+//! The naive reference: every region as its formula, one row and one element after the other, sums in f64.
+//!
+//! It is slow and stays slow. It exists so that every fast path has something plain to be equal to.
+
+mod attention;
+mod delta_net;
+mod elementwise;
+mod experts;
+
+use crate::{
+    Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
+    Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout, StateSlot,
+    VectorBytes,
+};
+use elementwise::{activate, sigmoid, soft_cap};
+
+/// The reference backend.
+#[derive(Debug, Default)]
+pub struct Reference;
+
+/// A stack of matrices as f32, `[count, rows, columns]`.
+pub struct Matrix {
+    values: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix {
+    /// Row `row` of matrix `index`.
+    fn row(&self, index: usize, row: usize) -> &[f32] {
+        let start = (index * self.rows + row) * self.columns;
+        &self.values[start..start + self.columns]
+    }
+}
+
+/// Activations, `[rows, width]`.
+pub struct Buffer {
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl Buffer {
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..(row + 1) * self.width]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.values[row * self.width..(row + 1) * self.width]
+    }
+}
+
+/// Keys and values in F32 whatever the layout asks for: `[page, position in page, kv_head_count * dim]` a layer.
+pub struct Kv {
+    layers: Vec<KvLayer>,
+}
+
+struct KvLayer {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    key_width: usize,
+    value_width: usize,
+}
+
+/// Recurrent state: for each layer `[slot, length]`.
+pub struct States {
+    layers: Vec<StateLayer>,
+}
+
+struct StateLayer {
+    conv: Vec<f32>,
+    conv_length: usize,
+    recurrent: Vec<f32>,
+    recurrent_length: usize,
+}
+
+impl Backend for Reference {
+    type Matrix = Matrix;
+    type Vector = Vec<f32>;
+    type Buffer = Buffer;
+    type Kv = Kv;
+    type States = States;
+
+    fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
+        source.check()?;
+        if !lair_quant::is_supported(source.tensor_type) {
+            return Err(ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type });
+        }
+        let (rows, columns) = (source.rows(), source.columns);
+        let mut values = vec![0.0; source.count * rows * columns];
+        for (index, row) in values.chunks_exact_mut(columns.max(1)).enumerate() {
+            lair_quant::dequantize(source.tensor_type, source.row(index / rows, index % rows), row)
+                .expect("the source was checked: a row is a whole number of blocks");
+        }
+        Ok(Matrix { values, rows, columns })
+    }
+
+    fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {
+        source.values()
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer, ComputeError> {
+        Ok(Buffer { values: vec![0.0; rows * width], width })
+    }
+
+    fn reserve(&mut self, _rows: usize, _width: usize) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
+    fn kv(&self, layout: &KvLayout) -> Result<Kv, ComputeError> {
+        let positions = layout.page_count * PAGE_LENGTH;
+        let layers = layout.layers.iter().map(|layer| {
+            let key_width = layer.kv_head_count * layer.key_dim;
+            let value_width = layer.kv_head_count * layer.value_dim;
+            KvLayer {
+                keys: vec![0.0; positions * key_width],
+                values: vec![0.0; positions * value_width],
+                key_width,
+                value_width,
+            }
+        });
+        Ok(Kv { layers: layers.collect() })
+    }
+
+    fn states(&self, layout: &StateLayout) -> Result<States, ComputeError> {
+        let layers = layout.layers.iter().map(|layer| StateLayer {
+            conv: vec![0.0; layout.slot_count * layer.conv_length],
+            conv_length: layer.conv_length,
+            recurrent: vec![0.0; layout.slot_count * layer.recurrent_length],
+            recurrent_length: layer.recurrent_length,
+        });
+        Ok(States { layers: layers.collect() })
+    }
+
+    fn copy_page(&mut self, kv: &mut Kv, from: PageId, to: PageId) {
+        for layer in &mut kv.layers {
+            copy_part(&mut layer.keys, PAGE_LENGTH * layer.key_width, from.0, to.0);
+            copy_part(&mut layer.values, PAGE_LENGTH * layer.value_width, from.0, to.0);
+        }
+    }
+
+    fn clear_state(&mut self, states: &mut States, slot: StateSlot) {
+        let slot = slot.0 as usize;
+        for layer in &mut states.layers {
+            layer.conv[slot * layer.conv_length..][..layer.conv_length].fill(0.0);
+            layer.recurrent[slot * layer.recurrent_length..][..layer.recurrent_length].fill(0.0);
+        }
+    }
+
+    fn copy_state(&mut self, states: &mut States, from: StateSlot, to: StateSlot) {
+        for layer in &mut states.layers {
+            copy_part(&mut layer.conv, layer.conv_length, from.0, to.0);
+            copy_part(&mut layer.recurrent, layer.recurrent_length, from.0, to.0);
+        }
+    }
+
+    fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
+        for (row, &token) in tokens.iter().enumerate() {
+            for (out, &value) in output.row_mut(row).iter_mut().zip(table.row(0, token as usize)) {
+                *out = value * scale;
+            }
+        }
+    }
+
+    fn embed_positions(&mut self, table: &Matrix, batch: &Batch<'_>, output: &mut Buffer) {
+        for (row, position) in batch.positions().enumerate() {
+            add_scaled(output.row_mut(row), table.row(0, position), 1.0);
+        }
+    }
+
+    fn norm(&mut self, rows: usize, norm: &Norm<Self>, input: &Buffer, output: &mut Buffer) {
+        for row in 0..rows {
+            output.row_mut(row).copy_from_slice(input.row(row));
+            apply_norm(norm, output.row_mut(row));
+        }
+    }
+
+    fn project(
+        &mut self,
+        rows: usize,
+        norm: Option<&Norm<Self>>,
+        input: &Buffer,
+        products: &mut [(&Linear<Self>, &mut Buffer)],
+    ) {
+        for row in 0..rows {
+            let normed = normed_row(norm, input.row(row));
+            for (linear, output) in products.iter_mut() {
+                apply_linear(linear, 0, &normed, output.row_mut(row));
+            }
+        }
+    }
+
+    fn attention(
+        &mut self,
+        batch: &Batch<'_>,
+        attention: &Attention<Self>,
+        kv: &mut Kv,
+        buffers: AttentionBuffers<'_, Self>,
+    ) {
+        attention::attention(batch, attention, &mut kv.layers[attention.kv_layer], buffers);
+    }
+
+    fn gated_delta_net(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &GatedDeltaNet<Self>,
+        states: &mut States,
+        qkv: &Buffer,
+        alpha: &Buffer,
+        beta: &Buffer,
+        gate: &Buffer,
+        output: &mut Buffer,
+    ) {
+        let state = &mut states.layers[layer.state_layer];
+        delta_net::gated_delta_net(batch, layer, state, delta_net::Inputs { qkv, alpha, beta, gate }, output);
+    }
+
+    fn project_add(
+        &mut self,
+        rows: usize,
+        input: &Buffer,
+        linear: &Linear<Self>,
+        post_norm: Option<&Norm<Self>>,
+        scale: f32,
+        residual: &mut Buffer,
+    ) {
+        let mut product = vec![0.0; residual.width];
+        for row in 0..rows {
+            apply_linear(linear, 0, input.row(row), &mut product);
+            if let Some(norm) = post_norm {
+                apply_norm(norm, &mut product);
+            }
+            add_scaled(residual.row_mut(row), &product, scale);
+        }
+    }
+
+    fn feed_forward(
+        &mut self,
+        rows: usize,
+        network: &FeedForward<Self>,
+        input: FeedForwardInput<'_, Self>,
+        residual: &mut Buffer,
+    ) {
+        for row in 0..rows {
+            let normed = normed_row(network.norm.as_ref(), input_row(&input, residual, row));
+            let mut output = network_row(network, &normed);
+            if let Some(norm) = &network.post_norm {
+                apply_norm(norm, &mut output);
+            }
+            add_scaled(residual.row_mut(row), &output, network.residual_scale);
+        }
+    }
+
+    fn experts(
+        &mut self,
+        rows: usize,
+        experts: &Experts<Self>,
+        input: FeedForwardInput<'_, Self>,
+        residual: &mut Buffer,
+    ) {
+        for row in 0..rows {
+            let normed = normed_row(experts.norm.as_ref(), input_row(&input, residual, row));
+            let mut output = experts::experts_row(experts, &normed);
+            if let Some(norm) = &experts.post_norm {
+                apply_norm(norm, &mut output);
+            }
+            add_scaled(residual.row_mut(row), &output, experts.residual_scale);
+        }
+    }
+
+    fn head(&mut self, head: &Head<Self>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {
+        let vocabulary_size = head.linear.weight.rows;
+        for (&row, logits) in rows_wanted.iter().zip(logits.chunks_exact_mut(vocabulary_size)) {
+            let normed = normed_row(head.norm.as_ref(), input.row(row));
+            apply_linear(&head.linear, 0, &normed, logits);
+            for logit in logits {
+                *logit = soft_cap(*logit * head.scale, head.softcap);
+            }
+        }
+    }
+
+    fn read(&self, rows: usize, buffer: &Buffer, values: &mut [f32]) {
+        values[..rows * buffer.width].copy_from_slice(&buffer.values[..rows * buffer.width]);
+    }
+}
+
+/// Copies part `from` of `values`, which consists of parts of `length`, over part `to`.
+fn copy_part(values: &mut [f32], length: usize, from: u32, to: u32) {
+    let start = from as usize * length;
+    values.copy_within(start..start + length, to as usize * length);
+}
+
+/// `sum[i] += scale * values[i]`.
+fn add_scaled(sum: &mut [f32], values: &[f32], scale: f32) {
+    for (sum, &value) in sum.iter_mut().zip(values) {
+        *sum += scale * value;
+    }
+}
+
+/// The row a feed-forward network reads.
+fn input_row<'a>(input: &FeedForwardInput<'a, Reference>, residual: &'a Buffer, row: usize) -> &'a [f32] {
+    match input {
+        FeedForwardInput::Residual => residual.row(row),
+        FeedForwardInput::Buffer(buffer) => buffer.row(row),
+    }
+}
+
+/// The row after an optional norm.
+fn normed_row(norm: Option<&Norm<Reference>>, row: &[f32]) -> Vec<f32> {
+    let mut normed = row.to_vec();
+    if let Some(norm) = norm {
+        apply_norm(norm, &mut normed);
+    }
+    normed
+}
+
+/// Normalises a row in place.
+fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
+    let group = match norm.group {
+        NormGroup::Row => row.len(),
+        NormGroup::Run(length) => length,
+    };
+    for values in row.chunks_exact_mut(group) {
+        let length = values.len() as f64;
+        let mean = match norm.kind {
+            NormKind::Rms => 0.0,
+            NormKind::Layer => values.iter().map(|&x| f64::from(x)).sum::<f64>() / length,
+        };
+        let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
+        let factor = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
+        for (index, value) in values.iter_mut().enumerate() {
+            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[index]);
+            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[index]);
+            *value = ((f64::from(*value) - mean) * factor) as f32 * weight + bias;
+        }
+    }
+}
+
+/// `output = scale * (weight[index] x input) + bias[index]`.
+fn apply_linear(linear: &Linear<Reference>, index: usize, input: &[f32], output: &mut [f32]) {
+    let rows = linear.weight.rows;
+    for (row, out) in output.iter_mut().enumerate().take(rows) {
+        let product = dot(linear.weight.row(index, row), input) as f32 * linear.scale;
+        *out = product + linear.bias.as_ref().map_or(0.0, |bias| bias[index * rows + row]);
+    }
+}
+
+/// A feed-forward network on one normed row, before its output norm.
+fn network_row(network: &FeedForward<Reference>, normed: &[f32]) -> Vec<f32> {
+    let mut wide = vec![0.0; network.up.weight.rows];
+    apply_linear(&network.up, 0, normed, &mut wide);
+    let gate = network.gate.as_ref().map(|linear| {
+        let mut gate = vec![0.0; linear.weight.rows];
+        apply_linear(linear, 0, normed, &mut gate);
+        gate
+    });
+    activate(network.activation, gate.as_deref(), &mut wide);
+    let mut output = vec![0.0; network.down.weight.rows];
+    apply_linear(&network.down, 0, &wide, &mut output);
+    output
+}
+
+/// Sum of products in f64.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len(), "a product of different widths");
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}

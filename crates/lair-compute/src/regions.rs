@@ -1,0 +1,324 @@
+//! What the regions of a step are told: the resolved parameters of one layer, with its weights.
+//!
+//! All of it is fixed when a model is loaded; nothing here changes in a step.
+
+use crate::{Backend, RopeTable};
+
+/// How a norm scales its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + epsilon)` (Zhang and Sennrich, "Root Mean Square Layer Normalization").
+    Rms,
+    /// `(x - mean(x)) / sqrt(variance(x) + epsilon)` (Ba et al., "Layer Normalization").
+    Layer,
+}
+
+/// Which elements are normalised together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormGroup {
+    /// The whole row; the weight has its width.
+    Row,
+    /// Each run of this many elements (a head) by itself; the weight, if any, has this length and serves every run.
+    Run(usize),
+}
+
+/// A norm with its weights.
+pub struct Norm<B: Backend> {
+    /// How it scales.
+    pub kind: NormKind,
+    /// What is normalised together.
+    pub group: NormGroup,
+    /// Factor on each element, as stored (a `1 + w` form is folded in the file).
+    pub weight: Option<B::Vector>,
+    /// Added last.
+    pub bias: Option<B::Vector>,
+    /// Added under the root.
+    pub epsilon: f32,
+}
+
+/// A matrix product with what follows it: `scale * (weight x input) + bias`.
+pub struct Linear<B: Backend> {
+    /// `[rows, columns]`: output width by input width.
+    pub weight: B::Matrix,
+    /// One element for each output.
+    pub bias: Option<B::Vector>,
+    /// Factor on the product (the `.scale` tensors of NVFP4 files); 1 without.
+    pub scale: f32,
+}
+
+/// Element-wise functions of a feed-forward network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU in its tanh form (Hendrycks and Gimpel, "Gaussian Error Linear Units", section 2).
+    GeluTanh,
+    /// GELU by the error function.
+    GeluErf,
+    /// `x * sigmoid(1.702 x)`.
+    GeluQuick,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)^2`.
+    ReluSquared,
+    /// gpt-oss: the gate is clamped from above, the linear part on both sides and shifted by one;
+    /// `min(g, limit) * sigmoid(alpha * g) * (clamp(u) + 1)`.
+    ClampedSwiglu {
+        /// Slope of the sigmoid.
+        alpha: f32,
+        /// Largest magnitude.
+        limit: f32,
+    },
+}
+
+/// Which keys a query sees. Position `p` always sees itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// All positions up to its own.
+    Causal,
+    /// The last so many positions, its own included.
+    Window(usize),
+    /// The positions of its own chunk of this length, up to its own.
+    Chunk(usize),
+    /// Every position of the sequence that is in the cache after this step.
+    Bidirectional,
+}
+
+/// Whether queries and keys are normalised before or after they are turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormOrder {
+    /// Norm, then rotary embedding (nearly all).
+    BeforeRope,
+    /// Rotary embedding, then norm.
+    AfterRope,
+}
+
+/// Softmax attention of one layer.
+pub struct Attention<B: Backend> {
+    /// Index among the layers of the KV cache. Layers that share keys and values name the same one.
+    pub kv_layer: usize,
+    /// Query heads.
+    pub head_count: usize,
+    /// Key and value heads; divides `head_count`.
+    pub kv_head_count: usize,
+    /// Elements of a query or key head.
+    pub key_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
+    /// Norm of queries.
+    pub q_norm: Option<Norm<B>>,
+    /// Norm of keys.
+    pub k_norm: Option<Norm<B>>,
+    /// Norm of values.
+    pub v_norm: Option<Norm<B>>,
+    /// When queries and keys are normalised.
+    pub norm_order: NormOrder,
+    /// How queries and keys are turned; `None` leaves them.
+    pub rope: Option<RopeTable>,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// `softcap * tanh(score / softcap)` on the scaled scores.
+    pub softcap: Option<f32>,
+    /// Which keys are seen.
+    pub mask: Mask,
+    /// One score for each head that takes part in the softmax and has no value (gpt-oss).
+    pub sinks: Option<B::Vector>,
+    /// Slope of each head's linear bias `slope * (key_position - query_position)` (Press et al., "ALiBi").
+    pub alibi_slopes: Option<Vec<f32>>,
+}
+
+/// The buffers of one attention region; keys and values are absent where an earlier layer's are shared.
+pub struct AttentionBuffers<'a, B: Backend> {
+    /// `[rows, head_count * key_dim]`; normalised and turned in place.
+    pub q: &'a mut B::Buffer,
+    /// `[rows, kv_head_count * key_dim]` and `[rows, kv_head_count * value_dim]`, stored into the cache.
+    pub kv: Option<(&'a mut B::Buffer, &'a mut B::Buffer)>,
+    /// `[rows, head_count * value_dim]`: the output is multiplied by its sigmoid (Qwen 3.5).
+    pub gate: Option<&'a B::Buffer>,
+    /// `[rows, head_count * value_dim]`.
+    pub output: &'a mut B::Buffer,
+}
+
+/// A feed-forward network that every token takes.
+pub struct FeedForward<B: Backend> {
+    /// Norm of the input.
+    pub norm: Option<Norm<B>>,
+    /// The gate, where there is one: `down(activation(gate(x)) * up(x))`, else `down(activation(up(x)))`.
+    pub gate: Option<Linear<B>>,
+    /// The widening product.
+    pub up: Linear<B>,
+    /// The narrowing product.
+    pub down: Linear<B>,
+    /// Between the two.
+    pub activation: Activation,
+    /// Norm of the output, before it is added.
+    pub post_norm: Option<Norm<B>>,
+    /// Factor on the output, before it is added.
+    pub residual_scale: f32,
+}
+
+/// What a feed-forward network reads.
+pub enum FeedForwardInput<'a, B: Backend> {
+    /// The residual stream itself, which it also adds to.
+    Residual,
+    /// Another buffer (parallel residual: what the mixer read).
+    Buffer(&'a B::Buffer),
+}
+
+/// How the router's scores become weights of the chosen experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gating {
+    /// Softmax over all experts, then choose.
+    Softmax,
+    /// Sigmoid of each, then choose.
+    Sigmoid,
+    /// Choose, then softmax over the chosen.
+    SoftmaxOfChosen,
+}
+
+/// Chooses experts for each token.
+pub struct Router<B: Backend> {
+    /// `[expert_count, hidden_size]`.
+    pub linear: Linear<B>,
+    /// How scores become weights.
+    pub gating: Gating,
+    /// Experts each token takes.
+    pub expert_used_count: usize,
+    /// Added to the gated scores for the choice only, not for the weights (DeepSeek V3).
+    pub selection_bias: Option<B::Vector>,
+    /// Whether the chosen weights are divided by their sum.
+    pub normalise: bool,
+    /// Factor on the weights.
+    pub scale: f32,
+}
+
+/// A mixture of experts: each token takes some of many feed-forward networks.
+pub struct Experts<B: Backend> {
+    /// Norm of the input.
+    pub norm: Option<Norm<B>>,
+    /// Chooses the experts.
+    pub router: Router<B>,
+    /// Stack of gates, `[expert_count, ffn_size, hidden_size]`.
+    pub gate: Option<Linear<B>>,
+    /// Stack of widening products. A bias has `expert_count * ffn_size` elements.
+    pub up: Linear<B>,
+    /// Stack of narrowing products, `[expert_count, hidden_size, ffn_size]`.
+    pub down: Linear<B>,
+    /// Between the two.
+    pub activation: Activation,
+    /// A feed-forward network that every token takes besides; its own norms are not used.
+    pub shared: Option<FeedForward<B>>,
+    /// `[1, hidden_size]`: the shared network's output is multiplied by the sigmoid of this product.
+    pub shared_gate: Option<Linear<B>>,
+    /// Norm of the sum, before it is added.
+    pub post_norm: Option<Norm<B>>,
+    /// Factor on the sum, before it is added.
+    pub residual_scale: f32,
+}
+
+/// Gated delta rule with its short convolution (Yang et al., "Gated Delta Networks", section 3; Qwen 3.5).
+///
+/// Per value head: `S = exp(g) * S; S += k (v - k^T S)^T * beta; o = q^T S` with `g = a * softplus(alpha + dt_bias)`,
+/// `beta = sigmoid(beta)`, `a` stored negative, queries and keys of length one, the query scaled by `1/sqrt(key_dim)`.
+pub struct GatedDeltaNet<B: Backend> {
+    /// Index among the recurrent layers of the state.
+    pub state_layer: usize,
+    /// Heads of queries and keys.
+    pub key_head_count: usize,
+    /// Heads of values; a multiple of `key_head_count`.
+    pub value_head_count: usize,
+    /// Elements of a query or key head.
+    pub key_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
+    /// Taps of the causal convolution.
+    pub conv_length: usize,
+    /// Taps of every channel of `q | k | v`, `[channels, conv_length]`, the newest last.
+    pub conv_weight: B::Vector,
+    /// `[value_head_count]`: the decay's factor, negative.
+    pub a: B::Vector,
+    /// `[value_head_count]`: added to alpha.
+    pub dt_bias: B::Vector,
+    /// RMS norm of each head's output, before it is gated by `silu(gate)`.
+    pub norm: Norm<B>,
+}
+
+/// From the residual stream to logits.
+pub struct Head<B: Backend> {
+    /// Norm of the input.
+    pub norm: Option<Norm<B>>,
+    /// `[vocabulary_size, hidden_size]`.
+    pub linear: Linear<B>,
+    /// Factor on the logits.
+    pub scale: f32,
+    /// `softcap * tanh(logit / softcap)` on the scaled logits.
+    pub softcap: Option<f32>,
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvElement {
+    /// Four bytes: exact.
+    F32,
+    /// Two bytes: the default.
+    F16,
+}
+
+/// One attention layer of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayerLayout {
+    /// Key and value heads.
+    pub kv_head_count: usize,
+    /// Elements of a key head.
+    pub key_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
+}
+
+/// What a KV cache holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// The attention layers.
+    pub layers: Vec<KvLayerLayout>,
+    /// How elements are kept.
+    pub element: KvElement,
+    /// Pages on every layer.
+    pub page_count: usize,
+}
+
+impl KvLayout {
+    /// Bytes of one page over all layers.
+    pub fn page_bytes(&self) -> usize {
+        let element_bytes = match self.element {
+            KvElement::F32 => 4,
+            KvElement::F16 => 2,
+        };
+        let row: usize = self.layers.iter().map(|layer| layer.kv_head_count * (layer.key_dim + layer.value_dim)).sum();
+        row * element_bytes * crate::PAGE_LENGTH
+    }
+}
+
+/// One recurrent layer of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateLayerLayout {
+    /// Elements of the convolution's history: the last inputs of every channel.
+    pub conv_length: usize,
+    /// Elements of the recurrent state proper.
+    pub recurrent_length: usize,
+}
+
+/// What the recurrent state holds; always f32.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateLayout {
+    /// The recurrent layers.
+    pub layers: Vec<StateLayerLayout>,
+    /// Slots: sequences and checkpoints.
+    pub slot_count: usize,
+}
+
+impl StateLayout {
+    /// Bytes of one slot over all layers.
+    pub fn slot_bytes(&self) -> usize {
+        self.layers.iter().map(|layer| 4 * (layer.conv_length + layer.recurrent_length)).sum()
+    }
+}

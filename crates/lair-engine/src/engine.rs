@@ -1,0 +1,285 @@
+//! The engine: sequences that wait, sequences that are computed, and the memory they share.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+};
+
+use lair_compute::StateSlot;
+
+use crate::{
+    EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
+    pages::PagePool, sequence::Sequence, states::StatePool,
+};
+
+/// Memory for logits. A step computes those of at most as many rows as fit (but of every sequence that decodes), which
+/// only matters when the log-probabilities of whole prompts are asked for.
+const LOGITS_BYTES: usize = 64 << 20;
+
+/// Computes sequences step by step. What it does in a step is in `scheduler` (which rows) and `step` (the rest).
+pub struct Engine<R: Runner> {
+    pub(crate) runner: R,
+    pub(crate) options: EngineOptions,
+    pub(crate) limits: Limits,
+    pub(crate) pool: PagePool,
+    pub(crate) states: StatePool,
+    /// Not computed now, in order of arrival.
+    pub(crate) waiting: VecDeque<Sequence>,
+    /// Computed now, in order of arrival.
+    pub(crate) active: Vec<Sequence>,
+    next_id: u64,
+    seeds: RandomState,
+    pub(crate) room: StepRoom,
+    pub(crate) counters: Counters,
+}
+
+/// Room that steps use again and again.
+pub(crate) struct StepRoom {
+    pub(crate) sampler: Sampler,
+    /// What a constraint allows.
+    pub(crate) allowed: TokenSet,
+    /// Tokens of the batch.
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) rows_wanted: Vec<usize>,
+    /// `[logits_rows_max, vocabulary_size]`.
+    pub(crate) logits: Vec<f32>,
+    pub(crate) logits_rows_max: usize,
+    /// Empty between steps; kept for its memory.
+    pub(crate) sequences: Vec<lair_compute::SequenceRows<'static>>,
+    /// Pages found for a waiting sequence.
+    pub(crate) found: Vec<lair_compute::PageId>,
+}
+
+/// What was counted since the engine was made.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) steps: u64,
+    pub(crate) rows: u64,
+    pub(crate) preemptions: u64,
+    pub(crate) reused_tokens: u64,
+    pub(crate) generated_tokens: u64,
+}
+
+/// The state of an engine between two steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Sequences that wait.
+    pub waiting_count: usize,
+    /// Sequences that are computed.
+    pub active_count: usize,
+    /// Pages there are.
+    pub page_count: usize,
+    /// Pages that sequences hold.
+    pub held_page_count: usize,
+    /// Pages that nobody holds, kept for prefixes to come.
+    pub cached_page_count: usize,
+    /// Checkpoints of recurrent state.
+    pub checkpoint_count: usize,
+    /// Steps since the engine was made.
+    pub steps: u64,
+    /// Rows that were computed in them.
+    pub rows: u64,
+    /// Times that a sequence lost its memory to an older one.
+    pub preemptions: u64,
+    /// Tokens that were not computed because the prefix cache had them.
+    pub reused_tokens: u64,
+    /// Tokens that were chosen.
+    pub generated_tokens: u64,
+}
+
+impl<R: Runner> Engine<R> {
+    /// An engine without sequences. All memory that steps need is allocated here.
+    pub fn new(runner: R, options: EngineOptions) -> Result<Self, EngineError> {
+        let limits = options.check(&runner)?;
+        let vocabulary_size = limits.vocabulary_size;
+        let fitting = LOGITS_BYTES / (4 * vocabulary_size);
+        // One for each sequence, and one more, so that a prompt's logits are read however many sequences decode.
+        let logits_rows_min = options.sequences_max + 1;
+        let logits_rows_max = fitting.clamp(logits_rows_min, options.rows_max.max(logits_rows_min));
+        let room = StepRoom {
+            sampler: Sampler::new(vocabulary_size),
+            allowed: TokenSet::all(vocabulary_size),
+            tokens: Vec::with_capacity(options.rows_max),
+            rows_wanted: Vec::with_capacity(logits_rows_max),
+            logits: vec![0.0; logits_rows_max * vocabulary_size],
+            logits_rows_max,
+            sequences: Vec::with_capacity(options.sequences_max),
+            found: Vec::with_capacity(runner.page_count()),
+        };
+        Ok(Self {
+            pool: PagePool::new(runner.page_count()),
+            states: StatePool::new(runner.state_slot_count(), options.sequences_max),
+            waiting: VecDeque::new(),
+            active: Vec::with_capacity(options.sequences_max),
+            next_id: 0,
+            seeds: RandomState::new(),
+            counters: Counters::default(),
+            room,
+            limits,
+            options,
+            runner,
+        })
+    }
+
+    /// What requests are checked against.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What computes.
+    pub fn runner(&self) -> &R {
+        &self.runner
+    }
+
+    /// Whether a step would have nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.active.is_empty()
+    }
+
+    /// Takes a request, or says why not. It is computed by the steps to come.
+    pub fn submit(&mut self, request: Request) -> Result<SequenceId, Refusal> {
+        self.check_room()?;
+        request.check(&self.limits)?;
+        let id = self.name();
+        // The last token that is chosen needs no page.
+        let length_max = self.limits.context_length.min(self.limits.memory_length + 1);
+        self.waiting.push_back(Sequence::new(id, request, length_max, self.seed(id)));
+        Ok(id)
+    }
+
+    /// A second sequence that has the tokens of `id` so far and goes its own way, under its own sampling.
+    ///
+    /// It shares all pages; the last one, which both would write, is copied when the first of them does.
+    pub fn fork(&mut self, id: SequenceId, sampling: Sampling) -> Result<SequenceId, Refusal> {
+        self.check_room()?;
+        sampling.check()?;
+        let fork = self.name();
+        let seed = sampling.seed.unwrap_or_else(|| self.seed(fork));
+        if let Some(source) = self.active.iter().find(|sequence| sequence.id == id)
+            && self.active.len() < self.options.sequences_max
+        {
+            let state_slot = source.state_slot.map(|from| {
+                let to = self.states.take();
+                self.runner.copy_state(from, to);
+                to
+            });
+            // The moving checkpoint stays the source's; two must not move one.
+            let copy = Sequence { id: fork, sampling, seed, state_slot, moving_checkpoint: None, ..source.clone() };
+            copy.page_table.iter().for_each(|&page| self.pool.retain(page));
+            self.active.push(copy);
+            return Ok(fork);
+        }
+        let source = self.waiting.iter().chain(&self.active).find(|sequence| sequence.id == id);
+        let source = source.ok_or(Refusal::UnknownSequence { id })?;
+        let copy = Sequence {
+            id: fork,
+            sampling,
+            seed,
+            state_slot: None,
+            page_table: Vec::with_capacity(source.page_table.capacity()),
+            published: 0,
+            computed: 0,
+            checkpoint_lengths: Vec::new(),
+            moving_checkpoint: None,
+            ..source.clone()
+        };
+        self.waiting.push_back(copy);
+        Ok(fork)
+    }
+
+    /// Ends a sequence without an event. Returns whether it was there.
+    pub fn cancel(&mut self, id: SequenceId) -> bool {
+        if let Some(place) = self.waiting.iter().position(|sequence| sequence.id == id) {
+            self.waiting.remove(place);
+            return true;
+        }
+        let Some(place) = self.active.iter().position(|sequence| sequence.id == id) else { return false };
+        let mut sequence = self.active.remove(place);
+        self.free_memory(&mut sequence);
+        true
+    }
+
+    /// Computes one step, and adds what happened to `events`. Does nothing if the engine is idle.
+    pub fn step(&mut self, events: &mut Vec<Event>) {
+        if self.is_idle() {
+            return;
+        }
+        self.admit();
+        self.plan();
+        self.compute(events);
+    }
+
+    /// What can be seen from outside.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            waiting_count: self.waiting.len(),
+            active_count: self.active.len(),
+            page_count: self.pool.page_count(),
+            held_page_count: self.pool.page_count() - self.pool.available(),
+            cached_page_count: self.pool.evictable_count(),
+            checkpoint_count: self.states.checkpoint_count(),
+            steps: self.counters.steps,
+            rows: self.counters.rows,
+            preemptions: self.counters.preemptions,
+            reused_tokens: self.counters.reused_tokens,
+            generated_tokens: self.counters.generated_tokens,
+        }
+    }
+
+    /// Asserts that every page and slot is accounted for. For tests: it looks at all of them.
+    ///
+    /// # Panics
+    /// If not, which is a bug of the engine.
+    pub fn check_integrity(&self) {
+        let held = self.active.iter().flat_map(|sequence| sequence.page_table.iter().copied());
+        let of_pages = self.pool.check_integrity(held);
+        let slots = self.active.iter().filter_map(|sequence| sequence.state_slot);
+        self.states.check_integrity(slots, of_pages);
+        assert!(self.active.is_sorted_by_key(|sequence| sequence.id), "active sequences are not in order of arrival");
+        assert!(self.waiting.iter().is_sorted_by_key(|sequence| sequence.id), "waiting sequences are not in order");
+        for sequence in &self.waiting {
+            assert!(sequence.page_table.is_empty() && sequence.state_slot.is_none() && sequence.computed == 0);
+        }
+    }
+
+    /// Lets go of pages and state; the tokens stay.
+    pub(crate) fn free_memory(&mut self, sequence: &mut Sequence) {
+        // The last page first: it is the first to be evicted.
+        for page in sequence.page_table.drain(..).rev() {
+            self.pool.release(page);
+        }
+        if let Some(slot) = sequence.state_slot.take() {
+            self.states.release(slot);
+        }
+        sequence.computed = 0;
+        sequence.published = 0;
+        sequence.rows = 0;
+        sequence.checkpoint_lengths.clear();
+        sequence.moving_checkpoint = None;
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        let requests_max = self.options.requests_max;
+        if self.waiting.len() + self.active.len() < requests_max {
+            Ok(())
+        } else {
+            Err(Refusal::QueueFull { requests_max })
+        }
+    }
+
+    fn name(&mut self) -> SequenceId {
+        self.next_id += 1;
+        SequenceId(self.next_id)
+    }
+
+    fn seed(&self, id: SequenceId) -> u64 {
+        self.seeds.hash_one(id)
+    }
+
+    /// Puts a slot back that came free with the page it belonged to.
+    pub(crate) fn drop_checkpoint(&mut self, checkpoint: Option<StateSlot>) {
+        if let Some(slot) = checkpoint {
+            self.states.drop_checkpoint(slot);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What an engine is made with.
+
+use crate::Runner;
+
+/// How an engine is set up. Memory itself (pages, state slots) is the runner's.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Tokens a sequence may have, prompt and completion together. The model's own limit also holds.
+    pub context_length: usize,
+    /// Rows of a step: all decoding sequences and the prefill chunks share them.
+    pub rows_max: usize,
+    /// Rows that prefill may take in a step in which other sequences decode: it bounds how long their next token waits.
+    pub prefill_rows_while_decoding: usize,
+    /// Sequences that are computed at the same time; the others wait.
+    pub sequences_max: usize,
+    /// Sequences that wait and are computed, together; one more is refused.
+    pub requests_max: usize,
+    /// Whether pages are found again by the tokens they hold.
+    pub prefix_cache: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            context_length: 4096,
+            rows_max: 256,
+            prefill_rows_while_decoding: 64,
+            sequences_max: 16,
+            requests_max: 1024,
+            prefix_cache: true,
+        }
+    }
+}
+
+/// What an engine can take, fixed when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens a sequence may have: the least of what was asked for and what the model allows.
+    pub context_length: usize,
+    /// Tokens that all pages together hold.
+    pub memory_length: usize,
+    /// Size of the vocabulary.
+    pub vocabulary_size: usize,
+    /// Requests that may be open.
+    pub requests_max: usize,
+}
+
+/// Why an engine cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// An option has no sense by itself.
+    #[error("{option} is 0, at least 1 expected")]
+    Zero {
+        /// Which.
+        option: &'static str,
+    },
+    /// Every decoding sequence takes a row of each step.
+    #[error("{sequences_max} sequences at a time need as many rows, but a step has {rows_max}")]
+    TooFewRows {
+        /// Rows of a step.
+        rows_max: usize,
+        /// Sequences at a time.
+        sequences_max: usize,
+    },
+    /// A step would be larger than what the runner was made for.
+    #[error("steps of {rows_max} rows are asked for, the runner has room for {runner_rows_max}")]
+    TooManyRows {
+        /// Rows of a step.
+        rows_max: usize,
+        /// Rows the runner has room for.
+        runner_rows_max: usize,
+    },
+    /// Every sequence of a model with recurrent layers needs a slot.
+    #[error("{sequences_max} sequences at a time need as many state slots, there are {slot_count}")]
+    TooFewSlots {
+        /// Slots of the runner.
+        slot_count: usize,
+        /// Sequences at a time.
+        sequences_max: usize,
+    },
+}
+
+impl EngineOptions {
+    /// Checks the options against the runner and each other.
+    pub(crate) fn check<R: Runner>(&self, runner: &R) -> Result<Limits, EngineError> {
+        let counts = [
+            ("context_length", self.context_length.min(runner.context_length())),
+            ("rows_max", self.rows_max),
+            ("prefill_rows_while_decoding", self.prefill_rows_while_decoding),
+            ("sequences_max", self.sequences_max),
+            ("requests_max", self.requests_max),
+            ("page_count", runner.page_count()),
+            ("vocabulary_size", runner.vocabulary_size()),
+        ];
+        if let Some((option, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+            return Err(EngineError::Zero { option });
+        }
+        let (rows_max, sequences_max) = (self.rows_max, self.sequences_max);
+        if sequences_max > rows_max {
+            return Err(EngineError::TooFewRows { rows_max, sequences_max });
+        }
+        if rows_max > runner.rows_max() {
+            return Err(EngineError::TooManyRows { rows_max, runner_rows_max: runner.rows_max() });
+        }
+        let slot_count = runner.state_slot_count();
+        if slot_count > 0 && slot_count < sequences_max {
+            return Err(EngineError::TooFewSlots { slot_count, sequences_max });
+        }
+        Ok(Limits {
+            context_length: self.context_length.min(runner.context_length()),
+            memory_length: runner.page_count().saturating_mul(lair_compute::PAGE_LENGTH),
+            vocabulary_size: runner.vocabulary_size(),
+            requests_max: self.requests_max,
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! What a caller asks for, and why it may be refused.
+
+use crate::{Constraint, Limits, Sampling, sampler::SamplingError};
+
+/// Names a sequence of one engine. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// Who may share cached prefixes: only requests of the same scope see each other's pages.
+///
+/// A caller that must not learn what others asked (by the time to the first token) gets a scope of its own, for example
+/// a digest of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PrefixScope(pub [u8; 32]);
+
+/// A prompt and what to do with it.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The prompt; at least one token.
+    pub tokens: Vec<u32>,
+    /// Tokens to generate at most; `None` goes on to the end of the context. With 0 the prompt is only computed.
+    pub max_tokens: Option<usize>,
+    /// Generation ends with any of these; the token itself is not delivered.
+    pub stop_tokens: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Deliver the log-probability of each generated token, with those of so many most likely ones.
+    pub logprobs: Option<usize>,
+    /// Deliver the log-probability of every prompt token but the first, with as many likely ones as `logprobs` says.
+    pub prompt_logprobs: bool,
+    /// Which tokens may follow; `None` allows all. It is at the place after the prompt.
+    pub constraint: Option<Constraint>,
+    /// With whom prefixes are shared.
+    pub scope: PrefixScope,
+}
+
+/// Most likely tokens that can be asked for with each token: the delivery of each is a small allocation.
+pub const TOP_LOGPROBS_MAX: usize = 1024;
+
+/// Why a request is not taken. Nothing of it was computed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// There is nothing to compute.
+    #[error("the prompt has no tokens, at least 1 expected")]
+    EmptyPrompt,
+    /// The prompt leaves no room for what is to be generated.
+    #[error(
+        "the prompt has {prompt_tokens} tokens, which with {generated} to generate do not fit in the context of {context_length}"
+    )]
+    ContextTooShort {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that must fit besides.
+        generated: usize,
+        /// Tokens of the context.
+        context_length: usize,
+    },
+    /// The prompt would not fit even with all pages.
+    #[error("the prompt has {prompt_tokens} tokens, but all of the memory for context holds {memory_length}")]
+    MemoryTooSmall {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that all pages hold.
+        memory_length: usize,
+    },
+    /// A token is not in the vocabulary.
+    #[error("token {token} at {place} is not in the vocabulary of {vocabulary_size}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Where it stands, for example "prompt".
+        place: &'static str,
+        /// Tokens there are.
+        vocabulary_size: usize,
+    },
+    /// A sampling parameter is out of its range.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// More likely tokens are asked for than are delivered.
+    #[error("logprobs asks for {found} likely tokens, at most {TOP_LOGPROBS_MAX} expected")]
+    TooManyLogprobs {
+        /// How many were asked for.
+        found: usize,
+    },
+    /// As many requests are open as may be.
+    #[error("{requests_max} requests are open, which is as many as are taken")]
+    QueueFull {
+        /// How many may be open.
+        requests_max: usize,
+    },
+    /// The sequence to act on is not there.
+    #[error("sequence {} is not there", id.0)]
+    UnknownSequence {
+        /// Its name.
+        id: SequenceId,
+    },
+    /// The engine has ended.
+    #[error("the engine has stopped")]
+    EngineStopped,
+}
+
+impl Refusal {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::ContextTooShort { prompt_tokens, generated, .. } => Some(format!(
+                "raise the context length to at least {} or shorten the prompt",
+                prompt_tokens + generated
+            )),
+            Self::MemoryTooSmall { prompt_tokens, .. } => {
+                Some(format!("give the context memory for at least {} tokens or shorten the prompt", prompt_tokens + 1))
+            }
+            Self::QueueFull { .. } => Some("try again when another request has ended".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Request {
+    /// Refuses what can never be computed under these limits.
+    pub fn check(&self, limits: &Limits) -> Result<(), Refusal> {
+        let prompt_tokens = self.tokens.len();
+        if prompt_tokens == 0 {
+            return Err(Refusal::EmptyPrompt);
+        }
+        let generated = usize::from(self.max_tokens != Some(0));
+        if prompt_tokens.saturating_add(generated) > limits.context_length {
+            let context_length = limits.context_length;
+            return Err(Refusal::ContextTooShort { prompt_tokens, generated, context_length });
+        }
+        // A token takes its place in a page only when the next one is computed from it.
+        if prompt_tokens > limits.memory_length {
+            return Err(Refusal::MemoryTooSmall { prompt_tokens, memory_length: limits.memory_length });
+        }
+        let biased = self.sampling.logit_bias.iter().map(|&(token, _)| token);
+        check_tokens(self.tokens.iter().copied(), "prompt", limits)?;
+        check_tokens(self.stop_tokens.iter().copied(), "stop_tokens", limits)?;
+        check_tokens(biased, "logit_bias", limits)?;
+        self.sampling.check()?;
+        match self.logprobs {
+            Some(found) if found > TOP_LOGPROBS_MAX => Err(Refusal::TooManyLogprobs { found }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_tokens(tokens: impl Iterator<Item = u32>, place: &'static str, limits: &Limits) -> Result<(), Refusal> {
+    let vocabulary_size = limits.vocabulary_size;
+    for token in tokens {
+        if token as usize >= vocabulary_size {
+            return Err(Refusal::UnknownToken { token, place, vocabulary_size });
+        }
+    }
+    Ok(())
+}

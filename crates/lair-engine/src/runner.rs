@@ -1,0 +1,36 @@
+//! What computes a step, as the engine sees it.
+
+use lair_compute::{Batch, PageId, StateSlot};
+
+/// A loaded model with its memory: pages of keys and values, slots of recurrent state.
+///
+/// All memory was allocated when the runner was made, so nothing here can fail. The logits of a row depend on the tokens
+/// of its own sequence only, never on the other rows of the batch nor on how a sequence was cut into steps.
+pub trait Runner: Send {
+    /// Logits of a row; tokens are below it.
+    fn vocabulary_size(&self) -> usize;
+
+    /// Tokens that a sequence of this model may have.
+    fn context_length(&self) -> usize;
+
+    /// Pages that were allocated.
+    fn page_count(&self) -> usize;
+
+    /// Slots of recurrent state that were allocated; 0 if the model has no recurrent layers.
+    fn state_slot_count(&self) -> usize;
+
+    /// Rows that a step may have.
+    fn rows_max(&self) -> usize;
+
+    /// Computes a batch; `logits` is `[rows_wanted, vocabulary_size]`. `rows_wanted` ascends and may be empty.
+    fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]);
+
+    /// Copies a page on every layer.
+    fn copy_page(&mut self, from: PageId, to: PageId);
+
+    /// Sets a slot to the state before the first token.
+    fn clear_state(&mut self, slot: StateSlot);
+
+    /// Copies a slot: takes a checkpoint or returns to one.
+    fn copy_state(&mut self, from: StateSlot, to: StateSlot);
+}

@@ -1,0 +1,25 @@
+//! Divide the logits: below 1 sharpens, above 1 flattens.
+
+use super::candidates::Candidates;
+
+pub(super) fn apply(temperature: f32, candidates: &mut Candidates) {
+    // Relative to the greatest, so that a tiny temperature sends the others to minus infinity and not all to plus.
+    let greatest = candidates.greatest();
+    for candidate in candidates.items_mut() {
+        candidate.logit = (candidate.logit - greatest) / temperature;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_temperature_leaves_the_greatest_logit() {
+        let mut candidates = Candidates::new(3);
+        candidates.fill(&[1.0, 30.0, 2.0]);
+        apply(f32::MIN_POSITIVE, &mut candidates);
+        candidates.softmax();
+        assert_eq!(candidates.items().iter().map(|item| item.probability).collect::<Vec<_>>(), [0.0, 1.0, 0.0]);
+    }
+}

@@ -1,0 +1,272 @@
+//! One step: build the batch, compute it, publish what is full, choose tokens, free what ended.
+
+use std::time::Instant;
+
+use lair_compute::{Batch, PAGE_LENGTH, SequenceRows};
+
+use crate::{
+    Engine, Event, FinishReason, Runner, Sampler, SequenceError, TokenSet,
+    constraint::ConstraintPanic,
+    pages::Parent,
+    sampler::{Draws, NonFiniteLogits, greatest, log_sum_exp, top_logprobs},
+    sequence::Sequence,
+};
+
+/// Generated tokens between two checkpoints of the recurrent state, of which a sequence keeps the last: what the next turn
+/// of a conversation computes again at most. Copying a state, some 20 MB of a model of 1 GB, each 64 tokens costs less
+/// than a thousandth of computing them.
+const MOVING_CHECKPOINT_LENGTH: usize = 4 * PAGE_LENGTH;
+
+impl<R: Runner> Engine<R> {
+    /// Computes what was planned.
+    pub(crate) fn compute(&mut self, events: &mut Vec<Event>) {
+        self.run_batch();
+        for place in 0..self.active.len() {
+            let sequence = &mut self.active[place];
+            sequence.computed += sequence.rows;
+            if self.options.prefix_cache && sequence.rows > 0 {
+                self.publish_full_pages(place);
+                self.put_state_aside(place);
+            }
+        }
+        self.choose_tokens(events);
+    }
+
+    fn run_batch(&mut self) {
+        let room = &mut self.room;
+        room.tokens.clear();
+        room.rows_wanted.clear();
+        let mut sequences = borrow_for_step(std::mem::take(&mut room.sequences));
+        for sequence in self.active.iter().filter(|sequence| sequence.rows > 0) {
+            let first_row = room.tokens.len();
+            let (begin, end) = (sequence.computed, sequence.computed + sequence.rows);
+            room.tokens.extend_from_slice(&sequence.tokens[begin..end]);
+            sequences.push(SequenceRows {
+                first_row,
+                row_count: sequence.rows,
+                first_position: begin,
+                page_table: &sequence.page_table,
+                state_slot: sequence.state_slot,
+            });
+            room.rows_wanted.extend(sequence.positions_wanted().map(|position| first_row + position - begin));
+        }
+        let logits = &mut room.logits[..room.rows_wanted.len() * self.limits.vocabulary_size];
+        let batch = Batch { tokens: &room.tokens, sequences: &sequences };
+        batch.assert_consistent();
+        self.runner.step(&batch, &room.rows_wanted, logits);
+        self.counters.steps += 1;
+        self.counters.rows += room.tokens.len() as u64;
+        room.sequences = borrow_for_step(sequences);
+    }
+
+    /// Makes the pages findable that this step filled. Where the same page was published by another sequence meanwhile,
+    /// that one is held instead, so that a published page's holders always hold the pages before it.
+    fn publish_full_pages(&mut self, place: usize) {
+        let sequence = &mut self.active[place];
+        while sequence.published < sequence.computed / PAGE_LENGTH {
+            let page_index = sequence.published;
+            let parent = match page_index.checked_sub(1) {
+                None => Parent::Root(sequence.scope),
+                Some(before) => {
+                    let parent = self.pool.as_parent(sequence.page_table[before]);
+                    parent.expect("the pages before one that is to be published are published")
+                }
+            };
+            let page = sequence.page_table[page_index];
+            let published = self.pool.publish(page, sequence.page_key(page_index, parent));
+            if published != page {
+                self.pool.retain(published);
+                sequence.page_table[page_index] = published;
+                self.pool.release(page);
+            }
+            sequence.published += 1;
+        }
+    }
+
+    /// Takes a checkpoint of the recurrent state if one was planned here.
+    fn put_state_aside(&mut self, place: usize) {
+        let sequence = &mut self.active[place];
+        let computed = sequence.computed;
+        let Some(slot) = sequence.state_slot.filter(|_| self.states.has_checkpoints()) else { return };
+        let planned = sequence.checkpoint_lengths.iter().position(|&length| length == computed);
+        let moves = computed > sequence.prompt_length && computed.is_multiple_of(MOVING_CHECKPOINT_LENGTH);
+        if let Some(planned) = planned {
+            sequence.checkpoint_lengths.swap_remove(planned);
+        } else if !moves {
+            return;
+        }
+        let page = sequence.page_table[computed / PAGE_LENGTH - 1];
+        if self.pool.checkpoint(page).is_some() {
+            return;
+        }
+        if planned.is_none()
+            && let Some(before) = sequence.moving_checkpoint.replace(page)
+        {
+            // It may have been lost to another one meanwhile; the page is still held, so it is still the same page.
+            let checkpoint = self.pool.set_checkpoint(before, None);
+            self.drop_checkpoint(checkpoint);
+        }
+        let (checkpoint, lost) = self.states.take_checkpoint(page);
+        if let Some(lost) = lost {
+            self.pool.set_checkpoint(lost, None);
+        }
+        self.pool.set_checkpoint(page, Some(checkpoint));
+        self.runner.copy_state(slot, checkpoint);
+    }
+
+    /// Reads the logits in the order they were asked for, and ends the sequences that are done.
+    fn choose_tokens(&mut self, events: &mut Vec<Event>) {
+        let now = Instant::now();
+        let vocabulary_size = self.limits.vocabulary_size;
+        let mut logits = self.room.logits.chunks_exact_mut(vocabulary_size);
+        let mut any_ended = false;
+        for sequence in self.active.iter_mut().filter(|sequence| sequence.rows > 0) {
+            let prompt_rows = sequence.prompt_rows_computed();
+            let is_caught_up = sequence.pending() == 0;
+            let wants_token = is_caught_up && sequence.wants_token();
+            let generated_before = sequence.usage.completion_tokens;
+            let mut rows = logits.by_ref().take(prompt_rows + usize::from(wants_token));
+            let outcome =
+                sequence.read_logits(&mut rows, prompt_rows, &mut self.room.sampler, &mut self.room.allowed, events);
+            // What an error left unread belongs to this sequence too.
+            rows.for_each(drop);
+            let generated = sequence.usage.completion_tokens - generated_before;
+            self.counters.generated_tokens += generated as u64;
+            if generated > 0 && sequence.clock.first_token.is_none() {
+                sequence.clock.first_token = Some(now);
+            }
+            let (id, usage) = (sequence.id, sequence.usage);
+            match outcome {
+                Ok(None) => {
+                    sequence.rows = 0;
+                    continue;
+                }
+                Ok(Some(reason)) => {
+                    events.push(Event::Finished { id, reason, usage, timings: sequence.clock.timings(now) })
+                }
+                Err(error) => events.push(Event::Failed { id, error }),
+            }
+            any_ended = true;
+        }
+        if any_ended {
+            self.remove_ended();
+        }
+    }
+
+    /// The sequences that ended still have rows.
+    fn remove_ended(&mut self) {
+        let mut place = 0;
+        while place < self.active.len() {
+            if self.active[place].rows > 0 {
+                let mut sequence = self.active.remove(place);
+                self.free_memory(&mut sequence);
+            } else {
+                place += 1;
+            }
+        }
+    }
+}
+
+impl From<ConstraintPanic> for SequenceError {
+    fn from(ConstraintPanic(cause): ConstraintPanic) -> Self {
+        Self::ConstraintPanicked { cause }
+    }
+}
+
+impl Sequence {
+    /// Positions of the plan whose logits are read: those that tell about the prompt, and the last one.
+    fn positions_wanted(&self) -> impl Iterator<Item = usize> + use<> {
+        let wanted = self.prompt_rows_wanted();
+        let end = self.computed + self.rows;
+        // The prompt's last token tells about the first generated one, so it is in one of the two at most.
+        let last = (self.catches_up() && self.wants_token()).then(|| end - 1);
+        (self.computed.max(wanted.start)..end.min(wanted.end)).chain(last)
+    }
+
+    /// How many of the rows just computed tell about the prompt.
+    fn prompt_rows_computed(&self) -> usize {
+        let wanted = self.prompt_rows_wanted();
+        self.computed.min(wanted.end).saturating_sub(wanted.start.max(self.computed - self.rows))
+    }
+
+    /// Takes up the logits of this step: first those about the prompt, then those of the next token. Returns why the
+    /// sequence ends, if it does.
+    fn read_logits<'a>(
+        &mut self,
+        rows: &mut impl Iterator<Item = &'a mut [f32]>,
+        prompt_rows: usize,
+        sampler: &mut Sampler,
+        allowed: &mut TokenSet,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<FinishReason>, SequenceError> {
+        for logits in rows.by_ref().take(prompt_rows) {
+            self.read_prompt_logits(logits)?;
+        }
+        if self.pending() > 0 {
+            return Ok(None);
+        }
+        if self.prompt_rows_wanted().is_empty()
+            && let Some(found) = self.prompt_logprobs.take()
+        {
+            events.push(Event::PromptLogprobs { id: self.id, logprobs: found.logprobs, top: found.top });
+        }
+        match rows.next() {
+            Some(logits) => self.choose_token(logits, sampler, allowed, events),
+            None => Ok(Some(self.reason_at_max)),
+        }
+    }
+
+    fn read_prompt_logits(&mut self, logits: &[f32]) -> Result<(), SequenceError> {
+        let Some(found) = &mut self.prompt_logprobs else { return Ok(()) };
+        let position = found.logprobs.len() + 1;
+        let total = log_sum_exp(logits).map_err(|cause| SequenceError::NonFiniteLogits { cause, position })?;
+        let token = self.tokens[position];
+        found.logprobs.push((f64::from(logits[token as usize]) - total) as f32);
+        found.top.push(top_logprobs(logits, total, self.logprobs.unwrap_or(0)));
+        Ok(())
+    }
+
+    fn choose_token(
+        &mut self,
+        logits: &mut [f32],
+        sampler: &mut Sampler,
+        allowed: &mut TokenSet,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<FinishReason>, SequenceError> {
+        let position = self.tokens.len();
+        let failed = |cause: NonFiniteLogits| SequenceError::NonFiniteLogits { cause, position };
+        // Of the model's own distribution, before a constraint or the sampler changes it.
+        let mut top = Vec::new();
+        let mut total = 0.0;
+        if let Some(count) = self.logprobs {
+            total = log_sum_exp(logits).map_err(failed)?;
+            top = top_logprobs(logits, total, count);
+        }
+        if let Some(constraint) = &mut self.constraint {
+            greatest(logits).map_err(failed)?;
+            constraint.restrict(allowed)?;
+            allowed.mask(logits);
+            greatest(logits).map_err(|_| SequenceError::NothingAllowed { position })?;
+        }
+        let draws = Draws::new(self.seed, (position - self.prompt_length) as u64);
+        let token = sampler.sample(logits, &self.sampling, &self.tokens, draws).map_err(failed)?;
+        self.usage.completion_tokens += 1;
+        if self.stop_tokens.contains(&token) {
+            return Ok(Some(FinishReason::Stop { token }));
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
+        }
+        // The sampler puts back what it changes, so this is still the model's logit.
+        let logprob = self.logprobs.map(|_| (f64::from(logits[token as usize]) - total) as f32);
+        self.tokens.push(token);
+        events.push(Event::Token { id: self.id, token, logprob, top });
+        Ok((!self.wants_token()).then_some(self.reason_at_max))
+    }
+}
+
+/// An empty vector of another lifetime with the same memory: the standard library collects in place.
+fn borrow_for_step<'to>(mut sequences: Vec<SequenceRows<'_>>) -> Vec<SequenceRows<'to>> {
+    sequences.clear();
+    sequences.into_iter().map(|_| unreachable!("the vector is empty")).collect()
+}

@@ -1,0 +1,219 @@
+//! A runner whose logits are a hash of the sequence as it is read back from pages and state, so that a wrong page table,
+//! a stale page or a state out of step shows as other tokens; and what the same sequence gives without any engine.
+
+use std::{collections::HashSet, sync::mpsc::Receiver};
+
+use lair_compute::{Batch, PAGE_LENGTH, PageId, StateSlot};
+use lair_engine::{Engine, EngineOptions, Event, FinishReason, Request, Runner, Sampler, SequenceId, sampler::Draws};
+
+pub const VOCABULARY_SIZE: usize = 48;
+
+/// After this token, logits are not numbers.
+pub const NAN_TOKEN: u32 = 46;
+
+/// Computing this token panics.
+pub const PANIC_TOKEN: u32 = 47;
+
+pub struct FakeRunner {
+    pages: Vec<[u64; PAGE_LENGTH]>,
+    /// Hash of the tokens, and how many.
+    states: Vec<(u64, usize)>,
+    context_length: usize,
+    rows_max: usize,
+    /// Rows computed in all.
+    pub rows: usize,
+    pub page_copies: usize,
+    /// Steps wait here until the other end sends or is dropped.
+    pub gate: Option<Receiver<()>>,
+}
+
+impl FakeRunner {
+    pub fn new(page_count: usize, state_slot_count: usize) -> Self {
+        Self {
+            pages: vec![[u64::MAX; PAGE_LENGTH]; page_count],
+            states: vec![(u64::MAX, usize::MAX); state_slot_count],
+            context_length: 4096,
+            rows_max: 512,
+            rows: 0,
+            page_copies: 0,
+            gate: None,
+        }
+    }
+}
+
+fn mix(left: u64, right: u64) -> u64 {
+    let value = (left ^ right.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (value ^ (value >> 32)).wrapping_mul(0xc4ce_b9fe_1a85_ec53) ^ (value >> 29)
+}
+
+fn stored(token: u32, position: usize) -> u64 {
+    mix(u64::from(token) + 1, position as u64)
+}
+
+fn fill_logits(context: u64, last: u32, logits: &mut [f32]) {
+    for (token, logit) in logits.iter_mut().enumerate() {
+        *logit = (mix(context, token as u64) >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
+    }
+    // Tokens that mean trouble are not chosen by themselves.
+    logits[NAN_TOKEN as usize] = f32::NEG_INFINITY;
+    logits[PANIC_TOKEN as usize] = f32::NEG_INFINITY;
+    if last == NAN_TOKEN {
+        logits[3] = f32::NAN;
+    }
+}
+
+impl Runner for FakeRunner {
+    fn vocabulary_size(&self) -> usize {
+        VOCABULARY_SIZE
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn page_count(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn state_slot_count(&self) -> usize {
+        self.states.len()
+    }
+
+    fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
+    fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
+        if self.gate.as_ref().is_some_and(|gate| gate.recv().is_err()) {
+            self.gate = None;
+        }
+        batch.assert_consistent();
+        assert!(batch.row_count() > 0 && batch.row_count() <= self.rows_max);
+        assert!(rows_wanted.is_sorted_by(|left, right| left < right));
+        assert_eq!(logits.len(), rows_wanted.len() * VOCABULARY_SIZE);
+        assert!(!batch.tokens.contains(&PANIC_TOKEN), "the runner was asked to panic");
+        let mut written = HashSet::new();
+        let mut slots = HashSet::new();
+        self.rows += batch.row_count();
+        for rows in batch.sequences {
+            assert_eq!(rows.state_slot.is_some(), !self.states.is_empty());
+            assert!(rows.state_slot.is_none_or(|slot| slots.insert(slot)), "two sequences have one slot");
+            for row in 0..rows.row_count {
+                let position = rows.first_position + row;
+                let token = batch.tokens[rows.first_row + row];
+                let page = rows.page_table[position / PAGE_LENGTH];
+                self.pages[page.0 as usize][position % PAGE_LENGTH] = stored(token, position);
+                if row == 0 || position % PAGE_LENGTH == 0 {
+                    assert!(written.insert(page), "two sequences write one page");
+                }
+                let keys =
+                    (0..=position).map(|at| self.pages[rows.page_table[at / PAGE_LENGTH].0 as usize][at % PAGE_LENGTH]);
+                let mut context = keys.fold(0, mix);
+                if let Some(slot) = rows.state_slot {
+                    let state = &mut self.states[slot.0 as usize];
+                    *state = (mix(state.0, u64::from(token)), state.1.wrapping_add(1));
+                    assert_eq!(state.1, position + 1, "the state is not at its position");
+                    context = mix(context, state.0);
+                }
+                if let Ok(place) = rows_wanted.binary_search(&(rows.first_row + row)) {
+                    fill_logits(context, token, &mut logits[place * VOCABULARY_SIZE..][..VOCABULARY_SIZE]);
+                }
+            }
+        }
+    }
+
+    fn copy_page(&mut self, from: PageId, to: PageId) {
+        self.pages[to.0 as usize] = self.pages[from.0 as usize];
+        self.page_copies += 1;
+    }
+
+    fn clear_state(&mut self, slot: StateSlot) {
+        self.states[slot.0 as usize] = (0, 0);
+    }
+
+    fn copy_state(&mut self, from: StateSlot, to: StateSlot) {
+        self.states[to.0 as usize] = self.states[from.0 as usize];
+    }
+}
+
+/// The logits after `tokens`, without pages.
+pub fn logits_after(tokens: &[u32], has_state: bool) -> Vec<f32> {
+    let mut context = tokens.iter().enumerate().map(|(position, &token)| stored(token, position)).fold(0, mix);
+    if has_state {
+        context = mix(context, tokens.iter().map(|&token| u64::from(token)).fold(0, mix));
+    }
+    let mut logits = vec![0.0; VOCABULARY_SIZE];
+    fill_logits(context, tokens[tokens.len() - 1], &mut logits);
+    logits
+}
+
+/// What a request gives by itself. Its sampling must have a seed.
+pub fn alone(request: &Request, has_state: bool, length_max: usize) -> (Vec<u32>, FinishReason) {
+    alone_from(request, &[], has_state, length_max)
+}
+
+/// The same when the first tokens have been generated already; they are part of the result.
+pub fn alone_from(
+    request: &Request,
+    generated: &[u32],
+    has_state: bool,
+    length_max: usize,
+) -> (Vec<u32>, FinishReason) {
+    let mut tokens = [&request.tokens, generated].concat();
+    let mut sampler = Sampler::new(VOCABULARY_SIZE);
+    let prompt_length = request.tokens.len();
+    loop {
+        let generated = tokens.len() - prompt_length;
+        let reason = if Some(generated) == request.max_tokens {
+            Some(FinishReason::MaxTokens)
+        } else if tokens.len() == length_max {
+            Some(FinishReason::ContextFull)
+        } else {
+            let mut logits = logits_after(&tokens, has_state);
+            let draws = Draws::new(request.sampling.seed.unwrap_or_default(), generated as u64);
+            let token = sampler.sample(&mut logits, &request.sampling, &tokens, draws).expect("the logits are finite");
+            let is_last = request.stop_tokens.contains(&token);
+            if !is_last {
+                tokens.push(token);
+            }
+            is_last.then_some(FinishReason::Stop { token })
+        };
+        if let Some(reason) = reason {
+            return (tokens.split_off(prompt_length), reason);
+        }
+    }
+}
+
+pub fn engine(page_count: usize, state_slot_count: usize, options: EngineOptions) -> Engine<FakeRunner> {
+    Engine::new(FakeRunner::new(page_count, state_slot_count), options).expect("the options are valid")
+}
+
+/// Steps until nothing is left to do; asserts integrity after each step.
+pub fn run(engine: &mut Engine<FakeRunner>) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut steps = 0;
+    while !engine.is_idle() {
+        engine.step(&mut events);
+        engine.check_integrity();
+        steps += 1;
+        assert!(steps < 100_000, "the engine does not come to an end");
+    }
+    events
+}
+
+/// The tokens that were delivered for a sequence.
+pub fn tokens_of(events: &[Event], wanted: SequenceId) -> Vec<u32> {
+    let token = |event: &Event| match event {
+        Event::Token { id, token, .. } if *id == wanted => Some(*token),
+        _ => None,
+    };
+    events.iter().filter_map(token).collect()
+}
+
+/// How a sequence ended.
+pub fn end_of(events: &[Event], wanted: SequenceId) -> &Event {
+    let mut ends = events.iter().filter(|event| event.is_last() && event.id() == wanted);
+    let end = ends.next().expect("the sequence ended");
+    assert!(ends.next().is_none(), "the sequence ended twice");
+    end
+}

@@ -1,0 +1,196 @@
+//! Real models: the same request gives the same bits alone or among others, whole or in pieces, with or without the
+//! prefix cache, and after its memory was taken away.
+
+#![allow(clippy::unwrap_used)] // A test that meets an error has failed.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use lair_compute::{Backend, KvElement, reference::Reference};
+use lair_engine::{
+    Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request, RunnerError,
+    Sampling, SequenceId,
+};
+use lair_gguf::GgufFile;
+use lair_model::{LoadOptions, Model};
+use lair_testkit::{shared_data, tiny_models::TinyModel};
+
+/// What a request delivered, log-probabilities as bits.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    tokens: Vec<u32>,
+    logprobs: Vec<u32>,
+    prompt_logprobs: Vec<u32>,
+    reason: Option<FinishReason>,
+}
+
+struct Subject<B: Backend> {
+    model: Arc<Model<B>>,
+    backend: fn() -> B,
+}
+
+impl<B: Backend> Subject<B> {
+    fn load(path: &Path, backend: fn() -> B) -> Self {
+        let file = GgufFile::open(path).unwrap();
+        Self { model: Arc::new(Model::load(&file, &backend(), LoadOptions::default()).unwrap()), backend }
+    }
+
+    /// Runs requests, a few of which arrive at each step.
+    fn run(&self, requests: &[Request], pages: usize, options: &EngineOptions) -> (Vec<Outcome>, EngineStats) {
+        let memory = MemoryOptions {
+            kv_element: KvElement::F16,
+            page_count: pages,
+            state_slot_count: options.sequences_max + 4,
+            rows_max: options.rows_max,
+        };
+        let context_length = self.model.context_length();
+        let runner = ModelRunner::new(Arc::clone(&self.model), (self.backend)(), context_length, memory).unwrap();
+        let mut engine = Engine::new(runner, options.clone()).unwrap();
+        let mut outcomes: Vec<Outcome> = requests.iter().map(|_| Outcome::default()).collect();
+        let mut places: HashMap<SequenceId, usize> = HashMap::new();
+        let mut arriving = requests.iter().enumerate();
+        let mut events = Vec::new();
+        loop {
+            for (place, request) in arriving.by_ref().take(3) {
+                places.insert(engine.submit(request.clone()).unwrap(), place);
+            }
+            if engine.is_idle() {
+                return (outcomes, engine.stats());
+            }
+            engine.step(&mut events);
+            engine.check_integrity();
+            for event in events.drain(..) {
+                let outcome = &mut outcomes[places[&event.id()]];
+                match event {
+                    Event::Token { token, logprob, .. } => {
+                        outcome.tokens.push(token);
+                        outcome.logprobs.push(logprob.unwrap().to_bits());
+                    }
+                    Event::PromptLogprobs { logprobs, .. } => {
+                        outcome.prompt_logprobs = logprobs.iter().map(|logprob| logprob.to_bits()).collect();
+                    }
+                    Event::Finished { reason, .. } => outcome.reason = Some(reason),
+                    Event::Failed { error, .. } => panic!("{error}"),
+                }
+            }
+        }
+    }
+}
+
+/// Sixteen requests that share prefixes of different lengths.
+fn requests(vocabulary_size: usize) -> Vec<Request> {
+    let token = |seed: usize, position: usize| ((seed * 7919 + position * 104_729) % vocabulary_size) as u32;
+    (0..16)
+        .map(|index| {
+            let (shared, own) = ([0, 17, 32, 40][index % 4], 1 + index * 3);
+            let tokens = (0..shared).map(|at| token(0, at)).chain((0..own).map(|at| token(index + 1, at))).collect();
+            let sampling = match index % 3 {
+                0 => Sampling::greedy(),
+                1 => Sampling { seed: Some(index as u64), ..Sampling::default() },
+                _ => Sampling {
+                    seed: Some(index as u64),
+                    temperature: 0.8,
+                    top_k: 40,
+                    top_p: 0.95,
+                    repeat_penalty: 1.1,
+                    ..Sampling::default()
+                },
+            };
+            Request {
+                tokens,
+                max_tokens: Some(20),
+                sampling,
+                logprobs: Some(2),
+                prompt_logprobs: index % 5 == 0,
+                ..Request::default()
+            }
+        })
+        .collect()
+}
+
+fn check<B: Backend>(path: &Path, name: &str, backends: &[fn() -> B]) {
+    let alone_options =
+        EngineOptions { context_length: 200, rows_max: 256, prefix_cache: false, ..EngineOptions::default() };
+    let first = Subject::load(path, backends[0]);
+    let requests = requests(first.model.vocabulary_size());
+    let alone: Vec<Outcome> = requests
+        .iter()
+        .map(|request| first.run(std::slice::from_ref(request), 16, &alone_options).0.remove(0))
+        .collect();
+    assert!(alone.iter().any(|outcome| outcome.tokens.len() == 20));
+    let (mut preemptions, mut reused_tokens) = (0, 0);
+    for backend in backends {
+        let subject = Subject::load(path, *backend);
+        for (rows_max, sequences_max, pages, prefix_cache) in
+            [(256, 16, 200, true), (23, 16, 200, false), (7, 5, 9, true), (16, 16, 14, true), (1, 1, 64, true)]
+        {
+            let options = EngineOptions {
+                context_length: 200,
+                rows_max,
+                sequences_max,
+                prefix_cache,
+                ..EngineOptions::default()
+            };
+            let (outcomes, stats) = subject.run(&requests, pages, &options);
+            for (index, (outcome, expected)) in outcomes.iter().zip(&alone).enumerate() {
+                assert_eq!(outcome, expected, "{name}, request {index}, {rows_max} rows, {pages} pages");
+            }
+            preemptions += stats.preemptions;
+            reused_tokens += stats.reused_tokens;
+        }
+    }
+    assert!(preemptions > 0 && reused_tokens > 0, "{name}: {preemptions} preemptions, {reused_tokens} tokens reused");
+}
+
+fn reference() -> Reference {
+    Reference
+}
+
+#[test]
+fn a_trained_model_gives_the_same_bits_in_any_company() {
+    let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
+    check(&path, "stories260K", &[reference]);
+}
+
+#[test]
+fn a_hybrid_model_gives_the_same_bits_in_any_company() {
+    let Some(model) = TinyModel::make("qwen35") else { return };
+    check(&model.path(), "qwen35", &[reference]);
+}
+
+#[test]
+fn a_mixture_of_experts_gives_the_same_bits_in_any_company() {
+    let Some(model) = TinyModel::make("qwen3moe") else { return };
+    check(&model.path(), "qwen3moe", &[reference]);
+}
+
+#[test]
+fn the_golden_story_is_told() {
+    let (Some(path), Some(golden)) =
+        (shared_data("models/stories260K-f32.gguf"), shared_data("models/stories260K-greedy.json"))
+    else {
+        return;
+    };
+    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
+    let ids: Vec<u32> = serde_json::from_value(golden["ids"].clone()).unwrap();
+    let prompt: Vec<u32> = serde_json::from_value(golden["prompt_ids"].clone()).unwrap();
+    let expected = ids[prompt.len()..].to_vec();
+    let request = Request {
+        max_tokens: Some(expected.len()),
+        tokens: prompt,
+        sampling: Sampling::greedy(),
+        logprobs: Some(0),
+        ..Request::default()
+    };
+    let subject = Subject::load(&path, reference);
+    let (outcomes, _) = subject.run(&[request], 16, &EngineOptions::default());
+    assert_eq!(outcomes[0].tokens, expected);
+}
+
+#[test]
+fn a_hybrid_model_without_state_slots_is_refused() {
+    let Some(model) = TinyModel::make("qwen35") else { return };
+    let subject = Subject::load(&model.path(), reference);
+    let memory = MemoryOptions { kv_element: KvElement::F16, page_count: 4, state_slot_count: 0, rows_max: 16 };
+    let refused = ModelRunner::new(subject.model, reference(), 64, memory);
+    assert!(matches!(refused, Err(RunnerError::NoStateSlots)));
+}

@@ -1,0 +1,80 @@
+//! BERT and its kin, from which embeddings are pooled: attention in both directions, norms of the stream itself.
+//!
+//! References: Devlin et al., "BERT", section 3; Nussbaum et al., "Nomic Embed", section 3 (angles, gates); Sturua et al.,
+//! "jina-embeddings-v3", section 3. GELU in its tanh form, as files of these models are made for. GGUF names: `bert`,
+//! `nomic-bert`, `nomic-bert-moe`, `jina-bert-v3`.
+
+use lair_compute::{Activation, Mask};
+
+use crate::ModelConfig;
+use crate::spec::{
+    Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, HeadOutput, Layer, Mixer, Norm, Rope,
+};
+
+/// BERT, XLM-RoBERTa, and what was trained from them: MiniLM, BGE, E5, mxbai, Arctic.
+pub const BERT: Architecture = Architecture {
+    gguf_name: "bert",
+    hf_names: &["BertModel", "XLMRobertaModel", "RobertaModel"],
+    embedding: |_| Embedding { positions: Some("position_embd"), ..EMBEDDING },
+    layer: |_, _| layer(None, Ffn::Dense(DenseFfn::GELU)),
+    head: |_| Head { norm: Norm::None, output: HeadOutput::HiddenState, ..Head::LOGITS },
+    // The heads of classifiers and rerankers.
+    ignored_tensors: &["cls."],
+    ..Architecture::DECODER
+};
+
+/// Nomic Embed 1 and 1.5.
+pub const NOMIC_BERT: Architecture = Architecture {
+    gguf_name: "nomic-bert",
+    hf_names: &["NomicBertModel"],
+    embedding: |_| EMBEDDING,
+    layer: |config, _| layer(Some(Rope::half_split(config)), Ffn::Dense(DenseFfn::SWIGLU)),
+    // Published models have no biases, and the converter's own runtime leaves these out.
+    ignored_tensors: &[".ffn_up.bias", ".ffn_down.bias"],
+    ..BERT
+};
+
+/// Nomic Embed 2: experts in every second layer.
+pub const NOMIC_BERT_MOE: Architecture =
+    Architecture { gguf_name: "nomic-bert-moe", embedding: |_| EMBEDDING, layer: nomic_moe_layer, ..BERT };
+
+/// Jina Embeddings 3.
+pub const JINA_BERT_V3: Architecture = Architecture {
+    gguf_name: "jina-bert-v3",
+    hf_names: &["XLMRobertaFlashModel"],
+    embedding: |_| EMBEDDING,
+    layer: |config, _| layer(Some(Rope::half_split(config)), Ffn::Dense(DenseFfn::GELU)),
+    ..BERT
+};
+
+const EMBEDDING: Embedding =
+    Embedding { token_types: Some(("token_types", 2)), norm: Norm::Layer("token_embd_norm"), ..Embedding::TOKENS };
+
+fn nomic_moe_layer(config: &ModelConfig, layer_index: usize) -> Layer {
+    let rope = Some(Rope::half_split(config));
+    let has_experts = config.experts_every.is_some_and(|step| layer_index % step == 1);
+    if !has_experts {
+        return layer(rope, Ffn::Dense(DenseFfn::GELU));
+    }
+    let experts = ExpertsFfn {
+        gate: None,
+        fused: None,
+        activation: Activation::GeluTanh,
+        normalise: false,
+        ffn_size: Some(config.ffn_sizes[layer_index]),
+        ..ExpertsFfn::SOFTMAX
+    };
+    layer(rope, Ffn::Experts(experts))
+}
+
+fn layer(rope: Option<Rope>, ffn: Ffn) -> Layer {
+    Layer {
+        mixer_norm: Norm::None,
+        mixer: Mixer::Attention(Attention { rope, mask: Mask::Bidirectional, ..Attention::STANDARD }),
+        mixer_stream_norm: Norm::Layer("attn_output_norm"),
+        ffn_norm: Norm::None,
+        ffn,
+        ffn_stream_norm: Norm::Layer("layer_output_norm"),
+        ..Layer::PRE_NORM
+    }
+}

@@ -1,0 +1,47 @@
+//! Gemma 3. Norms before and after both halves, GELU gates, five layers with a window for each without one, and a base
+//! of the angles for each kind. The converter has folded the `1 +` of the norms into their weights.
+//!
+//! Reference: "Gemma 3 Technical Report", section 2. GGUF name: `gemma3`.
+
+use lair_compute::Mask;
+
+use crate::ModelConfig;
+use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Layer, Mixer, Norm, Rope};
+
+/// Gemma 3.
+pub const GEMMA3: Architecture = Architecture {
+    gguf_name: "gemma3",
+    hf_names: &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"],
+    embedding: |config| Embedding { scale: (config.hidden_size as f32).sqrt(), ..Embedding::TOKENS },
+    layer,
+    head: |config| Head { softcap: config.logit_softcap, ..Head::LOGITS },
+    ..Architecture::DECODER
+};
+
+/// Layers of the 27B model, the only one whose scores are scaled by the width of the residual stream.
+const LARGEST_LAYER_COUNT: usize = 62;
+
+fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
+    let rope = Rope::half_split(config);
+    let (mask, rope) = match config.window {
+        Some(window) if config.has_window(layer_index, 6) => {
+            (Mask::Window(window), Rope { theta: 10_000.0, ..rope }.of_windows(config).unscaled())
+        }
+        _ => (Mask::Causal, rope),
+    };
+    let by_hidden_size = || (config.hidden_size as f32 / config.head_counts[0] as f32).sqrt().recip();
+    Layer {
+        mixer: Mixer::Attention(Attention {
+            q_norm: Norm::Rms("attn_q_norm"),
+            k_norm: Norm::Rms("attn_k_norm"),
+            rope: Some(rope),
+            scale: (config.layer_count == LARGEST_LAYER_COUNT).then(by_hidden_size),
+            mask,
+            ..Attention::STANDARD
+        }),
+        mixer_output_norm: Norm::Rms("post_attention_norm"),
+        ffn: Ffn::Dense(DenseFfn::GEGLU),
+        ffn_output_norm: Norm::Rms("post_ffw_norm"),
+        ..Layer::PRE_NORM
+    }
+}

@@ -1,0 +1,36 @@
+//! Granite 3 and the dense models of Granite 4, with or without experts. A Llama with a factor on everything that is
+//! added, and on scores, embeddings and logits.
+//!
+//! Reference: Granite Team, "Granite 3.0 Language Models", section 3. GGUF names: `granite`, `granitemoe`.
+
+use super::llama;
+use crate::ModelConfig;
+use crate::spec::{Architecture, Embedding, ExpertsFfn, Ffn, Head, Layer, Mixer, SharedExperts};
+
+/// Granite.
+pub const GRANITE: Architecture = Architecture {
+    gguf_name: "granite",
+    hf_names: &["GraniteForCausalLM"],
+    embedding: |config| Embedding { scale: config.embedding_scale.unwrap_or(1.0), ..Embedding::TOKENS },
+    layer,
+    head: |config| Head { scale: config.logit_scale.map_or(1.0, f32::recip), ..Head::LOGITS },
+    ..Architecture::DECODER
+};
+
+/// Granite with experts.
+pub const GRANITEMOE: Architecture =
+    Architecture { gguf_name: "granitemoe", hf_names: &["GraniteMoeForCausalLM"], ..GRANITE };
+
+fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
+    let mut layer = llama::layer(config, layer_index);
+    if let Mixer::Attention(attention) = &mut layer.mixer
+        && config.rope_finetuned == Some(false)
+    {
+        attention.rope = None;
+    }
+    if let (Ffn::Experts(ffn), Some(experts)) = (layer.ffn, &config.experts) {
+        let shared = experts.shared_expert_ffn_size.map(SharedExperts::swiglu);
+        layer.ffn = Ffn::Experts(ExpertsFfn { shared, ..ffn });
+    }
+    Layer { residual_scale: config.residual_scale.unwrap_or(1.0), ..layer }
+}

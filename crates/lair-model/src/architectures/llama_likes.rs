@@ -1,0 +1,66 @@
+//! Architectures that are Llama or Qwen layers under another name.
+//!
+//! GGUF names: `internlm2`, `ernie4_5`, `xverse`, `qwen2vl`, `qwen3vl`, `qwen3vlmoe`. The picture models' positions have
+//! three axes; for text all three are equal, and the angles are the usual ones.
+
+use super::{qwen2, qwen3, qwen3moe};
+use crate::ModelConfig;
+use crate::spec::{Architecture, Attention, Layer, Mixer, Rope};
+
+/// InternLM 2.
+pub const INTERNLM2: Architecture = Architecture {
+    gguf_name: "internlm2",
+    hf_names: &["InternLM2ForCausalLM"],
+    layer: interleaved,
+    ..Architecture::DECODER
+};
+
+/// ERNIE 4.5, dense.
+pub const ERNIE4_5: Architecture = Architecture {
+    gguf_name: "ernie4_5",
+    hf_names: &["Ernie4_5_ForCausalLM"],
+    layer: interleaved,
+    // Published models have none, and the converter's own runtime leaves it out.
+    ignored_tensors: &[".attn_output.bias"],
+    ..Architecture::DECODER
+};
+
+/// XVERSE.
+pub const XVERSE: Architecture =
+    Architecture { gguf_name: "xverse", hf_names: &["XverseForCausalLM"], layer: interleaved, ..Architecture::DECODER };
+
+/// The text part of Qwen 2 VL and 2.5 VL.
+pub const QWEN2VL: Architecture = Architecture {
+    gguf_name: "qwen2vl",
+    hf_names: &["Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"],
+    layer: qwen2::layer,
+    // As above.
+    ignored_tensors: &["output.bias"],
+    ..Architecture::DECODER
+};
+
+/// The text part of Qwen 3 VL.
+pub const QWEN3VL: Architecture = Architecture {
+    gguf_name: "qwen3vl",
+    hf_names: &["Qwen3VLForConditionalGeneration"],
+    layer: qwen3::layer,
+    // The head of rerankers.
+    ignored_tensors: &["cls.output.weight"],
+    ..Architecture::DECODER
+};
+
+/// The text part of Qwen 3 VL with experts.
+pub const QWEN3VLMOE: Architecture = Architecture {
+    gguf_name: "qwen3vlmoe",
+    hf_names: &["Qwen3VLMoeForConditionalGeneration"],
+    layer: qwen3moe::layer,
+    ignored_tensors: &["cls.output.weight"],
+    ..Architecture::DECODER
+};
+
+fn interleaved(config: &ModelConfig, _layer_index: usize) -> Layer {
+    Layer {
+        mixer: Mixer::Attention(Attention { rope: Some(Rope::interleaved(config)), ..Attention::STANDARD }),
+        ..Layer::PRE_NORM
+    }
+}

@@ -1,0 +1,33 @@
+//! Qwen 3.5, dense. Three layers of gated delta net for each of gated attention, whose gates lie beside the queries.
+//!
+//! Positions have three axes for pictures; for text all three are equal, and the angles are those of halves as pairs.
+//! The layers that predict further tokens are not run. Reference: Yang et al., "Gated Delta Networks"; the published
+//! model code. GGUF name: `qwen35`.
+
+use crate::ModelConfig;
+use crate::spec::{Architecture, Attention, AttentionGate, GatedDeltaNet, Layer, Mixer, Norm, Rope};
+
+/// Qwen 3.5.
+pub const QWEN35: Architecture = Architecture {
+    gguf_name: "qwen35",
+    hf_names: &["Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"],
+    layer,
+    ..Architecture::DECODER
+};
+
+pub(super) fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
+    let mixer = if config.is_recurrent(layer_index, 4) {
+        Mixer::GatedDeltaNet(GatedDeltaNet::STANDARD)
+    } else {
+        Mixer::Attention(Attention {
+            q_norm: Norm::Rms("attn_q_norm"),
+            k_norm: Norm::Rms("attn_k_norm"),
+            rope: Some(Rope::half_split(config)),
+            scale: config.attention_scale,
+            gate: AttentionGate::BesideQueries,
+            ..Attention::STANDARD
+        })
+    };
+    // The file calls the feed-forward network's norm after what stands before it.
+    Layer { mixer, ffn_norm: Norm::Rms("post_attention_norm"), ..Layer::PRE_NORM }
+}

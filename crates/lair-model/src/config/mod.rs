@@ -1,0 +1,341 @@
+//! The hyper-parameters of a model, read from its metadata and checked.
+//!
+//! Every field has a type, a range, and rules between fields; what breaks one is refused with the key, what was found
+//! and what is expected. Nothing here looks at a tensor, and no code divides by a value from the file that was not
+//! checked here.
+
+mod keys;
+mod parts;
+
+use lair_gguf::Metadata;
+
+pub use parts::{ExpertsConfig, LatentConfig, RecurrentConfig, WindowPattern};
+
+use crate::ModelError;
+use crate::spec::{RopeScaling, ScalingKind};
+use keys::Keys;
+
+/// Limits of what is accepted; a file beyond one is damaged or an attack.
+pub mod limits {
+    /// Layers; the largest known model has 126.
+    pub const LAYER_COUNT_MAX: usize = 1024;
+    /// Elements of the residual stream; the largest known model has 16384.
+    pub const HIDDEN_SIZE_MAX: usize = 1 << 18;
+    /// Heads of a layer.
+    pub const HEAD_COUNT_MAX: usize = 4096;
+    /// Elements of a head.
+    pub const HEAD_DIM_MAX: usize = 1 << 16;
+    /// Width of a feed-forward network.
+    pub const FFN_SIZE_MAX: usize = 1 << 22;
+    /// Experts of a layer; the largest known model has 896.
+    pub const EXPERT_COUNT_MAX: usize = 1 << 14;
+    /// Tokens of a vocabulary; the largest known has 262144.
+    pub const VOCABULARY_SIZE_MAX: usize = 1 << 24;
+    /// Bases of rotary angles: above 1, whose logarithm is divided by; the largest known is 1e8.
+    pub const ROPE_THETA: std::ops::RangeInclusive<f32> = 1.001..=1e15;
+    /// Bytes of a table of positions that is made up when a model is loaded.
+    pub const POSITION_TABLE_BYTES_MAX: usize = 1 << 30;
+    /// Positions of a context; the longest known is 10485760.
+    pub const CONTEXT_LENGTH_MAX: usize = 1 << 30;
+}
+
+/// What a model file says of its model, checked. Words as in the table of `architecture.md`; a layer's own values by
+/// the layer's index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// `general.architecture`.
+    pub architecture: String,
+    /// Tokens of the vocabulary.
+    pub vocabulary_size: usize,
+    /// Positions the model was trained for.
+    pub context_length: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Layers that run for each token.
+    pub layer_count: usize,
+    /// Layers behind them that predict further tokens; not run.
+    pub prediction_layer_count: usize,
+    /// Query heads of each layer; 0 where a layer has no attention.
+    pub head_counts: Vec<usize>,
+    /// Key and value heads of each layer.
+    pub kv_head_counts: Vec<usize>,
+    /// Width of each layer's feed-forward network; 0 where it has none.
+    pub ffn_sizes: Vec<usize>,
+    /// Elements of a query or key head.
+    pub key_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
+    /// The same in layers with a sliding window.
+    pub window_key_dim: usize,
+    /// The same in layers with a sliding window.
+    pub window_value_dim: usize,
+    /// Added under the root of RMS norms.
+    pub rms_norm_epsilon: Option<f32>,
+    /// Added under the root of layer norms.
+    pub layer_norm_epsilon: Option<f32>,
+    /// Base of the rotary angles.
+    pub rope_theta: f32,
+    /// The same in layers with a sliding window, where the file has another.
+    pub window_rope_theta: Option<f32>,
+    /// Elements of a head that are turned.
+    pub rope_dimension_count: usize,
+    /// The same in layers with a sliding window.
+    pub window_rope_dimension_count: usize,
+    /// How the angles are scaled.
+    pub rope_scaling: RopeScaling,
+    /// Pairs that follow each axis of a position, in models for pictures; empty in others.
+    pub rope_sections: Vec<usize>,
+    /// Whether layers are turned at all, where the file says (Granite).
+    pub rope_finetuned: Option<bool>,
+    /// Positions that a sliding window covers.
+    pub window: Option<usize>,
+    /// Which layers have a sliding window.
+    pub window_pattern: Option<WindowPattern>,
+    /// Every so many layers one has full attention (hybrids).
+    pub full_attention_interval: Option<usize>,
+    /// Which layers are recurrent, where the file lists them.
+    pub recurrent_layers: Option<Vec<bool>>,
+    /// Mixtures of experts.
+    pub experts: Option<ExpertsConfig>,
+    /// Every so-many-th layer has experts, from the second on (Nomic).
+    pub experts_every: Option<usize>,
+    /// Recurrent layers.
+    pub recurrent: Option<RecurrentConfig>,
+    /// Latent attention.
+    pub latent: Option<LatentConfig>,
+    /// Factor on attention scores.
+    pub attention_scale: Option<f32>,
+    /// Soft cap of attention scores.
+    pub attention_softcap: Option<f32>,
+    /// Soft cap of logits.
+    pub logit_softcap: Option<f32>,
+    /// Factor on logits, or what divides them: architectures differ.
+    pub logit_scale: Option<f32>,
+    /// Factor on embeddings.
+    pub embedding_scale: Option<f32>,
+    /// Factor on what a layer's halves add.
+    pub residual_scale: Option<f32>,
+    /// Largest slope of linear attention biases.
+    pub alibi_bias_max: Option<f32>,
+    /// Magnitude that queries, keys and values are held within.
+    pub clamp_qkv: Option<f32>,
+    /// Whether the two halves of a layer are parallel.
+    pub parallel_residual: Option<bool>,
+    /// Positions over which queries keep their growth.
+    pub temperature_length: Option<usize>,
+    /// Slope of that growth.
+    pub temperature_scale: Option<f32>,
+    /// Taps of short convolutions.
+    pub short_convolution_length: Option<usize>,
+    /// Last layers that use the keys and values of earlier ones.
+    pub shared_kv_layer_count: usize,
+    /// Elements of each layer's own embedding.
+    pub per_layer_embedding_size: Option<usize>,
+}
+
+impl ModelConfig {
+    /// Reads and checks the hyper-parameters of a model.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingKey`], [`ModelError::File`] for a value of the wrong type, [`ModelError::Parameter`] for one
+    /// that is out of range or contradicts another.
+    pub fn from_metadata(metadata: &Metadata) -> Result<ModelConfig, ModelError> {
+        let architecture = metadata.str("general.architecture")?.to_owned();
+        let keys = Keys::new(metadata, &architecture);
+        let block_count = keys.required_count("block_count", 1..=limits::LAYER_COUNT_MAX)?;
+        let prediction_layer_count = keys.count("nextn_predict_layers", 0..=block_count - 1)?.unwrap_or(0);
+        let layer_count = block_count - prediction_layer_count;
+        let hidden_size = keys.required_count("embedding_length", 1..=limits::HIDDEN_SIZE_MAX)?;
+        let context_length = keys.required_count("context_length", 1..=limits::CONTEXT_LENGTH_MAX)?;
+
+        let head_counts = keys
+            .counts_by_layer("attention.head_count", block_count, 0..=limits::HEAD_COUNT_MAX)?
+            .unwrap_or_else(|| vec![0; block_count]);
+        let kv_head_counts = keys
+            .counts_by_layer("attention.head_count_kv", block_count, 0..=limits::HEAD_COUNT_MAX)?
+            .unwrap_or_else(|| head_counts.clone());
+        check_heads(&keys, &head_counts, &kv_head_counts)?;
+        let ffn_sizes = keys
+            .counts_by_layer("feed_forward_length", block_count, 0..=limits::FFN_SIZE_MAX)?
+            .unwrap_or_else(|| vec![0; block_count]);
+
+        let head_dims = HeadDims::read(&keys, hidden_size, &head_counts)?;
+        Ok(ModelConfig {
+            vocabulary_size: vocabulary_size(&keys, metadata)?,
+            context_length,
+            hidden_size,
+            layer_count,
+            prediction_layer_count,
+            head_counts,
+            kv_head_counts,
+            ffn_sizes,
+            key_dim: head_dims.key,
+            value_dim: head_dims.value,
+            window_key_dim: head_dims.window_key,
+            window_value_dim: head_dims.window_value,
+            rms_norm_epsilon: keys.number("attention.layer_norm_rms_epsilon", 0.0..=1.0)?,
+            layer_norm_epsilon: keys.number("attention.layer_norm_epsilon", 0.0..=1.0)?,
+            rope_theta: keys.number("rope.freq_base", limits::ROPE_THETA)?.unwrap_or(10_000.0),
+            window_rope_theta: keys.number("rope.freq_base_swa", limits::ROPE_THETA)?,
+            rope_dimension_count: head_dims.rope,
+            window_rope_dimension_count: head_dims.window_rope,
+            rope_scaling: rope_scaling(&keys, context_length)?,
+            rope_sections: keys.counts("rope.dimension_sections", 4, 0..=limits::HEAD_DIM_MAX)?,
+            rope_finetuned: keys.flag("rope.scaling.finetuned")?,
+            // A window of 0 stands for none.
+            window: keys
+                .count("attention.sliding_window", 0..=limits::CONTEXT_LENGTH_MAX)?
+                .filter(|window| *window > 0),
+            window_pattern: WindowPattern::read(&keys, block_count)?,
+            full_attention_interval: keys.count("full_attention_interval", 1..=limits::LAYER_COUNT_MAX)?,
+            recurrent_layers: keys.flags("attention.recurrent_layers", block_count)?,
+            experts: ExpertsConfig::read(&keys, block_count)?,
+            experts_every: keys.count("moe_every_n_layers", 0..=limits::LAYER_COUNT_MAX)?.filter(|step| *step > 0),
+            recurrent: RecurrentConfig::read(&keys)?,
+            latent: LatentConfig::read(&keys)?,
+            attention_scale: keys.nonzero_number("attention.scale")?,
+            attention_softcap: keys.nonzero_number("attn_logit_softcapping")?,
+            logit_softcap: keys.nonzero_number("final_logit_softcapping")?,
+            logit_scale: keys.nonzero_number("logit_scale")?,
+            embedding_scale: keys.nonzero_number("embedding_scale")?,
+            residual_scale: keys.nonzero_number("residual_scale")?,
+            alibi_bias_max: keys.nonzero_number("attention.max_alibi_bias")?,
+            clamp_qkv: keys.nonzero_number("attention.clamp_kqv")?,
+            parallel_residual: keys.flag("use_parallel_residual")?,
+            temperature_length: keys.count("attention.temperature_length", 1..=limits::CONTEXT_LENGTH_MAX)?,
+            temperature_scale: keys.nonzero_number("attention.temperature_scale")?,
+            short_convolution_length: keys.count("shortconv.l_cache", 1..=64)?,
+            shared_kv_layer_count: keys.count("attention.shared_kv_layers", 0..=block_count)?.unwrap_or(0),
+            per_layer_embedding_size: keys
+                .count("embedding_length_per_layer_input", 0..=limits::HIDDEN_SIZE_MAX)?
+                .filter(|size| *size > 0),
+            architecture,
+        })
+    }
+
+    /// The name of a key of this architecture, for messages.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    /// Whether this layer is one of those with a sliding window: by the file's pattern, or all but every
+    /// `default_period`-th.
+    pub fn has_window(&self, layer_index: usize, default_period: usize) -> bool {
+        match &self.window_pattern {
+            Some(pattern) => pattern.has_window(layer_index),
+            None => WindowPattern::Period(default_period).has_window(layer_index),
+        }
+    }
+
+    /// Whether this layer is recurrent: as the file lists, or all but every `full_attention_interval`-th.
+    pub fn is_recurrent(&self, layer_index: usize, default_interval: usize) -> bool {
+        match &self.recurrent_layers {
+            Some(layers) => layers[layer_index],
+            None => !(layer_index + 1).is_multiple_of(self.full_attention_interval.unwrap_or(default_interval)),
+        }
+    }
+}
+
+/// Head counts are read layer by layer: each either has no attention, or key and value heads that divide the others.
+fn check_heads(keys: &Keys<'_>, head_counts: &[usize], kv_head_counts: &[usize]) -> Result<(), ModelError> {
+    for (layer_index, (&heads, &kv_heads)) in head_counts.iter().zip(kv_head_counts).enumerate() {
+        if heads > 0 && kv_heads > 0 && !heads.is_multiple_of(kv_heads) {
+            let expected = format!("a divisor of the {heads} query heads of layer {layer_index}");
+            return Err(keys.wrong("attention.head_count_kv", kv_heads, expected));
+        }
+        if heads == 0 && kv_heads > 0 {
+            let expected = format!("more than 0 in layer {layer_index}, which has {kv_heads} key and value heads");
+            return Err(keys.wrong("attention.head_count", heads, expected));
+        }
+    }
+    Ok(())
+}
+
+/// Widths of heads, and how much of them is turned.
+struct HeadDims {
+    key: usize,
+    value: usize,
+    window_key: usize,
+    window_value: usize,
+    rope: usize,
+    window_rope: usize,
+}
+
+impl HeadDims {
+    fn read(keys: &Keys<'_>, hidden_size: usize, head_counts: &[usize]) -> Result<HeadDims, ModelError> {
+        let dim = |key: &str| keys.count(key, 1..=limits::HEAD_DIM_MAX);
+        let head_count = head_counts.iter().copied().find(|count| *count > 0);
+        let split = match head_count {
+            None => 0,
+            Some(count) if hidden_size.is_multiple_of(count) => hidden_size / count,
+            // Only needed where the file does not give the width itself.
+            Some(_) if dim("attention.key_length")?.is_some() && dim("attention.value_length")?.is_some() => 0,
+            Some(count) => {
+                let expected = format!("a divisor of the embedding_length {hidden_size}, or an attention.key_length");
+                return Err(keys.wrong("attention.head_count", count, expected));
+            }
+        };
+        let key = dim("attention.key_length")?.unwrap_or(split);
+        let value = dim("attention.value_length")?.unwrap_or(split);
+        let window_key = dim("attention.key_length_swa")?.unwrap_or(key);
+        let window_value = dim("attention.value_length_swa")?.unwrap_or(value);
+        let rope = rope_dimension_count(keys, "rope.dimension_count", key)?.unwrap_or(key);
+        let window_rope = rope_dimension_count(keys, "rope.dimension_count_swa", window_key)?;
+        let window_rope = window_rope.unwrap_or(rope.min(window_key));
+        Ok(HeadDims { key, value, window_key, window_value, rope, window_rope })
+    }
+}
+
+fn rope_dimension_count(keys: &Keys<'_>, key: &str, head_dim: usize) -> Result<Option<usize>, ModelError> {
+    let count = keys.count(key, 0..=head_dim.max(1))?;
+    match count {
+        Some(count) if !count.is_multiple_of(2) => Err(keys.wrong(key, count, "an even number".into())),
+        count => Ok(count),
+    }
+}
+
+/// The tokenizer's list tells; without one, the key.
+fn vocabulary_size(keys: &Keys<'_>, metadata: &Metadata) -> Result<usize, ModelError> {
+    if let Some(tokens) = metadata.optional_strings("tokenizer.ggml.tokens")? {
+        let count = tokens.len();
+        if !(1..=limits::VOCABULARY_SIZE_MAX).contains(&count) {
+            return Err(ModelError::Parameter {
+                key: "tokenizer.ggml.tokens".into(),
+                found: format!("{count} tokens"),
+                expected: format!("1 to {}", limits::VOCABULARY_SIZE_MAX),
+            });
+        }
+        return Ok(count);
+    }
+    keys.required_count("vocab_size", 1..=limits::VOCABULARY_SIZE_MAX)
+}
+
+fn rope_scaling(keys: &Keys<'_>, context_length: usize) -> Result<RopeScaling, ModelError> {
+    let kind = match keys.text("rope.scaling.type")? {
+        None | Some("linear") => ScalingKind::Linear,
+        Some("none") => ScalingKind::None,
+        Some("yarn") => ScalingKind::Yarn,
+        Some("longrope") => ScalingKind::LongRope,
+        Some(other) => {
+            let expected = "`none`, `linear`, `yarn` or `longrope`";
+            return Err(keys.wrong("rope.scaling.type", format!("`{other}`"), expected.into()));
+        }
+    };
+    let factor_range = 0.0..=1e6;
+    let factor = match keys.number("rope.scaling.factor", factor_range.clone())? {
+        Some(factor) => Some(factor),
+        // The key's name before scaling had types.
+        None => keys.number("rope.scale_linear", factor_range)?,
+    };
+    let original = keys.count("rope.scaling.original_context_length", 1..=limits::CONTEXT_LENGTH_MAX)?;
+    Ok(RopeScaling {
+        kind,
+        // A factor of 0 stands for none.
+        factor: factor.filter(|factor| *factor > 0.0).unwrap_or(1.0),
+        attention_factor: keys.nonzero_number("rope.scaling.attn_factor")?.unwrap_or(1.0),
+        original_context_length: original.unwrap_or(context_length),
+        yarn_log_multiplier: keys.number("rope.scaling.yarn_log_multiplier", 0.0..=100.0)?.unwrap_or(0.0),
+        yarn_beta_fast: keys.number("rope.scaling.yarn_beta_fast", 1e-3..=1e6)?.unwrap_or(32.0),
+        yarn_beta_slow: keys.number("rope.scaling.yarn_beta_slow", 1e-3..=1e6)?.unwrap_or(1.0),
+    })
+}

@@ -1,0 +1,169 @@
+//! Hyper-parameters that only some architectures have, in groups.
+
+use lair_compute::Gating;
+
+use super::keys::Keys;
+use super::limits;
+use crate::ModelError;
+
+/// Which layers have a sliding window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WindowPattern {
+    /// All but every so-many-th; 1 means none.
+    Period(usize),
+    /// As listed, layer by layer.
+    Layers(Vec<bool>),
+}
+
+impl WindowPattern {
+    pub(super) fn read(keys: &Keys<'_>, layer_count: usize) -> Result<Option<WindowPattern>, ModelError> {
+        let key = "attention.sliding_window_pattern";
+        if keys.is_array(key) {
+            return Ok(keys.flags(key, layer_count)?.map(WindowPattern::Layers));
+        }
+        Ok(keys.count(key, 0..=limits::LAYER_COUNT_MAX)?.map(WindowPattern::Period))
+    }
+
+    /// Whether this layer has a window.
+    pub fn has_window(&self, layer_index: usize) -> bool {
+        match self {
+            // A period of 0 means that all have one.
+            WindowPattern::Period(0) => true,
+            WindowPattern::Period(period) => !(layer_index + 1).is_multiple_of(*period),
+            WindowPattern::Layers(layers) => layers[layer_index],
+        }
+    }
+}
+
+/// A mixture of experts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertsConfig {
+    /// Experts of a layer.
+    pub expert_count: usize,
+    /// Experts each token takes, layer by layer.
+    pub expert_used_counts: Vec<usize>,
+    /// Width of an expert, where the file gives it.
+    pub expert_ffn_size: Option<usize>,
+    /// Networks that every token takes.
+    pub shared_expert_count: usize,
+    /// Width of the shared network, where the file gives it.
+    pub shared_expert_ffn_size: Option<usize>,
+    /// Factor on the weights.
+    pub weights_scale: f32,
+    /// Whether the chosen weights are divided by their sum, where the file says.
+    pub weights_normalised: Option<bool>,
+    /// How scores become weights, where the file says.
+    pub gating: Option<Gating>,
+    /// Groups for the choice in two steps; 0 or 1 without.
+    pub group_count: usize,
+    /// Groups each token may choose from.
+    pub group_used_count: usize,
+    /// First layers that have one network for every token instead.
+    pub leading_dense_layer_count: usize,
+    /// Every so-many-th layer has experts.
+    pub layer_step: Option<usize>,
+}
+
+impl ExpertsConfig {
+    pub(super) fn read(keys: &Keys<'_>, layer_count: usize) -> Result<Option<ExpertsConfig>, ModelError> {
+        let expert_count = keys.count("expert_count", 0..=limits::EXPERT_COUNT_MAX)?.unwrap_or(0);
+        if expert_count == 0 {
+            return Ok(None);
+        }
+        let used = keys.counts_by_layer("expert_used_count", layer_count, 1..=expert_count)?;
+        let Some(expert_used_counts) = used else {
+            return Err(keys.wrong("expert_count", expert_count, "0, or an expert_used_count beside it".into()));
+        };
+        let gating = match keys.count("expert_gating_func", 0..=4)? {
+            None | Some(0) => None,
+            Some(1) => Some(Gating::Softmax),
+            Some(2) => Some(Gating::Sigmoid),
+            Some(3) => Some(Gating::SoftmaxOfChosen),
+            Some(other) => return Err(keys.wrong("expert_gating_func", other, "1, 2 or 3".into())),
+        };
+        let group_count = keys.count("expert_group_count", 0..=expert_count)?.unwrap_or(0);
+        let group_used_count = keys.count("expert_group_used_count", 0..=group_count)?.unwrap_or(0);
+        if group_count > 1 && (!expert_count.is_multiple_of(group_count) || group_used_count == 0) {
+            let expected = format!("a divisor of the {expert_count} experts, with an expert_group_used_count above 0");
+            return Err(keys.wrong("expert_group_count", group_count, expected));
+        }
+        Ok(Some(ExpertsConfig {
+            expert_count,
+            expert_used_counts,
+            expert_ffn_size: keys.count("expert_feed_forward_length", 1..=limits::FFN_SIZE_MAX)?,
+            shared_expert_count: keys.count("expert_shared_count", 0..=expert_count.max(64))?.unwrap_or(0),
+            shared_expert_ffn_size: keys
+                .count("expert_shared_feed_forward_length", 0..=limits::FFN_SIZE_MAX)?
+                .filter(|size| *size > 0),
+            weights_scale: keys.nonzero_number("expert_weights_scale")?.unwrap_or(1.0),
+            weights_normalised: keys.flag("expert_weights_norm")?,
+            gating,
+            group_count,
+            group_used_count,
+            leading_dense_layer_count: keys.count("leading_dense_block_count", 0..=layer_count)?.unwrap_or(0),
+            layer_step: keys.count("interleave_moe_layer_step", 1..=limits::LAYER_COUNT_MAX)?,
+        }))
+    }
+}
+
+/// Recurrent layers: state spaces and linear attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecurrentConfig {
+    /// Taps of the convolution.
+    pub conv_length: usize,
+    /// Width of all heads together.
+    pub inner_size: usize,
+    /// Width of the state.
+    pub state_size: usize,
+    /// Heads of values (gated delta net), heads (Mamba-2), or rank of the time steps (Mamba).
+    pub time_step_rank: usize,
+    /// Heads of keys (gated delta net), groups of `B` and `C` (Mamba-2).
+    pub group_count: usize,
+}
+
+impl RecurrentConfig {
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<RecurrentConfig>, ModelError> {
+        let width = |key: &str| keys.count(key, 1..=limits::FFN_SIZE_MAX);
+        let Some(inner_size) = width("ssm.inner_size")? else { return Ok(None) };
+        let (Some(state_size), Some(time_step_rank)) = (width("ssm.state_size")?, width("ssm.time_step_rank")?) else {
+            let expected = "an ssm.state_size and an ssm.time_step_rank beside it";
+            return Err(keys.wrong("ssm.inner_size", inner_size, expected.into()));
+        };
+        Ok(Some(RecurrentConfig {
+            conv_length: keys.required_count("ssm.conv_kernel", 1..=64)?,
+            inner_size,
+            state_size,
+            time_step_rank,
+            group_count: keys.count("ssm.group_count", 0..=limits::HEAD_COUNT_MAX)?.unwrap_or(0),
+        }))
+    }
+}
+
+/// Latent attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatentConfig {
+    /// Width of compressed queries; `None` where they are made in one product.
+    pub q_rank: Option<usize>,
+    /// Width of compressed keys and values.
+    pub kv_rank: usize,
+    /// Elements of a query head.
+    pub key_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
+}
+
+impl LatentConfig {
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<LatentConfig>, ModelError> {
+        let dim = |key: &str| keys.count(key, 0..=limits::HEAD_DIM_MAX).map(|dim| dim.filter(|dim| *dim > 0));
+        let (Some(key_dim), Some(value_dim)) = (dim("attention.key_length_mla")?, dim("attention.value_length_mla")?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(LatentConfig {
+            q_rank: dim("attention.q_lora_rank")?,
+            kv_rank: keys.required_count("attention.kv_lora_rank", 1..=limits::HEAD_DIM_MAX)?,
+            key_dim,
+            value_dim,
+        }))
+    }
+}

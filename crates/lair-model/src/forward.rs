@@ -1,0 +1,300 @@
+//! The one forward pass: walks the declared layers over a batch and calls the backend's regions.
+//!
+//! Nothing is allocated here, and nothing can fail: buffers, pages and slots were made before, and what they must hold
+//! is asserted.
+
+use lair_compute::{AttentionBuffers, Backend, Batch, FeedForwardInput};
+
+use crate::ModelError;
+use crate::model::Model;
+use crate::weights::{
+    AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
+};
+
+/// The buffers of a step: made once for so many rows, overwritten by every step.
+pub struct Activations<B: Backend> {
+    rows_max: usize,
+    /// `[rows, hidden_size]`: what layers add to.
+    residual: B::Buffer,
+    /// `[rows, hidden_size]`: a normalised copy.
+    hidden: B::Buffer,
+    q: Vec<B::Buffer>,
+    k: Vec<B::Buffer>,
+    v: Vec<B::Buffer>,
+    gate: Vec<B::Buffer>,
+    /// What a mixer gives, before it is projected back.
+    mixed: Vec<B::Buffer>,
+    qkv: Vec<B::Buffer>,
+    /// Alpha and beta of delta nets.
+    alpha: Vec<(B::Buffer, B::Buffer)>,
+}
+
+/// What sequences keep between steps. The caller makes it by the model's layouts and hands out its pages and slots.
+pub struct Memory<B: Backend> {
+    /// Keys and values, by [`Model::kv_layout`].
+    pub kv: B::Kv,
+    /// Recurrent state, by [`Model::state_layout`]; `None` for a model without recurrent layers.
+    pub states: Option<B::States>,
+}
+
+impl<B: Backend> Activations<B> {
+    pub(crate) fn new(
+        backend: &mut B,
+        widths: &BufferWidths,
+        hidden_size: usize,
+        rows_max: usize,
+    ) -> Result<Activations<B>, ModelError> {
+        backend.reserve(rows_max, widths.width_max)?;
+        let backend = &*backend;
+        let buffers = |widths: &[usize]| -> Result<Vec<B::Buffer>, ModelError> {
+            widths.iter().map(|width| Ok(backend.buffer(rows_max, *width)?)).collect()
+        };
+        let alpha = buffers(&widths.alpha)?.into_iter().zip(buffers(&widths.alpha)?).collect();
+        Ok(Activations {
+            rows_max,
+            residual: backend.buffer(rows_max, hidden_size)?,
+            hidden: backend.buffer(rows_max, hidden_size)?,
+            q: buffers(&widths.q)?,
+            k: buffers(&widths.k)?,
+            v: buffers(&widths.v)?,
+            gate: buffers(&widths.gate)?,
+            mixed: buffers(&widths.mixed)?,
+            qkv: buffers(&widths.qkv)?,
+            alpha,
+        })
+    }
+
+    /// Rows that a step may have.
+    pub fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
+    /// Copies the residual stream's first `rows` rows, `[rows, hidden_size]`, to `values`: after a step, what the head
+    /// has read.
+    pub fn read_residual(&self, backend: &B, rows: usize, values: &mut [f32]) {
+        backend.read(rows, &self.residual, values);
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Computes one step: keys, values and states of every row of `batch` are stored in `memory`, and
+    /// `logits`, `[rows_wanted, vocabulary_size]`, receives the rows asked for, by their index in the batch.
+    ///
+    /// # Panics
+    /// If the batch is inconsistent, has more rows than `activations`, a token outside of the vocabulary, or `logits`
+    /// has the wrong size: bugs of the caller, who has checked what users ask for.
+    pub fn forward(
+        &self,
+        backend: &mut B,
+        activations: &mut Activations<B>,
+        memory: &mut Memory<B>,
+        batch: &Batch<'_>,
+        rows_wanted: &[usize],
+        logits: &mut [f32],
+    ) {
+        let HeadWeights::Logits(head) = &self.head else { panic!("a model that gives hidden states has no logits") };
+        assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
+        assert!(rows_wanted.iter().all(|row| *row < batch.row_count()), "a row wanted is not in the batch");
+        self.run(backend, activations, memory, batch);
+        if !rows_wanted.is_empty() {
+            backend.head(head, rows_wanted, &activations.residual, logits);
+        }
+    }
+
+    /// Computes one step as [`Model::forward`] does, and copies what the head reads, normalised, for every row to
+    /// `values`, `[rows, hidden_size]`: what embeddings are pooled from.
+    ///
+    /// # Panics
+    /// As [`Model::forward`].
+    pub fn hidden_states(
+        &self,
+        backend: &mut B,
+        activations: &mut Activations<B>,
+        memory: &mut Memory<B>,
+        batch: &Batch<'_>,
+        values: &mut [f32],
+    ) {
+        let rows = batch.row_count();
+        assert_eq!(values.len(), rows * self.config().hidden_size, "values and rows of the batch differ in number");
+        self.run(backend, activations, memory, batch);
+        let norm = match &self.head {
+            HeadWeights::Logits(head) => head.norm.as_ref(),
+            HeadWeights::HiddenState(norm) => norm.as_ref(),
+        };
+        norm_stream(norm, backend, activations, rows);
+        backend.read(rows, &activations.residual, values);
+    }
+
+    fn run(&self, backend: &mut B, activations: &mut Activations<B>, memory: &mut Memory<B>, batch: &Batch<'_>) {
+        self.assert_fits(activations, batch);
+        self.embed(backend, activations, batch);
+        for layer in &self.layers {
+            run_layer(layer, backend, activations, memory, batch);
+        }
+    }
+
+    fn assert_fits(&self, activations: &Activations<B>, batch: &Batch<'_>) {
+        batch.assert_consistent();
+        let rows = batch.row_count();
+        assert!(rows <= activations.rows_max, "{rows} rows in a step, room was made for {}", activations.rows_max);
+        let vocabulary_size = self.vocabulary_size();
+        assert!(
+            batch.tokens.iter().all(|token| (*token as usize) < vocabulary_size),
+            "a token is not in the vocabulary"
+        );
+        if self.embedding.positions.is_some() {
+            let context_length = self.context_length();
+            assert!(batch.positions().all(|position| position < context_length), "a position has no embedding");
+        }
+        if self.needs_whole_sequences() {
+            assert!(batch.sequences.iter().all(|rows| rows.first_position == 0), "a sequence is continued");
+        }
+    }
+
+    fn embed(&self, backend: &mut B, activations: &mut Activations<B>, batch: &Batch<'_>) {
+        let embedding = &self.embedding;
+        let table = match (&embedding.table, &self.head) {
+            (Some(table), _) => table,
+            (None, HeadWeights::Logits(head)) => &head.linear.weight,
+            (None, HeadWeights::HiddenState(_)) => unreachable!("only a head with logits shares the table"),
+        };
+        backend.embed(table, batch.tokens, embedding.scale, &mut activations.residual);
+        if let Some(positions) = &embedding.positions {
+            backend.embed_positions(positions, batch, &mut activations.residual);
+        }
+        norm_stream(embedding.norm.as_ref(), backend, activations, batch.row_count());
+    }
+}
+
+/// Norms the residual stream itself.
+fn norm_stream<B: Backend>(
+    norm: Option<&lair_compute::Norm<B>>,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    rows: usize,
+) {
+    let Some(norm) = norm else { return };
+    let Activations { residual, hidden, .. } = activations;
+    backend.norm(rows, norm, residual, hidden);
+    std::mem::swap(residual, hidden);
+}
+
+fn run_layer<B: Backend>(
+    layer: &LayerWeights<B>,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    memory: &mut Memory<B>,
+    batch: &Batch<'_>,
+) {
+    let rows = batch.row_count();
+    // What the feed-forward network of a parallel layer reads has to be taken before the mixer adds to the stream.
+    let parallel_norm = match &layer.parallel {
+        ParallelInput::None => None,
+        ParallelInput::Shared(norm) => norm.as_ref(),
+        ParallelInput::Own(norm) => Some(norm),
+    };
+    if let Some(norm) = parallel_norm {
+        backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
+    }
+    let mixed = match &layer.mixer {
+        MixerWeights::Attention(weights) => run_attention(layer, weights, backend, activations, memory, batch),
+        MixerWeights::DeltaNet(weights) => run_delta_net(layer, weights, backend, activations, memory, batch),
+    };
+    backend.project_add(
+        rows,
+        &activations.mixed[mixed],
+        &layer.mixer_output,
+        layer.mixer_output_norm.as_ref(),
+        layer.residual_scale,
+        &mut activations.residual,
+    );
+    norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
+    let input = match &layer.parallel {
+        ParallelInput::None => FeedForwardInput::Residual,
+        _ => FeedForwardInput::Buffer(&activations.hidden),
+    };
+    match &layer.ffn {
+        FfnWeights::None => {}
+        FfnWeights::Dense(network) => backend.feed_forward(rows, network, input, &mut activations.residual),
+        FfnWeights::Experts(experts) => backend.experts(rows, experts, input, &mut activations.residual),
+    }
+    norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+}
+
+/// The mixer's input and its norm: a shared norm has been computed already.
+fn mixer_input<'a, B: Backend>(
+    layer: &'a LayerWeights<B>,
+    residual: &'a B::Buffer,
+    hidden: &'a B::Buffer,
+) -> (Option<&'a lair_compute::Norm<B>>, &'a B::Buffer) {
+    match &layer.parallel {
+        ParallelInput::Shared(Some(_)) => (None, hidden),
+        _ => (layer.mixer_norm.as_ref(), residual),
+    }
+}
+
+/// Attention of one layer; returns which buffer of `mixed` holds the result.
+fn run_attention<B: Backend>(
+    layer: &LayerWeights<B>,
+    weights: &AttentionWeights<B>,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    memory: &mut Memory<B>,
+    batch: &Batch<'_>,
+) -> usize {
+    let rows = batch.row_count();
+    let Activations { residual, hidden, q, k, v, gate, mixed, .. } = activations;
+    let (norm, input) = mixer_input(layer, residual, hidden);
+    let q = &mut q[weights.q_buffer];
+    let mut kv = weights.kv.as_ref().map(|linears| (linears, &mut k[weights.k_buffer], &mut v[weights.v_buffer]));
+    let mut gate = weights.gate.as_ref().map(|linear| (linear, &mut gate[weights.gate_buffer]));
+    // All products of one input in one call, so that it is normalised and quantised once.
+    match (&mut kv, &mut gate) {
+        (Some(((k_linear, v_linear), k, v)), Some((gate_linear, gate))) => {
+            let products = &mut [(&weights.q, &mut *q), (k_linear, *k), (v_linear, *v), (*gate_linear, *gate)];
+            backend.project(rows, norm, input, products);
+        }
+        (Some(((k_linear, v_linear), k, v)), None) => {
+            backend.project(rows, norm, input, &mut [(&weights.q, &mut *q), (k_linear, *k), (v_linear, *v)]);
+        }
+        (None, Some((gate_linear, gate))) => {
+            backend.project(rows, norm, input, &mut [(&weights.q, &mut *q), (*gate_linear, *gate)]);
+        }
+        (None, None) => backend.project(rows, norm, input, &mut [(&weights.q, &mut *q)]),
+    }
+    let buffers = AttentionBuffers {
+        q,
+        kv: kv.map(|(_, k, v)| (k, v)),
+        gate: gate.map(|(_, gate)| &*gate),
+        output: &mut mixed[weights.mixed_buffer],
+    };
+    backend.attention(batch, &weights.region, &mut memory.kv, buffers);
+    weights.mixed_buffer
+}
+
+/// Gated delta net of one layer; returns which buffer of `mixed` holds the result.
+fn run_delta_net<B: Backend>(
+    layer: &LayerWeights<B>,
+    weights: &DeltaNetWeights<B>,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    memory: &mut Memory<B>,
+    batch: &Batch<'_>,
+) -> usize {
+    let Activations { residual, hidden, gate, mixed, qkv, alpha, .. } = activations;
+    let (norm, input) = mixer_input(layer, residual, hidden);
+    let qkv = &mut qkv[weights.qkv_buffer];
+    let gate = &mut gate[weights.gate_buffer];
+    let (alpha, beta) = &mut alpha[weights.alpha_buffer];
+    let products = &mut [
+        (&weights.qkv, &mut *qkv),
+        (&weights.gate, &mut *gate),
+        (&weights.alpha, &mut *alpha),
+        (&weights.beta, &mut *beta),
+    ];
+    backend.project(batch.row_count(), norm, input, products);
+    let states = memory.states.as_mut().expect("a model with recurrent layers is given states");
+    let output = &mut mixed[weights.mixed_buffer];
+    backend.gated_delta_net(batch, &weights.region, states, qkv, alpha, beta, gate, output);
+    weights.mixed_buffer
+}

@@ -1,0 +1,145 @@
+//! A loaded model: immutable, shareable, made of a declaration and its weights.
+
+use lair_compute::{Backend, KvElement, KvLayout, Mask, StateLayout};
+use lair_gguf::GgufFile;
+
+use crate::forward::Activations;
+use crate::spec::Architecture;
+use crate::tensor_source::TensorSource;
+use crate::weights::{BufferWidths, Builder, EmbeddingWeights, HeadWeights, LayerWeights, MemoryLayers, MixerWeights};
+use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
+
+/// A model whose weights lie in the layout of the backend `B`. Nothing in it changes: share it in an `Arc`.
+pub struct Model<B: Backend> {
+    architecture: &'static Architecture,
+    config: ModelConfig,
+    pub(crate) embedding: EmbeddingWeights<B>,
+    pub(crate) layers: Vec<LayerWeights<B>>,
+    pub(crate) head: HeadWeights<B>,
+    needs_whole_sequences: bool,
+    memory: MemoryLayers,
+    widths: BufferWidths,
+    ignored_tensors: Vec<String>,
+}
+
+/// What is decided when a model is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// The longest context that sequences will have; what the model was trained for if `None`. Some models turn
+    /// queries and keys differently for long contexts (LongRoPE), some can only be run up to the original context length.
+    pub context_length: Option<usize>,
+}
+
+impl<B: Backend> Model<B> {
+    /// Loads a model: reads its hyper-parameters, checks every tensor against its declaration, and only then hands
+    /// weights to the backend.
+    ///
+    /// # Errors
+    /// If the architecture is unknown or has parts that cannot be run, a hyper-parameter is wrong, a tensor is missing,
+    /// misshapen or of no declared part, or the backend refuses a weight.
+    pub fn load(file: &GgufFile, backend: &B, options: LoadOptions) -> Result<Model<B>, ModelError> {
+        let architecture = architectures::find(file.architecture()?)?;
+        let config = ModelConfig::from_metadata(file.metadata())?;
+        let context_length = options.context_length.unwrap_or(config.context_length);
+        check_support(architecture, &config, context_length)?;
+        let needs = tensor_needs(architecture, &config)?;
+        let source = TensorSource::new(file, architecture, &config, &needs)?;
+
+        let mut builder = Builder::new(backend, source, &config, context_length);
+        let declared_embedding = (architecture.embedding)(&config);
+        let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;
+        let embedding = builder.embedding(&declared_embedding, is_tied)?;
+        let layers = (0..config.layer_count)
+            .map(|layer_index| builder.layer(architecture, layer_index))
+            .collect::<Result<Vec<_>, ModelError>>()?;
+        let Builder { source, mut widths, memory, .. } = builder;
+        widths.note_widest(config.hidden_size);
+        let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
+            MixerWeights::Attention(attention) => attention.region.mask == Mask::Bidirectional,
+            MixerWeights::DeltaNet(_) => false,
+        };
+        Ok(Model {
+            architecture,
+            needs_whole_sequences: layers.iter().any(sees_what_follows),
+            ignored_tensors: source.ignored,
+            config,
+            embedding,
+            layers,
+            head,
+            memory,
+            widths,
+        })
+    }
+
+    /// The declaration it was made by.
+    pub fn architecture(&self) -> &'static Architecture {
+        self.architecture
+    }
+
+    /// Its hyper-parameters.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Tokens of the vocabulary: the width of logits.
+    pub fn vocabulary_size(&self) -> usize {
+        self.config.vocabulary_size
+    }
+
+    /// Positions the model was trained for.
+    pub fn context_length(&self) -> usize {
+        self.config.context_length
+    }
+
+    /// Whether the model gives a score for each token of the vocabulary; else it gives hidden states only, from which
+    /// embeddings are pooled.
+    pub fn has_logits(&self) -> bool {
+        matches!(self.head, HeadWeights::Logits(_))
+    }
+
+    /// Whether tokens see those that follow them: a sequence then has to be computed in one step.
+    pub fn needs_whole_sequences(&self) -> bool {
+        self.needs_whole_sequences
+    }
+
+    /// Tensors of the file that no token needs and that were left out.
+    pub fn ignored_tensors(&self) -> &[String] {
+        &self.ignored_tensors
+    }
+
+    /// Whether the embedding's table serves the head too.
+    pub fn has_tied_embedding(&self) -> bool {
+        self.embedding.table.is_none()
+    }
+
+    /// What a cache of `page_count` pages of this model holds.
+    pub fn kv_layout(&self, element: KvElement, page_count: usize) -> KvLayout {
+        KvLayout { layers: self.memory.kv.clone(), element, page_count }
+    }
+
+    /// What `slot_count` slots of recurrent state hold; `None` for a model without recurrent layers.
+    pub fn state_layout(&self, slot_count: usize) -> Option<StateLayout> {
+        (!self.memory.states.is_empty()).then(|| StateLayout { layers: self.memory.states.clone(), slot_count })
+    }
+
+    /// Makes the buffers for steps of up to `rows_max` rows, and has the backend reserve its own.
+    ///
+    /// # Errors
+    /// If memory cannot be had.
+    pub fn activations(&self, backend: &mut B, rows_max: usize) -> Result<Activations<B>, ModelError> {
+        Activations::new(backend, &self.widths, self.config.hidden_size, rows_max)
+    }
+}
+
+/// Checks that every logit, `[rows, vocabulary_size]`, is a finite number.
+///
+/// # Errors
+/// [`ModelError::NonFiniteLogits`] names the first that is not: weights are damaged.
+pub fn check_logits(logits: &[f32], vocabulary_size: usize) -> Result<(), ModelError> {
+    match logits.iter().position(|logit| !logit.is_finite()) {
+        Some(index) => {
+            Err(ModelError::NonFiniteLogits { row: index / vocabulary_size, token: index % vocabulary_size })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,197 @@
+//! Widths of a layer's parts: declaration and configuration put together, with the rules between them checked.
+
+use lair_compute::NormKind;
+
+use crate::config::{ExpertsConfig, RecurrentConfig};
+use crate::spec::{Attention, Norm};
+use crate::{ModelConfig, ModelError};
+
+/// Heads of an attention layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttentionShape {
+    pub(crate) head_count: usize,
+    pub(crate) kv_head_count: usize,
+    pub(crate) key_dim: usize,
+    pub(crate) value_dim: usize,
+}
+
+impl AttentionShape {
+    pub(crate) fn new(
+        attention: &Attention,
+        config: &ModelConfig,
+        layer_index: usize,
+    ) -> Result<AttentionShape, ModelError> {
+        let shape = AttentionShape {
+            head_count: config.head_counts[layer_index],
+            kv_head_count: config.kv_head_counts[layer_index],
+            key_dim: attention.key_dim.unwrap_or(config.key_dim),
+            value_dim: attention.value_dim.unwrap_or(config.value_dim),
+        };
+        let positive = |name: &str, count: usize| match count {
+            0 => Err(ModelError::Parameter {
+                key: config.key(name),
+                found: "0".into(),
+                expected: format!("more than 0 in layer {layer_index}, which has attention"),
+            }),
+            _ => Ok(()),
+        };
+        positive("attention.head_count", shape.head_count)?;
+        positive("attention.head_count_kv", shape.kv_head_count)?;
+        positive("attention.key_length", shape.key_dim)?;
+        positive("attention.value_length", shape.value_dim)?;
+        if let Some(rope) = &attention.rope
+            && (rope.dimension_count > shape.key_dim || !rope.dimension_count.is_multiple_of(2))
+        {
+            return Err(ModelError::Parameter {
+                key: config.key("rope.dimension_count"),
+                found: rope.dimension_count.to_string(),
+                expected: format!("an even number up to the head's {} elements", shape.key_dim),
+            });
+        }
+        Ok(shape)
+    }
+
+    /// Elements of all queries of a token.
+    pub(crate) fn q_width(&self) -> usize {
+        self.head_count * self.key_dim
+    }
+
+    /// Elements of all keys of a token.
+    pub(crate) fn k_width(&self) -> usize {
+        self.kv_head_count * self.key_dim
+    }
+
+    /// Elements of all values of a token.
+    pub(crate) fn v_width(&self) -> usize {
+        self.kv_head_count * self.value_dim
+    }
+
+    /// Elements of all heads' results.
+    pub(crate) fn output_width(&self) -> usize {
+        self.head_count * self.value_dim
+    }
+}
+
+/// Heads of a gated delta net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeltaNetShape {
+    pub(crate) key_head_count: usize,
+    pub(crate) value_head_count: usize,
+    pub(crate) key_dim: usize,
+    pub(crate) value_dim: usize,
+    pub(crate) conv_length: usize,
+}
+
+impl DeltaNetShape {
+    pub(crate) fn new(config: &ModelConfig) -> Result<DeltaNetShape, ModelError> {
+        let recurrent = recurrent_config(config)?;
+        let wrong = |key: &str, found: usize, expected: String| ModelError::Parameter {
+            key: config.key(key),
+            found: found.to_string(),
+            expected,
+        };
+        let value_head_count = recurrent.time_step_rank;
+        if !recurrent.inner_size.is_multiple_of(value_head_count) {
+            let expected = format!("a multiple of the ssm.time_step_rank {value_head_count}");
+            return Err(wrong("ssm.inner_size", recurrent.inner_size, expected));
+        }
+        if recurrent.group_count == 0 || !value_head_count.is_multiple_of(recurrent.group_count) {
+            let expected = format!("a divisor of the ssm.time_step_rank {value_head_count}");
+            return Err(wrong("ssm.group_count", recurrent.group_count, expected));
+        }
+        Ok(DeltaNetShape {
+            key_head_count: recurrent.group_count,
+            value_head_count,
+            key_dim: recurrent.state_size,
+            value_dim: recurrent.inner_size / value_head_count,
+            conv_length: recurrent.conv_length,
+        })
+    }
+
+    /// Elements of all values, and of the output.
+    pub(crate) fn value_width(&self) -> usize {
+        self.value_head_count * self.value_dim
+    }
+
+    /// Channels of the convolution: queries, keys and values.
+    pub(crate) fn channel_count(&self) -> usize {
+        2 * self.key_head_count * self.key_dim + self.value_width()
+    }
+}
+
+/// Heads of a Mamba-2 layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mamba2Shape {
+    pub(crate) head_count: usize,
+    pub(crate) inner_size: usize,
+    pub(crate) state_size: usize,
+    pub(crate) group_count: usize,
+    pub(crate) conv_length: usize,
+}
+
+impl Mamba2Shape {
+    pub(crate) fn new(config: &ModelConfig) -> Result<Mamba2Shape, ModelError> {
+        let recurrent = recurrent_config(config)?;
+        if recurrent.group_count == 0 || !recurrent.inner_size.is_multiple_of(recurrent.group_count) {
+            return Err(ModelError::Parameter {
+                key: config.key("ssm.group_count"),
+                found: recurrent.group_count.to_string(),
+                expected: format!("a divisor of the ssm.inner_size {}", recurrent.inner_size),
+            });
+        }
+        Ok(Mamba2Shape {
+            head_count: recurrent.time_step_rank,
+            inner_size: recurrent.inner_size,
+            state_size: recurrent.state_size,
+            group_count: recurrent.group_count,
+            conv_length: recurrent.conv_length,
+        })
+    }
+
+    /// Channels of the convolution: those of the heads, then `B` and `C`.
+    pub(crate) fn channel_count(&self) -> usize {
+        self.inner_size + 2 * self.group_count * self.state_size
+    }
+}
+
+fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError> {
+    config.recurrent.ok_or_else(|| ModelError::MissingKey {
+        key: config.key("ssm.inner_size"),
+        expected: "the width of the recurrent layers",
+    })
+}
+
+/// How a norm scales, and what it adds under the root. `None` for no norm.
+pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(NormKind, f32)>, ModelError> {
+    let (kind, key, epsilon) = match norm {
+        Norm::None => return Ok(None),
+        Norm::Rms(_) | Norm::RmsIfThere(_) | Norm::RmsUnweighted => {
+            (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
+        }
+        Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerUnweighted => {
+            (NormKind::Layer, "attention.layer_norm_epsilon", config.layer_norm_epsilon)
+        }
+    };
+    let missing = || ModelError::MissingKey { key: config.key(key), expected: "what norms add under the root" };
+    Ok(Some((kind, epsilon.ok_or_else(missing)?)))
+}
+
+/// Width of a feed-forward network: the declaration's, or the configuration's for the layer.
+pub(crate) fn ffn_size(declared: Option<usize>, config: &ModelConfig, layer_index: usize) -> Result<usize, ModelError> {
+    match declared.unwrap_or(config.ffn_sizes[layer_index]) {
+        0 => Err(ModelError::Parameter {
+            key: config.key("feed_forward_length"),
+            found: "0".into(),
+            expected: format!("more than 0 in layer {layer_index}"),
+        }),
+        size => Ok(size),
+    }
+}
+
+/// The experts' hyper-parameters of a model that must have them.
+pub(crate) fn experts_config(config: &ModelConfig) -> Result<&ExpertsConfig, ModelError> {
+    config.experts.as_ref().ok_or_else(|| ModelError::MissingKey {
+        key: config.key("expert_count"),
+        expected: "how many experts a layer has",
+    })
+}

@@ -1,0 +1,298 @@
+//! Mixers: what lets a token see others.
+
+use lair_compute::{Mask, NormOrder};
+
+use super::{Norm, Rope};
+
+/// What mixes tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mixer {
+    /// Nothing: the layer is its feed-forward network.
+    None,
+    /// Softmax attention over keys and values.
+    Attention(Attention),
+    /// Softmax attention over compressed keys and values.
+    LatentAttention(LatentAttention),
+    /// Linear attention with the gated delta rule.
+    GatedDeltaNet(GatedDeltaNet),
+    /// State space with one decay a head.
+    Mamba2(Mamba2),
+    /// Gated convolution over the last few tokens.
+    ShortConvolution(ShortConvolution),
+}
+
+/// Where the projections to queries, keys and values lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Projections {
+    /// Stem of the queries, `[head_count * key_dim, hidden_size]`.
+    pub q: &'static str,
+    /// Stem of the keys, `[kv_head_count * key_dim, hidden_size]`.
+    pub k: &'static str,
+    /// Stem of the values, `[kv_head_count * value_dim, hidden_size]`.
+    pub v: &'static str,
+    /// Stem of all three in one, used instead where the file has it: queries, then keys, then values.
+    pub fused: &'static str,
+}
+
+/// What is normalised together in queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormSpan {
+    /// Each head by itself, with one weight for all heads.
+    Head,
+    /// All heads of a token, with a weight for each element (OLMo 2).
+    Row,
+}
+
+/// What the output of attention is multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionGate {
+    /// Nothing.
+    None,
+    /// The sigmoid of rows that lie beside each head's queries in the query projection (Qwen 3.5).
+    BesideQueries,
+    /// The sigmoid of a projection of this stem, `[head_count * value_dim, hidden_size]`.
+    Tensor(&'static str),
+}
+
+/// Where keys and values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvSource {
+    /// The layer's own projections.
+    Own,
+    /// The cache of an earlier layer (Gemma 3n and 4).
+    Layer(usize),
+}
+
+/// Where values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueSource {
+    /// Their own projection.
+    Projection,
+    /// The keys before norm and rotary embedding, where the file has no projection of values (Gemma 4).
+    KeysIfMissing,
+}
+
+/// Queries grow with their position: `q * (1 + scale * ln(1 + floor(position / length)))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// Positions over which the factor stays.
+    pub length: usize,
+    /// Slope.
+    pub scale: f32,
+}
+
+/// Softmax attention over keys and values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// The projections in.
+    pub projections: Projections,
+    /// Stem of the projection out, `[hidden_size, head_count * value_dim]`.
+    pub output: &'static str,
+    /// Norm of the heads' output before the projection out (BitNet).
+    pub inner_norm: Norm,
+    /// Elements of a query or key head; the configuration's if `None`.
+    pub key_dim: Option<usize>,
+    /// Elements of a value head; the configuration's if `None`.
+    pub value_dim: Option<usize>,
+    /// Norm of queries.
+    pub q_norm: Norm,
+    /// Norm of keys.
+    pub k_norm: Norm,
+    /// Norm of values.
+    pub v_norm: Norm,
+    /// What these norms take together.
+    pub norm_span: NormSpan,
+    /// When queries and keys are normalised.
+    pub norm_order: NormOrder,
+    /// How queries and keys are turned; `None` leaves them.
+    pub rope: Option<Rope>,
+    /// Factor on the scores; `1 / sqrt(key_dim)` if `None`.
+    pub scale: Option<f32>,
+    /// `softcap * tanh(score / softcap)`.
+    pub softcap: Option<f32>,
+    /// Which keys are seen.
+    pub mask: Mask,
+    /// Stem of one score for each head that takes part in the softmax and has no value (gpt-oss).
+    pub sinks: Option<&'static str>,
+    /// Largest slope of linear biases (Press et al., "ALiBi").
+    pub alibi_bias_max: Option<f32>,
+    /// Stem of learned biases by distance, `[head_count, buckets]` (T5).
+    pub relative_bias: Option<&'static str>,
+    /// Queries, keys and values are held within this magnitude.
+    pub clamp: Option<f32>,
+    /// What multiplies the heads' output.
+    pub gate: AttentionGate,
+    /// Where keys and values come from.
+    pub kv_source: KvSource,
+    /// Where values come from.
+    pub value_source: ValueSource,
+    /// Growth of queries with their position.
+    pub temperature: Option<Temperature>,
+}
+
+impl Attention {
+    /// Causal attention with four projections, without norms or rotary embedding.
+    pub const STANDARD: Attention = Attention {
+        projections: Projections { q: "attn_q", k: "attn_k", v: "attn_v", fused: "attn_qkv" },
+        output: "attn_output",
+        inner_norm: Norm::None,
+        key_dim: None,
+        value_dim: None,
+        q_norm: Norm::None,
+        k_norm: Norm::None,
+        v_norm: Norm::None,
+        norm_span: NormSpan::Head,
+        norm_order: NormOrder::BeforeRope,
+        rope: None,
+        scale: None,
+        softcap: None,
+        mask: Mask::Causal,
+        sinks: None,
+        alibi_bias_max: None,
+        relative_bias: None,
+        clamp: None,
+        gate: AttentionGate::None,
+        kv_source: KvSource::Own,
+        value_source: ValueSource::Projection,
+        temperature: None,
+    };
+}
+
+/// How latent attention makes its queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryProjection {
+    /// One product.
+    Full(&'static str),
+    /// Two products with a norm between.
+    LowRank {
+        /// Stem of the narrowing product, `[rank, hidden_size]`.
+        down: &'static str,
+        /// Norm between.
+        norm: Norm,
+        /// Stem of the widening product, `[head_count * key_dim, rank]`.
+        up: &'static str,
+        /// Width between.
+        rank: usize,
+    },
+}
+
+/// Attention over compressed keys and values (DeepSeek-AI, "DeepSeek-V2", section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LatentAttention {
+    /// Queries.
+    pub query: QueryProjection,
+    /// Stem of `[kv_rank + rope_dim, hidden_size]`: the compressed keys and values, and the key part that is turned.
+    pub kv_down: &'static str,
+    /// Norm of the compressed part.
+    pub kv_norm: Norm,
+    /// Stem of `[head_count, kv_rank, nope_dim]`: takes queries to the compressed space.
+    pub k_up: &'static str,
+    /// Stem of `[head_count, value_dim, kv_rank]`: takes the result back.
+    pub v_up: &'static str,
+    /// Stem of the projection out.
+    pub output: &'static str,
+    /// Width of the compressed keys and values.
+    pub kv_rank: usize,
+    /// Elements of a query head that are compared in the compressed space.
+    pub nope_dim: usize,
+    /// Elements of a query head that are turned.
+    pub rope_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
+    /// How the turned part is turned.
+    pub rope: Rope,
+    /// Factor on the scores.
+    pub scale: f32,
+}
+
+/// Attention to an encoder's output, with its own norm before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CrossAttention {
+    /// Norm of the input.
+    pub norm: Norm,
+    /// The attention; keys and values are projections of the encoder's output.
+    pub attention: Attention,
+}
+
+/// Linear attention with the gated delta rule (Yang et al., "Gated Delta Networks").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GatedDeltaNet {
+    /// Stem of queries, keys and values in one, `[2 * key_head_count * key_dim + value_head_count * value_dim, hidden_size]`.
+    pub qkv: &'static str,
+    /// Stem of the output's gate, `[value_head_count * value_dim, hidden_size]`.
+    pub gate: &'static str,
+    /// Stem of the decay's input, `[value_head_count, hidden_size]`.
+    pub alpha: &'static str,
+    /// Stem of the learning rate's input, `[value_head_count, hidden_size]`.
+    pub beta: &'static str,
+    /// Stem of the convolution, `[channels, conv_length]`.
+    pub convolution: &'static str,
+    /// Name within the layer of the decay's factors, `[value_head_count]`, negative.
+    pub decay: &'static str,
+    /// Name within the layer of what is added to alpha, `[value_head_count]`.
+    pub time_step_bias: &'static str,
+    /// Norm of each head's output.
+    pub norm: Norm,
+    /// Stem of the projection out, `[hidden_size, value_head_count * value_dim]`.
+    pub output: &'static str,
+}
+
+impl GatedDeltaNet {
+    /// As Qwen 3.5 has it.
+    pub const STANDARD: GatedDeltaNet = GatedDeltaNet {
+        qkv: "attn_qkv",
+        gate: "attn_gate",
+        alpha: "ssm_alpha",
+        beta: "ssm_beta",
+        convolution: "ssm_conv1d",
+        decay: "ssm_a",
+        time_step_bias: "ssm_dt.bias",
+        norm: Norm::Rms("ssm_norm"),
+        output: "ssm_out",
+    };
+}
+
+/// State space with one decay a head (Dao and Gu, "Transformers are SSMs").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mamba2 {
+    /// Stem of the projection in: gate, channels, `B`, `C` and time steps in one.
+    pub input: &'static str,
+    /// Stem of the convolution over channels, `B` and `C`.
+    pub convolution: &'static str,
+    /// Name within the layer of the decay's factors, `[head_count]`, negative.
+    pub decay: &'static str,
+    /// Name within the layer of what is added to the time steps.
+    pub time_step_bias: &'static str,
+    /// Name within the layer of the direct path's factors, `[head_count]`.
+    pub skip: &'static str,
+    /// Norm of the gated output, in groups.
+    pub norm: Norm,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+impl Mamba2 {
+    /// As files of Mamba-2 and its hybrids have it.
+    pub const STANDARD: Mamba2 = Mamba2 {
+        input: "ssm_in",
+        convolution: "ssm_conv1d",
+        decay: "ssm_a",
+        time_step_bias: "ssm_dt.bias",
+        skip: "ssm_d",
+        norm: Norm::Rms("ssm_norm"),
+        output: "ssm_out",
+    };
+}
+
+/// `output(c * convolution(b * x))` with `b, c, x = input(token)` (Liquid AI, LFM2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortConvolution {
+    /// Stem of the projection in, `[3 * hidden_size, hidden_size]`.
+    pub input: &'static str,
+    /// Stem of the taps, `[hidden_size, length]`.
+    pub convolution: &'static str,
+    /// Stem of the projection out.
+    pub output: &'static str,
+    /// Taps.
+    pub length: usize,
+}

@@ -1,0 +1,266 @@
+//! The words in which an architecture is declared.
+//!
+//! A declaration says what a model is made of; it computes nothing. The parts of a model are functions of its
+//! configuration, so that a declaration can look at a layer's index or at a hyper-parameter; everything they return is
+//! plain data. Loading, sizing, quantizing and the tests read the same declaration ([`crate::tensor_needs`]).
+//!
+//! Tensors are named by their GGUF stems: `attn_q` in layer 3 is `blk.3.attn_q.weight`, with `blk.3.attn_q.bias` used
+//! where the file has it.
+
+mod ffn;
+mod mixer;
+mod rope;
+
+pub use ffn::{DenseAndExperts, DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
+pub use mixer::{
+    Attention, AttentionGate, CrossAttention, GatedDeltaNet, KvSource, LatentAttention, Mamba2, Mixer, NormSpan,
+    Projections, QueryProjection, ShortConvolution, Temperature, ValueSource,
+};
+pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
+
+use crate::ModelConfig;
+
+/// What a model is made of. One constant for each architecture, listed in [`crate::architectures::ALL`].
+#[derive(Clone, Copy, Debug)]
+pub struct Architecture {
+    /// The value of `general.architecture`.
+    pub gguf_name: &'static str,
+    /// The class names of `config.json` that convert to it.
+    pub hf_names: &'static [&'static str],
+    /// From tokens to the residual stream.
+    pub embedding: fn(&ModelConfig) -> Embedding,
+    /// What stands before a layer's index in the names of its tensors.
+    pub layer_prefix: &'static str,
+    /// The layer of this index.
+    pub layer: fn(&ModelConfig, usize) -> Layer,
+    /// From the residual stream to logits.
+    pub head: fn(&ModelConfig) -> Head,
+    /// What runs before the decoder and is attended to by it; `None` in a decoder.
+    pub encoder: Option<Encoder>,
+    /// Tensors that files of this architecture may carry and that are not used: whole names, starts that end in `.`, or
+    /// ends that begin with `.`.
+    pub ignored_tensors: &'static [&'static str],
+}
+
+impl Architecture {
+    /// A decoder of pre-norm layers; a declaration names what differs.
+    pub const DECODER: Architecture = Architecture {
+        gguf_name: "",
+        hf_names: &[],
+        embedding: |_| Embedding::TOKENS,
+        layer_prefix: "blk",
+        layer: |_, _| Layer::PRE_NORM,
+        head: |_| Head::LOGITS,
+        encoder: None,
+        ignored_tensors: &[],
+    };
+}
+
+/// A norm, and the stem of its weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// No norm.
+    None,
+    /// Root mean square, with a weight.
+    Rms(&'static str),
+    /// Root mean square, with a weight, where the file has it; else no norm.
+    RmsIfThere(&'static str),
+    /// Root mean square without a weight.
+    RmsUnweighted,
+    /// Mean and variance, with weight and bias.
+    Layer(&'static str),
+    /// Mean and variance, with a weight only, or a bias where the file has one.
+    LayerUnbiased(&'static str),
+    /// Mean and variance without a weight.
+    LayerUnweighted,
+}
+
+impl Norm {
+    /// The stem of the weight, if there is one.
+    pub fn stem(self) -> Option<&'static str> {
+        match self {
+            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) | Norm::LayerUnbiased(stem) => Some(stem),
+            Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
+        }
+    }
+}
+
+/// From tokens to the residual stream: `norm(scale * table[token] + positions[position])`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Embedding {
+    /// Stem of the table, `[vocabulary_size, hidden_size]`.
+    pub table: &'static str,
+    /// Factor on the rows.
+    pub scale: f32,
+    /// Stem of learned positions, `[context_length, hidden_size]`.
+    pub positions: Option<&'static str>,
+    /// Token types (segments): stem and how many; every token is of the first (BERT).
+    pub token_types: Option<(&'static str, usize)>,
+    /// Norm of the sum.
+    pub norm: Norm,
+    /// A second, small embedding for every layer (Gemma 3n and 4).
+    pub per_layer: Option<PerLayerEmbedding>,
+}
+
+impl Embedding {
+    /// The table alone.
+    pub const TOKENS: Embedding = Embedding {
+        table: "token_embd",
+        scale: 1.0,
+        positions: None,
+        token_types: None,
+        norm: Norm::None,
+        per_layer: None,
+    };
+}
+
+/// Embeddings that every layer adds: a table for all layers, and a projection of the hidden state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerLayerEmbedding {
+    /// Stem of the table, `[vocabulary_size, layer_count * size]`.
+    pub table: &'static str,
+    /// Factor on its rows.
+    pub scale: f32,
+    /// Stem of the projection of the embedding, `[layer_count * size, hidden_size]`.
+    pub projection: &'static str,
+    /// Norm of the projection, for each layer by itself.
+    pub norm: Norm,
+    /// Elements for each layer.
+    pub size: usize,
+}
+
+/// How a layer's two halves stand to the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residual {
+    /// The mixer is added, then the feed-forward network reads the sum.
+    Sequential,
+    /// Both read the same input (each by its own norm, or both by the mixer's) and are added.
+    Parallel,
+}
+
+/// One layer: a mixer and a feed-forward network.
+///
+/// ```text
+/// x += residual_scale * mixer_output_norm(mixer(mixer_norm(x)));   x = mixer_stream_norm(x)
+/// x += residual_scale * ffn_output_norm(ffn(ffn_norm(x)));         x = ffn_stream_norm(x)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    /// Norm of the mixer's input (pre-norm).
+    pub mixer_norm: Norm,
+    /// What mixes tokens.
+    pub mixer: Mixer,
+    /// Norm of the mixer's output, before it is added (sandwich).
+    pub mixer_output_norm: Norm,
+    /// Norm of the sum (post-norm, as in BERT).
+    pub mixer_stream_norm: Norm,
+    /// Attention to an encoder's output, after the mixer.
+    pub cross: Option<CrossAttention>,
+    /// Norm of the feed-forward network's input. In a parallel layer, `None` means that it reads the mixer's input.
+    pub ffn_norm: Norm,
+    /// What works on each token.
+    pub ffn: Ffn,
+    /// Norm of its output, before it is added.
+    pub ffn_output_norm: Norm,
+    /// Norm of the sum.
+    pub ffn_stream_norm: Norm,
+    /// How the halves are connected.
+    pub residual: Residual,
+    /// Factor on what each half adds.
+    pub residual_scale: f32,
+    /// The layer's own embedding, mixed in last.
+    pub per_layer_input: Option<PerLayerInput>,
+    /// Stem of one number that multiplies the layer's result (Gemma 4).
+    pub output_scale: Option<&'static str>,
+}
+
+impl Layer {
+    /// RMS norms before standard attention and SwiGLU.
+    pub const PRE_NORM: Layer = Layer {
+        mixer_norm: Norm::Rms("attn_norm"),
+        mixer: Mixer::Attention(Attention::STANDARD),
+        mixer_output_norm: Norm::None,
+        mixer_stream_norm: Norm::None,
+        cross: None,
+        ffn_norm: Norm::Rms("ffn_norm"),
+        ffn: Ffn::Dense(DenseFfn::SWIGLU),
+        ffn_output_norm: Norm::None,
+        ffn_stream_norm: Norm::None,
+        residual: Residual::Sequential,
+        residual_scale: 1.0,
+        per_layer_input: None,
+        output_scale: None,
+    };
+}
+
+/// `x += norm(projection(gelu(gate(x)) * per_layer_embedding))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerLayerInput {
+    /// Stem of the gate, `[size, hidden_size]`.
+    pub gate: &'static str,
+    /// Stem of the projection back, `[hidden_size, size]`.
+    pub projection: &'static str,
+    /// Norm of what is added.
+    pub norm: Norm,
+}
+
+/// From the residual stream to logits: `softcap(scale * output(norm(x)))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    /// Norm of the input.
+    pub norm: Norm,
+    /// What is made of it.
+    pub output: HeadOutput,
+    /// Factor on the logits.
+    pub scale: f32,
+    /// `softcap * tanh(logit / softcap)`.
+    pub softcap: Option<f32>,
+}
+
+impl Head {
+    /// RMS norm and `output`, or the embedding's table where the file has no `output`.
+    pub const LOGITS: Head =
+        Head { norm: Norm::Rms("output_norm"), output: HeadOutput::Logits("output"), scale: 1.0, softcap: None };
+}
+
+/// What a model gives for each token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadOutput {
+    /// A score for each token of the vocabulary: stem of `[vocabulary_size, hidden_size]`; tied if it is missing.
+    Logits(&'static str),
+    /// The hidden state itself, to be pooled (embedding models).
+    HiddenState,
+}
+
+/// What an encoder reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EncoderInput {
+    /// Tokens, through an embedding.
+    Tokens(Embedding),
+    /// Frames of a spectrogram, through convolutions over time, with learned positions (Whisper).
+    Spectrogram {
+        /// Stems of the convolutions, `[hidden_size, channels, 3]`; the last one has a stride of 2.
+        convolutions: [&'static str; 2],
+        /// Stem of the positions, `[frame_count, hidden_size]`.
+        positions: &'static str,
+        /// Channels of the spectrogram.
+        channel_count: usize,
+        /// Frames behind the convolutions.
+        frame_count: usize,
+    },
+}
+
+/// What runs once before a decoder: its layers are attended to by [`CrossAttention`].
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    /// What stands before the stems of its layers, in place of `blk`.
+    pub prefix: &'static str,
+    /// How many layers it has.
+    pub layer_count: fn(&ModelConfig) -> usize,
+    /// What it reads.
+    pub input: fn(&ModelConfig) -> EncoderInput,
+    /// The layer of this index.
+    pub layer: fn(&ModelConfig, usize) -> Layer,
+    /// Norm of its result.
+    pub norm: Norm,
+}

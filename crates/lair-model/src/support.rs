@@ -1,0 +1,84 @@
+//! What the forward pass can run: everything else that can be declared is refused by name.
+
+use lair_compute::Mask;
+
+use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
+use crate::{ModelConfig, ModelError};
+
+/// Checks that the forward pass can run every part of a model, in contexts of up to `context_length` positions.
+///
+/// # Errors
+/// [`ModelError::Unsupported`] names the first part that cannot.
+pub fn check_support(
+    architecture: &Architecture,
+    config: &ModelConfig,
+    context_length: usize,
+) -> Result<(), ModelError> {
+    let has_logits = (architecture.head)(config).output != HeadOutput::HiddenState;
+    let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
+    let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
+    missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
+    missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, context_length, has_logits)));
+    match missing {
+        Some(what) => Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what }),
+        None => Ok(()),
+    }
+}
+
+fn embedding(embedding: &Embedding) -> Option<&'static str> {
+    embedding.per_layer.map(|_| "embeddings for each layer")
+}
+
+fn layer(layer: &Layer, context_length: usize, has_logits: bool) -> Option<&'static str> {
+    if layer.cross.is_some() {
+        return Some("cross attention");
+    }
+    if layer.per_layer_input.is_some() {
+        return Some("embeddings for each layer");
+    }
+    if layer.output_scale.is_some() {
+        return Some("a factor on a layer's output");
+    }
+    let mixer = match &layer.mixer {
+        Mixer::None => Some("layers without a mixer"),
+        Mixer::Attention(parts) => attention(parts, context_length, has_logits),
+        Mixer::GatedDeltaNet(_) => None,
+        Mixer::LatentAttention(_) => Some("latent attention"),
+        Mixer::Mamba2(_) => Some("Mamba-2"),
+        Mixer::ShortConvolution(_) => Some("short convolutions"),
+    };
+    mixer.or_else(|| match &layer.ffn {
+        Ffn::None => None,
+        Ffn::Dense(ffn) => (ffn.inner_norm != Norm::None).then_some("a norm within the feed-forward network"),
+        Ffn::Experts(ffn) => experts(ffn),
+        Ffn::DenseAndExperts(_) => Some("one network beside experts"),
+    })
+}
+
+fn attention(attention: &Attention, context_length: usize, has_logits: bool) -> Option<&'static str> {
+    if attention.relative_bias.is_some() {
+        return Some("learned biases by distance");
+    }
+    if attention.clamp.is_some() {
+        return Some("clamped queries, keys and values");
+    }
+    // Up to this length the temperature is 1.
+    if attention.temperature.is_some_and(|temperature| context_length > temperature.length) {
+        return Some("attention with a temperature, in contexts longer than the original one");
+    }
+    if attention.inner_norm != Norm::None {
+        return Some("a norm of the heads' output");
+    }
+    // A later token would change what was computed for an earlier one: tokens cannot be generated one by one.
+    (has_logits && attention.mask == Mask::Bidirectional).then_some("generation with attention in both directions")
+}
+
+fn experts(experts: &ExpertsFfn) -> Option<&'static str> {
+    if experts.groups.is_some_and(|groups| groups.count > 1) {
+        return Some("choice of experts by groups");
+    }
+    if experts.router_norm.is_some() {
+        return Some("a router with a norm of its own");
+    }
+    (experts.scoring == ExpertScoring::SqrtSoftplus).then_some("experts scored by the root of softplus")
+}

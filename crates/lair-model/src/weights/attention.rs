@@ -1,0 +1,297 @@
+//! The weights of mixers.
+
+use lair_compute::{
+    Attention, Backend, GatedDeltaNet, KvLayerLayout, Linear, NormGroup, RowSelection, StateLayerLayout,
+};
+
+use super::{Builder, width_index};
+use crate::ModelError;
+use crate::rope_scaling::rope_table;
+use crate::shapes::{AttentionShape, DeltaNetShape};
+use crate::spec::{self, AttentionGate, KvSource, NormSpan, Rope, RopeFactors};
+
+/// Softmax attention of one layer, and which of the model's buffers it uses.
+pub(crate) struct AttentionWeights<B: Backend> {
+    pub(crate) q: Linear<B>,
+    /// Absent where an earlier layer's keys and values are used.
+    pub(crate) kv: Option<(Linear<B>, Linear<B>)>,
+    pub(crate) gate: Option<Linear<B>>,
+    pub(crate) region: Attention<B>,
+    pub(crate) q_buffer: usize,
+    pub(crate) k_buffer: usize,
+    pub(crate) v_buffer: usize,
+    pub(crate) gate_buffer: usize,
+    pub(crate) mixed_buffer: usize,
+}
+
+/// Gated delta net of one layer, and which of the model's buffers it uses.
+pub(crate) struct DeltaNetWeights<B: Backend> {
+    pub(crate) qkv: Linear<B>,
+    pub(crate) gate: Linear<B>,
+    pub(crate) alpha: Linear<B>,
+    pub(crate) beta: Linear<B>,
+    pub(crate) region: GatedDeltaNet<B>,
+    pub(crate) qkv_buffer: usize,
+    pub(crate) alpha_buffer: usize,
+    pub(crate) gate_buffer: usize,
+    pub(crate) mixed_buffer: usize,
+}
+
+impl<B: Backend> Builder<'_, B> {
+    pub(super) fn attention(
+        &mut self,
+        attention: &spec::Attention,
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<AttentionWeights<B>, ModelError> {
+        let shape = AttentionShape::new(attention, self.config, layer_index)?;
+        let kv_layer = self.kv_layer(attention, shape, layer_index)?;
+        let (q, gate) = self.queries(attention, shape, prefix)?;
+        let kv = match attention.kv_source {
+            KvSource::Own => Some(self.keys_and_values(attention, shape, prefix)?),
+            KvSource::Layer(_) => None,
+        };
+        let widths = &mut self.widths;
+        let q_buffer = width_index(&mut widths.q, shape.q_width());
+        let (k_buffer, v_buffer) = match kv {
+            Some(_) => (width_index(&mut widths.k, shape.k_width()), width_index(&mut widths.v, shape.v_width())),
+            None => (0, 0),
+        };
+        let gate_buffer = if gate.is_some() { width_index(&mut widths.gate, shape.output_width()) } else { 0 };
+        let mixed_buffer = width_index(&mut widths.mixed, shape.output_width());
+        let region = self.attention_region(attention, shape, prefix, kv_layer)?;
+        Ok(AttentionWeights { q, kv, gate, region, q_buffer, k_buffer, v_buffer, gate_buffer, mixed_buffer })
+    }
+
+    /// The layer of the cache that keeps this layer's keys and values.
+    fn kv_layer(
+        &mut self,
+        attention: &spec::Attention,
+        shape: AttentionShape,
+        layer_index: usize,
+    ) -> Result<usize, ModelError> {
+        let layout =
+            KvLayerLayout { kv_head_count: shape.kv_head_count, key_dim: shape.key_dim, value_dim: shape.value_dim };
+        let memory = &mut self.memory;
+        memory.kv_of_layer.resize(layer_index + 1, None);
+        let index = match attention.kv_source {
+            KvSource::Own => {
+                memory.kv.push(layout);
+                memory.kv.len() - 1
+            }
+            KvSource::Layer(earlier) => match memory.kv_of_layer.get(earlier).copied().flatten() {
+                Some(index) if memory.kv[index] == layout => index,
+                _ => {
+                    return Err(ModelError::Parameter {
+                        key: self.config.key("attention.shared_kv_layers"),
+                        found: self.config.shared_kv_layer_count.to_string(),
+                        expected: format!("an earlier layer with the heads of layer {layer_index}"),
+                    });
+                }
+            },
+        };
+        memory.kv_of_layer[layer_index] = Some(index);
+        Ok(index)
+    }
+
+    /// Queries, and the gate that multiplies the output.
+    fn queries(
+        &self,
+        attention: &spec::Attention,
+        shape: AttentionShape,
+        prefix: &str,
+    ) -> Result<(Linear<B>, Option<Linear<B>>), ModelError> {
+        // Where gates lie beside the queries: for each head its queries, then its gate.
+        let beside = |start: usize| RowSelection::Groups {
+            start,
+            length: shape.key_dim,
+            stride: 2 * shape.key_dim,
+            count: shape.head_count,
+        };
+        let q_rows = match attention.gate {
+            AttentionGate::BesideQueries => beside(0),
+            _ => RowSelection::Range(0..shape.q_width()),
+        };
+        let q = self.projection(attention, prefix, attention.projections.q, q_rows, 0)?;
+        let gate = match attention.gate {
+            AttentionGate::None => None,
+            AttentionGate::BesideQueries => {
+                Some(self.projection(attention, prefix, attention.projections.q, beside(shape.key_dim), 0)?)
+            }
+            AttentionGate::Tensor(stem) => Some(self.linear(&format!("{prefix}{stem}"))?),
+        };
+        Ok((q, gate))
+    }
+
+    fn keys_and_values(
+        &self,
+        attention: &spec::Attention,
+        shape: AttentionShape,
+        prefix: &str,
+    ) -> Result<(Linear<B>, Linear<B>), ModelError> {
+        let names = attention.projections;
+        let q_rows = match attention.gate {
+            AttentionGate::BesideQueries => 2 * shape.q_width(),
+            _ => shape.q_width(),
+        };
+        let k_rows = RowSelection::Range(0..shape.k_width());
+        let k = self.projection(attention, prefix, names.k, k_rows, q_rows)?;
+        let fused = format!("{prefix}{}.weight", names.fused);
+        let v_name = format!("{prefix}{}.weight", names.v);
+        // Where values are keys, the declaration has allowed it: the tensor would have been required otherwise.
+        let v_stem = if self.source.has(&v_name) || self.source.has(&fused) { names.v } else { names.k };
+        let v_rows = RowSelection::Range(0..shape.v_width());
+        let v = self.projection(attention, prefix, v_stem, v_rows, q_rows + shape.k_width())?;
+        Ok((k, v))
+    }
+
+    /// Rows of a projection of its own, or of the fused one behind `fused_start` rows.
+    fn projection(
+        &self,
+        attention: &spec::Attention,
+        prefix: &str,
+        stem: &str,
+        rows: RowSelection,
+        fused_start: usize,
+    ) -> Result<Linear<B>, ModelError> {
+        let fused = format!("{prefix}{}", attention.projections.fused);
+        let own = format!("{prefix}{stem}");
+        if !self.source.has(&format!("{fused}.weight")) {
+            return self.linear_rows(&own, rows);
+        }
+        let fused_rows = match &rows {
+            RowSelection::Range(range) => RowSelection::Range(range.start + fused_start..range.end + fused_start),
+            // Queries with gates stand first.
+            other => other.clone(),
+        };
+        let fused_bias = format!("{fused}.bias");
+        if self.source.has(&fused_bias) {
+            return self.linear_rows_with(&fused, fused_rows.clone(), &fused_bias, fused_rows);
+        }
+        self.linear_rows_with(&fused, fused_rows, &format!("{own}.bias"), rows)
+    }
+
+    fn attention_region(
+        &self,
+        attention: &spec::Attention,
+        shape: AttentionShape,
+        prefix: &str,
+        kv_layer: usize,
+    ) -> Result<Attention<B>, ModelError> {
+        let group = |dim: usize| match attention.norm_span {
+            NormSpan::Head => NormGroup::Run(dim),
+            NormSpan::Row => NormGroup::Row,
+        };
+        let has_kv = attention.kv_source == KvSource::Own;
+        let kv_norm = |norm, dim| if has_kv { self.norm_of(prefix, norm, group(dim)) } else { Ok(None) };
+        Ok(Attention {
+            kv_layer,
+            head_count: shape.head_count,
+            kv_head_count: shape.kv_head_count,
+            key_dim: shape.key_dim,
+            value_dim: shape.value_dim,
+            q_norm: self.norm_of(prefix, attention.q_norm, group(shape.key_dim))?,
+            k_norm: kv_norm(attention.k_norm, shape.key_dim)?,
+            v_norm: kv_norm(attention.v_norm, shape.value_dim)?,
+            norm_order: attention.norm_order,
+            rope: attention.rope.map(|rope| self.rope(&rope)).transpose()?,
+            scale: attention.scale.unwrap_or(1.0 / (shape.key_dim as f32).sqrt()),
+            softcap: attention.softcap,
+            mask: attention.mask,
+            sinks: attention.sinks.map(|stem| self.vector(&format!("{prefix}{stem}.weight"))).transpose()?,
+            alibi_slopes: attention.alibi_bias_max.map(|bias_max| alibi_slopes(shape.head_count, bias_max)),
+        })
+    }
+
+    fn rope(&self, rope: &Rope) -> Result<lair_compute::RopeTable, ModelError> {
+        let stem = match rope.factors {
+            RopeFactors::None => None,
+            RopeFactors::Tensor(stem) => Some(stem),
+            RopeFactors::ByContext { long, short } => {
+                Some(if self.context_length > rope.scaling.original_context_length { long } else { short })
+            }
+        };
+        let name = stem.map(|stem| format!("{stem}.weight")).filter(|name| self.source.has(name));
+        let factors = name.map(|name| self.values(&name)).transpose()?;
+        if let Some(factors) = &factors
+            && !factors.iter().all(|factor| factor.is_finite() && *factor != 0.0)
+        {
+            return Err(ModelError::Parameter {
+                key: stem.unwrap_or_default().to_owned(),
+                found: "a factor that is 0 or not finite".into(),
+                expected: "numbers that angles can be divided by".into(),
+            });
+        }
+        Ok(rope_table(rope, factors.as_deref()))
+    }
+
+    pub(super) fn gated_delta_net(
+        &mut self,
+        mixer: &spec::GatedDeltaNet,
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<DeltaNetWeights<B>, ModelError> {
+        let shape = DeltaNetShape::new(self.config)?;
+        self.memory.kv_of_layer.resize(layer_index + 1, None);
+        self.memory.states.push(StateLayerLayout {
+            conv_length: (shape.conv_length - 1) * shape.channel_count(),
+            recurrent_length: shape.value_head_count * shape.key_dim * shape.value_dim,
+        });
+        let norm = self.norm_of(prefix, mixer.norm, NormGroup::Run(shape.value_dim))?;
+        let region = GatedDeltaNet {
+            state_layer: self.memory.states.len() - 1,
+            key_head_count: shape.key_head_count,
+            value_head_count: shape.value_head_count,
+            key_dim: shape.key_dim,
+            value_dim: shape.value_dim,
+            conv_length: shape.conv_length,
+            conv_weight: self.vector(&format!("{prefix}{}.weight", mixer.convolution))?,
+            a: self.vector(&format!("{prefix}{}", mixer.decay))?,
+            dt_bias: self.vector(&format!("{prefix}{}", mixer.time_step_bias))?,
+            norm: norm.expect("every declared delta net has a norm"),
+        };
+        let linear = |stem: &str| self.linear(&format!("{prefix}{stem}"));
+        let (qkv, gate) = (linear(mixer.qkv)?, linear(mixer.gate)?);
+        let (alpha, beta) = (linear(mixer.alpha)?, linear(mixer.beta)?);
+        Ok(DeltaNetWeights {
+            qkv,
+            gate,
+            alpha,
+            beta,
+            region,
+            qkv_buffer: width_index(&mut self.widths.qkv, shape.channel_count()),
+            alpha_buffer: width_index(&mut self.widths.alpha, shape.value_head_count),
+            gate_buffer: width_index(&mut self.widths.gate, shape.value_width()),
+            mixed_buffer: width_index(&mut self.widths.mixed, shape.value_width()),
+        })
+    }
+}
+
+/// The slope of each head's linear bias (Press et al., "Train Short, Test Long", section 3; for head counts that are
+/// no power of two as in its reference code: every second slope of the next power follows).
+fn alibi_slopes(head_count: usize, bias_max: f32) -> Vec<f32> {
+    let power = if head_count.is_power_of_two() { head_count } else { head_count.next_power_of_two() / 2 };
+    let base = (-bias_max / power as f32).exp2();
+    let half_base = (-bias_max / 2.0 / power as f32).exp2();
+    let slope = |head: usize| match head {
+        head if head < power => base.powi(head as i32 + 1),
+        head => half_base.powi(2 * (head - power) as i32 + 1),
+    };
+    (0..head_count).map(slope).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alibi_slopes;
+
+    #[test]
+    fn slopes_halve_from_head_to_head() {
+        assert_eq!(alibi_slopes(8, 8.0), [0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625]);
+    }
+
+    #[test]
+    fn further_heads_take_slopes_between() {
+        let slopes = alibi_slopes(3, 8.0);
+        assert_eq!(slopes, [0.0625, 0.00390625, 0.25]);
+    }
+}

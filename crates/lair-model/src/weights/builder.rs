@@ -1,0 +1,108 @@
+//! Makes a backend's weights from declared names: norms, products, vectors.
+
+use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection};
+
+use super::{BufferWidths, MemoryLayers};
+use crate::shapes::norm_kind;
+use crate::spec::Norm;
+use crate::tensor_source::TensorSource;
+use crate::{ModelConfig, ModelError};
+
+/// Puts one model together.
+pub(crate) struct Builder<'a, B: Backend> {
+    pub(crate) backend: &'a B,
+    pub(crate) source: TensorSource<'a>,
+    pub(crate) config: &'a ModelConfig,
+    /// The longest context that will be asked for.
+    pub(crate) context_length: usize,
+    pub(crate) widths: BufferWidths,
+    pub(crate) memory: MemoryLayers,
+}
+
+impl<'a, B: Backend> Builder<'a, B> {
+    pub(crate) fn new(
+        backend: &'a B,
+        source: TensorSource<'a>,
+        config: &'a ModelConfig,
+        context_length: usize,
+    ) -> Builder<'a, B> {
+        let widths = BufferWidths::default();
+        Builder { backend, source, config, context_length, widths, memory: MemoryLayers::default() }
+    }
+
+    /// A whole matrix, or a whole stack of them.
+    pub(crate) fn matrix(&self, name: &str) -> Result<B::Matrix, ModelError> {
+        Ok(self.backend.matrix(&self.source.matrix(name, RowSelection::All))?)
+    }
+
+    /// A whole vector.
+    pub(crate) fn vector(&self, name: &str) -> Result<B::Vector, ModelError> {
+        Ok(self.backend.vector(&self.source.vector(name, RowSelection::All))?)
+    }
+
+    /// A whole vector, in host memory.
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        Ok(self.source.vector(name, RowSelection::All).values()?)
+    }
+
+    /// The whole bias of a product, where the file has one.
+    pub(crate) fn bias(&self, stem: &str) -> Result<Option<B::Vector>, ModelError> {
+        let name = format!("{stem}.bias");
+        if self.source.has(&name) { self.vector(&name).map(Some) } else { Ok(None) }
+    }
+
+    /// A product with its bias and factor, where the file has them.
+    pub(crate) fn linear(&self, stem: &str) -> Result<Linear<B>, ModelError> {
+        self.linear_rows(stem, RowSelection::All)
+    }
+
+    /// Some rows of a product.
+    pub(crate) fn linear_rows(&self, stem: &str, rows: RowSelection) -> Result<Linear<B>, ModelError> {
+        self.linear_rows_with(stem, rows.clone(), &format!("{stem}.bias"), rows)
+    }
+
+    /// Some rows of a product, with a bias that may lie in a tensor of its own.
+    pub(crate) fn linear_rows_with(
+        &self,
+        stem: &str,
+        rows: RowSelection,
+        bias: &str,
+        bias_rows: RowSelection,
+    ) -> Result<Linear<B>, ModelError> {
+        let weight = self.backend.matrix(&self.source.matrix(&format!("{stem}.weight"), rows))?;
+        let bias = match self.source.has(bias) {
+            true => Some(self.backend.vector(&self.source.vector(bias, bias_rows))?),
+            false => None,
+        };
+        let scale_name = format!("{stem}.scale");
+        let scale = if self.source.has(&scale_name) { self.values(&scale_name)?[0] } else { 1.0 };
+        Ok(Linear { weight, bias, scale })
+    }
+
+    /// A norm of whole rows.
+    pub(crate) fn norm(&self, prefix: &str, norm: Norm) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
+        self.norm_of(prefix, norm, NormGroup::Row)
+    }
+
+    /// A norm of what `group` says.
+    pub(crate) fn norm_of(
+        &self,
+        prefix: &str,
+        norm: Norm,
+        group: NormGroup,
+    ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
+        let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
+        let stem = norm.stem().map(|stem| format!("{prefix}{stem}"));
+        if let (Norm::RmsIfThere(_), Some(stem)) = (norm, &stem)
+            && !self.source.has(&format!("{stem}.weight"))
+        {
+            return Ok(None);
+        }
+        let weight = stem.as_ref().map(|stem| self.vector(&format!("{stem}.weight"))).transpose()?;
+        let bias = match &stem {
+            Some(stem) if kind == NormKind::Layer => self.bias(stem)?,
+            _ => None,
+        };
+        Ok(Some(lair_compute::Norm { kind, group, weight, bias, epsilon }))
+    }
+}

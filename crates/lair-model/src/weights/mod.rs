@@ -1,0 +1,208 @@
+//! Declared parts put together with their weights: what the forward pass walks.
+
+mod attention;
+mod builder;
+mod ffn;
+
+use std::sync::Arc;
+
+use lair_compute::{Backend, KvLayerLayout, Linear, MatrixBytes, Norm, RowSelection, StateLayerLayout};
+use lair_gguf::TensorType;
+
+pub(crate) use attention::{AttentionWeights, DeltaNetWeights};
+pub(crate) use builder::Builder;
+pub(crate) use ffn::FfnWeights;
+
+use crate::ModelError;
+use crate::config::limits;
+use crate::spec::{Architecture, Embedding, Head, HeadOutput, Mixer, Residual};
+
+/// From tokens to the residual stream.
+pub(crate) struct EmbeddingWeights<B: Backend> {
+    /// `None` where the head's matrix serves.
+    pub(crate) table: Option<B::Matrix>,
+    pub(crate) scale: f32,
+    pub(crate) positions: Option<B::Matrix>,
+    pub(crate) norm: Option<Norm<B>>,
+}
+
+/// What a model gives for each token.
+pub(crate) enum HeadWeights<B: Backend> {
+    Logits(Box<lair_compute::Head<B>>),
+    HiddenState(Option<Norm<B>>),
+}
+
+/// What a parallel layer's feed-forward network reads.
+pub(crate) enum ParallelInput<B: Backend> {
+    /// The layer is sequential.
+    None,
+    /// The mixer's normalised input; this is the norm of both.
+    Shared(Option<Norm<B>>),
+    /// The layer's input by a norm of its own.
+    Own(Norm<B>),
+}
+
+/// One layer.
+pub(crate) struct LayerWeights<B: Backend> {
+    /// Norm of the mixer's input; absent where [`ParallelInput::Shared`] has it.
+    pub(crate) mixer_norm: Option<Norm<B>>,
+    pub(crate) mixer: MixerWeights<B>,
+    pub(crate) mixer_output: Linear<B>,
+    pub(crate) mixer_output_norm: Option<Norm<B>>,
+    pub(crate) mixer_stream_norm: Option<Norm<B>>,
+    pub(crate) parallel: ParallelInput<B>,
+    pub(crate) ffn: FfnWeights<B>,
+    pub(crate) ffn_stream_norm: Option<Norm<B>>,
+    pub(crate) residual_scale: f32,
+}
+
+/// What mixes tokens.
+pub(crate) enum MixerWeights<B: Backend> {
+    Attention(Box<AttentionWeights<B>>),
+    DeltaNet(Box<DeltaNetWeights<B>>),
+}
+
+/// Widths of the buffers that a model's layers need, each kind's distinct ones in the order of their first use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BufferWidths {
+    pub(crate) q: Vec<usize>,
+    pub(crate) k: Vec<usize>,
+    pub(crate) v: Vec<usize>,
+    pub(crate) gate: Vec<usize>,
+    pub(crate) mixed: Vec<usize>,
+    pub(crate) qkv: Vec<usize>,
+    pub(crate) alpha: Vec<usize>,
+    /// Widest input or output of a product, beside the vocabulary.
+    pub(crate) width_max: usize,
+}
+
+impl BufferWidths {
+    /// Takes the width of every buffer, and of the residual stream, into account for the widest product.
+    pub(crate) fn note_widest(&mut self, hidden_size: usize) {
+        let kinds = [&self.q, &self.k, &self.v, &self.gate, &self.mixed, &self.qkv, &self.alpha];
+        let widest = kinds.into_iter().flatten().copied().max().unwrap_or(0);
+        self.width_max = self.width_max.max(widest).max(hidden_size);
+    }
+}
+
+/// The index of `width` in `widths`, which it joins if it is new.
+pub(crate) fn width_index(widths: &mut Vec<usize>, width: usize) -> usize {
+    widths.iter().position(|known| *known == width).unwrap_or_else(|| {
+        widths.push(width);
+        widths.len() - 1
+    })
+}
+
+/// What the layers keep between steps, and which layer keeps it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryLayers {
+    pub(crate) kv: Vec<KvLayerLayout>,
+    pub(crate) states: Vec<StateLayerLayout>,
+    /// For each layer of the model its index in `kv`.
+    pub(crate) kv_of_layer: Vec<Option<usize>>,
+}
+
+impl<B: Backend> Builder<'_, B> {
+    pub(crate) fn embedding(&self, embedding: &Embedding, is_tied: bool) -> Result<EmbeddingWeights<B>, ModelError> {
+        let table = format!("{}.weight", embedding.table);
+        Ok(EmbeddingWeights {
+            table: if is_tied { None } else { Some(self.matrix(&table)?) },
+            scale: embedding.scale,
+            positions: self.positions(embedding)?,
+            norm: self.norm("", embedding.norm)?,
+        })
+    }
+
+    /// What is added to each token by its position: learned positions, with the embedding of the first token type, which
+    /// every token has, folded in.
+    fn positions(&self, embedding: &Embedding) -> Result<Option<B::Matrix>, ModelError> {
+        let positions = embedding.positions.map(|stem| format!("{stem}.weight"));
+        let types = embedding.token_types.map(|(stem, _)| format!("{stem}.weight"));
+        let Some(types) = types.filter(|name| self.source.has(name)) else {
+            return positions.map(|name| self.matrix(&name)).transpose();
+        };
+        let hidden_size = self.config.hidden_size;
+        let first_type = &self.values(&types)?[..hidden_size];
+        let size_bytes = 4 * self.config.context_length * hidden_size;
+        if size_bytes > limits::POSITION_TABLE_BYTES_MAX {
+            return Err(ModelError::Parameter {
+                key: self.config.key("context_length"),
+                found: self.config.context_length.to_string(),
+                expected: format!("a table of positions of up to {} bytes", limits::POSITION_TABLE_BYTES_MAX),
+            });
+        }
+        let mut table = match positions {
+            Some(name) => self.values(&name)?,
+            None => vec![0.0; self.config.context_length * hidden_size],
+        };
+        for (element, added) in table.iter_mut().zip(first_type.iter().cycle()) {
+            *element += added;
+        }
+        let bytes: Vec<u8> = table.iter().flat_map(|element| element.to_le_bytes()).collect();
+        Ok(Some(self.backend.matrix(&MatrixBytes {
+            name: types,
+            bytes: Arc::new(bytes),
+            tensor_type: TensorType::F32,
+            columns: hidden_size,
+            stored_rows: self.config.context_length,
+            count: 1,
+            selection: RowSelection::All,
+        })?))
+    }
+
+    pub(crate) fn layer(
+        &mut self,
+        architecture: &Architecture,
+        layer_index: usize,
+    ) -> Result<LayerWeights<B>, ModelError> {
+        let layer = &(architecture.layer)(self.config, layer_index);
+        let prefix = format!("{}.{layer_index}.", architecture.layer_prefix);
+        let mixer_norm = self.norm(&prefix, layer.mixer_norm)?;
+        let ffn_norm = self.norm(&prefix, layer.ffn_norm)?;
+        let (mixer_norm, ffn_norm, parallel) = match (layer.residual, ffn_norm) {
+            (Residual::Sequential, ffn_norm) => (mixer_norm, ffn_norm, ParallelInput::None),
+            (Residual::Parallel, None) => (None, None, ParallelInput::Shared(mixer_norm)),
+            (Residual::Parallel, Some(ffn_norm)) => (mixer_norm, None, ParallelInput::Own(ffn_norm)),
+        };
+        let (mixer, mixer_output) = match &layer.mixer {
+            Mixer::Attention(attention) => {
+                let weights = self.attention(attention, &prefix, layer_index)?;
+                (MixerWeights::Attention(Box::new(weights)), attention.output)
+            }
+            Mixer::GatedDeltaNet(mixer) => {
+                let weights = self.gated_delta_net(mixer, &prefix, layer_index)?;
+                (MixerWeights::DeltaNet(Box::new(weights)), mixer.output)
+            }
+            Mixer::None | Mixer::LatentAttention(_) | Mixer::Mamba2(_) | Mixer::ShortConvolution(_) => {
+                unreachable!("a model with this mixer was refused before it was built")
+            }
+        };
+        Ok(LayerWeights {
+            mixer_norm,
+            mixer,
+            mixer_output: self.linear(&format!("{prefix}{mixer_output}"))?,
+            mixer_output_norm: self.norm(&prefix, layer.mixer_output_norm)?,
+            mixer_stream_norm: self.norm(&prefix, layer.mixer_stream_norm)?,
+            parallel,
+            ffn: self.ffn(layer, ffn_norm, &prefix, layer_index)?,
+            ffn_stream_norm: self.norm(&prefix, layer.ffn_stream_norm)?,
+            residual_scale: layer.residual_scale,
+        })
+    }
+
+    /// The head, and whether its matrix is the embedding's table too.
+    pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(HeadWeights<B>, bool), ModelError> {
+        let HeadOutput::Logits(stem) = head.output else {
+            return Ok((HeadWeights::HiddenState(self.norm("", head.norm)?), false));
+        };
+        let is_tied = !self.source.has(&format!("{stem}.weight"));
+        let linear = if is_tied {
+            Linear { weight: self.matrix(&format!("{}.weight", embedding.table))?, bias: self.bias(stem)?, scale: 1.0 }
+        } else {
+            self.linear(stem)?
+        };
+        let norm = self.norm("", head.norm)?;
+        let head = lair_compute::Head { norm, linear, scale: head.scale, softcap: head.softcap };
+        Ok((HeadWeights::Logits(Box::new(head)), is_tied))
+    }
+}

@@ -1,0 +1,54 @@
+//! Runs one sequence through a model: what the parity tests share.
+
+use lair_compute::{Backend, Batch, KvElement, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
+use lair_gguf::GgufFile;
+use lair_model::{Activations, LoadOptions, Memory, Model};
+
+/// A model with memory for one sequence.
+pub struct Runner<B: Backend> {
+    pub model: Model<B>,
+    backend: B,
+    activations: Activations<B>,
+    memory: Memory<B>,
+    page_table: Vec<PageId>,
+    position: usize,
+}
+
+impl<B: Backend> Runner<B> {
+    /// Loads the model and makes room for `length` positions in F32, in steps of up to `rows_max` rows.
+    pub fn new(file: &GgufFile, mut backend: B, length: usize, rows_max: usize) -> Runner<B> {
+        let model = Model::load(file, &backend, LoadOptions::default())
+            .unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
+        let page_count = length.div_ceil(PAGE_LENGTH);
+        let kv = backend.kv(&model.kv_layout(KvElement::F32, page_count + 1)).expect("room for the cache");
+        let states = model.state_layout(2).map(|layout| backend.states(&layout).expect("room for the states"));
+        let activations = model.activations(&mut backend, rows_max).expect("room for the buffers");
+        // Pages in reverse order: a page's place must not matter.
+        let page_table = (1..=page_count as u32).rev().map(PageId).collect();
+        Runner { model, backend, activations, memory: Memory { kv, states }, page_table, position: 0 }
+    }
+
+    /// Feeds tokens in one step; returns the logits, or the hidden states, of all of them.
+    pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
+        let sequence = SequenceRows {
+            first_row: 0,
+            row_count: tokens.len(),
+            first_position: self.position,
+            page_table: &self.page_table,
+            state_slot: self.memory.states.as_ref().map(|_| StateSlot(1)),
+        };
+        let batch = Batch { tokens, sequences: &[sequence] };
+        let rows_wanted: Vec<usize> = (0..tokens.len()).collect();
+        let Runner { model, backend, activations, memory, .. } = self;
+        if !model.has_logits() {
+            let mut states = vec![f32::NAN; tokens.len() * model.config().hidden_size];
+            model.hidden_states(backend, activations, memory, &batch, &mut states);
+            return states;
+        }
+        let mut logits = vec![f32::NAN; tokens.len() * model.vocabulary_size()];
+        model.forward(backend, activations, memory, &batch, &rows_wanted, &mut logits);
+        self.position += tokens.len();
+        lair_model::check_logits(&logits, self.model.vocabulary_size()).expect("finite logits");
+        logits
+    }
+}

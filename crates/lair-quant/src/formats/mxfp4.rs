@@ -1,0 +1,56 @@
+//! MXFP4: 32 elements of 4-bit floating point (E2M1) that share a power of two (E8M0).
+//!
+//! ```text
+//!  0..1   scale, the exponent of a power of two with bias 127
+//!  1..17  nibbles: byte i holds element i (low) and element i + 16 (high)
+//!
+//! value = 2^(scale - 127) / 2 * TABLE[nibble]
+//! ```
+//!
+//! The table holds twice the numbers that E2M1 means, so that they are integers. A scale of 255, not a number in the
+//! specification, is read as the next power of two.
+//!
+//! Source: OCP Microscaling Formats (MX) v1.0; ggml, `block_mxfp4`.
+
+use lair_gguf::TensorType;
+
+use super::{block_format::BlockFormat, fields};
+use crate::codes::{CodeShape, Codes};
+
+/// The format of this file.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)] // The field's own spelling.
+pub struct MXFP4;
+
+impl BlockFormat for MXFP4 {
+    const TENSOR_TYPE: TensorType = TensorType::MXFP4;
+    const BLOCK_LENGTH: usize = 32;
+    const BLOCK_BYTES: usize = 17;
+    const SHAPE: CodeShape = CodeShape {
+        sub_length: 32,
+        code_range: -12..=12,
+        scale_range: 1..=1,
+        min_range: 0..=0,
+        code_table: Some(&TABLE),
+    };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], codes: &mut Codes) {
+        codes.set_one_scale(half_power_of_two(block[0]));
+        fields::spread_nibbles::<16>(fields::bytes(block, 1), &mut codes.codes);
+        fields::look_up(&TABLE, &mut codes.codes[..32]);
+    }
+}
+
+/// The doubled values of E2M1, the codes of MXFP4 and NVFP4.
+pub(super) const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// `2^(exponent - 128)`.
+#[inline(always)]
+fn half_power_of_two(exponent: u8) -> f32 {
+    match exponent {
+        // 2^-128 and 2^-127 are subnormal in f32.
+        0 | 1 => f32::from_bits(0x0020_0000 << exponent),
+        _ => f32::from_bits(u32::from(exponent - 1) << 23),
+    }
+}

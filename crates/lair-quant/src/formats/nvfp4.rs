@@ -1,0 +1,60 @@
+//! NVFP4: 64 elements of 4-bit floating point (E2M1), with an 8-bit floating point scale (unsigned E4M3) for 16 elements.
+//!
+//! ```text
+//!  0..4   byte s: scale of sub-block s
+//!  4..36  nibbles: four parts of 8 bytes for 16 elements each; in a part, byte i holds element i (low) and
+//!         element i + 8 (high)
+//!
+//! value = scale / 2 * TABLE[nibble]
+//! ```
+//!
+//! The table is that of MXFP4, twice the numbers that E2M1 means. The scale's sign bit is not looked at; 127, not a number
+//! in E4M3, is read as 0.
+//!
+//! Source: ggml, `block_nvfp4` and `ggml_ue4m3_to_fp32`.
+
+use lair_gguf::TensorType;
+
+use super::{block_format::BlockFormat, fields, mxfp4::TABLE};
+use crate::codes::{CodeShape, Codes};
+
+/// The format of this file.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)] // The field's own spelling.
+pub struct NVFP4;
+
+impl BlockFormat for NVFP4 {
+    const TENSOR_TYPE: TensorType = TensorType::NVFP4;
+    const BLOCK_LENGTH: usize = 64;
+    const BLOCK_BYTES: usize = 36;
+    const SHAPE: CodeShape = CodeShape {
+        sub_length: 16,
+        code_range: -12..=12,
+        scale_range: 0..=245_760,
+        min_range: 0..=0,
+        code_table: Some(&TABLE),
+    };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], codes: &mut Codes) {
+        // The smallest step of E4M3 is 2^-9, the table is doubled.
+        codes.super_scale = 1.0 / 1024.0;
+        codes.set_no_mins();
+        for (sub, scale) in fields::bytes::<4>(block, 0).iter().enumerate() {
+            codes.scales[sub] = steps(*scale);
+            fields::spread_nibbles::<8>(fields::bytes(block, 4 + 8 * sub), &mut codes.codes[16 * sub..]);
+        }
+        fields::look_up(&TABLE, &mut codes.codes[..64]);
+    }
+}
+
+/// An unsigned E4M3 number as a multiple of 2^-9: four bits of exponent (bias 7) above three of mantissa.
+#[inline(always)]
+fn steps(scale: u8) -> i32 {
+    let (exponent, mantissa) = (scale >> 3 & 15, i32::from(scale & 7));
+    match (scale, exponent) {
+        (0x7f, _) => 0,
+        (_, 0) => mantissa,
+        _ => (8 + mantissa) << (exponent - 1),
+    }
+}

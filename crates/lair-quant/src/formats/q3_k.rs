@@ -1,0 +1,53 @@
+//! Q3_K: 256 elements of 3 bits around zero in sub-blocks of 16, each with a signed 6-bit scale.
+//!
+//! ```text
+//!    0..32   third bits: bit p of byte i belongs to element 32 p + i
+//!   32..96   pairs of bits: two halves of 32 bytes for 128 elements each; in a half, bits 2p and 2p + 1 of byte i hold
+//!            element 32 p + i
+//!   96..108  scales: bytes 0..8 hold the low nibbles of scales 0..8 (low) and 8..16 (high);
+//!            bits 2g and 2g + 1 of byte 8 + i are the upper two bits of scale 4 g + i
+//!  108..110  super scale, f16
+//!
+//! value = (super scale * (scale - 32)) * (pair + 4 * third - 4)
+//! ```
+//!
+//! Source: ggml, `block_q3_K`.
+
+use lair_gguf::TensorType;
+
+use super::{block_format::BlockFormat, fields};
+use crate::codes::{CodeShape, Codes};
+
+/// The format of this file.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)] // The field's own spelling.
+pub struct Q3_K;
+
+impl BlockFormat for Q3_K {
+    const TENSOR_TYPE: TensorType = TensorType::Q3_K;
+    const BLOCK_LENGTH: usize = 256;
+    const BLOCK_BYTES: usize = 110;
+    const SHAPE: CodeShape =
+        CodeShape { sub_length: 16, code_range: -4..=3, scale_range: -32..=31, min_range: 0..=0, code_table: None };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], codes: &mut Codes) {
+        codes.super_scale = fields::half(block, 108);
+        codes.set_no_mins();
+        let low = fields::bytes::<8>(block, 96);
+        let high = fields::bytes::<4>(block, 104);
+        for sub in 0..16 {
+            let low = (low[sub % 8] >> (4 * (sub / 8))) & 15;
+            let high = (high[sub % 4] >> (2 * (sub / 4))) & 3;
+            codes.scales[sub] = i32::from(low | high << 4) - 32;
+        }
+        fields::spread_pairs::<32>(fields::bytes(block, 32), &mut codes.codes);
+        fields::spread_pairs::<32>(fields::bytes(block, 64), &mut codes.codes[128..]);
+        let thirds = fields::bytes::<32>(block, 0);
+        for (plane, codes) in codes.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (code, byte) in codes.iter_mut().zip(thirds) {
+                *code += ((byte >> plane & 1) << 2) as i8 - 4;
+            }
+        }
+    }
+}

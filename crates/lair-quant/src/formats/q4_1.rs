@@ -1,0 +1,57 @@
+//! Q4_1: 32 elements of 4 bits above a smallest value.
+//!
+//! ```text
+//!  0..2   scale, f16
+//!  2..4   smallest value, f16
+//!  4..20  nibbles: byte i holds element i (low) and element i + 16 (high)
+//!
+//! value = scale * nibble + smallest
+//! ```
+//!
+//! Source: ggml, `block_q4_1`.
+
+use half::f16;
+use lair_gguf::TensorType;
+
+use super::{
+    block_format::{BlockFormat, QuantizeBlock},
+    fields,
+    pack::{inverse_or_zero, pack_nibbles},
+};
+use crate::codes::{CodeShape, Codes};
+
+/// The format of this file.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)] // The field's own spelling.
+pub struct Q4_1;
+
+impl BlockFormat for Q4_1 {
+    const TENSOR_TYPE: TensorType = TensorType::Q4_1;
+    const BLOCK_LENGTH: usize = 32;
+    const BLOCK_BYTES: usize = 20;
+    const SHAPE: CodeShape =
+        CodeShape { sub_length: 32, code_range: 0..=15, scale_range: 1..=1, min_range: 1..=1, code_table: None };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], codes: &mut Codes) {
+        codes.set_one_scale(fields::half(block, 0));
+        // The file adds what the common formula subtracts.
+        codes.super_min = -fields::half(block, 2);
+        codes.mins[0] = 1;
+        fields::spread_nibbles::<16>(fields::bytes(block, 4), &mut codes.codes);
+    }
+}
+
+impl QuantizeBlock for Q4_1 {
+    /// The smallest value becomes 0, the largest 15.
+    fn quantize_block(values: &[f32], block: &mut [u8]) {
+        let smallest = values.iter().copied().fold(f32::MAX, f32::min);
+        let largest = values.iter().copied().fold(f32::MIN, f32::max);
+        let scale = (largest - smallest) / 15.0;
+        block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+        block[2..4].copy_from_slice(&f16::from_f32(smallest).to_le_bytes());
+        let inverse = inverse_or_zero(scale);
+        let code = |i: usize| (((values[i] - smallest) * inverse + 0.5) as u8).min(15);
+        pack_nibbles(code, &mut block[4..]);
+    }
+}

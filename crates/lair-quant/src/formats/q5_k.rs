@@ -1,0 +1,47 @@
+//! Q5_K: 256 elements of 5 bits in sub-blocks of 32, each with a 6-bit scale and a 6-bit min.
+//!
+//! ```text
+//!   0..2    super scale, f16
+//!   2..4    super min, f16
+//!   4..16   scales and mins, as in Q4_K
+//!  16..48   fifth bits: bit s of byte i belongs to element 32 s + i
+//!  48..176  nibbles, as in Q4_K
+//!
+//! value = (super scale * scale) * (nibble + 16 * fifth) - (super min * min)
+//! ```
+//!
+//! Source: ggml, `block_q5_K`.
+
+use lair_gguf::TensorType;
+
+use super::{block_format::BlockFormat, fields, q4_k::unpack_scales_and_mins};
+use crate::codes::{CodeShape, Codes};
+
+/// The format of this file.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)] // The field's own spelling.
+pub struct Q5_K;
+
+impl BlockFormat for Q5_K {
+    const TENSOR_TYPE: TensorType = TensorType::Q5_K;
+    const BLOCK_LENGTH: usize = 256;
+    const BLOCK_BYTES: usize = 176;
+    const SHAPE: CodeShape =
+        CodeShape { sub_length: 32, code_range: 0..=31, scale_range: 0..=63, min_range: 0..=63, code_table: None };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], codes: &mut Codes) {
+        codes.super_scale = fields::half(block, 0);
+        codes.super_min = fields::half(block, 2);
+        unpack_scales_and_mins(fields::bytes(block, 4), codes);
+        for part in 0..4 {
+            fields::spread_nibbles::<32>(fields::bytes(block, 48 + 32 * part), &mut codes.codes[64 * part..]);
+        }
+        let fifths = fields::bytes::<32>(block, 16);
+        for (sub, codes) in codes.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (code, byte) in codes.iter_mut().zip(fifths) {
+                *code |= ((byte >> sub & 1) << 4) as i8;
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Q6_K: 256 elements of 6 bits around zero in sub-blocks of 16, each with a signed 8-bit scale.
+//!
+//! ```text
+//!    0..128  nibbles: two halves of 64 bytes for 128 elements each; in a half, byte i holds element i (low) and
+//!            element i + 64 (high)
+//!  128..192  upper pairs of bits: two halves of 32 bytes; in a half, bits 2p and 2p + 1 of byte i belong to
+//!            element 32 p + i
+//!  192..208  scales, i8
+//!  208..210  super scale, f16
+//!
+//! value = (super scale * scale) * (nibble + 16 * pair - 32)
+//! ```
+//!
+//! Source: ggml, `block_q6_K`.
+
+use lair_gguf::TensorType;
+
+use super::{block_format::BlockFormat, fields};
+use crate::codes::{CodeShape, Codes};
+
+/// The format of this file.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)] // The field's own spelling.
+pub struct Q6_K;
+
+impl BlockFormat for Q6_K {
+    const TENSOR_TYPE: TensorType = TensorType::Q6_K;
+    const BLOCK_LENGTH: usize = 256;
+    const BLOCK_BYTES: usize = 210;
+    const SHAPE: CodeShape =
+        CodeShape { sub_length: 16, code_range: -32..=31, scale_range: -128..=127, min_range: 0..=0, code_table: None };
+
+    #[inline(always)]
+    fn unpack(block: &[u8], codes: &mut Codes) {
+        codes.super_scale = fields::half(block, 208);
+        codes.set_no_mins();
+        for (scale, byte) in codes.scales.iter_mut().zip(fields::bytes::<16>(block, 192)) {
+            *scale = i32::from(*byte as i8);
+        }
+        for half in 0..2 {
+            let codes = &mut codes.codes[128 * half..][..128];
+            fields::spread_nibbles::<64>(fields::bytes(block, 64 * half), codes);
+            let pairs = fields::bytes::<32>(block, 128 + 32 * half);
+            for (plane, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                for (code, byte) in codes.iter_mut().zip(pairs) {
+                    *code = (*code | ((byte >> (2 * plane) & 3) << 4) as i8) - 32;
+                }
+            }
+        }
+    }
+}

