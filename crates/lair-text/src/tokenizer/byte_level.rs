@@ -37,6 +37,7 @@ const BYTES: [u16; 0x144] = {
 };
 
 /// Writes `bytes` in the printable alphabet.
+#[cfg(test)]
 pub(crate) fn to_printable(bytes: &[u8]) -> String {
     bytes.iter().filter_map(|&byte| char::from_u32(u32::from(CHARACTERS[byte as usize]))).collect()
 }

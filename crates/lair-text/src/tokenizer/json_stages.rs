@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::character_map::CharacterMap;
 use super::error::TokenizerError;
 use super::normalize::{Bert, ESCAPED_SPACE, Normalization};
-use super::split::{BERT_WORDS, Pattern, Separator, Step, Whitespace, compile, compile_anchored};
+use super::split::{BERT_WORDS, Separator, Step, Whitespace, compile, compile_anchored};
 
 /// The deepest nesting of `Sequence` accepted.
 const SEQUENCE_DEPTH_MAX: usize = 8;

@@ -12,6 +12,8 @@ mod decode;
 mod error;
 mod gguf;
 mod json_stages;
+#[cfg(test)]
+mod linearity;
 mod longest_match;
 mod merge;
 mod normalize;
