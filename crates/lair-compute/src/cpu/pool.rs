@@ -1,7 +1,10 @@
 //! A pool of threads that lives as long as the backend: a step hands it some hundred short pieces of work.
 //!
-//! A dispatch bumps a generation counter that idle workers spin on; a worker that has spun long enough parks. One
-//! dispatch costs about one exchange of a cache line each way (half a microsecond between cores), and allocates nothing.
+//! A dispatch opens a gate that idle workers spin on; a worker that has spun long enough parks. One dispatch costs about
+//! one exchange of a cache line each way (half a microsecond between cores), and allocates nothing.
+//!
+//! Nobody waits for a worker that has not begun: on a machine whose cores are wanted by others too, a worker may not run
+//! for milliseconds, and then the rest do its share. The caller waits only for those that are at work.
 #![allow(unsafe_code)] // The job is lent to the workers by address for the time of one dispatch.
 
 use std::any::Any;
@@ -32,10 +35,59 @@ unsafe impl Send for JobAddress {}
 #[derive(Default)]
 struct Cursor(AtomicUsize);
 
+/// Who may work on what: the generation in the upper half, whether it is open, and how many workers are at it.
+///
+/// A worker enters by counting itself, and only while its generation is open; the caller closes the gate and then waits
+/// for the count to fall to zero. So whoever has entered may use the job, and nobody enters after the caller has gone.
+#[derive(Default)]
+struct Gate(AtomicU64);
+
+impl Gate {
+    const OPEN: u64 = 1 << 31;
+    const COUNT: u64 = Gate::OPEN - 1;
+
+    fn generation(word: u64) -> u32 {
+        (word >> 32) as u32
+    }
+
+    /// Opens the next generation. The gate is closed and nobody is inside.
+    fn open(&self) {
+        let next = Gate::generation(self.0.load(Ordering::Relaxed)).wrapping_add(1);
+        // Sequentially consistent with the count of parked workers: one of the two sides sees the other.
+        self.0.store(u64::from(next) << 32 | Gate::OPEN, Ordering::SeqCst);
+    }
+
+    /// Closes the gate; returns when nobody is inside.
+    fn close_and_wait(&self) {
+        self.0.fetch_and(!Gate::OPEN, Ordering::Relaxed);
+        let mut turns = 0;
+        while self.0.load(Ordering::Acquire) & Gate::COUNT > 0 {
+            turns += 1;
+            if turns > YIELD_TURNS { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+
+    /// Counts a worker in, if the gate is open.
+    fn enter(&self) -> bool {
+        let counted = self
+            .0
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| (word & Gate::OPEN != 0).then_some(word + 1));
+        counted.is_ok()
+    }
+
+    fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The generation that can be entered now; 0 is that of the closed gate before the first.
+    fn current(&self) -> u32 {
+        Gate::generation(self.0.load(Ordering::SeqCst))
+    }
+}
+
 struct Shared {
-    generation: AtomicU64,
+    gate: Gate,
     job: Mutex<Option<JobAddress>>,
-    working: AtomicUsize,
     is_stopping: AtomicBool,
     parked: Mutex<usize>,
     parked_count: AtomicUsize,
@@ -58,9 +110,8 @@ impl Pool {
     /// If a thread cannot be started.
     pub(super) fn new(worker_count: usize) -> std::io::Result<Pool> {
         let shared = Arc::new(Shared {
-            generation: AtomicU64::new(0),
+            gate: Gate::default(),
             job: Mutex::new(None),
-            working: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             parked: Mutex::new(0),
             parked_count: AtomicUsize::new(0),
@@ -86,27 +137,23 @@ impl Pool {
         self.cursors.len()
     }
 
-    /// Calls `job` once on every worker with its index, and returns when all are done.
+    /// Calls `job` on this thread and on every worker that comes in time, with its index; returns when all that came are
+    /// done.
     ///
     /// # Panics
     /// With the job's panic, if it panics anywhere.
     fn run(&self, job: &Job<'_>, _one_at_a_time: &MutexGuard<'_, ()>) {
-        // SAFETY: only the lifetime changes. The workers call the job before they report themselves done, and this
-        // function returns only after all have.
+        // SAFETY: only the lifetime changes. Workers call the job only between entering and leaving the gate, and this
+        // function returns only after it has closed the gate and all who entered have left.
         let address = JobAddress(unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) });
         *lock(&self.shared.job) = Some(address);
-        self.shared.working.store(self.threads.len(), Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        self.shared.gate.open();
         if self.shared.parked_count.load(Ordering::SeqCst) > 0 {
             let _parked = lock(&self.shared.parked);
             self.shared.wake.notify_all();
         }
         let own = catch_unwind(AssertUnwindSafe(|| job(0)));
-        let mut turns = 0;
-        while self.shared.working.load(Ordering::Acquire) > 0 {
-            turns += 1;
-            if turns > YIELD_TURNS { std::thread::yield_now() } else { std::hint::spin_loop() }
-        }
+        self.shared.gate.close_and_wait();
         *lock(&self.shared.job) = None;
         let foreign = lock(&self.shared.panic).take();
         if let Some(payload) = own.err().or(foreign) {
@@ -149,7 +196,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.is_stopping.store(true, Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        self.shared.gate.open();
         {
             let _parked = lock(&self.shared.parked);
             self.shared.wake.notify_all();
@@ -169,20 +216,24 @@ impl Shared {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return;
             }
+            if !self.gate.enter() {
+                continue;
+            }
+            // A gate that could be entered has a job behind it: it is put there before, and taken away after.
             let job = lock(&self.job).expect("a generation comes with a job");
-            // SAFETY: the dispatcher waits for `working` to fall to zero before the job goes out of scope.
+            // SAFETY: the dispatcher waits until this worker has left the gate before the job goes out of scope.
             let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*job.0)(worker) }));
             if let Err(payload) = result {
                 *lock(&self.panic) = Some(payload);
             }
-            self.working.fetch_sub(1, Ordering::Release);
+            self.gate.leave();
         }
     }
 
     /// Waits for a generation other than `seen`: spins, then parks.
-    fn next_generation(&self, seen: u64) -> u64 {
+    fn next_generation(&self, seen: u32) -> u32 {
         for _ in 0..SPIN_TURNS {
-            let generation = self.generation.load(Ordering::SeqCst);
+            let generation = self.gate.current();
             if generation != seen {
                 return generation;
             }
@@ -192,7 +243,7 @@ impl Shared {
         self.parked_count.fetch_add(1, Ordering::SeqCst);
         *parked += 1;
         loop {
-            let generation = self.generation.load(Ordering::SeqCst);
+            let generation = self.gate.current();
             if generation != seen {
                 *parked -= 1;
                 self.parked_count.fetch_sub(1, Ordering::SeqCst);

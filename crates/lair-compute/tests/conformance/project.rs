@@ -7,8 +7,9 @@ use lair_quant::TensorType;
 use crate::build::{Random, buffer, linear, norm, random_matrix};
 use crate::{assert_bits, assert_close, on_every_cpu, read};
 
-/// Error that 8-bit activations may bring, against f32 ones.
-const QUANTISED: f64 = 1e-4;
+/// Error that 8-bit activations may bring, against f32 ones, on short rows of random blocks, a few of which outweigh all
+/// others. The kernels' own arithmetic is checked exactly beside them; a wrong scale or row shows here as 0.1 and more.
+const QUANTISED: f64 = 2e-3;
 /// Error of another order of f32 sums.
 const EXACT: f64 = 1e-11;
 
