@@ -1,10 +1,14 @@
 //! A pool of threads that lives as long as the backend: a step hands it some hundred short pieces of work.
 //!
-//! A dispatch bumps a generation counter that idle workers spin on; a worker that has spun long enough parks. One
-//! dispatch costs about one exchange of a cache line each way (half a microsecond between cores), and allocates nothing.
+//! A dispatch opens a new generation that idle workers spin on; a worker that has spun long enough parks. One dispatch
+//! costs about one exchange of a cache line each way (half a microsecond between cores), and allocates nothing.
+//!
+//! A worker joins a generation while it is open, and only those that joined are waited for: on a busy machine, where a
+//! worker may have no core for milliseconds, the caller does the work alone instead of waiting.
 #![allow(unsafe_code)] // The job is lent to the workers by address for the time of one dispatch.
 
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,16 +36,27 @@ unsafe impl Send for JobAddress {}
 #[derive(Default)]
 struct Cursor(AtomicUsize);
 
+/// Bit of the state that is set while workers may join.
+const OPEN: u64 = 1 << 16;
+/// One generation.
+const GENERATION: u64 = 1 << 17;
+/// The bits of the state that count workers at work.
+const AT_WORK: u64 = OPEN - 1;
+
 struct Shared {
-    generation: AtomicU64,
-    job: Mutex<Option<JobAddress>>,
-    working: AtomicUsize,
+    /// Generation, [`OPEN`], and how many workers are at work.
+    state: AtomicU64,
+    /// Written between generations, when no worker is at work; read by those that joined.
+    job: UnsafeCell<Option<JobAddress>>,
     is_stopping: AtomicBool,
-    parked: Mutex<usize>,
+    parked: Mutex<()>,
     parked_count: AtomicUsize,
     wake: Condvar,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
+
+// SAFETY: `job` is the only part that is not `Sync` by itself; see there for who touches it when.
+unsafe impl Sync for Shared {}
 
 /// The threads of a backend. The caller of a dispatch is worker 0.
 pub(super) struct Pool {
@@ -58,11 +73,10 @@ impl Pool {
     /// If a thread cannot be started.
     pub(super) fn new(worker_count: usize) -> std::io::Result<Pool> {
         let shared = Arc::new(Shared {
-            generation: AtomicU64::new(0),
-            job: Mutex::new(None),
-            working: AtomicUsize::new(0),
+            state: AtomicU64::new(0),
+            job: UnsafeCell::new(None),
             is_stopping: AtomicBool::new(false),
-            parked: Mutex::new(0),
+            parked: Mutex::new(()),
             parked_count: AtomicUsize::new(0),
             wake: Condvar::new(),
             panic: Mutex::new(None),
@@ -86,29 +100,33 @@ impl Pool {
         self.cursors.len()
     }
 
-    /// Calls `job` once on every worker with its index, and returns when all are done.
+    /// Calls `job` with worker index 0, and with the index of every other worker that comes in time; returns when all
+    /// of them are done. The job must be such that any one worker can finish it.
     ///
     /// # Panics
     /// With the job's panic, if it panics anywhere.
     fn run(&self, job: &Job<'_>, _one_at_a_time: &MutexGuard<'_, ()>) {
-        // SAFETY: only the lifetime changes. The workers call the job before they report themselves done, and this
-        // function returns only after all have.
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. Workers call the job only after joining and before leaving, and this
+        // function closes the generation and waits for them before it returns.
         let address = JobAddress(unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) });
-        *lock(&self.shared.job) = Some(address);
-        self.shared.working.store(self.threads.len(), Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
-        if self.shared.parked_count.load(Ordering::SeqCst) > 0 {
-            let _parked = lock(&self.shared.parked);
-            self.shared.wake.notify_all();
+        let generation = (shared.state.load(Ordering::Relaxed) & !(OPEN | AT_WORK)) + GENERATION;
+        // SAFETY: the generation before is closed and its workers have left, so nobody reads the job.
+        unsafe { *shared.job.get() = Some(address) };
+        shared.state.store(generation | OPEN, Ordering::SeqCst);
+        if shared.parked_count.load(Ordering::SeqCst) > 0 {
+            let _parked = lock(&shared.parked);
+            shared.wake.notify_all();
         }
         let own = catch_unwind(AssertUnwindSafe(|| job(0)));
+        let mut at_work = shared.state.fetch_and(!OPEN, Ordering::AcqRel) & AT_WORK;
         let mut turns = 0;
-        while self.shared.working.load(Ordering::Acquire) > 0 {
+        while at_work > 0 {
             turns += 1;
             if turns > YIELD_TURNS { std::thread::yield_now() } else { std::hint::spin_loop() }
+            at_work = shared.state.load(Ordering::Acquire) & AT_WORK;
         }
-        *lock(&self.shared.job) = None;
-        let foreign = lock(&self.shared.panic).take();
+        let foreign = lock(&shared.panic).take();
         if let Some(payload) = own.err().or(foreign) {
             resume_unwind(payload);
         }
@@ -149,7 +167,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.is_stopping.store(true, Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        self.shared.state.fetch_add(GENERATION, Ordering::SeqCst);
         {
             let _parked = lock(&self.shared.parked);
             self.shared.wake.notify_all();
@@ -169,37 +187,43 @@ impl Shared {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return;
             }
-            let job = lock(&self.job).expect("a generation comes with a job");
-            // SAFETY: the dispatcher waits for `working` to fall to zero before the job goes out of scope.
+            if !self.join(seen) {
+                continue;
+            }
+            // SAFETY: this worker has joined, so the job was written before and stays until it leaves.
+            let job = unsafe { *self.job.get() }.expect("a generation comes with a job");
+            // SAFETY: as above.
             let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*job.0)(worker) }));
             if let Err(payload) = result {
                 *lock(&self.panic) = Some(payload);
             }
-            self.working.fetch_sub(1, Ordering::Release);
+            self.state.fetch_sub(1, Ordering::Release);
         }
+    }
+
+    /// Counts a worker in, if the generation is still open.
+    fn join(&self, generation: u64) -> bool {
+        let join = |state: u64| (state & !AT_WORK == generation | OPEN).then_some(state + 1);
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, join).is_ok()
     }
 
     /// Waits for a generation other than `seen`: spins, then parks.
     fn next_generation(&self, seen: u64) -> u64 {
+        let current = || self.state.load(Ordering::SeqCst) & !(OPEN | AT_WORK);
         for _ in 0..SPIN_TURNS {
-            let generation = self.generation.load(Ordering::SeqCst);
-            if generation != seen {
-                return generation;
+            if current() != seen {
+                return current();
             }
             std::hint::spin_loop();
         }
         let mut parked = lock(&self.parked);
         self.parked_count.fetch_add(1, Ordering::SeqCst);
-        *parked += 1;
-        loop {
-            let generation = self.generation.load(Ordering::SeqCst);
-            if generation != seen {
-                *parked -= 1;
-                self.parked_count.fetch_sub(1, Ordering::SeqCst);
-                return generation;
-            }
+        while current() == seen {
             parked = self.wake.wait(parked).unwrap_or_else(PoisonError::into_inner);
         }
+        self.parked_count.fetch_sub(1, Ordering::SeqCst);
+        drop(parked);
+        current()
     }
 }
 
