@@ -1,13 +1,14 @@
 //! A pool of threads that lives as long as the backend: a step hands it some hundred short pieces of work.
 //!
-//! A dispatch opens a gate that idle workers spin on; a worker that has spun long enough parks. One dispatch costs about
-//! one exchange of a cache line each way (half a microsecond between cores), and allocates nothing.
+//! A dispatch opens a new generation that idle workers spin on; a worker that has spun long enough parks. One dispatch
+//! costs about one exchange of a cache line each way (half a microsecond between cores), and allocates nothing.
 //!
-//! Nobody waits for a worker that has not begun: on a machine whose cores are wanted by others too, a worker may not run
-//! for milliseconds, and then the rest do its share. The caller waits only for those that are at work.
+//! A worker joins a generation while it is open, and only those that joined are waited for: on a busy machine, where a
+//! worker may have no core for milliseconds, the caller does the work alone instead of waiting.
 #![allow(unsafe_code)] // The job is lent to the workers by address for the time of one dispatch.
 
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,65 +36,27 @@ unsafe impl Send for JobAddress {}
 #[derive(Default)]
 struct Cursor(AtomicUsize);
 
-/// Who may work on what: the generation in the upper half, whether it is open, and how many workers are at it.
-///
-/// A worker enters by counting itself, and only while its generation is open; the caller closes the gate and then waits
-/// for the count to fall to zero. So whoever has entered may use the job, and nobody enters after the caller has gone.
-#[derive(Default)]
-struct Gate(AtomicU64);
-
-impl Gate {
-    const OPEN: u64 = 1 << 31;
-    const COUNT: u64 = Gate::OPEN - 1;
-
-    fn generation(word: u64) -> u32 {
-        (word >> 32) as u32
-    }
-
-    /// Opens the next generation. The gate is closed and nobody is inside.
-    fn open(&self) {
-        let next = Gate::generation(self.0.load(Ordering::Relaxed)).wrapping_add(1);
-        // Sequentially consistent with the count of parked workers: one of the two sides sees the other.
-        self.0.store(u64::from(next) << 32 | Gate::OPEN, Ordering::SeqCst);
-    }
-
-    /// Closes the gate; returns when nobody is inside.
-    fn close_and_wait(&self) {
-        self.0.fetch_and(!Gate::OPEN, Ordering::Relaxed);
-        let mut turns = 0;
-        while self.0.load(Ordering::Acquire) & Gate::COUNT > 0 {
-            turns += 1;
-            if turns > YIELD_TURNS { std::thread::yield_now() } else { std::hint::spin_loop() }
-        }
-    }
-
-    /// Counts a worker in, if the gate is open.
-    fn enter(&self) -> bool {
-        let counted = self
-            .0
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| (word & Gate::OPEN != 0).then_some(word + 1));
-        counted.is_ok()
-    }
-
-    fn leave(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
-    }
-
-    /// The generation that can be entered now; 0 is that of the closed gate before the first.
-    fn current(&self) -> u32 {
-        Gate::generation(self.0.load(Ordering::SeqCst))
-    }
-}
+/// Bit of the state that is set while workers may join.
+const OPEN: u64 = 1 << 16;
+/// One generation.
+const GENERATION: u64 = 1 << 17;
+/// The bits of the state that count workers at work.
+const AT_WORK: u64 = OPEN - 1;
 
 struct Shared {
-    gate: Gate,
-    job: Mutex<Option<JobAddress>>,
+    /// Generation, [`OPEN`], and how many workers are at work.
+    state: AtomicU64,
+    /// Written between generations, when no worker is at work; read by those that joined.
+    job: UnsafeCell<Option<JobAddress>>,
     is_stopping: AtomicBool,
-    parked: Mutex<usize>,
+    parked: Mutex<()>,
     parked_count: AtomicUsize,
     wake: Condvar,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
+
+// SAFETY: `job` is the only part that is not `Sync` by itself; see there for who touches it when.
+unsafe impl Sync for Shared {}
 
 /// The threads of a backend. The caller of a dispatch is worker 0.
 pub(super) struct Pool {
@@ -110,10 +73,10 @@ impl Pool {
     /// If a thread cannot be started.
     pub(super) fn new(worker_count: usize) -> std::io::Result<Pool> {
         let shared = Arc::new(Shared {
-            gate: Gate::default(),
-            job: Mutex::new(None),
+            state: AtomicU64::new(0),
+            job: UnsafeCell::new(None),
             is_stopping: AtomicBool::new(false),
-            parked: Mutex::new(0),
+            parked: Mutex::new(()),
             parked_count: AtomicUsize::new(0),
             wake: Condvar::new(),
             panic: Mutex::new(None),
@@ -137,25 +100,33 @@ impl Pool {
         self.cursors.len()
     }
 
-    /// Calls `job` on this thread and on every worker that comes in time, with its index; returns when all that came are
-    /// done.
+    /// Calls `job` with worker index 0, and with the index of every other worker that comes in time; returns when all
+    /// of them are done. The job must be such that any one worker can finish it.
     ///
     /// # Panics
     /// With the job's panic, if it panics anywhere.
     fn run(&self, job: &Job<'_>, _one_at_a_time: &MutexGuard<'_, ()>) {
-        // SAFETY: only the lifetime changes. Workers call the job only between entering and leaving the gate, and this
-        // function returns only after it has closed the gate and all who entered have left.
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. Workers call the job only after joining and before leaving, and this
+        // function closes the generation and waits for them before it returns.
         let address = JobAddress(unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(job) });
-        *lock(&self.shared.job) = Some(address);
-        self.shared.gate.open();
-        if self.shared.parked_count.load(Ordering::SeqCst) > 0 {
-            let _parked = lock(&self.shared.parked);
-            self.shared.wake.notify_all();
+        let generation = (shared.state.load(Ordering::Relaxed) & !(OPEN | AT_WORK)) + GENERATION;
+        // SAFETY: the generation before is closed and its workers have left, so nobody reads the job.
+        unsafe { *shared.job.get() = Some(address) };
+        shared.state.store(generation | OPEN, Ordering::SeqCst);
+        if shared.parked_count.load(Ordering::SeqCst) > 0 {
+            let _parked = lock(&shared.parked);
+            shared.wake.notify_all();
         }
         let own = catch_unwind(AssertUnwindSafe(|| job(0)));
-        self.shared.gate.close_and_wait();
-        *lock(&self.shared.job) = None;
-        let foreign = lock(&self.shared.panic).take();
+        let mut at_work = shared.state.fetch_and(!OPEN, Ordering::AcqRel) & AT_WORK;
+        let mut turns = 0;
+        while at_work > 0 {
+            turns += 1;
+            if turns > YIELD_TURNS { std::thread::yield_now() } else { std::hint::spin_loop() }
+            at_work = shared.state.load(Ordering::Acquire) & AT_WORK;
+        }
+        let foreign = lock(&shared.panic).take();
         if let Some(payload) = own.err().or(foreign) {
             resume_unwind(payload);
         }
@@ -196,7 +167,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.is_stopping.store(true, Ordering::SeqCst);
-        self.shared.gate.open();
+        self.shared.state.fetch_add(GENERATION, Ordering::SeqCst);
         {
             let _parked = lock(&self.shared.parked);
             self.shared.wake.notify_all();
@@ -216,41 +187,43 @@ impl Shared {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return;
             }
-            if !self.gate.enter() {
+            if !self.join(seen) {
                 continue;
             }
-            // A gate that could be entered has a job behind it: it is put there before, and taken away after.
-            let job = lock(&self.job).expect("a generation comes with a job");
-            // SAFETY: the dispatcher waits until this worker has left the gate before the job goes out of scope.
+            // SAFETY: this worker has joined, so the job was written before and stays until it leaves.
+            let job = unsafe { *self.job.get() }.expect("a generation comes with a job");
+            // SAFETY: as above.
             let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*job.0)(worker) }));
             if let Err(payload) = result {
                 *lock(&self.panic) = Some(payload);
             }
-            self.gate.leave();
+            self.state.fetch_sub(1, Ordering::Release);
         }
     }
 
+    /// Counts a worker in, if the generation is still open.
+    fn join(&self, generation: u64) -> bool {
+        let join = |state: u64| (state & !AT_WORK == generation | OPEN).then_some(state + 1);
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, join).is_ok()
+    }
+
     /// Waits for a generation other than `seen`: spins, then parks.
-    fn next_generation(&self, seen: u32) -> u32 {
+    fn next_generation(&self, seen: u64) -> u64 {
+        let current = || self.state.load(Ordering::SeqCst) & !(OPEN | AT_WORK);
         for _ in 0..SPIN_TURNS {
-            let generation = self.gate.current();
-            if generation != seen {
-                return generation;
+            if current() != seen {
+                return current();
             }
             std::hint::spin_loop();
         }
         let mut parked = lock(&self.parked);
         self.parked_count.fetch_add(1, Ordering::SeqCst);
-        *parked += 1;
-        loop {
-            let generation = self.gate.current();
-            if generation != seen {
-                *parked -= 1;
-                self.parked_count.fetch_sub(1, Ordering::SeqCst);
-                return generation;
-            }
+        while current() == seen {
             parked = self.wake.wait(parked).unwrap_or_else(PoisonError::into_inner);
         }
+        self.parked_count.fetch_sub(1, Ordering::SeqCst);
+        drop(parked);
+        current()
     }
 }
 
