@@ -6,7 +6,7 @@ use super::byte_level;
 use super::error::TokenizerError;
 use super::merge::{MergeBuffer, Merges, Symbol};
 use super::pieces::{NONE, PairMap};
-use super::vocabulary::{TokenId, Vocabulary};
+use super::vocabulary::{TokenId, Vocabulary, words};
 
 /// What the symbols are before the first merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) struct BytePair {
     unknown: Option<TokenId>,
     /// Consecutive unknowns are one.
     fuses_unknown: bool,
+    /// See [`Vocabulary::keeps_words_apart`]; only asked where spaces are escaped.
+    keeps_words_apart: bool,
 }
 
 impl BytePair {
@@ -89,7 +91,9 @@ impl BytePair {
             Alphabet::Bytes => std::array::from_fn(|byte| vocabulary.find(&[byte as u8]).unwrap_or(NONE)),
             Alphabet::Characters => vocabulary.byte_tokens(),
         };
-        Ok(Self { alphabet, whole_words, ranks, merged, byte_tokens, unknown: None, fuses_unknown: false })
+        let keeps_words_apart = alphabet == Alphabet::Characters && vocabulary.keeps_words_apart();
+        let (unknown, fuses_unknown) = (None, false);
+        Ok(Self { alphabet, whole_words, ranks, merged, byte_tokens, unknown, fuses_unknown, keeps_words_apart })
     }
 
     /// Names the token for text that no token covers.
@@ -111,6 +115,23 @@ impl BytePair {
             ids.push(token);
             return;
         }
+        let first_id = ids.len();
+        if self.keeps_words_apart {
+            words(word).for_each(|word| self.encode_merging(vocabulary, word, first_id, buffer, ids));
+        } else {
+            self.encode_merging(vocabulary, word, first_id, buffer, ids);
+        }
+    }
+
+    fn encode_merging(
+        &self,
+        vocabulary: &Vocabulary,
+        word: &str,
+        first_id: usize,
+        buffer: &mut MergeBuffer,
+        ids: &mut Vec<TokenId>,
+    ) {
+        let bytes = word.as_bytes();
         buffer.clear();
         match self.alphabet {
             Alphabet::Bytes => {
@@ -125,7 +146,6 @@ impl BytePair {
                 }
             }
         }
-        let first_id = ids.len();
         buffer.run(self, bytes.len() as u32, |token, range| {
             if token == NONE {
                 self.encode_uncovered(&bytes[range.start as usize..range.end as usize], first_id, ids);

@@ -25,7 +25,7 @@ impl CharacterMap {
         }
         let (size, rest) = blob.split_first_chunk::<4>().ok_or(damaged("it is shorter than its own size field"))?;
         let size = u32::from_le_bytes(*size) as usize;
-        if size > rest.len() || size % 4 != 0 {
+        if size > rest.len() || !size.is_multiple_of(4) {
             return Err(damaged("the size of its double array is wrong"));
         }
         let (units, replacements) = rest.split_at(size);

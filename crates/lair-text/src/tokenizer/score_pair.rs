@@ -6,7 +6,7 @@
 use super::error::TokenizerError;
 use super::merge::{MergeBuffer, Merges, Symbol};
 use super::pieces::NONE;
-use super::vocabulary::{TokenId, Vocabulary};
+use super::vocabulary::{TokenId, Vocabulary, words};
 
 /// The order of the pieces, and what becomes of the rest.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub(crate) struct ScorePair {
     unknown: Option<TokenId>,
     /// The longest piece in bytes: a longer stretch of text need not be looked up.
     piece_length_max: usize,
+    /// See [`Vocabulary::keeps_words_apart`].
+    keeps_words_apart: bool,
 }
 
 /// One run over one text.
@@ -44,19 +46,35 @@ impl ScorePair {
         }
         let byte_tokens = vocabulary.byte_tokens();
         let piece_length_max = vocabulary.pieces.iter().map(<[u8]>::len).max().unwrap_or(0);
-        Ok(Self { priorities, byte_tokens, unknown, piece_length_max })
+        let keeps_words_apart = vocabulary.keeps_words_apart();
+        Ok(Self { priorities, byte_tokens, unknown, piece_length_max, keeps_words_apart })
     }
 
     /// Appends the tokens of `text`, in which spaces are already U+2581.
     pub(crate) fn encode(&self, vocabulary: &Vocabulary, text: &str, buffer: &mut MergeBuffer, ids: &mut Vec<TokenId>) {
-        let bytes = text.as_bytes();
+        let first_id = ids.len();
+        if self.keeps_words_apart {
+            words(text).for_each(|word| self.encode_word(vocabulary, word, first_id, buffer, ids));
+        } else {
+            self.encode_word(vocabulary, text, first_id, buffer, ids);
+        }
+    }
+
+    fn encode_word(
+        &self,
+        vocabulary: &Vocabulary,
+        word: &str,
+        first_id: usize,
+        buffer: &mut MergeBuffer,
+        ids: &mut Vec<TokenId>,
+    ) {
+        let bytes = word.as_bytes();
         buffer.clear();
-        for (start, character) in text.char_indices() {
+        for (start, character) in word.char_indices() {
             let piece = &bytes[start..start + character.len_utf8()];
             buffer.push(vocabulary.find(piece).unwrap_or(NONE), start as u32);
         }
         let run = Run { model: self, vocabulary, text: bytes };
-        let first_id = ids.len();
         buffer.run(&run, bytes.len() as u32, |token, range| {
             if token == NONE {
                 self.encode_uncovered(&bytes[range.start as usize..range.end as usize], first_id, ids);

@@ -305,7 +305,7 @@ fn split_digits<'t>(to_word_end: bool, text: &'t str, emit: &mut dyn FnMut(&'t s
 mod tests {
     use super::*;
 
-    fn words<'t>(pattern: Pattern, text: &'t str) -> Vec<&'t str> {
+    fn words(pattern: Pattern, text: &str) -> Vec<&str> {
         let splitter = Splitter::from_patterns(&[pattern]).expect("a valid pattern");
         let mut words = Vec::new();
         splitter.split(text, &mut |word| words.push(word));

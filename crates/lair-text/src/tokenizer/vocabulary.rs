@@ -1,6 +1,7 @@
 //! The vocabulary: what each token id stands for, how it is spelled, and which ids have a role.
 
 use super::error::TokenizerError;
+use super::normalize::ESCAPED_SPACE;
 use super::pieces::{NONE, PieceList, PieceMap};
 
 /// The number of a token: a row of the model's embedding table.
@@ -125,6 +126,17 @@ impl Vocabulary {
         self.by_piece.as_ref()?.get(&self.pieces, piece)
     }
 
+    /// Whether no piece that text may spell has an escaped space behind another character. Then nothing ever merges
+    /// across the beginning of a word, and words can be merged one by one, close together in memory.
+    pub(crate) fn keeps_words_apart(&self) -> bool {
+        let space = ESCAPED_SPACE.to_string();
+        let is_crossing = |piece: &[u8]| {
+            let inner = std::str::from_utf8(piece).unwrap_or_default().trim_start_matches(ESCAPED_SPACE);
+            inner.contains(&space)
+        };
+        !self.pieces.iter().enumerate().any(|(id, piece)| self.is_spelled(id as TokenId) && is_crossing(piece))
+    }
+
     /// The token of kind [`TokenKind::Byte`] for each byte, or [`NONE`].
     pub(crate) fn byte_tokens(&self) -> [u32; 256] {
         let mut tokens = [NONE; 256];
@@ -164,6 +176,18 @@ impl Vocabulary {
     }
 }
 
+/// Cuts `text` before every run of escaped spaces.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let spaces = rest.len() - rest.trim_start_matches(ESCAPED_SPACE).len();
+        let length = rest[spaces..].find(ESCAPED_SPACE).map_or(rest.len(), |length| spaces + length);
+        let (word, tail) = rest.split_at(length);
+        rest = tail;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
 /// The byte that `<0xHH>` names: exactly two hexadecimal digits, nothing else.
 pub(crate) fn parse_byte_token(piece: &[u8]) -> Option<u8> {
     let &[b'<', b'0', b'x', high, low, b'>'] = piece else { return None };
@@ -174,6 +198,15 @@ pub(crate) fn parse_byte_token(piece: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_begin_with_their_spaces() {
+        let cut = |text: &'static str| words(text).collect::<Vec<_>>().join("|");
+        assert_eq!(cut("▁a▁▁bc▁"), "▁a|▁▁bc|▁");
+        assert_eq!(cut("a▁b"), "a|▁b");
+        assert_eq!(cut("▁▁▁"), "▁▁▁");
+        assert_eq!(cut(""), "");
+    }
 
     #[test]
     fn byte_tokens_are_exactly_two_hexadecimal_digits() {
