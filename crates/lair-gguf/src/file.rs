@@ -91,6 +91,12 @@ impl GgufFile {
         &self.inner.tensors
     }
 
+    /// Gives pages of the file that are in memory back to the system. They are read again when they are needed: this
+    /// is for after a tensor has been copied into another layout, so that a model does not lie in memory twice.
+    pub fn release_pages(&self) {
+        self.inner.shards.iter().for_each(|shard| shard.mapping.release_pages());
+    }
+
     /// The tensor with this name, if there is one.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         let Inner { tensors, by_name, .. } = &*self.inner;

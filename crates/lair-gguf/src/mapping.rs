@@ -86,6 +86,18 @@ impl Mapping {
         Ok(())
     }
 
+    /// Gives the mapped pages back to the system; whoever reads them again gets them from the file again.
+    pub(crate) fn release_pages(&self) {
+        #[cfg(unix)]
+        if let (Bytes::Mapped(map), Some(_)) = (&self.bytes, &self.mapped_file) {
+            // SAFETY: the mapping is of a file and is never written to, so a dropped page comes back with the same
+            // bytes. Copied files have no `mapped_file` and are left alone: their pages would come back as zeros.
+            let released = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            // Only advice: if the system does not take it, the pages stay.
+            drop(released);
+        }
+    }
+
     /// True if a read of a mapped page failed and zeros were put in its place.
     pub(crate) fn was_damaged(&self) -> bool {
         #[cfg(target_os = "linux")]

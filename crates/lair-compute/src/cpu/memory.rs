@@ -1,4 +1,7 @@
 //! Memory of kernels: aligned, zeroed, huge pages where it is large; and slices that threads write disjoint parts of.
+//!
+//! Large memory is mapped, so that its pages come into being, zeroed, when they are first written: a cache for a long
+//! context costs nothing until the context is that long.
 #![allow(unsafe_code)] // Aligned allocation, and parts of one slice lent to several threads.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -24,11 +27,74 @@ unsafe impl Plain for u16 {}
 // SAFETY: as above.
 unsafe impl Plain for f32 {}
 
-/// A zeroed slice on the heap, aligned to a cache line.
+/// A zeroed slice, aligned to a cache line, or to a huge page where it is that large.
 pub(super) struct Memory<T: Plain> {
     start: *mut T,
     length: usize,
-    layout: Layout,
+    /// Gives the bytes back when it is dropped.
+    _backing: Backing,
+}
+
+/// Where the bytes of a [`Memory`] come from, to give them back.
+enum Backing {
+    Heap {
+        start: *mut u8,
+        layout: Layout,
+    },
+    #[cfg(unix)]
+    Mapped {
+        start: *mut libc::c_void,
+        size_bytes: usize,
+    },
+}
+
+impl Backing {
+    /// Zeroed bytes and where the aligned ones begin; `None` if they cannot be had.
+    fn zeroed(size_bytes: usize) -> Option<(Backing, *mut u8)> {
+        #[cfg(unix)]
+        if size_bytes >= HUGE_PAGE_BYTES {
+            return Backing::mapped(size_bytes);
+        }
+        let layout = Layout::from_size_align(size_bytes.max(ALIGNMENT), ALIGNMENT).ok()?;
+        // SAFETY: the layout is not empty.
+        let start = unsafe { alloc_zeroed(layout) };
+        (!start.is_null()).then_some((Backing::Heap { start, layout }, start))
+    }
+
+    #[cfg(unix)]
+    fn mapped(size_bytes: usize) -> Option<(Backing, *mut u8)> {
+        let mapped_bytes = size_bytes.checked_add(HUGE_PAGE_BYTES)?;
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping of no file, wherever the system has room.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), mapped_bytes, access, kind, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        let skipped = start.align_offset(HUGE_PAGE_BYTES);
+        // SAFETY: fewer bytes are skipped than were mapped beyond what was asked for.
+        let aligned = unsafe { start.cast::<u8>().add(skipped) };
+        #[cfg(target_os = "linux")]
+        // SAFETY: the range was just mapped; the advice changes how it is backed, not what it holds. That it is refused
+        // is no harm.
+        unsafe {
+            libc::madvise(aligned.cast(), size_bytes, libc::MADV_HUGEPAGE)
+        };
+        Some((Backing::Mapped { start, size_bytes: mapped_bytes }, aligned))
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        match *self {
+            // SAFETY: allocated with this layout, and not used after.
+            Backing::Heap { start, layout } => unsafe { dealloc(start, layout) },
+            #[cfg(unix)]
+            // SAFETY: mapped with this size, and not used after.
+            Backing::Mapped { start, size_bytes } => unsafe {
+                libc::munmap(start, size_bytes);
+            },
+        }
+    }
 }
 
 // SAFETY: it owns its elements as a `Box<[T]>` does, and plain numbers can be sent and shared.
@@ -43,28 +109,10 @@ impl<T: Plain> Memory<T> {
     /// If the memory cannot be had; `what` is it for.
     pub(super) fn zeroed(length: usize, what: &'static str) -> Result<Memory<T>, ComputeError> {
         let size_bytes = length.checked_mul(size_of::<T>()).unwrap_or(usize::MAX);
-        let failed = || ComputeError::Memory { what, needed_bytes: size_bytes };
-        let alignment = if size_bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { ALIGNMENT };
-        let layout = Layout::from_size_align(size_bytes.max(ALIGNMENT), alignment).map_err(|_| failed())?;
-        // SAFETY: the layout is not empty.
-        let start = unsafe { alloc_zeroed(layout) };
-        if start.is_null() {
-            return Err(failed());
-        }
-        #[cfg(target_os = "linux")]
-        if size_bytes >= HUGE_PAGE_BYTES {
-            // SAFETY: the range was just allocated; the advice changes how it is backed, not what it holds. That it is
-            // refused is no harm.
-            unsafe { libc::madvise(start.cast(), size_bytes, libc::MADV_HUGEPAGE) };
-        }
-        Ok(Memory { start: start.cast(), length, layout })
-    }
-}
-
-impl<T: Plain> Drop for Memory<T> {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and not used after.
-        unsafe { dealloc(self.start.cast(), self.layout) };
+        let (backing, start) =
+            Backing::zeroed(size_bytes).ok_or(ComputeError::Memory { what, needed_bytes: size_bytes })?;
+        debug_assert!(start.addr().is_multiple_of(ALIGNMENT), "memory of kernels begins a cache line");
+        Ok(Memory { start: start.cast(), length, _backing: backing })
     }
 }
 
@@ -122,5 +170,27 @@ impl<'a, T> Parts<'a, T> {
         // SAFETY: the caller's promise.
         let part = unsafe { self.part(index, 1) };
         &mut part[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zeroed_aligned_and_writable() {
+        for length in [0, 1, 100, HUGE_PAGE_BYTES / 4 - 1, HUGE_PAGE_BYTES / 4, HUGE_PAGE_BYTES] {
+            let mut memory = Memory::<f32>::zeroed(length, "a test").expect("memory");
+            assert!(memory.len() == length && memory.iter().all(|value| *value == 0.0));
+            assert!(memory.as_ptr().addr().is_multiple_of(ALIGNMENT));
+            memory.fill(1.0);
+            assert_eq!(memory.iter().sum::<f32>(), length as f32);
+        }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let error = Memory::<f32>::zeroed(usize::MAX / 8, "a test").err().expect("no machine has this");
+        assert!(error.to_string().contains("a test"), "{error}");
     }
 }
