@@ -1,6 +1,6 @@
 //! Norms of rows, and the other functions of single rows.
 
-use lair_simd::{Isa, LANES, Simd, math, with_simd};
+use lair_simd::{Isa, LANES, Simd, math, vectorize};
 
 use super::Cpu;
 use crate::{Activation, Norm, NormGroup, NormKind};
@@ -23,7 +23,7 @@ pub(super) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
 
 /// `sum[i] += factor * values[i]`.
 pub(super) fn add_scaled(isa: Isa, sum: &mut [f32], values: &[f32], factor: f32) {
-    with_simd!(isa, s => add_scaled_with(s, sum, values, factor));
+    vectorize!(isa, add_scaled_with, sum: &mut [f32] = sum, values: &[f32] = values, factor: f32 = factor);
 }
 
 #[inline(always)]
@@ -48,7 +48,9 @@ pub(super) fn apply_norm(isa: Isa, norm: &Norm<Cpu>, row: &mut [f32]) {
     if group == 0 {
         return;
     }
-    with_simd!(isa, s => row.chunks_exact_mut(group).for_each(|run| norm_run(s, norm, run)));
+    for run in row.chunks_exact_mut(group) {
+        vectorize!(isa, norm_run, norm: &Norm<Cpu> = norm, run: &mut [f32] = run);
+    }
 }
 
 #[inline(always)]
@@ -56,16 +58,16 @@ fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
     let length = run.len() as f32;
     if norm.kind == NormKind::Layer {
         let mean = sum(s, run) / length;
-        each(s, run, |x| s.sub(x, s.splat(mean)));
+        each(s, run, -mean, added);
     }
     let variance = dot(s, run, run) / length;
     let factor = 1.0 / (variance + norm.epsilon).sqrt();
-    each(s, run, |x| s.mul(x, s.splat(factor)));
+    each(s, run, factor, multiplied);
     if let Some(weight) = &norm.weight {
-        zipped(s, run, weight, |x, weight| s.mul(x, weight));
+        zipped(s, run, weight, multiplied);
     }
     if let Some(bias) = &norm.bias {
-        zipped(s, run, bias, |x, bias| s.add(x, bias));
+        zipped(s, run, bias, added);
     }
 }
 
@@ -79,23 +81,24 @@ fn sum<S: Simd>(s: S, values: &[f32]) -> f32 {
     s.sum(total)
 }
 
-/// Replaces every element by its function.
+/// Replaces every element by a function of itself and a constant.
 ///
-/// The function is called in one place: a large closure called in two would not be inlined, and outside of the vector
-/// code around it its operations would not be single instructions.
+/// The function is an `#[inline(always)]` item, not a closure: a large closure would not become part of the vector code
+/// around it, and each of its operations would be a call.
 #[inline(always)]
-pub(super) fn each<S: Simd>(s: S, values: &mut [f32], function: impl Fn(S::F) -> S::F) {
+pub(super) fn each<S: Simd>(s: S, values: &mut [f32], constant: f32, function: impl Fn(S, S::F, S::F) -> S::F) {
+    let constant = s.splat(constant);
     for chunk in values.chunks_mut(LANES) {
         let full = chunk.len() == LANES;
         let x = if full { s.load(chunk.first_chunk().expect("a full chunk")) } else { s.load_part(chunk, 0.0) };
-        let result = function(x);
+        let result = function(s, x, constant);
         if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
 /// Replaces every element by its function of itself and the other slice's.
 #[inline(always)]
-pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function: impl Fn(S::F, S::F) -> S::F) {
+pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function: impl Fn(S, S::F, S::F) -> S::F) {
     assert!(others.len() >= values.len());
     for (chunk, other) in values.chunks_mut(LANES).zip(others.chunks(LANES)) {
         let full = chunk.len() == LANES;
@@ -104,49 +107,112 @@ pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function
         } else {
             (s.load_part(chunk, 0.0), s.load_part(other, 0.0))
         };
-        let result = function(x, y);
+        let result = function(s, x, y);
         if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
+#[inline(always)]
+pub(super) fn multiplied<S: Simd>(s: S, x: S::F, factor: S::F) -> S::F {
+    s.mul(x, factor)
+}
+
+#[inline(always)]
+fn added<S: Simd>(s: S, x: S::F, term: S::F) -> S::F {
+    s.add(x, term)
+}
+
+/// `exp(x - constant)`.
+#[inline(always)]
+pub(super) fn exp_of_difference<S: Simd>(s: S, x: S::F, constant: S::F) -> S::F {
+    math::exp(s, s.sub(x, constant))
+}
+
+/// `cap * tanh(x / cap)`.
+#[inline(always)]
+pub(super) fn soft_cap<S: Simd>(s: S, x: S::F, cap: S::F) -> S::F {
+    s.mul(cap, math::tanh(s, s.div(x, cap)))
+}
+
 /// `wide = activation(gate) * wide`, or `activation(wide)` without a gate.
 pub(super) fn activate(isa: Isa, activation: Activation, gate: Option<&[f32]>, wide: &mut [f32]) {
-    with_simd!(isa, s => match gate {
-        Some(gate) => activate_gated(s, activation, gate, wide),
-        None => activate_plain(s, activation, wide),
-    });
+    match gate {
+        Some(gate) => vectorize!(isa, activate_gated,
+            activation: Activation = activation,
+            gate: &[f32] = gate,
+            wide: &mut [f32] = wide,
+        ),
+        None => vectorize!(isa, activate_plain, activation: Activation = activation, wide: &mut [f32] = wide),
+    }
 }
+
+/// A function of the gate times the linear part, as an item for [`zipped`].
+macro_rules! gated {
+    ($name:ident, $function:path) => {
+        #[inline(always)]
+        fn $name<S: Simd>(s: S, up: S::F, gate: S::F) -> S::F {
+            s.mul($function(s, gate), up)
+        }
+    };
+}
+
+/// A function of one element, as an item for [`each`], whose constant it does not need.
+macro_rules! plain {
+    ($name:ident, $function:path) => {
+        #[inline(always)]
+        fn $name<S: Simd>(s: S, x: S::F, _constant: S::F) -> S::F {
+            $function(s, x)
+        }
+    };
+}
+
+gated!(gated_sigmoid, math::sigmoid);
+gated!(gated_silu, math::silu);
+gated!(gated_gelu_tanh, math::gelu_tanh);
+gated!(gated_gelu_erf, math::gelu_erf);
+gated!(gated_gelu_quick, math::gelu_quick);
+gated!(gated_relu, relu);
+gated!(gated_relu_squared, relu_squared);
+plain!(plain_silu, math::silu);
+plain!(plain_gelu_tanh, math::gelu_tanh);
+plain!(plain_gelu_erf, math::gelu_erf);
+plain!(plain_gelu_quick, math::gelu_quick);
+plain!(plain_relu, relu);
+plain!(plain_relu_squared, relu_squared);
 
 #[inline(always)]
 fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mut [f32]) {
     match activation {
-        Activation::Silu => zipped(s, wide, gate, |up, gate| s.mul(math::silu(s, gate), up)),
-        Activation::GeluTanh => zipped(s, wide, gate, |up, gate| s.mul(math::gelu_tanh(s, gate), up)),
-        Activation::GeluErf => zipped(s, wide, gate, |up, gate| s.mul(math::gelu_erf(s, gate), up)),
-        Activation::GeluQuick => zipped(s, wide, gate, |up, gate| s.mul(math::gelu_quick(s, gate), up)),
-        Activation::Relu => zipped(s, wide, gate, |up, gate| s.mul(relu(s, gate), up)),
-        Activation::ReluSquared => zipped(s, wide, gate, |up, gate| s.mul(relu_squared(s, gate), up)),
-        Activation::ClampedSwiglu { alpha, limit } => {
-            let (high, low) = (s.splat(limit), s.splat(-limit));
-            zipped(s, wide, gate, |up, gate| {
-                let gate = s.min(gate, high);
-                let slope = math::sigmoid(s, s.mul(gate, s.splat(alpha)));
-                let up = s.add(s.max(s.min(up, high), low), s.splat(1.0));
-                s.mul(s.mul(gate, slope), up)
-            });
-        }
+        Activation::Silu => zipped(s, wide, gate, gated_silu),
+        Activation::GeluTanh => zipped(s, wide, gate, gated_gelu_tanh),
+        Activation::GeluErf => zipped(s, wide, gate, gated_gelu_erf),
+        Activation::GeluQuick => zipped(s, wide, gate, gated_gelu_quick),
+        Activation::Relu => zipped(s, wide, gate, gated_relu),
+        Activation::ReluSquared => zipped(s, wide, gate, gated_relu_squared),
+        Activation::ClampedSwiglu { alpha, limit } => clamped_swiglu(s, alpha, limit, gate, wide),
+    }
+}
+
+#[inline(always)]
+fn clamped_swiglu<S: Simd>(s: S, alpha: f32, limit: f32, gate: &[f32], wide: &mut [f32]) {
+    let (high, low) = (s.splat(limit), s.splat(-limit));
+    for (wide, gate) in wide.chunks_mut(LANES).zip(gate.chunks(LANES)) {
+        let (up, gate) = (s.load_part(wide, 0.0), s.min(s.load_part(gate, 0.0), high));
+        let slope = math::sigmoid(s, s.mul(gate, s.splat(alpha)));
+        let up = s.add(s.max(s.min(up, high), low), s.splat(1.0));
+        s.store_part(s.mul(s.mul(gate, slope), up), wide);
     }
 }
 
 #[inline(always)]
 fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
     match activation {
-        Activation::Silu => each(s, wide, |x| math::silu(s, x)),
-        Activation::GeluTanh => each(s, wide, |x| math::gelu_tanh(s, x)),
-        Activation::GeluErf => each(s, wide, |x| math::gelu_erf(s, x)),
-        Activation::GeluQuick => each(s, wide, |x| math::gelu_quick(s, x)),
-        Activation::Relu => each(s, wide, |x| relu(s, x)),
-        Activation::ReluSquared => each(s, wide, |x| relu_squared(s, x)),
+        Activation::Silu => each(s, wide, 0.0, plain_silu),
+        Activation::GeluTanh => each(s, wide, 0.0, plain_gelu_tanh),
+        Activation::GeluErf => each(s, wide, 0.0, plain_gelu_erf),
+        Activation::GeluQuick => each(s, wide, 0.0, plain_gelu_quick),
+        Activation::Relu => each(s, wide, 0.0, plain_relu),
+        Activation::ReluSquared => each(s, wide, 0.0, plain_relu_squared),
         Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
     }
 }
@@ -164,22 +230,30 @@ fn relu_squared<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// `values *= sigmoid(gate)`.
 pub(super) fn gate_by_sigmoid(isa: Isa, values: &mut [f32], gate: &[f32]) {
-    with_simd!(isa, s => zipped(s, values, gate, |x, gate| s.mul(x, math::sigmoid(s, gate))));
+    vectorize!(isa, gate_by_sigmoid_with, values: &mut [f32] = values, gate: &[f32] = gate);
+}
+
+#[inline(always)]
+fn gate_by_sigmoid_with<S: Simd>(s: S, values: &mut [f32], gate: &[f32]) {
+    zipped(s, values, gate, gated_sigmoid);
 }
 
 /// `values *= silu(gate)`.
 pub(super) fn gate_by_silu(isa: Isa, values: &mut [f32], gate: &[f32]) {
-    with_simd!(isa, s => zipped(s, values, gate, |x, gate| s.mul(x, math::silu(s, gate))));
+    activate(isa, Activation::Silu, Some(gate), values);
 }
 
 /// `cap * tanh(factor * x / cap)`, or `factor * x` without a cap.
 pub(super) fn scale_and_cap(isa: Isa, values: &mut [f32], factor: f32, cap: Option<f32>) {
-    with_simd!(isa, s => match cap {
-        None if factor == 1.0 => {}
-        None => each(s, values, |x| s.mul(x, s.splat(factor))),
-        Some(cap) => each(s, values, |x| {
-            let x = s.mul(x, s.splat(factor));
-            s.mul(s.splat(cap), math::tanh(s, s.div(x, s.splat(cap))))
-        }),
-    });
+    vectorize!(isa, scale_and_cap_with, values: &mut [f32] = values, factor: f32 = factor, cap: Option<f32> = cap);
+}
+
+#[inline(always)]
+fn scale_and_cap_with<S: Simd>(s: S, values: &mut [f32], factor: f32, cap: Option<f32>) {
+    if factor != 1.0 {
+        each(s, values, factor, multiplied);
+    }
+    if let Some(cap) = cap {
+        each(s, values, cap, soft_cap);
+    }
 }

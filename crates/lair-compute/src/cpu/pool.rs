@@ -123,7 +123,11 @@ impl Pool {
         let mut turns = 0;
         while at_work > 0 {
             turns += 1;
-            if turns > YIELD_TURNS { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if turns > YIELD_TURNS {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
             at_work = shared.state.load(Ordering::Acquire) & AT_WORK;
         }
         let foreign = lock(&shared.panic).take();
