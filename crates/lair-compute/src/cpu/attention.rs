@@ -15,7 +15,7 @@ use lair_simd::{Isa, LANES, Simd, math, vectorize};
 use super::floats::{STRIP, multiply_strip};
 use super::kv::KvLayer;
 use super::memory::Parts;
-use super::norm::{apply_norm, each, exp_of_difference, gate_by_sigmoid, multiplied, soft_cap};
+use super::norm::{ExpOfDifference, Multiplied, SoftCap, apply_norm, each, gate_by_sigmoid};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
@@ -331,7 +331,7 @@ fn weigh<S: Simd>(
     let scores = &mut tile.scores[query];
     scores.iter_mut().for_each(|score| *score *= attention.scale);
     if let Some(cap) = attention.softcap {
-        each(s, scores, cap, soft_cap);
+        each(s, scores, cap, SoftCap);
     }
     if let Some(slopes) = &attention.alibi_slopes {
         let slope = slopes[block.kv_head * block.group() + query % block.group()];
@@ -347,7 +347,7 @@ fn weigh<S: Simd>(
     for &score in &scores[from..to] {
         largest = if score > largest { score } else { largest };
     }
-    each(s, scores, largest, exp_of_difference);
+    each(s, scores, largest, ExpOfDifference);
     scores[..from].fill(0.0);
     scores[to..].fill(0.0);
     let (halves, _) = scores.as_chunks::<LANES>();
@@ -360,5 +360,5 @@ fn weigh<S: Simd>(
     let factor = s.to_array(math::exp(s, factor))[0];
     tile.state[query] = (largest, old_sum.mul_add(factor, page_sum));
     let sums = tile.sums[query * value_panels..][..value_panels].as_flattened_mut();
-    each(s, sums, factor, multiplied);
+    each(s, sums, factor, Multiplied);
 }

@@ -9,7 +9,7 @@ use lair_simd::{Simd, vectorize};
 use super::kv::StateLayer;
 use super::linear::{for_each_row, grow};
 use super::memory::Parts;
-use super::norm::{activate, add_scaled_with, apply_norm, dot, each, gate_by_silu, multiplied};
+use super::norm::{Multiplied, activate, add_scaled_with, apply_norm, dot, each, gate_by_silu};
 use super::{Buffer, Cpu};
 use crate::{Activation, Batch, GatedDeltaNet, SequenceRows};
 
@@ -144,7 +144,7 @@ impl HeadRun<'_> {
             // SAFETY: every row and head is written once.
             let out = unsafe { run.out.part(row * run.width + run.head * value_dim, value_dim) };
             for ((state, value), out) in memory.chunks_exact_mut(key_dim).zip(values).zip(out) {
-                each(s, state, decay, multiplied);
+                each(s, state, decay, Multiplied);
                 let delta = (value - dot(s, state, key)) * rate;
                 add_scaled_with(s, state, key, delta);
                 *out = dot(s, state, query);

@@ -58,16 +58,16 @@ fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
     let length = run.len() as f32;
     if norm.kind == NormKind::Layer {
         let mean = sum(s, run) / length;
-        each(s, run, -mean, added);
+        each(s, run, -mean, Added);
     }
     let variance = dot(s, run, run) / length;
     let factor = 1.0 / (variance + norm.epsilon).sqrt();
-    each(s, run, factor, multiplied);
+    each(s, run, factor, Multiplied);
     if let Some(weight) = &norm.weight {
-        zipped(s, run, weight, multiplied);
+        zipped(s, run, weight, Multiplied);
     }
     if let Some(bias) = &norm.bias {
-        zipped(s, run, bias, added);
+        zipped(s, run, bias, Added);
     }
 }
 
@@ -82,23 +82,20 @@ fn sum<S: Simd>(s: S, values: &[f32]) -> f32 {
 }
 
 /// Replaces every element by a function of itself and a constant.
-///
-/// The function is an `#[inline(always)]` item, not a closure: a large closure would not become part of the vector code
-/// around it, and each of its operations would be a call.
 #[inline(always)]
-pub(super) fn each<S: Simd>(s: S, values: &mut [f32], constant: f32, function: impl Fn(S, S::F, S::F) -> S::F) {
+pub(super) fn each<S: Simd, L: Lanewise>(s: S, values: &mut [f32], constant: f32, _function: L) {
     let constant = s.splat(constant);
     for chunk in values.chunks_mut(LANES) {
         let full = chunk.len() == LANES;
         let x = if full { s.load(chunk.first_chunk().expect("a full chunk")) } else { s.load_part(chunk, 0.0) };
-        let result = function(s, x, constant);
+        let result = L::apply(s, x, constant);
         if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
 /// Replaces every element by its function of itself and the other slice's.
 #[inline(always)]
-pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function: impl Fn(S, S::F, S::F) -> S::F) {
+pub(super) fn zipped<S: Simd, L: Lanewise>(s: S, values: &mut [f32], others: &[f32], _function: L) {
     assert!(others.len() >= values.len());
     for (chunk, other) in values.chunks_mut(LANES).zip(others.chunks(LANES)) {
         let full = chunk.len() == LANES;
@@ -107,31 +104,60 @@ pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function
         } else {
             (s.load_part(chunk, 0.0), s.load_part(other, 0.0))
         };
-        let result = function(s, x, y);
+        let result = L::apply(s, x, y);
         if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
-#[inline(always)]
-pub(super) fn multiplied<S: Simd>(s: S, x: S::F, factor: S::F) -> S::F {
-    s.mul(x, factor)
+/// A function of two vectors.
+///
+/// A type and not a closure or a function pointer: its `apply` is `#[inline(always)]`, so it becomes part of the vector
+/// code around it whatever its size. Otherwise each of its operations would be a call.
+pub(super) trait Lanewise {
+    /// The function.
+    fn apply<S: Simd>(s: S, x: S::F, y: S::F) -> S::F;
 }
 
-#[inline(always)]
-fn added<S: Simd>(s: S, x: S::F, term: S::F) -> S::F {
-    s.add(x, term)
+/// Defines functions for [`each`] and [`zipped`].
+macro_rules! lanewise {
+    ($($(#[$meta:meta])* $name:ident = |$s:ident, $x:ident, $y:ident| $body:expr;)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        impl Lanewise for $name {
+            #[inline(always)]
+            fn apply<S: Simd>($s: S, $x: S::F, $y: S::F) -> S::F {
+                $body
+            }
+        }
+    )*};
 }
 
-/// `exp(x - constant)`.
-#[inline(always)]
-pub(super) fn exp_of_difference<S: Simd>(s: S, x: S::F, constant: S::F) -> S::F {
-    math::exp(s, s.sub(x, constant))
-}
-
-/// `cap * tanh(x / cap)`.
-#[inline(always)]
-pub(super) fn soft_cap<S: Simd>(s: S, x: S::F, cap: S::F) -> S::F {
-    s.mul(cap, math::tanh(s, s.div(x, cap)))
+lanewise! {
+    /// `x * y`.
+    Multiplied = |s, x, y| s.mul(x, y);
+    /// `x + y`.
+    Added = |s, x, y| s.add(x, y);
+    /// `exp(x - y)`.
+    ExpOfDifference = |s, x, y| math::exp(s, s.sub(x, y));
+    /// `y * tanh(x / y)`.
+    SoftCap = |s, x, y| s.mul(y, math::tanh(s, s.div(x, y)));
+    // Of the linear part and the gate.
+    GatedSigmoid = |s, up, gate| s.mul(math::sigmoid(s, gate), up);
+    GatedSilu = |s, up, gate| s.mul(math::silu(s, gate), up);
+    GatedGeluTanh = |s, up, gate| s.mul(math::gelu_tanh(s, gate), up);
+    GatedGeluErf = |s, up, gate| s.mul(math::gelu_erf(s, gate), up);
+    GatedGeluQuick = |s, up, gate| s.mul(math::gelu_quick(s, gate), up);
+    GatedRelu = |s, up, gate| s.mul(relu(s, gate), up);
+    GatedReluSquared = |s, up, gate| s.mul(relu_squared(s, gate), up);
+    // Of one element.
+    PlainSilu = |s, x, _y| math::silu(s, x);
+    PlainGeluTanh = |s, x, _y| math::gelu_tanh(s, x);
+    PlainGeluErf = |s, x, _y| math::gelu_erf(s, x);
+    PlainGeluQuick = |s, x, _y| math::gelu_quick(s, x);
+    PlainRelu = |s, x, _y| relu(s, x);
+    PlainReluSquared = |s, x, _y| relu_squared(s, x);
 }
 
 /// `wide = activation(gate) * wide`, or `activation(wide)` without a gate.
@@ -146,49 +172,15 @@ pub(super) fn activate(isa: Isa, activation: Activation, gate: Option<&[f32]>, w
     }
 }
 
-/// A function of the gate times the linear part, as an item for [`zipped`].
-macro_rules! gated {
-    ($name:ident, $function:path) => {
-        #[inline(always)]
-        fn $name<S: Simd>(s: S, up: S::F, gate: S::F) -> S::F {
-            s.mul($function(s, gate), up)
-        }
-    };
-}
-
-/// A function of one element, as an item for [`each`], whose constant it does not need.
-macro_rules! plain {
-    ($name:ident, $function:path) => {
-        #[inline(always)]
-        fn $name<S: Simd>(s: S, x: S::F, _constant: S::F) -> S::F {
-            $function(s, x)
-        }
-    };
-}
-
-gated!(gated_sigmoid, math::sigmoid);
-gated!(gated_silu, math::silu);
-gated!(gated_gelu_tanh, math::gelu_tanh);
-gated!(gated_gelu_erf, math::gelu_erf);
-gated!(gated_gelu_quick, math::gelu_quick);
-gated!(gated_relu, relu);
-gated!(gated_relu_squared, relu_squared);
-plain!(plain_silu, math::silu);
-plain!(plain_gelu_tanh, math::gelu_tanh);
-plain!(plain_gelu_erf, math::gelu_erf);
-plain!(plain_gelu_quick, math::gelu_quick);
-plain!(plain_relu, relu);
-plain!(plain_relu_squared, relu_squared);
-
 #[inline(always)]
 fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mut [f32]) {
     match activation {
-        Activation::Silu => zipped(s, wide, gate, gated_silu),
-        Activation::GeluTanh => zipped(s, wide, gate, gated_gelu_tanh),
-        Activation::GeluErf => zipped(s, wide, gate, gated_gelu_erf),
-        Activation::GeluQuick => zipped(s, wide, gate, gated_gelu_quick),
-        Activation::Relu => zipped(s, wide, gate, gated_relu),
-        Activation::ReluSquared => zipped(s, wide, gate, gated_relu_squared),
+        Activation::Silu => zipped(s, wide, gate, GatedSilu),
+        Activation::GeluTanh => zipped(s, wide, gate, GatedGeluTanh),
+        Activation::GeluErf => zipped(s, wide, gate, GatedGeluErf),
+        Activation::GeluQuick => zipped(s, wide, gate, GatedGeluQuick),
+        Activation::Relu => zipped(s, wide, gate, GatedRelu),
+        Activation::ReluSquared => zipped(s, wide, gate, GatedReluSquared),
         Activation::ClampedSwiglu { alpha, limit } => clamped_swiglu(s, alpha, limit, gate, wide),
     }
 }
@@ -207,12 +199,12 @@ fn clamped_swiglu<S: Simd>(s: S, alpha: f32, limit: f32, gate: &[f32], wide: &mu
 #[inline(always)]
 fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
     match activation {
-        Activation::Silu => each(s, wide, 0.0, plain_silu),
-        Activation::GeluTanh => each(s, wide, 0.0, plain_gelu_tanh),
-        Activation::GeluErf => each(s, wide, 0.0, plain_gelu_erf),
-        Activation::GeluQuick => each(s, wide, 0.0, plain_gelu_quick),
-        Activation::Relu => each(s, wide, 0.0, plain_relu),
-        Activation::ReluSquared => each(s, wide, 0.0, plain_relu_squared),
+        Activation::Silu => each(s, wide, 0.0, PlainSilu),
+        Activation::GeluTanh => each(s, wide, 0.0, PlainGeluTanh),
+        Activation::GeluErf => each(s, wide, 0.0, PlainGeluErf),
+        Activation::GeluQuick => each(s, wide, 0.0, PlainGeluQuick),
+        Activation::Relu => each(s, wide, 0.0, PlainRelu),
+        Activation::ReluSquared => each(s, wide, 0.0, PlainReluSquared),
         Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
     }
 }
@@ -235,7 +227,7 @@ pub(super) fn gate_by_sigmoid(isa: Isa, values: &mut [f32], gate: &[f32]) {
 
 #[inline(always)]
 fn gate_by_sigmoid_with<S: Simd>(s: S, values: &mut [f32], gate: &[f32]) {
-    zipped(s, values, gate, gated_sigmoid);
+    zipped(s, values, gate, GatedSigmoid);
 }
 
 /// `values *= silu(gate)`.
@@ -251,9 +243,9 @@ pub(super) fn scale_and_cap(isa: Isa, values: &mut [f32], factor: f32, cap: Opti
 #[inline(always)]
 fn scale_and_cap_with<S: Simd>(s: S, values: &mut [f32], factor: f32, cap: Option<f32>) {
     if factor != 1.0 {
-        each(s, values, factor, multiplied);
+        each(s, values, factor, Multiplied);
     }
     if let Some(cap) = cap {
-        each(s, values, cap, soft_cap);
+        each(s, values, cap, SoftCap);
     }
 }
