@@ -78,3 +78,30 @@ macro_rules! with_simd {
         }
     };
 }
+
+/// Calls `$function(token, arguments ...)` compiled for the instruction set `$isa`: `vectorize!(isa, f(a: &[f32]))`.
+///
+/// The function is generic over [`Simd`](crate::Simd) and `#[inline(always)]`, so it becomes part of a function that has
+/// the instructions switched on, whatever its size. With a closure (as in [`with_simd`](crate::with_simd)) that is left
+/// to the compiler, and where it decides against it every operation is a call.
+#[macro_export]
+macro_rules! vectorize {
+    ($isa:expr, $function:path, $($argument:ident : $type:ty = $value:expr),* $(,)?) => {
+        match $isa {
+            $crate::Isa::Scalar => $function($crate::Scalar, $($value),*),
+            #[cfg(target_arch = "x86_64")]
+            $crate::Isa::Avx2(token) | $crate::Isa::Avx512Vnni(token) => {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)] // As many as the function has.
+                fn vectorized(token: $crate::Avx2, $($argument: $type),*) {
+                    $function(token, $($argument),*)
+                }
+                // SAFETY: a token exists only where the instructions were found.
+                #[allow(unsafe_code)]
+                unsafe {
+                    vectorized(token, $($value),*)
+                }
+            }
+        }
+    };
+}

@@ -10,12 +10,12 @@
 
 use std::ops::Range;
 
-use lair_simd::{Isa, LANES, Simd, math, with_simd};
+use lair_simd::{Isa, LANES, Simd, math, vectorize};
 
 use super::floats::{STRIP, multiply_strip};
 use super::kv::KvLayer;
 use super::memory::Parts;
-use super::norm::{apply_norm, gate_by_sigmoid};
+use super::norm::{ExpOfDifference, Multiplied, SoftCap, apply_norm, each, gate_by_sigmoid};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
@@ -233,7 +233,13 @@ impl Block<'_> {
             let queries = (start - self.rows.start) * group..(end - self.rows.start) * group;
             self.score(isa, q, queries.clone(), tile);
             for query in queries.clone() {
-                with_simd!(isa, s => self.weigh(s, query, &positions, tile, value_panels));
+                vectorize!(isa, weigh,
+                    block: &Block<'_> = self,
+                    query: usize = query,
+                    positions: &Range<usize> = &positions,
+                    tile: &mut Tile = tile,
+                    value_panels: usize = value_panels,
+                );
             }
             self.add_values(isa, queries, tile, value_panels);
         }
@@ -243,7 +249,7 @@ impl Block<'_> {
     fn load_page(&self, isa: Isa, page_index: usize, tile: &mut Tile) {
         let page = self.sequence.page_table[page_index];
         let valid = (self.length() - page_index * PAGE_LENGTH).min(PAGE_LENGTH);
-        with_simd!(isa, s => self.layer.load(s, page, self.kv_head, &mut tile.keys, &mut tile.values));
+        self.layer.load(isa, page, self.kv_head, &mut tile.keys, &mut tile.values);
         if valid < PAGE_LENGTH {
             for panel in tile.values.chunks_exact_mut(PAGE_LENGTH) {
                 panel[valid..].fill([0.0; PANEL]);
@@ -266,48 +272,6 @@ impl Block<'_> {
             let at = |t: usize| query(start + t);
             multiply_strip(isa, keys, at, scores);
         }
-    }
-
-    /// Turns a query's scores into weights against the largest so far, and rescales its sums if that has grown.
-    #[inline(always)]
-    fn weigh<S: Simd>(&self, s: S, query: usize, positions: &Range<usize>, tile: &mut Tile, value_panels: usize) {
-        let attention = self.attention;
-        let row = self.rows.start + query / self.group();
-        let seen = self.seen(row);
-        let scores = &mut tile.scores[query];
-        scores.iter_mut().for_each(|score| *score *= attention.scale);
-        if let Some(cap) = attention.softcap {
-            super::norm::each(s, scores, |x| s.mul(s.splat(cap), math::tanh(s, s.div(x, s.splat(cap)))));
-        }
-        if let Some(slopes) = &attention.alibi_slopes {
-            let slope = slopes[self.kv_head * self.group() + query % self.group()];
-            let position = (self.sequence.first_position + row) as f32;
-            for (index, score) in scores.iter_mut().enumerate() {
-                *score += slope * ((positions.start + index) as f32 - position);
-            }
-        }
-        let from = seen.start.saturating_sub(positions.start);
-        let to = (seen.end - positions.start).min(PAGE_LENGTH);
-        let (old_largest, old_sum) = tile.state[query];
-        let mut largest = old_largest;
-        for &score in &scores[from..to] {
-            largest = if score > largest { score } else { largest };
-        }
-        let shift = s.splat(largest);
-        super::norm::each(s, scores, |x| math::exp(s, s.sub(x, shift)));
-        scores[..from].fill(0.0);
-        scores[to..].fill(0.0);
-        let (halves, _) = scores.as_chunks::<LANES>();
-        let page_sum = s.sum(s.add(s.load(&halves[0]), s.load(&halves[1])));
-        if largest == old_largest {
-            tile.state[query] = (largest, old_sum + page_sum);
-            return;
-        }
-        let factor = s.splat(old_largest - largest);
-        let factor = s.to_array(math::exp(s, factor))[0];
-        tile.state[query] = (largest, old_sum.mul_add(factor, page_sum));
-        let sums = tile.sums[query * value_panels..][..value_panels].as_flattened_mut();
-        super::norm::each(s, sums, |x| s.mul(x, s.splat(factor)));
     }
 
     /// Adds the page's values, weighted, to the queries' sums.
@@ -349,4 +313,52 @@ impl Block<'_> {
             }
         }
     }
+}
+
+/// Turns a query's scores into weights against the largest so far, and rescales its sums if that has grown.
+#[inline(always)]
+fn weigh<S: Simd>(
+    s: S,
+    block: &Block<'_>,
+    query: usize,
+    positions: &Range<usize>,
+    tile: &mut Tile,
+    value_panels: usize,
+) {
+    let attention = block.attention;
+    let row = block.rows.start + query / block.group();
+    let seen = block.seen(row);
+    let scores = &mut tile.scores[query];
+    scores.iter_mut().for_each(|score| *score *= attention.scale);
+    if let Some(cap) = attention.softcap {
+        each(s, scores, cap, SoftCap);
+    }
+    if let Some(slopes) = &attention.alibi_slopes {
+        let slope = slopes[block.kv_head * block.group() + query % block.group()];
+        let position = (block.sequence.first_position + row) as f32;
+        for (index, score) in scores.iter_mut().enumerate() {
+            *score += slope * ((positions.start + index) as f32 - position);
+        }
+    }
+    let from = seen.start.saturating_sub(positions.start);
+    let to = (seen.end - positions.start).min(PAGE_LENGTH);
+    let (old_largest, old_sum) = tile.state[query];
+    let mut largest = old_largest;
+    for &score in &scores[from..to] {
+        largest = if score > largest { score } else { largest };
+    }
+    each(s, scores, largest, ExpOfDifference);
+    scores[..from].fill(0.0);
+    scores[to..].fill(0.0);
+    let (halves, _) = scores.as_chunks::<LANES>();
+    let page_sum = s.sum(s.add(s.load(&halves[0]), s.load(&halves[1])));
+    if largest == old_largest {
+        tile.state[query] = (largest, old_sum + page_sum);
+        return;
+    }
+    let factor = s.splat(old_largest - largest);
+    let factor = s.to_array(math::exp(s, factor))[0];
+    tile.state[query] = (largest, old_sum.mul_add(factor, page_sum));
+    let sums = tile.sums[query * value_panels..][..value_panels].as_flattened_mut();
+    each(s, sums, factor, Multiplied);
 }

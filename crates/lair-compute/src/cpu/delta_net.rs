@@ -4,14 +4,14 @@
 //! cache for a head (64 KiB at 128 x 128), which is why a head goes through all of its tokens before the next.
 #![allow(unsafe_code)] // Heads' states and outputs are written by several threads.
 
-use lair_simd::{Simd, with_simd};
+use lair_simd::{Simd, vectorize};
 
 use super::kv::StateLayer;
 use super::linear::{for_each_row, grow};
 use super::memory::Parts;
-use super::norm::{add_scaled_with, apply_norm, dot, each, gate_by_silu};
+use super::norm::{Multiplied, activate, add_scaled_with, apply_norm, dot, each, gate_by_silu};
 use super::{Buffer, Cpu};
-use crate::{Batch, GatedDeltaNet, SequenceRows};
+use crate::{Activation, Batch, GatedDeltaNet, SequenceRows};
 
 /// What the region reads.
 pub(super) struct Inputs<'a> {
@@ -52,7 +52,7 @@ pub(super) fn gated_delta_net(
         for_each_row(&cpu.pool, rows.row_count, &|index| {
             // SAFETY: every row is taken once.
             let row = unsafe { mixed_parts.part((rows.first_row + index) * channels, channels) };
-            with_simd!(isa, s => each(s, row, |x| lair_simd::math::silu(s, x)));
+            activate(isa, Activation::Silu, None, row);
         });
         let memory = &mut state.recurrent[slot * state.recurrent_length..][..state.recurrent_length];
         let (memory, out) = (Parts::new(memory), Parts::new(&mut output.values));
@@ -62,7 +62,7 @@ pub(super) fn gated_delta_net(
                 // SAFETY: every head has its own state.
                 let memory = unsafe { memory.part(head * head_length, head_length) };
                 let run = HeadRun { layer, rows, head, mixed, inputs: &inputs, out: &out, width };
-                with_simd!(isa, s => run.walk(s, memory));
+                vectorize!(isa, HeadRun::walk, run: &HeadRun<'_> = &run, memory: &mut [f32] = memory);
             }
         });
     }
@@ -122,29 +122,29 @@ struct HeadRun<'a> {
 impl HeadRun<'_> {
     /// All tokens through the recurrence; `memory` is `[value_dim, key_dim]`.
     #[inline(always)]
-    fn walk<S: Simd>(&self, s: S, memory: &mut [f32]) {
-        let layer = self.layer;
+    fn walk<S: Simd>(s: S, run: &HeadRun<'_>, memory: &mut [f32]) {
+        let layer = run.layer;
         let (key_dim, value_dim) = (layer.key_dim, layer.value_dim);
         assert!(key_dim <= KEY_DIM_MAX, "heads of {key_dim} elements are longer than any known model's");
         let (mut query, mut key) = ([0.0; KEY_DIM_MAX], [0.0; KEY_DIM_MAX]);
         let (query, key) = (&mut query[..key_dim], &mut key[..key_dim]);
         let key_width = layer.key_head_count * key_dim;
         // Value heads take key heads in turn, as the converters lay them out.
-        let key_head = self.head % layer.key_head_count;
-        for row in self.rows.first_row..self.rows.first_row + self.rows.row_count {
-            let mixed = &self.mixed[row * self.inputs.qkv.width..][..self.inputs.qkv.width];
+        let key_head = run.head % layer.key_head_count;
+        for row in run.rows.first_row..run.rows.first_row + run.rows.row_count {
+            let mixed = &run.mixed[row * run.inputs.qkv.width..][..run.inputs.qkv.width];
             unit(s, &mixed[key_head * key_dim..][..key_dim], layer.norm.epsilon, query);
             unit(s, &mixed[key_width + key_head * key_dim..][..key_dim], layer.norm.epsilon, key);
             let scale = 1.0 / (key_dim as f32).sqrt();
             query.iter_mut().for_each(|x| *x *= scale);
-            let values = &mixed[2 * key_width + self.head * value_dim..][..value_dim];
-            let (alpha, beta) = (self.inputs.alpha.row(row)[self.head], self.inputs.beta.row(row)[self.head]);
-            let decay = (layer.a[self.head] * softplus(alpha + layer.dt_bias[self.head])).exp();
+            let values = &mixed[2 * key_width + run.head * value_dim..][..value_dim];
+            let (alpha, beta) = (run.inputs.alpha.row(row)[run.head], run.inputs.beta.row(row)[run.head]);
+            let decay = (layer.a[run.head] * softplus(alpha + layer.dt_bias[run.head])).exp();
             let rate = 1.0 / (1.0 + (-beta).exp());
             // SAFETY: every row and head is written once.
-            let out = unsafe { self.out.part(row * self.width + self.head * value_dim, value_dim) };
+            let out = unsafe { run.out.part(row * run.width + run.head * value_dim, value_dim) };
             for ((state, value), out) in memory.chunks_exact_mut(key_dim).zip(values).zip(out) {
-                each(s, state, |x| s.mul(x, s.splat(decay)));
+                each(s, state, decay, Multiplied);
                 let delta = (value - dot(s, state, key)) * rate;
                 add_scaled_with(s, state, key, delta);
                 *out = dot(s, state, query);

@@ -1,7 +1,7 @@
 //! Weights that are plain numbers: 16 rows side by side in the precision of the file, multiplied in f32.
 
 use lair_quant::TensorType;
-use lair_simd::{Isa, LANES, Simd, Work, with_simd};
+use lair_simd::{Isa, LANES, Simd, Work, vectorize};
 
 use super::memory::Memory;
 use super::packed::PANEL;
@@ -80,21 +80,16 @@ impl Floats {
     }
 
     /// Widens the columns `first ..` of a panel.
-    #[inline(always)]
-    fn widen<S: Simd>(&self, s: S, place: usize, first: usize, chunk: &mut [[f32; PANEL]]) {
+    fn widen(&self, isa: Isa, place: usize, first: usize, chunk: &mut [[f32; PANEL]]) {
         let start = (place * self.columns + first) * PANEL;
         let length = chunk.len() * PANEL;
-        let out = chunk.as_flattened_mut().as_chunks_mut::<LANES>().0;
+        let out = chunk.as_flattened_mut();
         match &self.elements {
-            Elements::F32(memory) => out.as_flattened_mut().copy_from_slice(&memory[start..start + length]),
-            Elements::F16(memory) => {
-                for (bits, out) in memory[start..start + length].as_chunks::<LANES>().0.iter().zip(out) {
-                    s.store(s.load_f16(bits), out);
-                }
-            }
+            Elements::F32(memory) => out.copy_from_slice(&memory[start..start + length]),
+            Elements::F16(memory) => widen(isa, &memory[start..start + length], out),
             Elements::BF16(memory) => {
-                for (bits, out) in memory[start..start + length].as_chunks::<LANES>().0.iter().zip(out) {
-                    *out = bits.map(|bits| f32::from_bits(u32::from(bits) << 16));
+                for (bits, out) in memory[start..start + length].iter().zip(out) {
+                    *out = f32::from_bits(u32::from(*bits) << 16);
                 }
             }
         }
@@ -106,7 +101,7 @@ impl Floats {
         let place = index * self.panels + row / PANEL;
         for (part, values) in values.chunks_mut(16).enumerate() {
             let chunk = &mut chunk[..values.len()];
-            with_simd!(isa, s => self.widen(s, place, part * 16, chunk));
+            self.widen(isa, place, part * 16, chunk);
             for (value, column) in values.iter_mut().zip(chunk) {
                 *value = column[row % PANEL];
             }
@@ -125,7 +120,7 @@ impl Floats {
         for first in (0..self.columns).step_by(FLOAT_CHUNK) {
             let length = FLOAT_CHUNK.min(self.columns - first);
             let chunk = &mut chunk[..length];
-            with_simd!(isa, s => self.widen(s, place, first, chunk));
+            self.widen(isa, place, first, chunk);
             for (strip, sums) in sums.chunks_mut(STRIP).enumerate() {
                 let at = |t: usize| &token(strip * STRIP + t)[first..first + length];
                 multiply_strip(isa, chunk, at, sums);
@@ -203,4 +198,17 @@ impl<const T: usize> Work for Strip<'_, T> {
 fn load_halves<S: Simd>(s: S, values: &[f32; PANEL]) -> [S::F; 2] {
     let (parts, _) = values.as_chunks::<LANES>();
     [s.load(&parts[0]), s.load(&parts[1])]
+}
+
+/// Widens half-precision numbers, a multiple of eight of them.
+pub(super) fn widen(isa: Isa, bits: &[u16], out: &mut [f32]) {
+    assert!(bits.len().is_multiple_of(LANES) && out.len() >= bits.len());
+    vectorize!(isa, widen_with, bits: &[u16] = bits, out: &mut [f32] = out);
+}
+
+#[inline(always)]
+fn widen_with<S: Simd>(s: S, bits: &[u16], out: &mut [f32]) {
+    for (bits, out) in bits.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
+        s.store(s.load_f16(bits), out);
+    }
 }

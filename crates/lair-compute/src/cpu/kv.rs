@@ -1,8 +1,9 @@
 //! Pages of keys and values, and slots of recurrent state.
 
 use half::f16;
-use lair_simd::{LANES, Simd};
+use lair_simd::Isa;
 
+use super::floats::widen;
 use super::memory::{Memory, Plain};
 use super::packed::PANEL;
 use crate::{ComputeError, KvElement, KvLayerLayout, KvLayout, PAGE_LENGTH, PageId, StateLayout, StateSlot};
@@ -97,10 +98,9 @@ impl KvLayer {
     }
 
     /// Widens a head's page: keys to `[element][position]`, values to `[panel * position][element]`.
-    #[inline(always)]
-    pub(super) fn load<S: Simd>(
+    pub(super) fn load(
         &self,
-        s: S,
+        isa: Isa,
         page: PageId,
         kv_head: usize,
         keys: &mut [[f32; PANEL]],
@@ -117,18 +117,10 @@ impl KvLayer {
                 values.copy_from_slice(&pages.values[place * value_length..][..value_length]);
             }
             Pages::F16(pages) => {
-                widen(s, &pages.keys[place * key_length..][..key_length], keys);
-                widen(s, &pages.values[place * value_length..][..value_length], values);
+                widen(isa, &pages.keys[place * key_length..][..key_length], keys.as_flattened_mut());
+                widen(isa, &pages.values[place * value_length..][..value_length], values.as_flattened_mut());
             }
         }
-    }
-}
-
-#[inline(always)]
-fn widen<S: Simd>(s: S, bits: &[u16], out: &mut [[f32; PANEL]]) {
-    let (chunks, _) = out.as_flattened_mut().as_chunks_mut::<LANES>();
-    for (bits, out) in bits.as_chunks::<LANES>().0.iter().zip(chunks) {
-        s.store(s.load_f16(bits), out);
     }
 }
 

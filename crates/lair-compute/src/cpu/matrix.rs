@@ -1,6 +1,6 @@
 //! A weight matrix, or a stack of them, in the layout that its type asks for.
 
-use lair_simd::{Isa, with_simd};
+use lair_simd::Isa;
 
 use super::floats::Floats;
 use super::memory::Parts;
@@ -88,7 +88,7 @@ impl Matrix {
                 let (panel, lane) = (packed.panel(0, row / PANEL), row % PANEL);
                 for (index, values) in values.chunks_mut(CHUNK).enumerate() {
                     let blocks = (index * CHUNK / BLOCK, values.len() / BLOCK);
-                    with_simd!(isa, s => chunk.fill(s, &packed.layout, panel, blocks));
+                    chunk.fill(isa, &packed.layout, panel, blocks);
                     copy_lane(&packed.layout, chunk, lane, values);
                 }
             }

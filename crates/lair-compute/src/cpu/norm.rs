@@ -1,6 +1,6 @@
 //! Norms of rows, and the other functions of single rows.
 
-use lair_simd::{Isa, LANES, Simd, math, with_simd};
+use lair_simd::{Isa, LANES, Simd, math, vectorize};
 
 use super::Cpu;
 use crate::{Activation, Norm, NormGroup, NormKind};
@@ -23,7 +23,7 @@ pub(super) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
 
 /// `sum[i] += factor * values[i]`.
 pub(super) fn add_scaled(isa: Isa, sum: &mut [f32], values: &[f32], factor: f32) {
-    with_simd!(isa, s => add_scaled_with(s, sum, values, factor));
+    vectorize!(isa, add_scaled_with, sum: &mut [f32] = sum, values: &[f32] = values, factor: f32 = factor);
 }
 
 #[inline(always)]
@@ -48,7 +48,9 @@ pub(super) fn apply_norm(isa: Isa, norm: &Norm<Cpu>, row: &mut [f32]) {
     if group == 0 {
         return;
     }
-    with_simd!(isa, s => row.chunks_exact_mut(group).for_each(|run| norm_run(s, norm, run)));
+    for run in row.chunks_exact_mut(group) {
+        vectorize!(isa, norm_run, norm: &Norm<Cpu> = norm, run: &mut [f32] = run);
+    }
 }
 
 #[inline(always)]
@@ -56,16 +58,16 @@ fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
     let length = run.len() as f32;
     if norm.kind == NormKind::Layer {
         let mean = sum(s, run) / length;
-        each(s, run, |x| s.sub(x, s.splat(mean)));
+        each(s, run, -mean, Added);
     }
     let variance = dot(s, run, run) / length;
     let factor = 1.0 / (variance + norm.epsilon).sqrt();
-    each(s, run, |x| s.mul(x, s.splat(factor)));
+    each(s, run, factor, Multiplied);
     if let Some(weight) = &norm.weight {
-        zipped(s, run, weight, |x, weight| s.mul(x, weight));
+        zipped(s, run, weight, Multiplied);
     }
     if let Some(bias) = &norm.bias {
-        zipped(s, run, bias, |x, bias| s.add(x, bias));
+        zipped(s, run, bias, Added);
     }
 }
 
@@ -79,23 +81,21 @@ fn sum<S: Simd>(s: S, values: &[f32]) -> f32 {
     s.sum(total)
 }
 
-/// Replaces every element by its function.
-///
-/// The function is called in one place: a large closure called in two would not be inlined, and outside of the vector
-/// code around it its operations would not be single instructions.
+/// Replaces every element by a function of itself and a constant.
 #[inline(always)]
-pub(super) fn each<S: Simd>(s: S, values: &mut [f32], function: impl Fn(S::F) -> S::F) {
+pub(super) fn each<S: Simd, L: Lanewise>(s: S, values: &mut [f32], constant: f32, _function: L) {
+    let constant = s.splat(constant);
     for chunk in values.chunks_mut(LANES) {
         let full = chunk.len() == LANES;
         let x = if full { s.load(chunk.first_chunk().expect("a full chunk")) } else { s.load_part(chunk, 0.0) };
-        let result = function(x);
+        let result = L::apply(s, x, constant);
         if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
 /// Replaces every element by its function of itself and the other slice's.
 #[inline(always)]
-pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function: impl Fn(S::F, S::F) -> S::F) {
+pub(super) fn zipped<S: Simd, L: Lanewise>(s: S, values: &mut [f32], others: &[f32], _function: L) {
     assert!(others.len() >= values.len());
     for (chunk, other) in values.chunks_mut(LANES).zip(others.chunks(LANES)) {
         let full = chunk.len() == LANES;
@@ -104,49 +104,107 @@ pub(super) fn zipped<S: Simd>(s: S, values: &mut [f32], others: &[f32], function
         } else {
             (s.load_part(chunk, 0.0), s.load_part(other, 0.0))
         };
-        let result = function(x, y);
+        let result = L::apply(s, x, y);
         if full { s.store(result, chunk.first_chunk_mut().expect("a full chunk")) } else { s.store_part(result, chunk) }
     }
 }
 
+/// A function of two vectors.
+///
+/// A type and not a closure or a function pointer: its `apply` is `#[inline(always)]`, so it becomes part of the vector
+/// code around it whatever its size. Otherwise each of its operations would be a call.
+pub(super) trait Lanewise {
+    /// The function.
+    fn apply<S: Simd>(s: S, x: S::F, y: S::F) -> S::F;
+}
+
+/// Defines functions for [`each`] and [`zipped`].
+macro_rules! lanewise {
+    ($($(#[$meta:meta])* $name:ident = |$s:ident, $x:ident, $y:ident| $body:expr;)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        impl Lanewise for $name {
+            #[inline(always)]
+            fn apply<S: Simd>($s: S, $x: S::F, $y: S::F) -> S::F {
+                $body
+            }
+        }
+    )*};
+}
+
+lanewise! {
+    /// `x * y`.
+    Multiplied = |s, x, y| s.mul(x, y);
+    /// `x + y`.
+    Added = |s, x, y| s.add(x, y);
+    /// `exp(x - y)`.
+    ExpOfDifference = |s, x, y| math::exp(s, s.sub(x, y));
+    /// `y * tanh(x / y)`.
+    SoftCap = |s, x, y| s.mul(y, math::tanh(s, s.div(x, y)));
+    // Of the linear part and the gate.
+    GatedSigmoid = |s, up, gate| s.mul(math::sigmoid(s, gate), up);
+    GatedSilu = |s, up, gate| s.mul(math::silu(s, gate), up);
+    GatedGeluTanh = |s, up, gate| s.mul(math::gelu_tanh(s, gate), up);
+    GatedGeluErf = |s, up, gate| s.mul(math::gelu_erf(s, gate), up);
+    GatedGeluQuick = |s, up, gate| s.mul(math::gelu_quick(s, gate), up);
+    GatedRelu = |s, up, gate| s.mul(relu(s, gate), up);
+    GatedReluSquared = |s, up, gate| s.mul(relu_squared(s, gate), up);
+    // Of one element.
+    PlainSilu = |s, x, _y| math::silu(s, x);
+    PlainGeluTanh = |s, x, _y| math::gelu_tanh(s, x);
+    PlainGeluErf = |s, x, _y| math::gelu_erf(s, x);
+    PlainGeluQuick = |s, x, _y| math::gelu_quick(s, x);
+    PlainRelu = |s, x, _y| relu(s, x);
+    PlainReluSquared = |s, x, _y| relu_squared(s, x);
+}
+
 /// `wide = activation(gate) * wide`, or `activation(wide)` without a gate.
 pub(super) fn activate(isa: Isa, activation: Activation, gate: Option<&[f32]>, wide: &mut [f32]) {
-    with_simd!(isa, s => match gate {
-        Some(gate) => activate_gated(s, activation, gate, wide),
-        None => activate_plain(s, activation, wide),
-    });
+    match gate {
+        Some(gate) => vectorize!(isa, activate_gated,
+            activation: Activation = activation,
+            gate: &[f32] = gate,
+            wide: &mut [f32] = wide,
+        ),
+        None => vectorize!(isa, activate_plain, activation: Activation = activation, wide: &mut [f32] = wide),
+    }
 }
 
 #[inline(always)]
 fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mut [f32]) {
     match activation {
-        Activation::Silu => zipped(s, wide, gate, |up, gate| s.mul(math::silu(s, gate), up)),
-        Activation::GeluTanh => zipped(s, wide, gate, |up, gate| s.mul(math::gelu_tanh(s, gate), up)),
-        Activation::GeluErf => zipped(s, wide, gate, |up, gate| s.mul(math::gelu_erf(s, gate), up)),
-        Activation::GeluQuick => zipped(s, wide, gate, |up, gate| s.mul(math::gelu_quick(s, gate), up)),
-        Activation::Relu => zipped(s, wide, gate, |up, gate| s.mul(relu(s, gate), up)),
-        Activation::ReluSquared => zipped(s, wide, gate, |up, gate| s.mul(relu_squared(s, gate), up)),
-        Activation::ClampedSwiglu { alpha, limit } => {
-            let (high, low) = (s.splat(limit), s.splat(-limit));
-            zipped(s, wide, gate, |up, gate| {
-                let gate = s.min(gate, high);
-                let slope = math::sigmoid(s, s.mul(gate, s.splat(alpha)));
-                let up = s.add(s.max(s.min(up, high), low), s.splat(1.0));
-                s.mul(s.mul(gate, slope), up)
-            });
-        }
+        Activation::Silu => zipped(s, wide, gate, GatedSilu),
+        Activation::GeluTanh => zipped(s, wide, gate, GatedGeluTanh),
+        Activation::GeluErf => zipped(s, wide, gate, GatedGeluErf),
+        Activation::GeluQuick => zipped(s, wide, gate, GatedGeluQuick),
+        Activation::Relu => zipped(s, wide, gate, GatedRelu),
+        Activation::ReluSquared => zipped(s, wide, gate, GatedReluSquared),
+        Activation::ClampedSwiglu { alpha, limit } => clamped_swiglu(s, alpha, limit, gate, wide),
+    }
+}
+
+#[inline(always)]
+fn clamped_swiglu<S: Simd>(s: S, alpha: f32, limit: f32, gate: &[f32], wide: &mut [f32]) {
+    let (high, low) = (s.splat(limit), s.splat(-limit));
+    for (wide, gate) in wide.chunks_mut(LANES).zip(gate.chunks(LANES)) {
+        let (up, gate) = (s.load_part(wide, 0.0), s.min(s.load_part(gate, 0.0), high));
+        let slope = math::sigmoid(s, s.mul(gate, s.splat(alpha)));
+        let up = s.add(s.max(s.min(up, high), low), s.splat(1.0));
+        s.store_part(s.mul(s.mul(gate, slope), up), wide);
     }
 }
 
 #[inline(always)]
 fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
     match activation {
-        Activation::Silu => each(s, wide, |x| math::silu(s, x)),
-        Activation::GeluTanh => each(s, wide, |x| math::gelu_tanh(s, x)),
-        Activation::GeluErf => each(s, wide, |x| math::gelu_erf(s, x)),
-        Activation::GeluQuick => each(s, wide, |x| math::gelu_quick(s, x)),
-        Activation::Relu => each(s, wide, |x| relu(s, x)),
-        Activation::ReluSquared => each(s, wide, |x| relu_squared(s, x)),
+        Activation::Silu => each(s, wide, 0.0, PlainSilu),
+        Activation::GeluTanh => each(s, wide, 0.0, PlainGeluTanh),
+        Activation::GeluErf => each(s, wide, 0.0, PlainGeluErf),
+        Activation::GeluQuick => each(s, wide, 0.0, PlainGeluQuick),
+        Activation::Relu => each(s, wide, 0.0, PlainRelu),
+        Activation::ReluSquared => each(s, wide, 0.0, PlainReluSquared),
         Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
     }
 }
@@ -164,22 +222,30 @@ fn relu_squared<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// `values *= sigmoid(gate)`.
 pub(super) fn gate_by_sigmoid(isa: Isa, values: &mut [f32], gate: &[f32]) {
-    with_simd!(isa, s => zipped(s, values, gate, |x, gate| s.mul(x, math::sigmoid(s, gate))));
+    vectorize!(isa, gate_by_sigmoid_with, values: &mut [f32] = values, gate: &[f32] = gate);
+}
+
+#[inline(always)]
+fn gate_by_sigmoid_with<S: Simd>(s: S, values: &mut [f32], gate: &[f32]) {
+    zipped(s, values, gate, GatedSigmoid);
 }
 
 /// `values *= silu(gate)`.
 pub(super) fn gate_by_silu(isa: Isa, values: &mut [f32], gate: &[f32]) {
-    with_simd!(isa, s => zipped(s, values, gate, |x, gate| s.mul(x, math::silu(s, gate))));
+    activate(isa, Activation::Silu, Some(gate), values);
 }
 
 /// `cap * tanh(factor * x / cap)`, or `factor * x` without a cap.
 pub(super) fn scale_and_cap(isa: Isa, values: &mut [f32], factor: f32, cap: Option<f32>) {
-    with_simd!(isa, s => match cap {
-        None if factor == 1.0 => {}
-        None => each(s, values, |x| s.mul(x, s.splat(factor))),
-        Some(cap) => each(s, values, |x| {
-            let x = s.mul(x, s.splat(factor));
-            s.mul(s.splat(cap), math::tanh(s, s.div(x, s.splat(cap))))
-        }),
-    });
+    vectorize!(isa, scale_and_cap_with, values: &mut [f32] = values, factor: f32 = factor, cap: Option<f32> = cap);
+}
+
+#[inline(always)]
+fn scale_and_cap_with<S: Simd>(s: S, values: &mut [f32], factor: f32, cap: Option<f32>) {
+    if factor != 1.0 {
+        each(s, values, factor, Multiplied);
+    }
+    if let Some(cap) = cap {
+        each(s, values, cap, SoftCap);
+    }
 }

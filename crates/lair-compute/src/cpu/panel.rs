@@ -1,6 +1,6 @@
 //! A part of a panel taken apart for the kernels: codes as bytes, scales as f32; small enough for the first-level cache.
 
-use lair_simd::{LANES, Simd};
+use lair_simd::{Isa, LANES, Simd, vectorize};
 
 use super::packed::{BLOCK, GROUP_BYTES, Layout, PANEL, ScaleForm, expand};
 
@@ -32,30 +32,39 @@ impl Chunk {
     }
 
     /// Fills in the blocks `first_block ..` of a panel, given its codes and scales.
+    pub(super) fn fill(&mut self, isa: Isa, layout: &Layout, panel: (&[u8], &[u8]), blocks: (usize, usize)) {
+        vectorize!(isa, Chunk::fill_with,
+            chunk: &mut Chunk = self,
+            layout: &Layout = layout,
+            panel: (&[u8], &[u8]) = panel,
+            blocks: (usize, usize) = blocks,
+        );
+    }
+
     #[inline(always)]
-    pub(super) fn fill<S: Simd>(
-        &mut self,
+    fn fill_with<S: Simd>(
         s: S,
+        chunk: &mut Chunk,
         layout: &Layout,
         (codes, scales): (&[u8], &[u8]),
         (first_block, block_count): (usize, usize),
     ) {
         let block_bytes = layout.bits.block_bytes();
         let blocks = codes[first_block * block_bytes..][..block_count * block_bytes].chunks_exact(block_bytes);
-        for (packed, groups) in blocks.zip(&mut self.codes) {
+        for (packed, groups) in blocks.zip(&mut chunk.codes) {
             expand(layout, packed, groups);
             if let Some(table) = &layout.table {
                 groups.as_flattened_mut().as_chunks_mut().0.iter_mut().for_each(|bytes| s.look_up(table, bytes));
             }
         }
-        self.block_count = block_count;
+        chunk.block_count = block_count;
         let subs = block_count * BLOCK / layout.sub_length;
         let first_record = first_block * BLOCK / layout.record_columns();
         let records = scales[first_record * layout.record_bytes()..].chunks_exact(layout.record_bytes());
         let subs_a_record = layout.record_columns() / layout.sub_length;
         for (index, record) in records.enumerate().take(subs.div_ceil(subs_a_record)) {
             let range = index * subs_a_record..((index + 1) * subs_a_record).min(subs);
-            let (scales, mins) = (&mut self.scales[range.clone()], &mut self.mins[range]);
+            let (scales, mins) = (&mut chunk.scales[range.clone()], &mut chunk.mins[range]);
             decode_record(s, layout, record, scales, mins);
         }
     }
@@ -63,7 +72,7 @@ impl Chunk {
 
 /// The scales and mins of a record as f32.
 #[inline(always)]
-pub(super) fn decode_record<S: Simd>(
+fn decode_record<S: Simd>(
     s: S,
     layout: &Layout,
     record: &[u8],

@@ -1,6 +1,6 @@
 //! Matrix products over panels: what one worker does with one panel, and how panels are dealt to workers.
 
-use lair_simd::{Isa, with_simd};
+use lair_simd::Isa;
 
 use super::floats::{FLOAT_CHUNK, FloatChunk};
 use super::kernel::{STRIP_MAX, multiply};
@@ -59,7 +59,7 @@ impl WorkerScratch {
                 let block_count = packed.columns / BLOCK;
                 for first in (0..block_count).step_by(CHUNK / BLOCK) {
                     let count = (CHUNK / BLOCK).min(block_count - first);
-                    with_simd!(isa, s => self.chunk.fill(s, &packed.layout, bytes, (first, count)));
+                    self.chunk.fill(isa, &packed.layout, bytes, (first, count));
                     for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
                         let mut tokens: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
                         for (token, &row) in tokens.iter_mut().zip(rows) {

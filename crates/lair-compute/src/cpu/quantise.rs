@@ -2,7 +2,7 @@
 //!
 //! One line of arithmetic: a product with 16 weight rows does 512 multiplications for each 64-byte block it reads.
 
-use lair_simd::{Isa, LANES, Simd, with_simd};
+use lair_simd::{Isa, LANES, Simd, vectorize};
 
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
@@ -29,7 +29,7 @@ impl QuantisedBlock {
 
 /// Quantises a row. A block with an infinity or a NaN in it gets the scale NaN: faults are not hidden.
 pub(super) fn quantise_row(isa: Isa, values: &[f32], blocks: &mut [QuantisedBlock]) {
-    with_simd!(isa, s => quantise_row_with(s, values, blocks));
+    vectorize!(isa, quantise_row_with, values: &[f32] = values, blocks: &mut [QuantisedBlock] = blocks);
 }
 
 #[inline(always)]
