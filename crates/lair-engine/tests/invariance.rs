@@ -5,12 +5,13 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
+use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_compute::{Backend, KvElement, reference::Reference};
 use lair_engine::{
     Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request, RunnerError,
     Sampling, SequenceId,
 };
-use lair_gguf::GgufFile;
+use lair_gguf::{GgufFile, GgufWriter, TensorType};
 use lair_model::{LoadOptions, Model};
 use lair_testkit::{shared_data, tiny_models::TinyModel};
 
@@ -145,22 +146,66 @@ fn reference() -> Reference {
     Reference
 }
 
+fn cpu(threads: usize, isa: IsaChoice) -> Cpu {
+    Cpu::new(CpuOptions { threads: Some(threads), isa }).expect("threads start")
+}
+
+/// The CPU backend in the forms that must give the same bits.
+const CPUS: [fn() -> Cpu; 3] = [|| cpu(1, IsaChoice::Auto), || cpu(2, IsaChoice::Auto), || cpu(2, IsaChoice::Scalar)];
+
+/// A copy of a model with its matrices in this type.
+fn quantised(path: &Path, tensor_type: TensorType, folder: &Path) -> std::path::PathBuf {
+    let model = GgufFile::open(path).expect("a model");
+    let mut writer = GgufWriter::new(model.metadata().clone()).expect("its keys");
+    let is_quantised = |shape: &[u64]| shape.len() == 2 && shape[0].is_multiple_of(tensor_type.block_length() as u64);
+    for tensor in model.tensors() {
+        let tensor_type = if is_quantised(&tensor.shape) { tensor_type } else { tensor.tensor_type };
+        writer.add_tensor(&tensor.name, &tensor.shape, tensor_type).expect("its tensors");
+    }
+    let out = folder.join(format!("{tensor_type}.gguf"));
+    writer
+        .write_file(&out, |tensor, out| {
+            let bytes = model.tensor_data(model.tensor(&tensor.name).expect("a tensor of the model"));
+            if tensor.tensor_type != tensor_type {
+                return out.write_all(&bytes);
+            }
+            let values: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let mut blocks = vec![0; tensor.size_bytes as usize];
+            lair_quant::quantize(tensor_type, &values, &mut blocks).expect("whole blocks");
+            out.write_all(&blocks)
+        })
+        .expect("written");
+    out
+}
+
 #[test]
 fn a_trained_model_gives_the_same_bits_in_any_company() {
     let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
     check(&path, "stories260K", &[reference]);
+    check(&path, "stories260K", &CPUS);
 }
 
 #[test]
 fn a_hybrid_model_gives_the_same_bits_in_any_company() {
     let Some(model) = TinyModel::make("qwen35") else { return };
     check(&model.path(), "qwen35", &[reference]);
+    check(&model.path(), "qwen35", &CPUS);
 }
 
 #[test]
 fn a_mixture_of_experts_gives_the_same_bits_in_any_company() {
     let Some(model) = TinyModel::make("qwen3moe") else { return };
     check(&model.path(), "qwen3moe", &[reference]);
+    check(&model.path(), "qwen3moe", &CPUS);
+}
+
+#[test]
+fn a_quantised_model_gives_the_same_bits_in_any_company() {
+    let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    for tensor_type in [TensorType::Q8_0, TensorType::Q4_1] {
+        check(&quantised(&path, tensor_type, folder.path()), tensor_type.name(), &CPUS);
+    }
 }
 
 #[test]

@@ -378,6 +378,12 @@ struct Loaded {
 fn load_model(file: &GgufFile, backend: Cpu, options: &LoadOptions, available: Option<u64>) -> Result<Loaded, Failure> {
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
     let model = Model::load(file, &backend, model_options).map_err(model_failure)?;
+    if !model.has_logits() {
+        let cause = format!("`{}` is an embedding model: it gives vectors, not text", file.architecture()?);
+        return Err(
+            Failure::new(ExitCode::BadModel, cause).with_hint("choose a model that was made to chat".to_owned())
+        );
+    }
     let element = match options.kv {
         KvChoice::F16 => KvElement::F16,
         KvChoice::F32 => KvElement::F32,
