@@ -52,7 +52,7 @@ pub fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let square = s.mul(x, x);
-    let inner = s.mul(s.fma(square, s.splat(0.044_715), s.splat(1.0)), s.mul(x, s.splat(1.595_769_1)));
+    let inner = s.mul(s.fma(square, s.splat(0.044_715), s.splat(1.0)), s.mul(x, s.splat(1.595_769)));
     s.mul(x, sigmoid(s, inner))
 }
 

@@ -4,6 +4,7 @@
 //! `FOLD` of them hold `FOLD * 2 * 127 * max < 2^15`: 8 for 4-bit codes, 4 for 5, 2 for 6 and 1 for 7. Codes of 8 bits
 //! are taken as signed again: the magnitude of the weight times the activation with the weight's sign.
 #![allow(unsafe_code)] // Intrinsics.
+#![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
 use std::arch::x86_64::*;
 

@@ -3,6 +3,7 @@
 //! Per sub-block of 32 columns and token: 8 `vpdpbusd` (512 multiplications) and about four other vector instructions.
 //! Two of the former a cycle would be 128 multiplications a cycle; the epilogue takes a third of that.
 #![allow(unsafe_code)] // Intrinsics.
+#![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
 use std::arch::x86_64::*;
 

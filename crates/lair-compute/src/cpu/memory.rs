@@ -108,7 +108,7 @@ impl<T: Plain> Memory<T> {
     /// # Errors
     /// If the memory cannot be had; `what` is it for.
     pub(super) fn zeroed(length: usize, what: &'static str) -> Result<Memory<T>, ComputeError> {
-        let size_bytes = length.checked_mul(size_of::<T>()).unwrap_or(usize::MAX);
+        let size_bytes = length.saturating_mul(size_of::<T>());
         let (backing, start) =
             Backing::zeroed(size_bytes).ok_or(ComputeError::Memory { what, needed_bytes: size_bytes })?;
         debug_assert!(start.addr().is_multiple_of(ALIGNMENT), "memory of kernels begins a cache line");
