@@ -29,11 +29,6 @@ impl Random {
     pub fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.value()).collect()
     }
-
-    /// An index below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.bits() % limit as u64) as usize
-    }
 }
 
 /// Little-endian bytes of f32 values.

@@ -12,9 +12,7 @@ use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 
 /// The CPU backend in every form that must agree to the bit.
 fn cpus() -> Vec<(&'static str, Cpu)> {
-    let make = |threads, isa| {
-        Cpu::new(CpuOptions { threads: Some(threads), isa, ..CpuOptions::default() }).expect("a CPU backend")
-    };
+    let make = |threads, isa| Cpu::new(CpuOptions { threads: Some(threads), isa }).expect("a CPU backend");
     vec![
         ("one thread", make(1, IsaChoice::Auto)),
         ("two threads", make(2, IsaChoice::Auto)),
