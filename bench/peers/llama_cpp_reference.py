@@ -21,7 +21,8 @@ L.llama_log_set(silent, ctypes.c_void_p(0))
 L.llama_backend_init()
 
 
-def load(path, context_length=512, threads=2):
+def load(path, context_length=512, threads=2, exact_attention=False):
+    """A model and its context. With `exact_attention`: no flash attention, keys and values in F32."""
     model_params = L.llama_model_default_params()
     model_params.n_gpu_layers = 0
     model = L.llama_model_load_from_file(path.encode(), model_params)
@@ -30,6 +31,9 @@ def load(path, context_length=512, threads=2):
     params.n_ctx = context_length
     params.n_batch = params.n_ubatch = 512
     params.n_threads = params.n_threads_batch = threads
+    if exact_attention:
+        params.flash_attn_type = 0
+        params.type_k = params.type_v = 0
     context = L.llama_init_from_model(model, params)
     return model, context
 
@@ -64,8 +68,8 @@ def tokenize(model, text, special=False):
     return list(out[:count])
 
 
-def greedy(path, prompts, count):
-    model, context = load(path, 2048)
+def greedy(path, prompts, count, exact_attention=False):
+    model, context = load(path, 2048, exact_attention=exact_attention)
     size = L.llama_vocab_n_tokens(L.llama_model_get_vocab(model))
     results = []
     for tokens in prompts:
@@ -80,7 +84,25 @@ def greedy(path, prompts, count):
             gaps.append({"gap": float(logits[best] - logits[second]), "second": int(second)})
             decode(context, [int(best)], len(tokens) + i)
         results.append({"tokens": out, "gaps": gaps})
+    L.llama_free(context)
+    L.llama_model_free(model)
     return results
+
+
+def gap_noise(path, prompts, references):
+    """How much the gap between the best two logits moves when llama.cpp computes the same tokens with exact attention
+    (no flash attention, F32 keys and values): root mean square over all positions of all answers."""
+    model, context = load(path, 2048, exact_attention=True)
+    size = L.llama_vocab_n_tokens(L.llama_model_get_vocab(model))
+    moves = []
+    for prompt, reference in zip(prompts, references):
+        clear(context)
+        decode(context, list(prompt), 0)
+        for i, (token, gap) in enumerate(zip(reference["tokens"], reference["gaps"])):
+            logits = logits_of(context, size)
+            moves.append(float(logits[token] - logits[gap["second"]]) - gap["gap"])
+            decode(context, [token], len(prompt) + i)
+    return float(np.sqrt(np.mean(np.square(moves))))
 
 
 def perplexity(path, text, size_bytes=None, context_length=512):

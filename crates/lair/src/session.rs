@@ -178,6 +178,11 @@ impl Session {
         format!("{}, {context}, loaded in {} ms", self.description, self.load.as_millis())
     }
 
+    /// Whether the context is shorter than the model's own.
+    pub fn has_reduced_context(&self) -> bool {
+        self.context_length < self.model_context_length
+    }
+
     /// Tokens that prompt and answer may have together.
     pub fn context_length(&self) -> usize {
         self.context_length

@@ -100,7 +100,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         _ => failure,
     })?;
     let session = Session::load(&located, &args.load.options())?;
-    if args.verbose {
+    // A context that is shorter than the model's is said without being asked: it is what an answer may run into.
+    if args.verbose || (session.has_reduced_context() && args.load.context_length.is_none() && !args.json) {
         eprintln!("{}", session.summary());
     }
     interrupt::catch();
