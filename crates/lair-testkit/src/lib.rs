@@ -6,4 +6,4 @@ mod shared;
 pub mod tiny_models;
 
 pub use error::normalised_mean_squared_error;
-pub use shared::shared_data;
+pub use shared::{shared_data, skipped};

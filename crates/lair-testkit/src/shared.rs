@@ -1,5 +1,6 @@
 //! Where the shared test data lies.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 /// The path of `name` below the shared test data, or `None`, with a loud line, if the data is not there.
@@ -15,6 +16,12 @@ pub fn shared_data(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED: this test needs {} (set LAIR_SHARED_DATA to the shared test data)", path.display());
+    skipped(&format!("this test needs {} (set LAIR_SHARED_DATA to the shared test data)", path.display()));
     None
+}
+
+/// Says loudly that a test, or a part of one, was skipped, and why: past the harness, which hides what passing tests print.
+pub fn skipped(reason: &str) {
+    // Where even standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
 }

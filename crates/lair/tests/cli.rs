@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
-use lair_testkit::shared_data;
+use lair_testkit::{shared_data, skipped};
 use serde_json::Value;
 
 /// Runs the program with these arguments and this standard input.
@@ -42,7 +42,7 @@ fn stories() -> Option<PathBuf> {
 fn default_model_is_here() -> bool {
     let output = lair(&["show", "--json"]);
     if output.status.code() == Some(3) {
-        eprintln!("SKIPPED: the default model cannot be fetched here: {}", stderr(&output));
+        skipped(&format!("the default model cannot be fetched here: {}", stderr(&output)));
         return false;
     }
     assert!(output.status.success(), "{}", stderr(&output));
@@ -216,7 +216,7 @@ fn a_model_larger_than_memory_is_refused_with_both_numbers() {
     std::fs::write(&path, &bytes).expect("written");
     let file = std::fs::OpenOptions::new().write(true).open(&path).expect("open");
     if file.set_len(4 * length + bytes.len().next_multiple_of(32) as u64).is_err() {
-        eprintln!("SKIPPED: the file system of {} has no files with holes this large", folder.path().display());
+        skipped(&format!("the file system of {} has no files with holes this large", folder.path().display()));
         return;
     }
     let output = lair(&["run", text(&path), "hi"]);
