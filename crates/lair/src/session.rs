@@ -102,8 +102,11 @@ pub struct Answer {
 
 /// A loaded model.
 pub struct Session {
+    /// Asked whether it is still what was loaded.
+    file: GgufFile,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    /// The chat template, or why it cannot be used.
+    template: Option<Result<ChatTemplate, String>>,
     template_source: Option<String>,
     engine: EngineHandle,
     default_sampling: Sampling,
@@ -148,23 +151,29 @@ impl Session {
             Ok((tokenizer?, loaded))
         });
         let (tokenizer, loaded) = tokenizer?;
+        // A file that was cut while its weights were read gives zeros for what is missing.
+        file.check_unchanged()?;
         let template_source = file.metadata().optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
-        let template = match &template_source {
-            Some(source) => Some(ChatTemplate::parse(source).map_err(|error| {
-                Failure::new(ExitCode::BadModel, format!("the model's chat template: {error}")).with_hint(error.hint())
-            })?),
-            None => None,
-        };
+        // A template that cannot be read is no reason not to load: the model still completes text.
+        let template = template_source.as_deref().map(|source| {
+            ChatTemplate::parse(source).map_err(|error| format!("the model's chat template cannot be used: {error}"))
+        });
+        if let Some(Err(cause)) = &template {
+            eprintln!("warning: {cause}");
+        }
+        let description = format!("{}, {}", file.architecture()?, bytes_text(file.size_bytes()));
+        let default_sampling = sampling::defaults(file.metadata(), located.recommended);
         Ok(Session {
+            file,
             tokenizer,
             template,
             template_source,
             engine: EngineHandle::spawn("engine", loaded.engine)?,
-            default_sampling: sampling::defaults(file.metadata(), located.recommended),
+            default_sampling,
             context_length: loaded.context_length,
             model_context_length: loaded.model_context_length,
             load: start.elapsed(),
-            description: format!("{}, {}", file.architecture()?, bytes_text(file.size_bytes())),
+            description,
         })
     }
 
@@ -235,7 +244,15 @@ impl Session {
     /// Tokens of a conversation through the model's chat template, up to where the answer begins. A model without a
     /// template gets the texts as they are.
     pub fn tokens_of_messages(&self, messages: &[Message]) -> Result<Vec<u32>, Failure> {
-        let Some(template) = &self.template else {
+        let template = match &self.template {
+            Some(Ok(template)) => Some(template),
+            Some(Err(cause)) => {
+                let hint = "use --raw to give the model the prompt as it is".to_owned();
+                return Err(Failure::new(ExitCode::BadModel, cause).with_hint(hint));
+            }
+            None => None,
+        };
+        let Some(template) = template else {
             let text = messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n");
             return Ok(self.tokens_of_plain_text(&text));
         };
@@ -328,6 +345,10 @@ impl Session {
                 Event::Failed { error, .. } => return Err(broken(&error)),
                 Event::PromptLogprobs { .. } => {}
             }
+        }
+        // Weights that are used from the mapped file may have gone while they were used.
+        if self.file.was_damaged() {
+            self.file.check_unchanged()?;
         }
         let rest = decoder.finish();
         write(&rest)?;

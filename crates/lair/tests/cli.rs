@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use lair_gguf::{GgufFile, GgufWriter};
 use lair_testkit::{shared_data, skipped};
 use serde_json::Value;
 
@@ -198,6 +199,27 @@ fn an_unsupported_architecture_is_refused_by_name() {
     let output = lair(&["run", text(&path), "hi"]);
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert!(stderr(&output).contains("wavtokenizer-dec"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_broken_chat_template_is_a_warning_and_raw_prompts_still_work() {
+    let Some(path) = stories() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("model.gguf");
+    let model = GgufFile::open(&path).expect("a model");
+    let mut metadata = model.metadata().clone();
+    metadata.set("tokenizer.chat_template", "{% for message in messages %}{{ message.content }");
+    let mut writer = GgufWriter::new(metadata).expect("its keys");
+    for tensor in model.tensors() {
+        writer.add_tensor(&tensor.name, &tensor.shape, tensor.tensor_type).expect("its tensors");
+    }
+    let bytes = |name: &str| model.tensor_data(model.tensor(name).expect("a tensor of the model"));
+    writer.write_file(&copy, |tensor, out| out.write_all(&bytes(&tensor.name))).expect("written");
+    let raw = lair(&["run", text(&copy), "Once", "--raw", "--max-tokens", "5"]);
+    assert!(raw.status.success() && stderr(&raw).contains("warning"), "{}", stderr(&raw));
+    let chat = lair(&["run", text(&copy), "Once", "--max-tokens", "5"]);
+    assert_eq!(chat.status.code(), Some(4), "{}", stderr(&chat));
+    assert!(stderr(&chat).contains("template") && stderr(&chat).contains("--raw"), "{}", stderr(&chat));
 }
 
 #[test]
