@@ -1,6 +1,37 @@
 //! Element-wise functions.
 
+use std::cell::Cell;
+
+use half::f16;
+
 use crate::Activation;
+
+thread_local! {
+    static ROUNDS_GELU: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `compute` with the reference's tanh GELU rounded as engines round it that look it up in a table of F16: argument
+/// and value in half precision, beyond 10 the argument or 0. Only to compare with their outputs; for this thread.
+pub fn with_half_precision_gelu<R>(compute: impl FnOnce() -> R) -> R {
+    let before = ROUNDS_GELU.replace(true);
+    let result = compute();
+    ROUNDS_GELU.set(before);
+    result
+}
+
+/// GELU in its tanh form, exact or as [`with_half_precision_gelu`] says.
+fn gelu_tanh(x: f32) -> f32 {
+    let exact = |x: f32| {
+        let inner = (2.0 / std::f32::consts::PI).sqrt() * x * (1.0 + 0.044_715 * x * x);
+        0.5 * x * (1.0 + inner.tanh())
+    };
+    let round = |x: f32| f16::from_f32(x).to_f32();
+    match ROUNDS_GELU.get() {
+        false => exact(x),
+        true if x.abs() >= 10.0 => x.max(0.0),
+        true => round(exact(round(x))),
+    }
+}
 
 /// `1 / (1 + exp(-x))`.
 pub(super) fn sigmoid(x: f32) -> f32 {
@@ -37,10 +68,7 @@ fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
 fn plain(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Silu => x * sigmoid(x),
-        Activation::GeluTanh => {
-            let inner = (2.0 / std::f32::consts::PI).sqrt() * x * (1.0 + 0.044_715 * x * x);
-            0.5 * x * (1.0 + inner.tanh())
-        }
+        Activation::GeluTanh => gelu_tanh(x),
         Activation::GeluErf => (0.5 * f64::from(x) * (1.0 + error_function(f64::from(x) / 2f64.sqrt()))) as f32,
         Activation::GeluQuick => x * sigmoid(1.702 * x),
         Activation::Relu => x.max(0.0),

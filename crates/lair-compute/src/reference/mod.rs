@@ -12,6 +12,7 @@ use crate::{
     Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout, StateSlot,
     VectorBytes,
 };
+pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap};
 
 /// The reference backend.
