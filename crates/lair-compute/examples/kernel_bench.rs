@@ -36,7 +36,7 @@ fn main() {
 
 /// Four matrices take turns, so that small batches read weights from memory, not from a cache.
 fn bench(cpu: &mut Cpu, tensor_type: TensorType, rows: usize, columns: usize) {
-    let matrices_count = 8;
+    let matrices_count = 40;
     let size = columns / tensor_type.block_length() * tensor_type.block_bytes() * rows;
     let bytes = Arc::new((0..size).map(|i| (i * 7 % 61) as u8).collect::<Vec<u8>>());
     let source = MatrixBytes {
@@ -53,7 +53,7 @@ fn bench(cpu: &mut Cpu, tensor_type: TensorType, rows: usize, columns: usize) {
         .map(|_| Linear { weight: cpu.matrix(&source).expect("weights"), bias: None, scale: 1.0 })
         .collect();
     let pack_rate = (size * matrices_count) as f64 / start.elapsed().as_secs_f64() / 1e9;
-    for tokens in [1, 2, 4, 8, 32, 512] {
+    for tokens in [1, 2, 3, 4, 8, 16, 32, 512] {
         let input = cpu.buffer(tokens, columns).expect("activations");
         let mut output = cpu.buffer(tokens, rows).expect("activations");
         let macs = (tokens * rows * columns * matrices_count) as f64;

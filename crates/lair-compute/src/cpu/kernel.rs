@@ -13,24 +13,62 @@ use super::quantise::QuantisedBlock;
 /// The most tokens that one call of a kernel takes.
 pub(super) const STRIP_MAX: usize = 8;
 
-/// Adds the products of a chunk with every token to `sums`, `[token, row]`.
+/// Adds the products of the chunks of `P` panels with every token to `sums`, `[panel][token, row]`.
 ///
-/// `tokens` are the activations of at most [`STRIP_MAX`] tokens from the chunk's first column on.
-pub(super) fn multiply(
+/// The chunks hold the same columns in sub-blocks of the same length; `tokens` are the activations of at most
+/// [`STRIP_MAX`] tokens from the chunks' first column on.
+pub(super) fn multiply<const P: usize>(
+    isa: Isa,
+    layouts: [&Layout; P],
+    chunks: [&Chunk; P],
+    tokens: &[&[QuantisedBlock]],
+    sums: [&mut [[f32; PANEL]]; P],
+) {
+    assert!(tokens.len() <= STRIP_MAX && sums.iter().all(|sums| tokens.len() == sums.len()));
+    let block_count = chunks[0].block_count;
+    assert!(chunks.iter().all(|chunk| chunk.block_count == block_count));
+    assert!(tokens.iter().all(|blocks| blocks.len() >= block_count));
+    match isa {
+        Isa::Scalar => {
+            for ((layout, chunk), sums) in layouts.into_iter().zip(chunks).zip(sums) {
+                multiply_scalar(layout, chunk, tokens, sums);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) => {
+            for ((layout, chunk), sums) in layouts.into_iter().zip(chunks).zip(sums) {
+                super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layouts, chunks, tokens, sums),
+    }
+}
+
+/// Whether [`multiply_packed`] can be called: it is for few tokens, where expanding codes would cost more than products.
+pub(super) fn multiplies_packed(isa: Isa) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => true,
+        _ => false,
+    }
+}
+
+/// [`multiply`] for codes as they are packed: only scales and mins of the chunk are read.
+pub(super) fn multiply_packed(
     isa: Isa,
     layout: &Layout,
     chunk: &Chunk,
+    codes: &[u8],
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
     assert!(tokens.len() <= STRIP_MAX && tokens.len() == sums.len());
     assert!(tokens.iter().all(|blocks| blocks.len() >= chunk.block_count));
     match isa {
-        Isa::Scalar => multiply_scalar(layout, chunk, tokens, sums),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(avx2) => super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layout, chunk, tokens, sums),
+        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_packed(isa, layout, chunk, codes, tokens, sums),
+        _ => unreachable!("asked for by `multiplies_packed`"),
     }
 }
 

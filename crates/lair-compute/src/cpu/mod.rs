@@ -146,7 +146,7 @@ impl Backend for Cpu {
     fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
         for (row, &token) in tokens.iter().enumerate() {
             let out = output.row_mut(row);
-            table.copy_row(self.isa, token as usize, &mut self.workers[0].chunk, out);
+            table.copy_row(self.isa, token as usize, &mut self.workers[0].chunks[0], out);
             if scale != 1.0 {
                 out.iter_mut().for_each(|value| *value *= scale);
             }
@@ -156,7 +156,7 @@ impl Backend for Cpu {
     fn embed_positions(&mut self, table: &Matrix, batch: &Batch<'_>, output: &mut Buffer) {
         let place = self.scratch.product_row(output.width);
         for (row, position) in batch.positions().enumerate() {
-            table.copy_row(self.isa, position, &mut self.workers[0].chunk, place);
+            table.copy_row(self.isa, position, &mut self.workers[0].chunks[0], place);
             output.row_mut(row).iter_mut().zip(place.iter()).for_each(|(out, value)| *out += value);
         }
     }

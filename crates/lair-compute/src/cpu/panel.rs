@@ -32,21 +32,32 @@ impl Chunk {
     }
 
     /// Fills in the blocks `first_block ..` of a panel, given its codes and scales.
-    pub(super) fn fill(&mut self, isa: Isa, layout: &Layout, panel: (&[u8], &[u8]), blocks: (usize, usize)) {
-        vectorize!(isa, Chunk::fill_with,
+    pub(super) fn fill(&mut self, isa: Isa, layout: &Layout, (codes, scales): (&[u8], &[u8]), blocks: (usize, usize)) {
+        self.fill_scales(isa, layout, scales, blocks);
+        vectorize!(isa, Chunk::fill_codes_with,
             chunk: &mut Chunk = self,
             layout: &Layout = layout,
-            panel: (&[u8], &[u8]) = panel,
+            codes: &[u8] = codes,
+            blocks: (usize, usize) = blocks,
+        );
+    }
+
+    /// Fills in scales and mins of the blocks `first_block ..` alone.
+    pub(super) fn fill_scales(&mut self, isa: Isa, layout: &Layout, scales: &[u8], blocks: (usize, usize)) {
+        vectorize!(isa, Chunk::fill_scales_with,
+            chunk: &mut Chunk = self,
+            layout: &Layout = layout,
+            scales: &[u8] = scales,
             blocks: (usize, usize) = blocks,
         );
     }
 
     #[inline(always)]
-    fn fill_with<S: Simd>(
+    fn fill_codes_with<S: Simd>(
         s: S,
         chunk: &mut Chunk,
         layout: &Layout,
-        (codes, scales): (&[u8], &[u8]),
+        codes: &[u8],
         (first_block, block_count): (usize, usize),
     ) {
         let block_bytes = layout.bits.block_bytes();
@@ -57,6 +68,16 @@ impl Chunk {
                 groups.as_flattened_mut().as_chunks_mut().0.iter_mut().for_each(|bytes| s.look_up(table, bytes));
             }
         }
+    }
+
+    #[inline(always)]
+    fn fill_scales_with<S: Simd>(
+        s: S,
+        chunk: &mut Chunk,
+        layout: &Layout,
+        scales: &[u8],
+        (first_block, block_count): (usize, usize),
+    ) {
         chunk.block_count = block_count;
         let subs = block_count * BLOCK / layout.sub_length;
         let first_record = first_block * BLOCK / layout.record_columns();

@@ -2,73 +2,197 @@
 
 use lair_simd::Isa;
 
+use super::Cpu;
 use super::floats::{FLOAT_CHUNK, FloatChunk};
-use super::kernel::{STRIP_MAX, multiply};
+use super::kernel::{STRIP_MAX, multiplies_packed, multiply, multiply_packed};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
-use super::packed::{BLOCK, PANEL};
+use super::packed::{BLOCK, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
 use super::quantise::QuantisedBlock;
+use crate::Linear;
 
 /// Tokens whose sums are kept at a time. Their activations (64 bytes for 32 elements) stay in the second-level cache
 /// while a panel after the other passes by.
 pub(super) const TOKENS_MAX: usize = 128;
+
+/// Panels that are multiplied at a time: what is read of an activation serves all of them.
+pub(super) const PANELS_MAX: usize = 2;
+
+/// The most tokens that read packed codes directly.
+const DIRECT_MAX: usize = 8;
 
 /// Sums of a panel: `[token, row]`.
 pub(super) type Sums = [[f32; PANEL]; TOKENS_MAX];
 
 /// What a worker needs for itself.
 pub(super) struct WorkerScratch {
-    pub(super) chunk: Box<Chunk>,
+    pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
     float_chunk: Box<FloatChunk>,
-    /// Two products at a time: gate and up.
-    pub(super) sums: Box<[Sums; 2]>,
+    /// Two panels at a time: neighbours, or gate and up.
+    pub(super) sums: Box<[Sums; PANELS_MAX]>,
     pub(super) attention: super::attention::Tile,
 }
 
 impl WorkerScratch {
     pub(super) fn new() -> WorkerScratch {
         WorkerScratch {
-            chunk: Box::new(Chunk::new()),
+            chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
             float_chunk: Box::new([[0.0; PANEL]; FLOAT_CHUNK]),
-            sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; 2]),
+            sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; PANELS_MAX]),
             attention: super::attention::Tile::default(),
         }
     }
 
-    /// Products of `panel` of matrix `index` with the given rows of `input`, into `sums[which]`.
-    pub(super) fn multiply(
-        &mut self,
-        isa: Isa,
-        matrix: &Matrix,
-        (index, panel): (usize, usize),
-        input: &Input<'_>,
-        rows: &[u32],
-        which: usize,
-    ) {
-        let sums = &mut self.sums[which][..rows.len()];
-        sums.fill([0.0; PANEL]);
-        match &matrix.weights {
-            Weights::Floats(floats) => {
-                let token = |t: usize| input.row(rows[t] as usize);
-                floats.multiply(isa, index * floats.panels + panel, &token, &mut self.float_chunk, sums);
-            }
-            Weights::Packed(packed) => {
-                let bytes = packed.panel(index, panel);
-                let block_count = packed.columns / BLOCK;
-                for first in (0..block_count).step_by(CHUNK / BLOCK) {
-                    let count = (CHUNK / BLOCK).min(block_count - first);
-                    self.chunk.fill(isa, &packed.layout, bytes, (first, count));
-                    for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
-                        let mut tokens: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
-                        for (token, &row) in tokens.iter_mut().zip(rows) {
-                            *token = &input.row_blocks(row as usize)[first..];
-                        }
-                        multiply(isa, &packed.layout, &self.chunk, &tokens[..rows.len()], sums);
+    /// Products of one or two panels with the given rows of `input`, into `sums[0]` and `sums[1]`.
+    pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
+        assert!((1..=PANELS_MAX).contains(&panels.len()));
+        self.sums[..panels.len()].iter_mut().for_each(|sums| sums[..rows.len()].fill([0.0; PANEL]));
+        let is_direct = rows.len() <= DIRECT_MAX && multiplies_packed(isa);
+        if let ([a, b], false) = (panels, is_direct)
+            && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
+            && first.layout.sub_length == second.layout.sub_length
+            && first.columns == second.columns
+        {
+            let [one, two] = &mut *self.sums;
+            let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
+            multiply_expanded(isa, parts, &mut self.chunks, input, rows, [one, two]);
+            return;
+        }
+        for (panel, sums) in panels.iter().zip(&mut *self.sums) {
+            let sums = &mut sums[..rows.len()];
+            match &panel.matrix.weights {
+                Weights::Floats(floats) => {
+                    let token = |t: usize| input.row(rows[t] as usize);
+                    let place = panel.index * floats.panels + panel.panel;
+                    floats.multiply(isa, place, &token, &mut self.float_chunk, sums);
+                }
+                Weights::Packed(packed) => {
+                    let bytes = packed.panel(panel.index, panel.panel);
+                    if is_direct {
+                        multiply_direct(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
+                    } else {
+                        let chunk = std::slice::from_mut(&mut self.chunks[0]);
+                        let chunk = chunk.try_into().expect("one chunk");
+                        multiply_expanded(isa, [(packed, bytes)], chunk, input, rows, [sums]);
                     }
                 }
             }
+        }
+    }
+}
+
+impl WorkerScratch {
+    /// Products of the panels of `pair` (two neighbours, or the last one alone) of a matrix with the given rows of
+    /// `input`: calls `take(row, first column, values)` for each of `rows` and panel.
+    pub(super) fn multiply_pair(
+        &mut self,
+        isa: Isa,
+        product: &Product<'_>,
+        pair: usize,
+        (input, rows): (&Input<'_>, &[u32]),
+        mut take: impl FnMut(u32, usize, &[f32]),
+    ) {
+        let Product { matrix, index, finish } = *product;
+        let first = pair * PANELS_MAX;
+        let panels = [first, first + 1].map(|panel| PanelOf { matrix, index, panel });
+        let count = PANELS_MAX.min(matrix.panels() - first);
+        self.multiply(isa, &panels[..count], input, rows);
+        for (panel, sums) in panels[..count].iter().zip(&mut *self.sums) {
+            let sums = &mut sums[..rows.len()];
+            finish.apply(panel.panel, sums);
+            let column = panel.panel * PANEL;
+            let width = PANEL.min(matrix.rows() - column);
+            rows.iter().zip(sums).for_each(|(&row, sums)| take(row, column, &sums[..width]));
+        }
+    }
+}
+
+/// A product with one matrix of a stack.
+#[derive(Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub(super) matrix: &'a Matrix,
+    pub(super) index: usize,
+    pub(super) finish: Finish<'a>,
+}
+
+impl<'a> Product<'a> {
+    /// With matrix `index` of a stack.
+    pub(super) fn of(linear: &'a Linear<Cpu>, index: usize) -> Product<'a> {
+        let rows = linear.weight.rows();
+        let bias = linear.bias.as_ref().map(|bias| &bias[index * rows..][..rows]);
+        Product { matrix: &linear.weight, index, finish: Finish { scale: linear.scale, bias } }
+    }
+
+    /// Pairs of panels: items of work.
+    pub(super) fn pairs(&self) -> usize {
+        self.matrix.panels().div_ceil(PANELS_MAX)
+    }
+}
+
+/// A panel of a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct PanelOf<'a> {
+    pub(super) matrix: &'a Matrix,
+    /// Which matrix of the stack.
+    pub(super) index: usize,
+    pub(super) panel: usize,
+}
+
+/// The activations of a strip from block `first` on.
+fn strip_of<'a>(input: &Input<'a>, rows: &[u32], first: usize) -> [&'a [QuantisedBlock]; STRIP_MAX] {
+    let mut tokens: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
+    for (token, &row) in tokens.iter_mut().zip(rows) {
+        *token = &input.row_blocks(row as usize)[first..];
+    }
+    tokens
+}
+
+/// Few tokens: codes are read as they are packed.
+fn multiply_direct(
+    isa: Isa,
+    packed: &Packed,
+    (codes, scales): (&[u8], &[u8]),
+    chunk: &mut Chunk,
+    input: &Input<'_>,
+    rows: &[u32],
+    sums: &mut [[f32; PANEL]],
+) {
+    let (layout, block_count) = (&packed.layout, packed.columns / BLOCK);
+    let block_bytes = layout.bits.block_bytes();
+    for first in (0..block_count).step_by(CHUNK / BLOCK) {
+        let count = (CHUNK / BLOCK).min(block_count - first);
+        chunk.fill_scales(isa, layout, scales, (first, count));
+        let codes = &codes[first * block_bytes..][..count * block_bytes];
+        for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
+            let tokens = strip_of(input, rows, first);
+            multiply_packed(isa, layout, chunk, codes, &tokens[..rows.len()], sums);
+        }
+    }
+}
+
+/// Many tokens: a part of the panels is expanded once for all of them.
+fn multiply_expanded<const P: usize>(
+    isa: Isa,
+    parts: [(&Packed, (&[u8], &[u8])); P],
+    chunks: &mut [Chunk; P],
+    input: &Input<'_>,
+    rows: &[u32],
+    mut sums: [&mut [[f32; PANEL]]; P],
+) {
+    let (layouts, block_count) = (parts.map(|(packed, _)| &packed.layout), parts[0].0.columns / BLOCK);
+    for first in (0..block_count).step_by(CHUNK / BLOCK) {
+        let count = (CHUNK / BLOCK).min(block_count - first);
+        for (chunk, (packed, bytes)) in chunks.iter_mut().zip(parts) {
+            chunk.fill(isa, &packed.layout, bytes, (first, count));
+        }
+        for start in (0..rows.len()).step_by(STRIP_MAX) {
+            let range = start..(start + STRIP_MAX).min(rows.len());
+            let tokens = strip_of(input, &rows[range.clone()], first);
+            let mut sums = sums.each_mut().into_iter();
+            let sums = std::array::from_fn(|_| &mut sums.next().expect("one for each panel")[range.clone()]);
+            multiply(isa, layouts, chunks.each_ref(), &tokens[..range.len()], sums);
         }
     }
 }

@@ -5,9 +5,8 @@ use lair_simd::{Isa, IsaChoice};
 use std::sync::Arc;
 
 use super::matrix::Matrix;
-use super::packed::PANEL;
 use super::pool::Pool;
-use super::product::{Input, WorkerScratch};
+use super::product::{Finish, Input, Product, WorkerScratch};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
 use crate::{MatrixBytes, RowSelection};
 
@@ -65,13 +64,11 @@ fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[
     let input = Input { values, width: matrix.columns(), blocks };
     let list: Vec<u32> = (0..tokens as u32).collect();
     let mut results = vec![0.0; tokens * matrix.rows()];
-    for panel in 0..matrix.panels() {
-        scratch.multiply(isa, matrix, (0, panel), &input, &list, 0);
-        for token in 0..tokens {
-            for lane in 0..PANEL.min(matrix.rows() - panel * PANEL) {
-                results[token * matrix.rows() + panel * PANEL + lane] = scratch.sums[0][token][lane];
-            }
-        }
+    let product = Product { matrix, index: 0, finish: Finish { scale: 1.0, bias: None } };
+    for pair in 0..product.pairs() {
+        scratch.multiply_pair(isa, &product, pair, (&input, &list), |row, column, values| {
+            results[row as usize * matrix.rows() + column..][..values.len()].copy_from_slice(values);
+        });
     }
     results
 }
@@ -160,7 +157,7 @@ fn rows_come_back_as_the_file_has_them() {
         for index in [0, 15, 16, 18] {
             lair_quant::dequantize(format.tensor_type, source.row(0, index), &mut expected).expect("whole blocks");
             for isa in all_isas() {
-                matrix.copy_row(isa, index, &mut scratch.chunk, &mut row);
+                matrix.copy_row(isa, index, &mut scratch.chunks[0], &mut row);
                 assert_eq!(row, expected, "{} row {index}", format.tensor_type);
             }
         }
