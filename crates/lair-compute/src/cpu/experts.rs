@@ -208,9 +208,9 @@ fn run_experts(
     for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * pairs, &|scratch, item| {
         let ((expert, start, length), pair) = (runs[item / pairs], item % pairs);
         let (product, places) = (Product::of(down, expert), &places[start..start + length]);
-        scratch.multiply_pair(isa, &product, pair, (&hidden, places), |place, column, values| {
+        scratch.multiply_pair(isa, &product, pair, (&hidden, places), |row, column, values| {
             // SAFETY: every place belongs to one run.
-            unsafe { out.part(place as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
+            unsafe { out.part(row as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
         });
     });
 }

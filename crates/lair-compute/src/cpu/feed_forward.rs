@@ -98,7 +98,11 @@ pub(super) fn widen<'a>(
         let length = PANEL.min(width - panel * PANEL);
         for (&row, sums) in rows.iter().zip(&scratch.sums[0]) {
             // SAFETY: every row and panel is written once.
-            unsafe { out.part(row as usize * width + panel * PANEL, length) }.copy_from_slice(&sums[..length]);
+            let out = unsafe { out.part(row as usize * width + panel * PANEL, length) };
+            match out.try_into() {
+                Ok(out) => *<&mut [f32; PANEL]>::from(out) = *sums,
+                Err(_) => out.copy_from_slice(&sums[..length]),
+            }
         }
     });
     quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, is_quantised)

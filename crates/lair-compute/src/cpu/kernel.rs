@@ -13,36 +13,45 @@ use super::quantise::QuantisedBlock;
 /// The most tokens that one call of a kernel takes.
 pub(super) const STRIP_MAX: usize = 8;
 
-/// Adds the products of the chunks of `P` panels with every token to `sums`, `[panel][token, row]`.
+/// Adds the products of a chunk with every token to `sums`, `[token, row]`.
 ///
-/// The chunks hold the same columns in sub-blocks of the same length; `tokens` are the activations of at most
-/// [`STRIP_MAX`] tokens from the chunks' first column on.
-pub(super) fn multiply<const P: usize>(
+/// `tokens` are the activations of at most [`STRIP_MAX`] tokens from the chunk's first column on.
+pub(super) fn multiply(
     isa: Isa,
-    layouts: [&Layout; P],
-    chunks: [&Chunk; P],
+    layout: &Layout,
+    chunk: &Chunk,
     tokens: &[&[QuantisedBlock]],
-    sums: [&mut [[f32; PANEL]]; P],
+    sums: &mut [[f32; PANEL]],
 ) {
-    assert!(tokens.len() <= STRIP_MAX && sums.iter().all(|sums| tokens.len() == sums.len()));
-    let block_count = chunks[0].block_count;
-    assert!(chunks.iter().all(|chunk| chunk.block_count == block_count));
-    assert!(tokens.iter().all(|blocks| blocks.len() >= block_count));
+    assert!(tokens.len() <= STRIP_MAX && tokens.len() == sums.len());
+    assert!(tokens.iter().all(|blocks| blocks.len() >= chunk.block_count));
     match isa {
-        Isa::Scalar => {
-            for ((layout, chunk), sums) in layouts.into_iter().zip(chunks).zip(sums) {
-                multiply_scalar(layout, chunk, tokens, sums);
-            }
-        }
+        Isa::Scalar => multiply_scalar(layout, chunk, tokens, sums),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(avx2) => {
-            for ((layout, chunk), sums) in layouts.into_iter().zip(chunks).zip(sums) {
-                super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums);
-            }
-        }
+        Isa::Avx2(avx2) => super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layouts, chunks, tokens, sums),
+        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layout, chunk, tokens, sums),
     }
+}
+
+/// [`multiply`] for two panels of the same layout, whose chunks hold the same columns.
+pub(super) fn multiply_two(
+    isa: Isa,
+    layout: &Layout,
+    chunks: [&Chunk; 2],
+    tokens: &[&[QuantisedBlock]],
+    sums: [&mut [[f32; PANEL]]; 2],
+) {
+    let [one, two] = sums;
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512Vnni(_), Ok(tokens)) = (isa, tokens.try_into())
+        && let (Ok(one), Ok(two)) = ((&mut *one).try_into(), (&mut *two).try_into())
+    {
+        super::kernel_avx512::multiply_two(isa, layout, chunks, tokens, [one, two]);
+        return;
+    }
+    multiply(isa, layout, chunks[0], tokens, one);
+    multiply(isa, layout, chunks[1], tokens, two);
 }
 
 /// Whether [`multiply_packed`] can be called: it is for few tokens, where expanding codes would cost more than products.

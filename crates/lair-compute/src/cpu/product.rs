@@ -4,7 +4,7 @@ use lair_simd::Isa;
 
 use super::Cpu;
 use super::floats::{FLOAT_CHUNK, FloatChunk};
-use super::kernel::{STRIP_MAX, multiplies_packed, multiply, multiply_packed};
+use super::kernel::{STRIP_MAX, multiplies_packed, multiply, multiply_packed, multiply_two};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
 use super::packed::{BLOCK, PANEL, Packed};
@@ -15,7 +15,7 @@ use crate::Linear;
 
 /// Tokens whose sums are kept at a time. Their activations (64 bytes for 32 elements) stay in the second-level cache
 /// while a panel after the other passes by.
-pub(super) const TOKENS_MAX: usize = 128;
+pub(super) const TOKENS_MAX: usize = 256;
 
 /// Panels that are multiplied at a time: what is read of an activation serves all of them.
 pub(super) const PANELS_MAX: usize = 2;
@@ -52,12 +52,12 @@ impl WorkerScratch {
         let is_direct = rows.len() <= DIRECT_MAX && multiplies_packed(isa);
         if let ([a, b], false) = (panels, is_direct)
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
-            && first.layout.sub_length == second.layout.sub_length
+            && first.layout.multiplies_like(&second.layout)
             && first.columns == second.columns
         {
             let [one, two] = &mut *self.sums;
             let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
-            multiply_expanded(isa, parts, &mut self.chunks, input, rows, [one, two]);
+            multiply_two_expanded(isa, parts, &mut self.chunks, input, rows, [one, two]);
             return;
         }
         for (panel, sums) in panels.iter().zip(&mut *self.sums) {
@@ -73,9 +73,7 @@ impl WorkerScratch {
                     if is_direct {
                         multiply_direct(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
                     } else {
-                        let chunk = std::slice::from_mut(&mut self.chunks[0]);
-                        let chunk = chunk.try_into().expect("one chunk");
-                        multiply_expanded(isa, [(packed, bytes)], chunk, input, rows, [sums]);
+                        multiply_expanded(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
                     }
                 }
             }
@@ -104,7 +102,10 @@ impl WorkerScratch {
             finish.apply(panel.panel, sums);
             let column = panel.panel * PANEL;
             let width = PANEL.min(matrix.rows() - column);
-            rows.iter().zip(sums).for_each(|(&row, sums)| take(row, column, &sums[..width]));
+            for (&row, sums) in rows.iter().zip(sums) {
+                // The compiler sees the length of the first call: sums are copied in one instruction.
+                if width == PANEL { take(row, column, &sums[..]) } else { take(row, column, &sums[..width]) }
+            }
         }
     }
 }
@@ -172,27 +173,44 @@ fn multiply_direct(
     }
 }
 
-/// Many tokens: a part of the panels is expanded once for all of them.
-fn multiply_expanded<const P: usize>(
+/// Many tokens: a part of the panel is expanded once for all of them.
+fn multiply_expanded(
     isa: Isa,
-    parts: [(&Packed, (&[u8], &[u8])); P],
-    chunks: &mut [Chunk; P],
+    packed: &Packed,
+    bytes: (&[u8], &[u8]),
+    chunk: &mut Chunk,
     input: &Input<'_>,
     rows: &[u32],
-    mut sums: [&mut [[f32; PANEL]]; P],
+    sums: &mut [[f32; PANEL]],
 ) {
-    let (layouts, block_count) = (parts.map(|(packed, _)| &packed.layout), parts[0].0.columns / BLOCK);
+    let block_count = packed.columns / BLOCK;
     for first in (0..block_count).step_by(CHUNK / BLOCK) {
-        let count = (CHUNK / BLOCK).min(block_count - first);
-        for (chunk, (packed, bytes)) in chunks.iter_mut().zip(parts) {
-            chunk.fill(isa, &packed.layout, bytes, (first, count));
+        chunk.fill(isa, &packed.layout, bytes, (first, (CHUNK / BLOCK).min(block_count - first)));
+        for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
+            multiply(isa, &packed.layout, chunk, &strip_of(input, rows, first)[..rows.len()], sums);
         }
-        for start in (0..rows.len()).step_by(STRIP_MAX) {
-            let range = start..(start + STRIP_MAX).min(rows.len());
-            let tokens = strip_of(input, &rows[range.clone()], first);
-            let mut sums = sums.each_mut().into_iter();
-            let sums = std::array::from_fn(|_| &mut sums.next().expect("one for each panel")[range.clone()]);
-            multiply(isa, layouts, chunks.each_ref(), &tokens[..range.len()], sums);
+    }
+}
+
+/// [`multiply_expanded`] for two panels that multiply alike.
+fn multiply_two_expanded(
+    isa: Isa,
+    parts: [(&Packed, (&[u8], &[u8])); 2],
+    chunks: &mut [Chunk; 2],
+    input: &Input<'_>,
+    rows: &[u32],
+    [one, two]: [&mut Sums; 2],
+) {
+    let (layout, block_count) = (&parts[0].0.layout, parts[0].0.columns / BLOCK);
+    for first in (0..block_count).step_by(CHUNK / BLOCK) {
+        for (chunk, (packed, bytes)) in chunks.iter_mut().zip(parts) {
+            chunk.fill(isa, &packed.layout, bytes, (first, (CHUNK / BLOCK).min(block_count - first)));
+        }
+        let sums = one.chunks_mut(STRIP_MAX).zip(two.chunks_mut(STRIP_MAX));
+        for (rows, (one, two)) in rows.chunks(STRIP_MAX).zip(sums) {
+            let tokens = strip_of(input, rows, first);
+            let (one, two) = (&mut one[..rows.len()], &mut two[..rows.len()]);
+            multiply_two(isa, layout, chunks.each_ref(), &tokens[..rows.len()], [one, two]);
         }
     }
 }
