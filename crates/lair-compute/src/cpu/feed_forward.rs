@@ -100,7 +100,7 @@ pub(super) fn widen<'a>(
             // SAFETY: every row and panel is written once.
             let out = unsafe { out.part(row as usize * width + panel * PANEL, length) };
             match out.try_into() {
-                Ok(out) => *<&mut [f32; PANEL]>::from(out) = *sums,
+                Ok(out) => *out = *sums,
                 Err(_) => out.copy_from_slice(&sums[..length]),
             }
         }

@@ -141,6 +141,9 @@ pub(super) struct PanelOf<'a> {
     pub(super) panel: usize,
 }
 
+/// Codes and scales of a panel.
+type PanelBytes<'a> = (&'a [u8], &'a [u8]);
+
 /// The activations of a strip from block `first` on.
 fn strip_of<'a>(input: &Input<'a>, rows: &[u32], first: usize) -> [&'a [QuantisedBlock]; STRIP_MAX] {
     let mut tokens: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
@@ -154,7 +157,7 @@ fn strip_of<'a>(input: &Input<'a>, rows: &[u32], first: usize) -> [&'a [Quantise
 fn multiply_direct(
     isa: Isa,
     packed: &Packed,
-    (codes, scales): (&[u8], &[u8]),
+    (codes, scales): PanelBytes<'_>,
     chunk: &mut Chunk,
     input: &Input<'_>,
     rows: &[u32],
@@ -177,7 +180,7 @@ fn multiply_direct(
 fn multiply_expanded(
     isa: Isa,
     packed: &Packed,
-    bytes: (&[u8], &[u8]),
+    bytes: PanelBytes<'_>,
     chunk: &mut Chunk,
     input: &Input<'_>,
     rows: &[u32],
@@ -195,7 +198,7 @@ fn multiply_expanded(
 /// [`multiply_expanded`] for two panels that multiply alike.
 fn multiply_two_expanded(
     isa: Isa,
-    parts: [(&Packed, (&[u8], &[u8])); 2],
+    parts: [(&Packed, PanelBytes<'_>); 2],
     chunks: &mut [Chunk; 2],
     input: &Input<'_>,
     rows: &[u32],
