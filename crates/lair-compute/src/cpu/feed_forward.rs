@@ -99,10 +99,8 @@ pub(super) fn widen<'a>(
         for (&row, sums) in rows.iter().zip(&scratch.sums[0]) {
             // SAFETY: every row and panel is written once.
             let out = unsafe { out.part(row as usize * width + panel * PANEL, length) };
-            match out.try_into() {
-                Ok(out) => *out = *sums,
-                Err(_) => out.copy_from_slice(&sums[..length]),
-            }
+            // The compiler sees the length of the first copy.
+            if length == PANEL { out.copy_from_slice(&sums[..]) } else { out.copy_from_slice(&sums[..length]) }
         }
     });
     quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, is_quantised)
