@@ -21,6 +21,24 @@ pub(super) struct Chunk {
     pub(super) block_count: usize,
 }
 
+/// How many chunks ahead scales are asked for. They are a second stream beside the codes, read in short pieces that the
+/// machine's own prefetcher does not foresee: without this half of a decode step's time was spent waiting for them.
+const CHUNKS_AHEAD: usize = 2;
+
+/// Asks for the cache lines of a range of memory. The range may go beyond what there is.
+#[allow(unsafe_code)] // An intrinsic that takes an address.
+#[inline]
+fn prefetch(start: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, bytes);
+}
+
 impl Chunk {
     pub(super) const fn new() -> Chunk {
         Chunk {
@@ -42,8 +60,11 @@ impl Chunk {
         );
     }
 
-    /// Fills in scales and mins of the blocks `first_block ..` alone.
+    /// Fills in scales and mins of the blocks `first_block ..` alone, and asks for those of the chunks after it.
     pub(super) fn fill_scales(&mut self, isa: Isa, layout: &Layout, scales: &[u8], blocks: (usize, usize)) {
+        let record = |block: usize| block * BLOCK / layout.record_columns() * layout.record_bytes();
+        let (here, bytes) = (record(blocks.0), record(blocks.1));
+        prefetch(scales.as_ptr().wrapping_add(here + CHUNKS_AHEAD * bytes), bytes);
         vectorize!(isa, Chunk::fill_scales_with,
             chunk: &mut Chunk = self,
             layout: &Layout = layout,
