@@ -57,9 +57,9 @@ pub(super) fn multiply_two(
 /// Whether [`multiply_packed`] can be called: it is for few tokens, where expanding codes would cost more than products.
 pub(super) fn multiplies_packed(isa: Isa) -> bool {
     match isa {
+        Isa::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(_) => true,
-        _ => false,
+        Isa::Avx2(_) | Isa::Avx512Vnni(_) => true,
     }
 }
 
@@ -77,7 +77,9 @@ pub(super) fn multiply_packed(
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_packed(isa, layout, chunk, codes, tokens, sums),
-        _ => unreachable!("asked for by `multiplies_packed`"),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) => super::kernel_avx2::multiply_packed(avx2, layout, chunk, codes, tokens, sums),
+        Isa::Scalar => unreachable!("`multiplies_packed` says no"),
     }
 }
 
