@@ -54,12 +54,15 @@ pub(super) fn multiply_two(
     multiply(isa, layout, chunks[1], tokens, two);
 }
 
-/// Whether [`multiply_packed`] can be called: it is for few tokens, where expanding codes would cost more than products.
-pub(super) fn multiplies_packed(isa: Isa) -> bool {
+/// The most tokens for which [`multiply_packed`] is to be called: with few, expanding codes costs more than products.
+pub(super) fn packed_tokens_max(isa: Isa) -> usize {
     match isa {
-        Isa::Scalar => false,
+        Isa::Scalar => 0,
+        // Sixteen registers do not hold what taking codes apart for four tokens needs.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) | Isa::Avx512Vnni(_) => true,
+        Isa::Avx2(_) => 3,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => STRIP_MAX,
     }
 }
 
@@ -79,7 +82,7 @@ pub(super) fn multiply_packed(
         Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_packed(isa, layout, chunk, codes, tokens, sums),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => super::kernel_avx2::multiply_packed(avx2, layout, chunk, codes, tokens, sums),
-        Isa::Scalar => unreachable!("`multiplies_packed` says no"),
+        Isa::Scalar => unreachable!("not for any number of tokens"),
     }
 }
 

@@ -9,6 +9,9 @@
 //! spread activation: all sixteen registers. For 4-bit codes a block takes 64 `vpmaddubsw` (two a cycle) and as many
 //! `vpaddw`: at four instructions a cycle 32 cycles for 2048 multiplications, 64 a cycle, before the epilogue.
 //!
+//! Loops stand where closures over arrays would be shorter: a closure that is not inlined passes vectors through memory,
+//! which made single kernels four times slower.
+//!
 //! Codes come expanded from a chunk (many tokens), or packed, to be taken apart in registers (few tokens).
 #![allow(unsafe_code)] // Intrinsics.
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
@@ -17,14 +20,19 @@ use std::arch::x86_64::*;
 
 use lair_simd::Avx2;
 
+use super::kernel_avx2_tile::{TILE, add_by_twos, add_nibbles, words};
 use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL};
 use super::panel::Chunk;
 use super::quantise::QuantisedBlock;
 
 /// Tokens a strip.
-const STRIP: usize = 4;
+const STRIP: usize = TILE;
 /// `FOLD` for codes of 8 bits: by nibbles.
 const SPLIT: usize = 0;
+/// `BITS` of codes that were expanded: bytes, and four tokens take the inner loops of [`super::kernel_avx2_tile`].
+const EXPANDED: usize = 8;
+/// `BITS` of packed codes of 8 bits: bytes as well, but far from the processor.
+const EIGHT: usize = 9;
 /// Groups of a block.
 const GROUPS: usize = BLOCK / 4;
 /// How far ahead packed codes are asked for.
@@ -43,7 +51,7 @@ pub(super) fn multiply(
 ) {
     let codes = chunk.codes.as_flattened().as_flattened();
     // SAFETY: the token proves the instruction set; the codes are those of all blocks of a chunk.
-    unsafe { by_fold::<8>(&Strip { layout, chunk, codes, table: None }, tokens, sums) }
+    unsafe { by_fold::<EXPANDED>(&Strip { layout, chunk, codes, table: None }, tokens, sums) }
 }
 
 /// See [`super::kernel::multiply_packed`].
@@ -65,7 +73,7 @@ pub(super) fn multiply_packed(
             CodeBits::Four => by_fold::<4>(&strip, tokens, sums),
             CodeBits::Five => by_fold::<5>(&strip, tokens, sums),
             CodeBits::Six => by_fold::<6>(&strip, tokens, sums),
-            CodeBits::Eight => by_fold::<8>(&strip, tokens, sums),
+            CodeBits::Eight => by_fold::<EIGHT>(&strip, tokens, sums),
         }
     }
 }
@@ -80,7 +88,7 @@ struct Strip<'a> {
 }
 
 /// # Safety
-/// There must be `BITS * 64` bytes of codes for every block of the chunk, and as many blocks of every token.
+/// There must be `block_bytes(BITS)` bytes of codes for every block of the chunk, and as many blocks of every token.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn by_fold<const BITS: usize>(strip: &Strip<'_>, tokens: &[&[QuantisedBlock]], sums: &mut [[f32; PANEL]]) {
     for (tokens, sums) in tokens.chunks(STRIP).zip(sums.chunks_mut(STRIP)) {
@@ -132,29 +140,22 @@ unsafe fn blocks<const BITS: usize, const FOLD: usize, const PARTS: usize, const
     sums: &mut [[f32; PANEL]],
 ) {
     let Strip { layout, chunk, codes, table } = *strip;
-    assert!(tokens.len() == T && sums.len() == T && chunk.block_count * BITS * GROUP_BYTES <= codes.len());
+    assert!(tokens.len() == T && sums.len() == T && chunk.block_count * block_bytes(BITS) <= codes.len());
     // SAFETY: 16 bytes.
     let table = table.map(|table| unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) });
     let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
     for index in 0..chunk.block_count {
         // SAFETY: the caller's promise.
         let (packed, blocks) = unsafe {
-            let at = codes.as_ptr().add(index * BITS * GROUP_BYTES);
+            let at = codes.as_ptr().add(index * block_bytes(BITS));
             (Packed::<BITS> { at, table }, starts.map(|start| &*start.add(index)))
         };
-        packed.prefetch();
+        if BITS != EXPANDED {
+            packed.prefetch();
+        }
         for part in 0..PARTS {
             // SAFETY: as above.
-            let products = unsafe {
-                if FOLD == SPLIT {
-                    [
-                        products_split::<BITS, PARTS, T>(&packed, &blocks, part, 0),
-                        products_split::<BITS, PARTS, T>(&packed, &blocks, part, 1),
-                    ]
-                } else {
-                    products::<BITS, FOLD, PARTS, T>(&packed, &blocks, part)
-                }
-            };
+            let products = unsafe { part_products::<BITS, FOLD, PARTS, T>(&packed, &blocks, part) };
             let place = if PARTS == 1 { 0 } else { 1 + part };
             let sub = index * PARTS + part;
             for half in 0..2 {
@@ -177,6 +178,111 @@ unsafe fn blocks<const BITS: usize, const FOLD: usize, const PARTS: usize, const
             }
         }
     }
+}
+
+/// Bytes of a block of `BITS` bits a code.
+const fn block_bytes(bits: usize) -> usize {
+    GROUP_BYTES * if bits == EIGHT { 8 } else { bits }
+}
+
+/// The integer products of a sub-block, `[half of the rows][token]`.
+///
+/// # Safety
+/// `packed` must point to a whole block.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn part_products<const BITS: usize, const FOLD: usize, const PARTS: usize, const T: usize>(
+    packed: &Packed<BITS>,
+    blocks: &[&QuantisedBlock; T],
+    part: usize,
+) -> [[__m256i; T]; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if BITS == EXPANDED && T == TILE && FOLD != 1 {
+            let tokens = std::array::from_fn(|t| blocks[t % T].codes[part * (BLOCK / PARTS)..].as_ptr());
+            let codes = packed.at.add(part * (GROUPS / PARTS) * GROUP_BYTES);
+            let tile = tile_products::<FOLD, PARTS>(codes, tokens);
+            let mut products = [[_mm256_setzero_si256(); T]; 2];
+            for half in 0..2 {
+                for t in 0..T {
+                    products[half][t] = tile[half][t % TILE];
+                }
+            }
+            products
+        } else if FOLD == SPLIT {
+            [
+                products_split::<BITS, PARTS, T>(packed, blocks, part, 0),
+                products_split::<BITS, PARTS, T>(packed, blocks, part, 1),
+            ]
+        } else {
+            products::<BITS, FOLD, PARTS, T>(packed, blocks, part)
+        }
+    }
+}
+
+/// The same for expanded codes and four tokens.
+///
+/// # Safety
+/// `codes` must point to the groups of the part, and every token to its activations.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn tile_products<const FOLD: usize, const PARTS: usize>(
+    codes: *const u8,
+    tokens: [*const i8; TILE],
+) -> [[__m256i; TILE]; 2] {
+    let mut products = [[_mm256_setzero_si256(); TILE]; 2];
+    // Four groups at a time: 256 bytes of codes and 16 activations.
+    for four in 0..2 / PARTS {
+        // SAFETY: the caller's promise: `8 / PARTS` groups.
+        unsafe {
+            let codes = codes.add(4 * four * GROUP_BYTES);
+            let tokens = [
+                tokens[0].add(16 * four),
+                tokens[1].add(16 * four),
+                tokens[2].add(16 * four),
+                tokens[3].add(16 * four),
+            ];
+            match FOLD {
+                8 if PARTS == 1 => {
+                    if four == 0 {
+                        add_words(&words::<8>(codes, tokens), &mut products);
+                    }
+                }
+                4 | 8 => add_words(&words::<4>(codes, tokens), &mut products),
+                2 => add_by_twos(codes, tokens, &mut products),
+                _ => {
+                    for half in 0..2 {
+                        let mut nibbles = [[_mm256_setzero_si256(); TILE]; 2];
+                        add_nibbles(codes.add(32 * half), tokens, &mut nibbles);
+                        for t in 0..TILE {
+                            let sum = sum_of_nibbles(nibbles[0][t], nibbles[1][t]);
+                            products[half][t] = _mm256_add_epi32(products[half][t], sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    products
+}
+
+/// Adds pairs of 16-bit sums to 32-bit ones.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_words(words: &[[__m256i; TILE]; 2], products: &mut [[__m256i; TILE]; 2]) {
+    for half in 0..2 {
+        for t in 0..TILE {
+            let sum = _mm256_madd_epi16(words[half][t], _mm256_set1_epi16(1));
+            products[half][t] = _mm256_add_epi32(products[half][t], sum);
+        }
+    }
+}
+
+/// `low + 16 * high`, from pairs of 16-bit sums.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn sum_of_nibbles(low: __m256i, high: __m256i) -> __m256i {
+    _mm256_add_epi32(_mm256_madd_epi16(low, _mm256_set1_epi16(1)), _mm256_madd_epi16(high, _mm256_set1_epi16(16)))
 }
 
 /// Keeps the compiler from moving loads across: it would load a whole block at once and run out of registers.
@@ -270,10 +376,11 @@ unsafe fn products_split<const BITS: usize, const PARTS: usize, const T: usize>(
             keep_order();
         }
     }
-    std::array::from_fn(|t| {
-        let low = _mm256_madd_epi16(words[0][t], _mm256_set1_epi16(1));
-        _mm256_add_epi32(low, _mm256_madd_epi16(words[1][t], _mm256_set1_epi16(16)))
-    })
+    let mut products = [zero; T];
+    for t in 0..T {
+        products[t] = sum_of_nibbles(words[0][t], words[1][t]);
+    }
+    products
 }
 
 /// A block of 16 rows by 32 columns, `BITS` bits a code.
@@ -283,11 +390,10 @@ struct Packed<const BITS: usize> {
 }
 
 impl<const BITS: usize> Packed<BITS> {
-    /// Asks for the codes of later blocks. Expanded codes (8 bits) are in the first-level cache already, but the
-    /// same kernel serves packed codes of 8 bits.
+    /// Asks for the codes of later blocks.
     #[inline(always)]
     fn prefetch(&self) {
-        for part in 0..BITS {
+        for part in 0..block_bytes(BITS) / GROUP_BYTES {
             let place = self.at.wrapping_add(PREFETCH_BYTES + part * GROUP_BYTES);
             // SAFETY: a prefetch reads nothing and faults at no address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
@@ -327,7 +433,9 @@ impl<const BITS: usize> Packed<BITS> {
             }
         };
         if let Some(table) = self.table {
-            groups = groups.map(|group| group.map(|places| _mm256_shuffle_epi8(table, places)));
+            for group in &mut groups {
+                *group = [_mm256_shuffle_epi8(table, group[0]), _mm256_shuffle_epi8(table, group[1])];
+            }
         }
         groups
     }
@@ -340,9 +448,10 @@ impl<const BITS: usize> Packed<BITS> {
         let low = _mm256_set1_epi8(15);
         // SAFETY: the caller's promise.
         let part = unsafe { self.part(j) };
+        let high = [_mm256_srli_epi16::<4>(part[0]), _mm256_srli_epi16::<4>(part[1])];
         [
-            part.map(|codes| _mm256_and_si256(codes, low)),
-            part.map(|codes| _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low)),
+            [_mm256_and_si256(part[0], low), _mm256_and_si256(part[1], low)],
+            [_mm256_and_si256(high[0], low), _mm256_and_si256(high[1], low)],
         ]
     }
 
@@ -357,19 +466,28 @@ impl<const BITS: usize> Packed<BITS> {
         let groups_a_part = 8 / width;
         // SAFETY: the caller's promise.
         let part = unsafe { self.part(first + 2 * j / groups_a_part) };
-        std::array::from_fn(|which| {
+        let mut groups = [part, part];
+        for which in 0..2 {
             let from = (2 * j + which) % groups_a_part * width;
-            part.map(|codes| {
-                let count = _mm_cvtsi32_si128(from.abs_diff(TO) as i32);
+            let count = _mm_cvtsi32_si128(from.abs_diff(TO) as i32);
+            for half in 0..2 {
+                let codes = part[half];
                 let codes = if from >= TO { _mm256_srl_epi16(codes, count) } else { _mm256_sll_epi16(codes, count) };
-                _mm256_and_si256(codes, mask)
-            })
-        })
+                groups[which][half] = _mm256_and_si256(codes, mask);
+            }
+        }
+        groups
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn or(a: [Group; 2], b: [Group; 2]) -> [Group; 2] {
-    std::array::from_fn(|i| std::array::from_fn(|half| _mm256_or_si256(a[i][half], b[i][half])))
+    let mut groups = a;
+    for i in 0..2 {
+        for half in 0..2 {
+            groups[i][half] = _mm256_or_si256(a[i][half], b[i][half]);
+        }
+    }
+    groups
 }

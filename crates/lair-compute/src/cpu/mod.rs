@@ -13,6 +13,8 @@ mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
+mod kernel_avx2_tile;
+#[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
 mod kv;
 mod linear;

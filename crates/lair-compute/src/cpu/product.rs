@@ -4,7 +4,7 @@ use lair_simd::Isa;
 
 use super::Cpu;
 use super::floats::{FLOAT_CHUNK, FloatChunk};
-use super::kernel::{STRIP_MAX, multiplies_packed, multiply, multiply_packed, multiply_two};
+use super::kernel::{STRIP_MAX, multiply, multiply_packed, multiply_two, packed_tokens_max};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
 use super::packed::{BLOCK, PANEL, Packed};
@@ -19,9 +19,6 @@ pub(super) const TOKENS_MAX: usize = 256;
 
 /// Panels that are multiplied at a time: what is read of an activation serves all of them.
 pub(super) const PANELS_MAX: usize = 2;
-
-/// The most tokens that read packed codes directly.
-const DIRECT_MAX: usize = 8;
 
 /// Sums of a panel: `[token, row]`.
 pub(super) type Sums = [[f32; PANEL]; TOKENS_MAX];
@@ -49,7 +46,7 @@ impl WorkerScratch {
     pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
         assert!((1..=PANELS_MAX).contains(&panels.len()));
         self.sums[..panels.len()].iter_mut().for_each(|sums| sums[..rows.len()].fill([0.0; PANEL]));
-        let is_direct = rows.len() <= DIRECT_MAX && multiplies_packed(isa);
+        let is_direct = rows.len() <= packed_tokens_max(isa);
         if let ([a, b], false) = (panels, is_direct)
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
             && first.layout.multiplies_like(&second.layout)
