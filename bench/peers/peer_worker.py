@@ -8,7 +8,7 @@ PLAN.json: {"model", "threads", "rows": [...], "start_prompt": [ids], "prompt": 
 
 Prints one JSON object: what each row came to. Both engines run as their own benchmark programs run them at best: weights
 repacked (llama.cpp's extra buffer types, ik_llama.cpp's run-time repack), flash attention, 16-bit keys and values, batches
-of 512. No sampling is measured: the token ids fed are fixed, only the very first token is chosen from logits.
+of 512. Nothing is sampled: the token ids fed are fixed, and the first token counts as there when its logits are.
 """
 import ctypes, json, os, sys, time
 
@@ -128,10 +128,6 @@ class Peer:
         for i, token in enumerate(tokens):
             self.decode(context, [(token, first + i, 0, True)])
 
-    def best_token(self, context):
-        logits = self.api.llama_get_logits_ith(context, -1)
-        return max(range(self.vocabulary_size), key=lambda i: logits[i])
-
     def token(self, index):
         """Some token id of the ordinary part of the vocabulary."""
         return 300 + index * 7919 % (self.vocabulary_size - 1000)
@@ -224,7 +220,6 @@ def main():
     if "start" in rows:
         context = peer.context(1024)
         peer.prefill(context, plan["start_prompt"])
-        peer.best_token(context)
         result["start"] = time.perf_counter() - start
         peer.api.llama_free(context)
     if {"prefill", "decode", "memory"} & set(rows):
