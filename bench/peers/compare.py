@@ -56,7 +56,6 @@ def arguments():
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
     parser.add_argument("--decode", type=int, default=128, help="tokens to decode")
     parser.add_argument("--depths", default="8192", help="tokens before those that are decoded")
-    parser.add_argument("--depth-decode", type=int, default=64, help="tokens to decode at depth")
     parser.add_argument("--streams", default="4,8")
     parser.add_argument("--states", help="a folder that keeps the peers' caches at depth from run to run")
     parser.add_argument("--title", default="Lair beside its peers")
@@ -78,7 +77,7 @@ def arguments():
 def plan_of(options, threads, states):
     """What is to be measured; the peers' worker reads it as it is."""
     return {"threads": threads, "rows": [row for row in options.rows if row != "lookup"], "prompt_tokens": options.prompt,
-            "decode": options.decode, "depths": options.depths, "depth_decode": options.depth_decode,
+            "decode": options.decode, "depths": options.depths,
             "streams": options.streams, "stream_prompt": 125, "stream_answer": 64, "states": states}
 
 

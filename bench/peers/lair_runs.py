@@ -27,11 +27,14 @@ class Lair:
         commit = f", commit {git.stdout.strip()}" if git.returncode == 0 else ""
         return {"version": version + commit, "flags": " ".join(["--kv f16", *self.plain]) + ", otherwise defaults"}
 
+    def command(self, model, prompt, threads, count, options=()):
+        """One answer without a chat template, always the likeliest token."""
+        return [self.program, "run", model, prompt, "--raw", "--json", "--temperature", "0", "--repeat-penalty", "1",
+                "--threads", str(threads), "--max-tokens", str(count), *options]
+
     def answer(self, model, prompt, threads, count, options=()):
-        """One answer without a chat template, always the likeliest token; the JSON and what was watched."""
-        command = [self.program, "run", model, prompt, "--raw", "--json", "--temperature", "0", "--repeat-penalty", "1",
-                   "--threads", str(threads), "--max-tokens", str(count), *options]
-        watched = run_measured(command, timeout_s=1800)
+        """The JSON of such an answer, and what was watched."""
+        watched = run_measured(self.command(model, prompt, threads, count, options), timeout_s=1800)
         return json.loads(watched["output"]), watched
 
     def prompts(self, model, plan):
@@ -52,19 +55,37 @@ class Lair:
         rows, result, watches = set(plan["rows"]), {}, []
         context = ["--context-length", str(2 * plan["prompt_tokens"]), *self.plain]
         if "start" in rows:
-            _, watched = self.answer(model, START_PROMPT, plan["threads"], 1, context)
-            result["start"] = watched["wall_s"]
+            command = self.command(model, START_PROMPT, plan["threads"], 1, context)
+            watched = run_measured([part for part in command if part != "--json"], timeout_s=600)
+            result["start"] = watched["first_byte_s"]
             watches.append(watched)
         speeds = {"prefill", "decode", "depth", "streams"} & rows
         if "memory" in rows or (speeds and not self.has_bench):
             answer, watched = self.answer(model, prompts["text"], plan["threads"], plan["decode"], context)
             result["memory"] = watched["peak_mib"]
             result["prefill"] = answer["prefill_tokens_per_second"]
+            result["decode"] = answer["decode_tokens_per_second"]
             watches.append(watched)
         if speeds and self.has_bench:
             result.update(self.bench(model, plan, speeds, watches))
-        elif "decode" in rows:
-            answer, watched = self.answer(model, START_PROMPT, plan["threads"], plan["decode"] + 1, context)
-            result["decode"] = answer["decode_tokens_per_second"]
-            watches.append(watched)
         return result, watches
+
+    def bench(self, model, plan, rows, watches):
+        """The rates of one round of `lair bench`, which warms up each test as the peers' worker does. Its tokens are random
+        ones of its own: how fast a dense model is does not depend on them."""
+        counts = {"--prefill": [plan["prompt_tokens"]] if "prefill" in rows else [0],
+                  "--decode": [plan["decode"]] if rows & {"decode", "depth"} else [0],
+                  "--depth": ([0] if "decode" in rows else []) + (plan["depths"] if "depth" in rows else []),
+                  "--streams": plan["streams"] if "streams" in rows else []}
+        command = [self.program, "bench", model, "--repeats", "1", "--no-start", "--json", "--threads", str(plan["threads"])]
+        for option, values in counts.items():
+            if values:
+                command += [option, ",".join(map(str, values))]
+        watched = run_measured(command, timeout_s=3600)
+        watches.append(watched)
+        found = {}
+        for result in json.loads(watched["output"])["results"]:
+            kind, depth = result["kind"], result["depth"]
+            name = {"decode": f"depth {depth}" if depth else "decode", "streams": f"streams {result['streams']}"}.get(kind, kind)
+            found[name] = result["median"]
+        return found

@@ -35,7 +35,8 @@ def processor_ticks():
 
 
 def run_measured(command, timeout_s):
-    """Runs a program alone and watches: its output, wall time, peak memory, and what share of the processor's time others
+    """Runs a program alone and watches: its output, the time to the first byte of
+    it, peak memory, and what share of the processor's time others
     and the host took meanwhile. A program that fails ends everything with its message."""
     ticks = processor_ticks()
     start = time.perf_counter()
@@ -45,14 +46,15 @@ def run_measured(command, timeout_s):
         timer = threading.Timer(timeout_s, process.kill)
         timer.start()
         try:
-            output = process.stdout.read().decode()
+            output = process.stdout.read(1)
+            first = time.perf_counter()
+            output += process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
         finally:
             timer.cancel()
-        wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
         message = errors.read().decode(errors="replace")
@@ -61,8 +63,8 @@ def run_measured(command, timeout_s):
     total, used, steal = (after - before for after, before in zip(processor_ticks(), ticks))
     own = (usage.ru_utime + usage.ru_stime) * os.sysconf("SC_CLK_TCK")
     return {
-        "output": output,
-        "wall_s": wall,
+        "output": output.decode(),
+        "first_byte_s": first - start,
         "peak_mib": usage.ru_maxrss / 1024,
         "other_load": max(0.0, (used - own) / max(total, 1)),
         "steal": steal / max(total, 1),

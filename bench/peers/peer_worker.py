@@ -4,7 +4,7 @@
 usage: peer_worker.py ENGINE PLAN.json          ENGINE: llama.cpp, ik_llama.cpp
 
 PLAN.json: {"model", "threads", "rows": [...], "start_prompt": [ids], "prompt": [ids], "decode": count, "depths": [...],
-"depth_decode": count, "streams": [...], "stream_prompt": length, "stream_answer": count, "states": folder}
+"streams": [...], "stream_prompt": length, "stream_answer": count, "states": folder}
 
 Prints one JSON object: what each row came to. Both engines run as their own benchmark programs run them at best: weights
 repacked (llama.cpp's extra buffer types, ik_llama.cpp's run-time repack), flash attention, 16-bit keys and values, batches
@@ -24,6 +24,8 @@ def status_kib(field):
 
 class LlamaCpp:
     """llama.cpp through llama-cpp-python's low-level functions."""
+
+    mixes_prompts = True
 
     def __init__(self):
         import llama_cpp
@@ -48,6 +50,9 @@ class LlamaCpp:
 
 class IkLlamaCpp:
     """ik_llama.cpp through ik-llama-cpp-python's low-level functions."""
+
+    # With tokens of several prompts in a batch its flash attention ends the process (`GGML_ASSERT(S > 0)`).
+    mixes_prompts = False
 
     def __init__(self):
         from importlib.metadata import version
@@ -172,7 +177,7 @@ def measure_depth(peer, plan, depth):
         if not library.llama_state_seq_save_file(handle, path, 0, (ctypes.c_int32 * depth)(*tokens), ctypes.c_size_t(depth)):
             sys.exit(f"{path} cannot be written")
     peer.decode_each(context, [peer.token(i) for i in range(WARM_UP_DECODES)], depth)
-    tokens = [peer.token(i) for i in range(plan["depth_decode"])]
+    tokens = [peer.token(i) for i in range(plan["decode"])]
     start = time.perf_counter()
     peer.decode_each(context, tokens, depth + WARM_UP_DECODES)
     speed = len(tokens) / (time.perf_counter() - start)
@@ -182,7 +187,8 @@ def measure_depth(peer, plan, depth):
 
 def measure_streams(peer, plan, streams):
     """Generated tokens a second in all, prompts included in the time: all prompts are there at once and run in full
-    batches, then every step decodes one token of each stream. The first token of an answer comes from its prompt."""
+    batches (one by one where the engine cannot mix them), then every step decodes one token of each stream. The first token
+    of an answer comes from its prompt."""
     length, answer = plan["stream_prompt"], plan["stream_answer"]
     context = peer.context(-(-streams * (length + answer) // 256) * 256, streams)
     run_streams(peer, context, streams, length, 2)
@@ -196,8 +202,9 @@ def measure_streams(peer, plan, streams):
 
 def run_streams(peer, context, streams, length, answer):
     rows = [(peer.token(s * length + i), i, s, i + 1 == length) for s in range(streams) for i in range(length)]
-    for begin in range(0, len(rows), UBATCH):
-        peer.decode(context, rows[begin : begin + UBATCH])
+    size = UBATCH if peer.engine.mixes_prompts else length
+    for begin in range(0, len(rows), size):
+        peer.decode(context, rows[begin : begin + size])
     for step in range(answer - 1):
         peer.decode(context, [(peer.token(step + s), length + step, s, True) for s in range(streams)])
 
