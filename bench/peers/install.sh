@@ -36,9 +36,10 @@ install_llama_cpp() {
         "$dir/llama_cpp/bin/pip" install -q --no-binary llama-cpp-python "llama-cpp-python==$LLAMA_CPP"
 }
 
-# The source package of ik_llama.cpp lacks the script that its build calls to write build-info.cpp; the one written here
-# fills in the template and says that the commit is unknown. All key/value types of its attention kernels
-# (GGML_IQK_FA_ALL_QUANTS) would add several minutes of compiling for caches in types that nothing here measures.
+# Only the library is built: the package also compiles ik_llama.cpp's quantizing program and the code it shares with the
+# other programs, which takes longer than half of the library, and cannot do so without a script that the source package lacks
+# (common/cmake/build-info-gen-cpp.cmake). All key/value types of the attention kernels (GGML_IQK_FA_ALL_QUANTS) would add
+# several minutes of compiling for caches in types that nothing here measures.
 install_ik_llama_cpp() {
     environment "$dir/ik_llama_cpp"
     source="$dir/ik_source"
@@ -47,17 +48,10 @@ install_ik_llama_cpp() {
         -d "$source" "ik-llama-cpp-python==$IK_LLAMA_CPP"
     tar -xzf "$source"/*.tar.gz -C "$source" --strip-components=1
     rm "$source"/*.tar.gz
-    common="$source/vendor/ik_llama.cpp/common"
-    mkdir -p "$common/cmake"
-    cat >"$common/cmake/build-info-gen-cpp.cmake" <<'END'
-set(BUILD_NUMBER 0)
-set(BUILD_COMMIT unknown)
-set(BUILD_COMPILER "${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}")
-set(BUILD_TARGET native)
-get_filename_component(COMMON "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
-configure_file("${COMMON}/build-info.cpp.in" "${COMMON}/build-info.cpp" @ONLY)
-END
-    CMAKE_ARGS="-DGGML_NATIVE=ON -DGGML_IQK_FA_ALL_QUANTS=OFF -DGGML_CCACHE=OFF" \
+    sed -i '/^add_subdirectory(common)/d; /^add_subdirectory(vendor\/cpp-httplib)/d' "$source/vendor/ik_llama.cpp/CMakeLists.txt"
+    sed -i '/examples\/quantize/d; /^install(/{:a;N;/\n)/!ba;/llama-quantize/d}' "$source/CMakeLists.txt"
+    # The two libraries lie side by side in the package; without a run path one does not find the other.
+    CMAKE_ARGS='-DGGML_NATIVE=ON -DGGML_IQK_FA_ALL_QUANTS=OFF -DGGML_CCACHE=OFF -DCMAKE_INSTALL_RPATH=$ORIGIN' \
         "$dir/ik_llama_cpp/bin/pip" install -q --no-deps --no-build-isolation "$source"
     rm -rf "$source"
 }

@@ -70,7 +70,7 @@ def load_line(load):
 
 
 def lookup_table(rows):
-    lines = ["## Prompt lookup, copying 220 tokens of code", "",
+    lines = ["## Prompt lookup: repeating a file of code with one name changed", "",
              "| model | guessing, tokens/s | plain greedy, tokens/s | ratio | guesses accepted | same tokens |",
              "| --- | --- | --- | --- | --- | --- |"]
     for row in rows:
