@@ -14,7 +14,8 @@ class Lair:
         self.program = str(program)
         self.has_bench = self.help("bench") is not None
         # Guessing ahead is measured as a row of its own; elsewhere a model that repeats itself would look faster.
-        self.plain = ["--no-speculate"] if "--no-speculate" in (self.help("run") or "") else []
+        self.plain, self.plain_bench = (["--no-speculate"] if "--no-speculate" in (self.help(command) or "") else []
+                                        for command in ("run", "bench"))
 
     def help(self, command):
         done = subprocess.run([self.program, command, "--help"], capture_output=True, text=True)
@@ -77,7 +78,8 @@ class Lair:
                   "--decode": [plan["decode"]] if rows & {"decode", "depth"} else [0],
                   "--depth": ([0] if "decode" in rows else []) + (plan["depths"] if "depth" in rows else []),
                   "--streams": plan["streams"] if "streams" in rows else []}
-        command = [self.program, "bench", model, "--repeats", "1", "--no-start", "--json", "--threads", str(plan["threads"])]
+        command = [self.program, "bench", model, "--repeats", "1", "--no-start", "--json", "--threads", str(plan["threads"]),
+                   *self.plain_bench]
         for option, values in counts.items():
             if values:
                 command += [option, ",".join(map(str, values))]
