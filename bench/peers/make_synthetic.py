@@ -7,8 +7,8 @@ SHAPE: tinyllama-1.1b, qwen2.5-7b.   TYPE: F16, Q4_K_M, Q4_0, Q8_0, Q6_K ... as 
 VOCAB.gguf: a file whose vocabulary is taken: about 32,000 SentencePiece pieces for TinyLlama, Qwen2's for Qwen2.5.
 
 Weights are N(0, 0.02), quantized by llama.cpp's own quantizer, which also chooses the type of each tensor. --from quantizes
-an F16 file made before. --blocks (Q4_K_M only) makes no F16 file at all: it quantizes one pool of random rows for each
-block type and fills the tensors with pieces of the pool, which is as good for speed, and makes 7 B in a minute.
+an F16 file made before. --blocks (Q4_K_M and IQ4_XS) makes no F16 file at all: it quantizes one pool of random weights for
+each block type and fills the tensors with pieces of the pool, which is as good for speed, and makes 7 B in a minute.
 
 The context is 32768 tokens, whatever the shape's is, so that decoding at depth can be measured.
 Needs: pip install llama-cpp-python==0.3.36 gguf==0.19.0 numpy
@@ -136,9 +136,9 @@ def write_f16(shape, vocab_path, out):
           lambda _name: gguf.GGMLQuantizationType.F16)
 
 
-def write_blocks(shape, vocab_path, out):
-    """Q4_K_M from pools of quantized rows."""
-    writer, vocabulary_size = writer_of(shape, vocab_path, out, "Q4_K_M")
+def write_blocks(shape, file_type, vocab_path, out):
+    """A file whose matrices are filled from pools of quantized blocks."""
+    writer, vocabulary_size = writer_of(shape, vocab_path, out, file_type)
     random = np.random.default_rng(1)
     pools = {}
 
@@ -148,11 +148,11 @@ def write_blocks(shape, vocab_path, out):
         return fill_from(pools[kind], random, size_bytes(dimensions, kind))
 
     write(writer, list(shape.tensors(vocabulary_size)), random_vector(random), matrix,
-          lambda name: q4_k_m_type(name, shape.layers))
+          lambda name: MIXES[file_type](name, shape.layers))
 
 
 def q4_k_m_type(name, layers):
-    """Which tensors llama.cpp keeps in 6 bits in a Q4_K_M file (`llama_tensor_get_type` of llama-quant.cpp, models below
+    """Which matrices llama.cpp keeps in 6 bits in a Q4_K_M file (`llama_tensor_get_type` of llama-quant.cpp, models below
     70 B): the output matrix, and the values' and the narrowing matrix in the first eighth of the layers, the last eighth
     and every third layer between."""
     if name == "output.weight":
@@ -165,7 +165,20 @@ def q4_k_m_type(name, layers):
     return gguf.GGMLQuantizationType.Q4_K
 
 
-def quantized_pool(random, kind, weights=1 << 24):
+def iq4_xs_type(name, layers):
+    """The same for an IQ4_XS file of a model with four or more queries for each key: 6 bits for the output matrix, 5 for the
+    values' matrix, and for the narrowing one in the first eighth of the layers."""
+    if name == "output.weight":
+        return gguf.GGMLQuantizationType.Q6_K
+    if "attn_v.weight" in name or ("ffn_down.weight" in name and int(name.split(".")[1]) < layers // 8):
+        return gguf.GGMLQuantizationType.Q5_K
+    return gguf.GGMLQuantizationType.IQ4_XS
+
+
+MIXES = {"Q4_K_M": q4_k_m_type, "IQ4_XS": iq4_xs_type}
+
+
+def quantized_pool(random, kind, weights=1 << 22):
     """The bytes of so many normally distributed weights, quantized by ggml."""
     import llama_cpp
     library = ctypes.CDLL(str(next(pathlib.Path(llama_cpp.__file__).parent.glob("lib/libggml-base.so"))))
@@ -206,8 +219,8 @@ def main(arguments):
     if len(arguments) < 4 or arguments[0] not in SHAPES or arguments[1] not in FILE_TYPES:
         sys.exit(__doc__)
     shape, (type_name, vocab, out), options = SHAPES[arguments[0]], arguments[1:4], arguments[4:]
-    if options == ["--blocks"] and type_name == "Q4_K_M":
-        write_blocks(shape, vocab, out)
+    if options == ["--blocks"] and type_name in MIXES:
+        write_blocks(shape, type_name, vocab, out)
     elif options[:1] == ["--from"] and len(options) == 2:
         quantize(options[1], out, type_name)
     elif options:
