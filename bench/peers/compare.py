@@ -11,7 +11,7 @@ import argparse, datetime, json, pathlib, shlex, statistics, sys, tempfile
 import machine
 from lair_runs import Lair
 from lookup import measure_lookup
-from machine import run_measured
+from machine import Failed, run_measured
 from report import markdown
 
 ROWS = ("prefill", "decode", "depth", "streams", "start", "memory", "lookup")
@@ -89,10 +89,18 @@ def wanted(row, rows):
 def compare(engines, lair, model, plan, rounds):
     """All rounds on one model with one number of threads: values by row and engine, and what was watched."""
     prompts = lair.prompts(model, plan)
-    values, watches = {}, []
+    values, watches, failures = {}, [], {}
     for number in range(rounds):
         for engine in engines:
-            result, watched = engine.measure(model, plan, prompts)
+            if engine.name in failures:
+                continue
+            try:
+                result, watched = engine.measure(model, plan, prompts)
+            except Failed as failure:
+                # One engine that cannot run a model is a finding, and no reason to lose the others' figures.
+                failures[engine.name] = str(failure)
+                print(f"{model.name}, {engine.name}: {failure}", file=sys.stderr, flush=True)
+                continue
             watches += watched
             for row, value in result.items():
                 if wanted(row, plan["rows"]):
@@ -104,7 +112,7 @@ def compare(engines, lair, model, plan, rounds):
     return {"model": model.name, "size_bytes": model.stat().st_size, "threads": plan["threads"], "rounds": rounds,
             "rows": {row: {name: summary(of) for name, of in values[row].items()}
                      for row in sorted(values, key=lambda row: ROWS.index(row.split()[0]))},
-            "load": load_summary(watches)}
+            "load": load_summary(watches), "failures": failures}
 
 
 def summary(values):
@@ -147,4 +155,7 @@ def write(report, options):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as failure:
+        sys.exit(str(failure))

@@ -7,6 +7,10 @@ ISA_FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx
 OTHER_LOAD_MAX, STEAL_MAX = 0.05, 0.02
 
 
+class Failed(Exception):
+    """A program that was to be measured ended with an error."""
+
+
 def describe():
     """Processor, cores, instruction sets, memory, system."""
     fields = {}
@@ -37,7 +41,7 @@ def processor_ticks():
 def run_measured(command, timeout_s):
     """Runs a program alone and watches: its output, the time to the first byte of
     it, peak memory, and what share of the processor's time others
-    and the host took meanwhile. A program that fails ends everything with its message."""
+    and the host took meanwhile. Raises `Failed` with the program's message."""
     ticks = processor_ticks()
     start = time.perf_counter()
     with tempfile.TemporaryFile() as errors:
@@ -59,7 +63,7 @@ def run_measured(command, timeout_s):
         errors.seek(0)
         message = errors.read().decode(errors="replace")
     if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\nended with {process.returncode}:\n{message[-2000:]}")
+        raise Failed(f"{' '.join(map(str, command))}\nended with {process.returncode}:\n{message[-2000:]}")
     total, used, steal = (after - before for after, before in zip(processor_ticks(), ticks))
     own = (usage.ru_utime + usage.ru_stime) * os.sysconf("SC_CLK_TCK")
     return {

@@ -43,7 +43,9 @@ def table(comparison, engines):
         if LAIR in engines:
             cells += [ratio_cell(by_engine, name, ratio) for name in peers]
         lines.append(f"| {row}, {unit} | " + " | ".join(cells) + " |")
-    return [*lines, "", load_line(comparison["load"]), ""]
+    for name, message in comparison["failures"].items():
+        lines += ["", f"{name} failed: `{message.splitlines()[-1]}`"]
+    return [*lines, "", *load_line(comparison["load"])]
 
 
 def cell(summary, decimals):
@@ -61,12 +63,14 @@ def ratio_cell(by_engine, name, ratio):
 
 def load_line(load):
     """What else the machine did, and a warning where it did too much."""
+    if not load:
+        return []
     others, steal = load["other_load"], load["steal"]
     line = (f"Others took {others['median']:.1%} of the processors (at most {others['max']:.1%}), "
             f"the host {steal['median']:.1%} (at most {steal['max']:.1%}).")
     if others["median"] > OTHER_LOAD_MAX or steal["median"] > STEAL_MAX:
         line += " **The machine was not quiet: compare only figures of one line.**"
-    return line
+    return [line, ""]
 
 
 def lookup_table(rows):
