@@ -6,7 +6,8 @@ pub(super) fn apply(temperature: f32, candidates: &mut Candidates) {
     // Relative to the greatest, so that a tiny temperature sends the others to minus infinity and not all to plus.
     let greatest = candidates.greatest();
     for candidate in candidates.items_mut() {
-        candidate.logit = (candidate.logit - greatest) / temperature;
+        // Still finite, or a filter that drops the greatest would leave no distribution.
+        candidate.logit = ((candidate.logit - greatest) / temperature).max(f32::MIN);
     }
 }
 
