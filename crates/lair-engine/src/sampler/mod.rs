@@ -170,7 +170,7 @@ impl Sampler {
     /// Takes as candidates the tokens of at least this logit.
     fn fill(&mut self, logits: &[f32], bound: f32) {
         let Self { survey, candidates, .. } = self;
-        candidates.fill(|mut take| survey.for_each_at_least(logits, bound, &mut take));
+        candidates.fill(|take| survey.for_each_at_least(logits, bound, take));
     }
 
     /// Takes as candidates what a filter leaves of all tokens, if that can be had without listing all; `false` if not.

@@ -13,12 +13,14 @@ pub(super) fn apply(temperature: f32, candidates: &mut Candidates) {
 
 #[cfg(test)]
 mod tests {
+    use lair_simd::{Isa, IsaChoice};
+
     use super::*;
 
     #[test]
     fn the_least_temperature_leaves_the_greatest_logit() {
-        let mut candidates = Candidates::new(3);
-        candidates.fill(&[1.0, 30.0, 2.0]);
+        let mut candidates = Candidates::new(Isa::detect(IsaChoice::Auto), 3);
+        candidates.fill(|take| (0..).zip([1.0, 30.0, 2.0]).for_each(|(token, logit)| take(token, logit)));
         apply(f32::MIN_POSITIVE, &mut candidates);
         candidates.softmax();
         assert_eq!(candidates.items().iter().map(|item| item.probability).collect::<Vec<_>>(), [0.0, 1.0, 0.0]);
