@@ -164,25 +164,27 @@ impl<R: Runner> Engine<R> {
                 to
             });
             // The moving checkpoint stays the source's; two must not move one.
-            let copy = Sequence { id: fork, sampling, seed, state_slot, moving_checkpoint: None, ..source.clone() };
+            let mut copy = Sequence { id: fork, sampling, seed, state_slot, moving_checkpoint: None, ..source.clone() };
             copy.page_table.iter().for_each(|&page| self.pool.retain(page));
+            copy.reserve();
             self.active.push(copy);
             return Ok(fork);
         }
         let source = self.waiting.iter().chain(&self.active).find(|sequence| sequence.id == id);
         let source = source.ok_or(Refusal::UnknownSequence { id })?;
-        let copy = Sequence {
+        let mut copy = Sequence {
             id: fork,
             sampling,
             seed,
             state_slot: None,
-            page_table: Vec::with_capacity(source.page_table.capacity()),
+            page_table: Vec::new(),
             published: 0,
             computed: 0,
             checkpoint_lengths: Vec::new(),
             moving_checkpoint: None,
             ..source.clone()
         };
+        copy.reserve();
         self.waiting.push_back(copy);
         Ok(fork)
     }

@@ -13,7 +13,7 @@ use lair_compute::{PAGE_LENGTH, PageId};
 use crate::{
     Engine, Runner,
     pages::Parent,
-    sequence::{Sequence, pages_for},
+    sequence::{CHECKPOINTS_MAX, Sequence, pages_for},
 };
 
 /// Waiting sequences that are looked at in a step: each look is a search in the prefix cache.
@@ -246,10 +246,8 @@ struct Reused {
 impl Sequence {
     /// Notes a length at which the recurrent state is put aside, if it is still to come.
     fn put_aside_at(&mut self, length: usize) {
-        /// Several prompts may part from one at different places; the first ones win.
-        const LENGTHS_MAX: usize = 8;
         let is_known = self.checkpoint_lengths.contains(&length);
-        if length > self.computed && !is_known && self.checkpoint_lengths.len() < LENGTHS_MAX {
+        if length > self.computed && !is_known && self.checkpoint_lengths.len() < CHECKPOINTS_MAX {
             self.checkpoint_lengths.push(length);
         }
     }

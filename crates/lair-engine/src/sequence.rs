@@ -9,6 +9,10 @@ use crate::{
     pages::{PageKey, Parent},
 };
 
+/// Lengths at which a state is put aside that a sequence notes at most: several prompts may part from one at different
+/// places; the first ones win.
+pub(crate) const CHECKPOINTS_MAX: usize = 8;
+
 /// Pages that this many tokens take.
 pub(crate) fn pages_for(token_count: usize) -> usize {
     token_count.div_ceil(PAGE_LENGTH)
@@ -88,7 +92,7 @@ impl Sequence {
         let prompt_length = request.tokens.len();
         let asked = request.max_tokens.map_or(usize::MAX, |max_tokens| prompt_length.saturating_add(max_tokens));
         let is_asked = asked <= length_max;
-        Self {
+        let mut sequence = Self {
             id,
             prompt_length,
             length_max: asked.min(length_max),
@@ -101,7 +105,7 @@ impl Sequence {
             constraint: request.constraint,
             scope: request.scope,
             computed: 0,
-            page_table: Vec::with_capacity(pages_for(asked.min(length_max))),
+            page_table: Vec::new(),
             published: 0,
             state_slot: None,
             checkpoint_lengths: Vec::with_capacity(2),
@@ -110,7 +114,17 @@ impl Sequence {
             usage: Usage { prompt_tokens: prompt_length, ..Usage::default() },
             clock: Clock { submitted: Instant::now(), admitted: None, first_token: None },
             tokens: request.tokens,
-        }
+        };
+        sequence.reserve();
+        sequence
+    }
+
+    /// Makes room for all tokens that may come, so that steps allocate nothing. Room that is not used is not touched.
+    pub(crate) fn reserve(&mut self) {
+        self.tokens.reserve_exact(self.length_max.saturating_sub(self.tokens.len()));
+        let page_count = pages_for(self.length_max);
+        self.page_table.reserve_exact(page_count.saturating_sub(self.page_table.len()));
+        self.checkpoint_lengths.reserve_exact(CHECKPOINTS_MAX.saturating_sub(self.checkpoint_lengths.len()));
     }
 
     /// Tokens that are not computed yet.

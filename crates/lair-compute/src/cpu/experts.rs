@@ -5,12 +5,12 @@
 #![allow(unsafe_code)] // Rows of activations are written by several threads.
 
 use super::feed_forward::{Widening, quantised_rows, widen};
-use super::linear::{Source, for_each_row, grow, prepare};
+use super::linear::{Scratch, Source, for_each_row, grow, prepare};
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm};
 use super::packed::PANEL;
 use super::product::{Input, Product, TOKENS_MAX, for_each_item};
-use super::quantise::QuantisedBlock;
+use super::quantise::{BLOCK, QuantisedBlock};
 use super::{Buffer, Cpu};
 use crate::{Experts, FeedForwardInput, Gating, Linear, Router};
 
@@ -39,6 +39,34 @@ pub(super) struct Routing {
     shared_output: Vec<f32>,
     /// `[rows]`: weight of the shared network.
     shared_weights: Vec<f32>,
+}
+
+/// Makes room for steps of up to `rows` rows through a mixture of experts.
+pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>) {
+    let (count, used) = (experts.router.linear.weight.rows(), experts.router.expert_used_count);
+    let (ffn_size, hidden_size) = (experts.up.weight.rows(), experts.down.weight.rows());
+    let place_count = rows * used;
+    scratch.reserve(rows, hidden_size);
+    let shared_size = experts.shared.as_ref().map_or(0, |network| network.up.weight.rows());
+    grow(&mut scratch.hidden, place_count * ffn_size, 0.0);
+    grow(&mut scratch.hidden_blocks, (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    let routing = &mut scratch.routing;
+    grow(&mut routing.scores, rows * count, 0.0);
+    grow(&mut routing.places, place_count, 0);
+    grow(&mut routing.tokens, place_count, 0);
+    grow(&mut routing.outputs, place_count * hidden_size, 0.0);
+    let room_for = |length: usize, wanted: usize| wanted.saturating_sub(length);
+    routing.choices.reserve(room_for(routing.choices.len(), place_count));
+    routing.order.reserve(room_for(routing.order.len(), count));
+    routing.starts.reserve(room_for(routing.starts.len(), count + 1));
+    // Each expert's last run may be short; the others are full.
+    routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
+    if experts.shared.is_some() {
+        grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
+        grow(&mut routing.shared_blocks, (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.shared_output, rows * hidden_size, 0.0);
+        grow(&mut routing.shared_weights, rows, 0.0);
+    }
 }
 
 /// The experts region.

@@ -56,7 +56,10 @@ impl Scratch {
 
 /// Makes `values` at least `length` long.
 pub(super) fn grow<T: Clone>(values: &mut Vec<T>, length: usize, zero: T) {
-    if values.len() < length {
+    if values.is_empty() && length > 0 {
+        // Numbers come zeroed from the system this way, page by page when they are first written.
+        *values = vec![zero; length];
+    } else if values.len() < length {
         values.resize(length, zero);
     }
 }

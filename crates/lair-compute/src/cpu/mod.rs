@@ -95,6 +95,11 @@ impl Cpu {
         self.pool.worker_count()
     }
 
+    /// Parallel regions there were so far: each is work dealt out to the threads, with a wait for all at its end.
+    pub fn region_count(&self) -> u64 {
+        self.pool.region_count()
+    }
+
     /// Name of the instruction set in use.
     pub fn isa_name(&self) -> &'static str {
         self.isa.name()
@@ -122,6 +127,11 @@ impl Backend for Cpu {
 
     fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError> {
         self.scratch.reserve(rows, width);
+        Ok(())
+    }
+
+    fn reserve_experts(&mut self, rows: usize, layer: &Experts<Self>) -> Result<(), ComputeError> {
+        experts::reserve(&mut self.scratch, rows, layer);
         Ok(())
     }
 
@@ -233,6 +243,13 @@ impl Backend for Cpu {
         residual: &mut Buffer,
     ) {
         experts::experts(self, rows, experts, input, residual);
+    }
+
+    fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {
+        let width = buffer.width;
+        for (to, &from) in rows.iter().enumerate().filter(|(to, from)| to != *from) {
+            buffer.values.copy_within(from * width..(from + 1) * width, to * width);
+        }
     }
 
     fn head(&mut self, head: &Head<Self>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {
