@@ -8,6 +8,10 @@ mod attention;
 mod delta_net;
 mod experts;
 mod feed_forward;
+mod float_kernel;
+mod float_pack;
+#[cfg(test)]
+mod float_tests;
 mod floats;
 mod kernel;
 #[cfg(target_arch = "x86_64")]

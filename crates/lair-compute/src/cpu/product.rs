@@ -3,7 +3,7 @@
 use lair_simd::Isa;
 
 use super::Cpu;
-use super::floats::{FLOAT_CHUNK, FloatChunk};
+use super::floats::multiply_panels;
 use super::kernel::{STRIP_MAX, multiply, multiply_packed, multiply_two, packed_tokens_max};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
@@ -26,7 +26,6 @@ pub(super) type Sums = [[f32; PANEL]; TOKENS_MAX];
 /// What a worker needs for itself.
 pub(super) struct WorkerScratch {
     pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
-    float_chunk: Box<FloatChunk>,
     /// Two panels at a time: neighbours, or gate and up.
     pub(super) sums: Box<[Sums; PANELS_MAX]>,
     pub(super) attention: super::attention::Tile,
@@ -36,7 +35,6 @@ impl WorkerScratch {
     pub(super) fn new() -> WorkerScratch {
         WorkerScratch {
             chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
-            float_chunk: Box::new([[0.0; PANEL]; FLOAT_CHUNK]),
             sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; PANELS_MAX]),
             attention: super::attention::Tile::default(),
         }
@@ -57,13 +55,19 @@ impl WorkerScratch {
             multiply_two_expanded(isa, parts, &mut self.chunks, input, rows, [one, two]);
             return;
         }
+        let token = |t: usize| input.row(rows[t] as usize);
+        if let [a, b] = panels
+            && let (Weights::Floats(first), Weights::Floats(second)) = (&a.matrix.weights, &b.matrix.weights)
+        {
+            let sums = self.sums.each_mut().map(|sums| &mut sums[..rows.len()]);
+            let panels = [first.panel(a.index, a.panel), second.panel(b.index, b.panel)];
+            return multiply_panels(isa, panels, &token, sums);
+        }
         for (panel, sums) in panels.iter().zip(&mut *self.sums) {
             let sums = &mut sums[..rows.len()];
             match &panel.matrix.weights {
                 Weights::Floats(floats) => {
-                    let token = |t: usize| input.row(rows[t] as usize);
-                    let place = panel.index * floats.panels + panel.panel;
-                    floats.multiply(isa, place, &token, &mut self.float_chunk, sums);
+                    multiply_panels(isa, [floats.panel(panel.index, panel.panel)], &token, [sums]);
                 }
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
