@@ -119,6 +119,7 @@ impl<R: Runner> Engine<R> {
             sequence.usage.cached_tokens = reused.length;
         }
         self.counters.reused_tokens += reused.length as u64;
+        sequence.guesses.reserve(sequence.length_max);
         if self.states.is_used() {
             let slot = self.states.take();
             match pages.last().and_then(|&page| self.pool.checkpoint(page)) {
@@ -219,7 +220,7 @@ impl<R: Runner> Engine<R> {
         self.pool.release(shared);
     }
 
-    fn take_page(&mut self) -> PageId {
+    pub(crate) fn take_page(&mut self) -> PageId {
         let taken = self.pool.take().expect("pages were counted before");
         self.drop_checkpoint(taken.checkpoint);
         taken.page

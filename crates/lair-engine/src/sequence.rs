@@ -7,6 +7,7 @@ use lair_compute::{PAGE_LENGTH, PageId, StateSlot};
 use crate::{
     Constraint, FinishReason, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
     pages::{PageKey, Parent},
+    speculation::{DraftState, Guesses},
 };
 
 /// Lengths at which a state is put aside that a sequence notes at most: several prompts may part from one at different
@@ -53,6 +54,11 @@ pub(crate) struct Sequence {
     pub(crate) moving_checkpoint: Option<PageId>,
     /// Rows in the step that is planned.
     pub(crate) rows: usize,
+    pub(crate) guesses: Guesses,
+    /// What the draft model has of it.
+    pub(crate) draft: DraftState,
+    /// Guesses that the step has found right.
+    pub(crate) accepted: usize,
 
     pub(crate) usage: Usage,
     pub(crate) clock: Clock,
@@ -111,6 +117,9 @@ impl Sequence {
             checkpoint_lengths: Vec::with_capacity(2),
             moving_checkpoint: None,
             rows: 0,
+            guesses: Guesses::default(),
+            draft: DraftState::default(),
+            accepted: 0,
             usage: Usage { prompt_tokens: prompt_length, ..Usage::default() },
             clock: Clock { submitted: Instant::now(), admitted: None, first_token: None },
             tokens: request.tokens,

@@ -9,6 +9,7 @@ mod locate;
 mod machine;
 mod sampling;
 mod session;
+mod speculate;
 
 use clap::{Parser, Subcommand};
 
