@@ -30,7 +30,13 @@ pub(super) fn multiply(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums),
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(_) => super::kernel_avx_vnni::multiply(isa, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => {
+            super::kernel_neon::multiply(isa, layout, chunk, tokens, sums)
+        }
     }
 }
 
