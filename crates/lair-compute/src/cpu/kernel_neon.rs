@@ -16,6 +16,8 @@
 //! columns and two tokens its 4 instructions would need 2 `zip` for the activations, 2 `uzp` for the results and, shared
 //! by up to four pairs of tokens, 4 `zip` for the weights; `usdot` does the same in 8.
 //!
+//! Codes are taken apart in registers where the tokens are few: for 16 columns 4 instructions with 4 bits, 12 with 5 or 6.
+//!
 //! The dot products are written as assembly: their intrinsics are not stable in Rust.
 #![allow(unsafe_code)] // Intrinsics.
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
@@ -25,14 +27,15 @@ use std::arch::asm;
 
 use lair_simd::Isa;
 
-use super::kernel::STRIP_MAX;
-use super::packed::{GROUP_BYTES, Layout, PANEL};
+use super::packed::{CodeBits, GROUP_BYTES, Layout, PANEL};
 use super::panel::Chunk;
 use super::quantise::QuantisedBlock;
 
 /// `FOLD` for codes of 8 bits, which are made signed. Otherwise `FOLD` is how many groups the plain kernel adds in 16 bits:
 /// it then adds neighbours in 16 bits too, so each holds `FOLD * 2 * 127 * code_max < 2^15`.
 const SIGNED: usize = 0;
+/// Bytes of an expanded block.
+const EXPANDED_BYTES: usize = 8 * GROUP_BYTES;
 
 /// See [`super::kernel::multiply`].
 pub(super) fn multiply(
@@ -42,66 +45,112 @@ pub(super) fn multiply(
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
-    // SAFETY: the instruction set was found on this machine.
+    // Codes of 8 bits are packed as they are expanded.
+    let codes = &chunk.codes.as_flattened().as_flattened()[..chunk.block_count * EXPANDED_BYTES];
+    by_instructions::<8, false>(isa, &Job { layout, chunk, codes }, tokens, sums);
+}
+
+/// See [`super::kernel::multiply_packed`].
+pub(super) fn multiply_packed(
+    isa: Isa,
+    layout: &Layout,
+    chunk: &Chunk,
+    codes: &[u8],
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    let job = &Job { layout, chunk, codes };
+    match (layout.bits, layout.table.is_some()) {
+        (CodeBits::Two, false) => by_instructions::<2, false>(isa, job, tokens, sums),
+        (CodeBits::Two, true) => by_instructions::<2, true>(isa, job, tokens, sums),
+        (CodeBits::Three, false) => by_instructions::<3, false>(isa, job, tokens, sums),
+        (CodeBits::Three, true) => by_instructions::<3, true>(isa, job, tokens, sums),
+        (CodeBits::Four, false) => by_instructions::<4, false>(isa, job, tokens, sums),
+        (CodeBits::Four, true) => by_instructions::<4, true>(isa, job, tokens, sums),
+        (CodeBits::Five, _) => by_instructions::<5, false>(isa, job, tokens, sums),
+        (CodeBits::Six, _) => by_instructions::<6, false>(isa, job, tokens, sums),
+        (CodeBits::Eight, _) => by_instructions::<8, false>(isa, job, tokens, sums),
+    }
+}
+
+/// Up to a chunk of a panel.
+struct Job<'a> {
+    layout: &'a Layout,
+    /// Of which only scales and mins are read.
+    chunk: &'a Chunk,
+    codes: &'a [u8],
+}
+
+/// Picks the kernel for codes of `BITS` bits, which are places in a table if `TABLE`.
+fn by_instructions<const BITS: usize, const TABLE: bool>(
+    isa: Isa,
+    job: &Job<'_>,
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    assert!(job.codes.len() == job.chunk.block_count * BITS * GROUP_BYTES);
+    assert!(BITS <= 4 || !TABLE);
+    // SAFETY: the instruction set was found on this machine, and there are codes for every block.
     unsafe {
-        match (isa, layout.code_max) {
-            (Isa::NeonI8mm(_), _) => by_count_i8mm::<4>(layout, chunk, tokens, sums),
-            (Isa::NeonDotprod(_), 0..=127) => by_count_dotprod::<4>(layout, chunk, tokens, sums),
-            (Isa::NeonDotprod(_), _) => by_count_dotprod::<SIGNED>(layout, chunk, tokens, sums),
-            (Isa::Neon(_), 0..=31) => by_count_plain::<4>(layout, chunk, tokens, sums),
-            (Isa::Neon(_), 32..=63) => by_count_plain::<2>(layout, chunk, tokens, sums),
-            (Isa::Neon(_), 64..=127) => by_count_plain::<1>(layout, chunk, tokens, sums),
-            (Isa::Neon(_), _) => by_count_plain::<SIGNED>(layout, chunk, tokens, sums),
+        match (isa, job.layout.code_max) {
+            (Isa::NeonI8mm(_), _) => by_count_i8mm::<BITS, TABLE, 4>(job, tokens, sums),
+            (Isa::NeonDotprod(_), 0..=127) => by_count_dotprod::<BITS, TABLE, 4>(job, tokens, sums),
+            (Isa::NeonDotprod(_), _) => by_count_dotprod::<BITS, TABLE, SIGNED>(job, tokens, sums),
+            (Isa::Neon(_), 0..=31) => by_count_plain::<BITS, TABLE, 4>(job, tokens, sums),
+            (Isa::Neon(_), 32..=63) => by_count_plain::<BITS, TABLE, 2>(job, tokens, sums),
+            (Isa::Neon(_), 64..=127) => by_count_plain::<BITS, TABLE, 1>(job, tokens, sums),
+            (Isa::Neon(_), _) => by_count_plain::<BITS, TABLE, SIGNED>(job, tokens, sums),
             (Isa::Scalar, _) => unreachable!("the caller has asked for NEON"),
         }
     }
 }
 
-/// A kernel for one set of features: `$dots` adds the products of 16 columns.
+/// A kernel for one set of features: `$dots` adds the products of 16 columns; `$count` are tokens of a strip.
 macro_rules! kernel {
-    ($features:literal, $by_count:ident, $strip:ident, $dots:ident) => {
+    ($features:literal, $by_count:ident, $strip:ident, $dots:ident, [$($count:literal),*]) => {
+        /// # Safety
+        /// The job must have `BITS * 64` bytes of codes for every block of its chunk.
         #[target_feature(enable = $features)]
-        fn $by_count<const FOLD: usize>(
-            layout: &Layout,
-            chunk: &Chunk,
+        unsafe fn $by_count<const BITS: usize, const TABLE: bool, const FOLD: usize>(
+            job: &Job<'_>,
             tokens: &[&[QuantisedBlock]],
             sums: &mut [[f32; PANEL]],
         ) {
-            const { assert!(STRIP_MAX == 8) };
-            match tokens.len() {
-                0 => {}
-                1 => $strip::<1, FOLD>(layout, chunk, tokens, sums),
-                2 => $strip::<2, FOLD>(layout, chunk, tokens, sums),
-                3 => $strip::<3, FOLD>(layout, chunk, tokens, sums),
-                4 => $strip::<4, FOLD>(layout, chunk, tokens, sums),
-                5 => $strip::<5, FOLD>(layout, chunk, tokens, sums),
-                6 => $strip::<6, FOLD>(layout, chunk, tokens, sums),
-                7 => $strip::<7, FOLD>(layout, chunk, tokens, sums),
-                _ => $strip::<8, FOLD>(layout, chunk, tokens, sums),
+            const STRIP: usize = [$($count),*].len();
+            for (tokens, sums) in tokens.chunks(STRIP).zip(sums.chunks_mut(STRIP)) {
+                match tokens.len() {
+                    // SAFETY: the caller's promise.
+                    $($count => unsafe { $strip::<BITS, TABLE, FOLD, $count>(job, tokens, sums) },)*
+                    _ => unreachable!("a part has up to `STRIP` tokens"),
+                }
             }
         }
 
+        /// # Safety
+        /// As for the function above.
         #[target_feature(enable = $features)]
-        fn $strip<const T: usize, const FOLD: usize>(
-            layout: &Layout,
-            chunk: &Chunk,
+        unsafe fn $strip<const BITS: usize, const TABLE: bool, const FOLD: usize, const T: usize>(
+            job: &Job<'_>,
             tokens: &[&[QuantisedBlock]],
             sums: &mut [[f32; PANEL]],
         ) {
+            let Job { layout, chunk, codes } = *job;
             assert!(tokens.len() == T && sums.len() == T);
             // Signed codes have no offset: 128 was fixed for them.
             assert!(FOLD != SIGNED || layout.offset == 128);
             let offset = if FOLD == SIGNED { 0 } else { layout.offset };
             let has_halves = layout.sub_length == 16;
             let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
+            let table = layout.table.unwrap_or_default();
             for quarter in 0..4 {
                 let lane = 4 * quarter;
-                // SAFETY: `multiply` was given `block_count` blocks of every token; a group has 64 bytes, a sub-block 16
-                // scales and mins, a token 16 sums: four vectors each.
+                // SAFETY: `multiply` was given `block_count` blocks of every token, and the caller promised codes; a
+                // sub-block has 16 scales and mins, a token 16 sums: four vectors each.
                 unsafe {
+                    let table = vld1q_u8(table.as_ptr());
                     let mut totals: [float32x4_t; T] = std::array::from_fn(|t| vld1q_f32(sums[t].as_ptr().add(lane)));
                     for index in 0..chunk.block_count {
-                        let groups = chunk.codes[index].as_ptr().cast::<u8>().add(16 * quarter);
+                        let packed = codes.as_ptr().add(index * BITS * GROUP_BYTES + 16 * quarter);
                         let mut products = [vdupq_n_s32(0); T];
                         for half in 0..2 {
                             let place = if has_halves { 1 + half } else { 0 };
@@ -110,10 +159,13 @@ macro_rules! kernel {
                                     products[t] = vdupq_n_s32((*starts[t].add(index)).sums[place] * -offset);
                                 }
                             }
-                            let weights: [uint8x16_t; 4] = std::array::from_fn(|group| {
-                                let weights = vld1q_u8(groups.add((4 * half + group) * GROUP_BYTES));
-                                if FOLD == SIGNED { veorq_u8(weights, vdupq_n_u8(128)) } else { weights }
-                            });
+                            let mut weights = expand::<BITS>(packed, half);
+                            if TABLE {
+                                weights = weights.map(|places| vqtbl1q_u8(table, places));
+                            }
+                            if FOLD == SIGNED {
+                                weights = weights.map(|weights| veorq_u8(weights, vdupq_n_u8(128)));
+                            }
                             for t in 0..T {
                                 let codes = vld1q_s8((*starts[t].add(index)).codes.as_ptr().add(16 * half));
                                 products[t] = $dots::<FOLD>(products[t], weights, codes);
@@ -142,9 +194,64 @@ macro_rules! kernel {
     };
 }
 
-kernel!("neon", by_count_plain, strip_plain, dots_plain);
-kernel!("neon,dotprod", by_count_dotprod, strip_dotprod, dots_dotprod);
-kernel!("neon,i8mm", by_count_i8mm, strip_i8mm, dots_i8mm);
+// With more than four tokens the plain kernel, which needs registers between, would keep some of them in memory.
+kernel!("neon", by_count_plain, strip_plain, dots_plain, [1, 2, 3, 4]);
+kernel!("neon,dotprod", by_count_dotprod, strip_dotprod, dots_dotprod, [1, 2, 3, 4, 5, 6, 7, 8]);
+kernel!("neon,i8mm", by_count_i8mm, strip_i8mm, dots_i8mm, [1, 2, 3, 4, 5, 6, 7, 8]);
+
+/// A quarter of the four groups of half a block: what [`super::packed::expand`] does in memory.
+///
+/// # Safety
+/// `at`, where the quarter begins in the block's first 64 bytes, must be followed by `BITS * 64` bytes less as many as
+/// precede it there.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn expand<const BITS: usize>(at: *const u8, half: usize) -> [uint8x16_t; 4] {
+    // SAFETY: the caller's promise; parts are fewer than `BITS`.
+    let load = |part: usize| unsafe { vld1q_u8(at.add(part * GROUP_BYTES)) };
+    match BITS {
+        2 => pairs(load(half)),
+        3 => insert::<1, 2>(pairs(load(half)), load(2), 4 * half),
+        4 => nibbles([load(2 * half), load(2 * half + 1)]),
+        5 => insert::<1, 4>(nibbles([load(2 * half), load(2 * half + 1)]), load(4), 4 * half),
+        6 => insert::<2, 4>(nibbles([load(2 * half), load(2 * half + 1)]), load(4 + half), 0),
+        _ => std::array::from_fn(|group| load(4 * half + group)),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn nibbles(parts: [uint8x16_t; 2]) -> [uint8x16_t; 4] {
+    let low = vdupq_n_u8(15);
+    [vandq_u8(parts[0], low), vshrq_n_u8::<4>(parts[0]), vandq_u8(parts[1], low), vshrq_n_u8::<4>(parts[1])]
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn pairs(part: uint8x16_t) -> [uint8x16_t; 4] {
+    let low = vdupq_n_u8(3);
+    [
+        vandq_u8(part, low),
+        vandq_u8(vshrq_n_u8::<2>(part), low),
+        vandq_u8(vshrq_n_u8::<4>(part), low),
+        vshrq_n_u8::<6>(part),
+    ]
+}
+
+/// Puts `COUNT` bits of `part` for each group, from bit `first` on, above the lower `LOW` bits of the codes.
+#[inline]
+#[target_feature(enable = "neon")]
+fn insert<const COUNT: usize, const LOW: usize>(
+    groups: [uint8x16_t; 4],
+    part: uint8x16_t,
+    first: usize,
+) -> [uint8x16_t; 4] {
+    let mask = vdupq_n_u8(((1 << COUNT) - 1) << LOW);
+    std::array::from_fn(|group| {
+        let shift = LOW as i8 - (first + COUNT * group) as i8;
+        vbslq_u8(mask, vshlq_u8(part, vdupq_n_s8(shift)), groups[group])
+    })
+}
 
 /// Adds the products of 4 rows and 16 columns: `weights` `[group][row, column]` are read as signed.
 #[inline]
