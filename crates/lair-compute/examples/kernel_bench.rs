@@ -1,7 +1,7 @@
 //! Speed of matrix products: GMAC/s, and the rate at which weights are read, for each format and number of tokens.
 //!
 //! `cargo run --release -p lair-compute --example kernel_bench -- [threads] [rows] [columns] [formats ...]`; the best of
-//! several runs counts. With `LAIR_BENCH_ISA=avx2` or `scalar` the instruction set is held back.
+//! several runs counts. With `LAIR_BENCH_ISA=avx2`, or another name of `IsaChoice`, the instruction set is held back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,11 +20,8 @@ fn main() {
     let (threads, rows, columns) = (number(0, 1), number(1, 4096), number(2, 2048));
     let names: Vec<&str> = arguments.iter().skip(3).map(String::as_str).collect();
     let names = if names.is_empty() { FORMATS.to_vec() } else { names };
-    let isa = match std::env::var("LAIR_BENCH_ISA").as_deref() {
-        Ok("avx2") => IsaChoice::Avx2,
-        Ok("scalar") => IsaChoice::Scalar,
-        _ => IsaChoice::Auto,
-    };
+    let isa = std::env::var("LAIR_BENCH_ISA")
+        .map_or(IsaChoice::Auto, |name| IsaChoice::from_name(&name).expect("a name of `IsaChoice`, such as avx2"));
     let mut cpu = Cpu::new(CpuOptions { threads: Some(threads), isa }).expect("threads start");
     println!("{rows} x {columns}, {threads} threads, {}", cpu.isa_name());
     println!("{:8} {:>9} {:>6} {:>9} {:>8}", "type", "pack GB/s", "tokens", "GMAC/s", "GB/s");

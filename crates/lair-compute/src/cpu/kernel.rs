@@ -30,7 +30,13 @@ pub(super) fn multiply(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums),
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(_) => super::kernel_avx_vnni::multiply(isa, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => {
+            super::kernel_neon::multiply(isa, layout, chunk, tokens, sums)
+        }
     }
 }
 
@@ -62,7 +68,9 @@ pub(super) fn packed_tokens_max(isa: Isa) -> usize {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => 3,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(_) => STRIP_MAX,
+        Isa::AvxVnni(_) | Isa::Avx512Vnni(_) => STRIP_MAX,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => STRIP_MAX,
     }
 }
 
@@ -79,9 +87,15 @@ pub(super) fn multiply_packed(
     assert!(tokens.iter().all(|blocks| blocks.len() >= chunk.block_count));
     match isa {
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(_) => super::kernel_avx_vnni::multiply_packed(isa, layout, chunk, codes, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_packed(isa, layout, chunk, codes, tokens, sums),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => super::kernel_avx2::multiply_packed(avx2, layout, chunk, codes, tokens, sums),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => {
+            super::kernel_neon::multiply_packed(isa, layout, chunk, codes, tokens, sums)
+        }
         Isa::Scalar => unreachable!("not for any number of tokens"),
     }
 }
