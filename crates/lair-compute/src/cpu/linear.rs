@@ -57,7 +57,10 @@ impl Scratch {
 
 /// Makes `values` at least `length` long.
 pub(super) fn grow<T: Clone>(values: &mut Vec<T>, length: usize, zero: T) {
-    if values.len() < length {
+    if values.is_empty() {
+        // Fresh zeros from the system take no memory before they are written.
+        *values = vec![zero; length];
+    } else if values.len() < length {
         values.resize(length, zero);
     }
 }
