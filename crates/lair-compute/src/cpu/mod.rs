@@ -29,6 +29,8 @@ mod product;
 #[cfg(test)]
 mod product_tests;
 mod quantise;
+#[cfg(unix)]
+mod region;
 
 use std::num::NonZeroUsize;
 

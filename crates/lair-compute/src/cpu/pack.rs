@@ -299,12 +299,18 @@ fn groups(codes: &[u8; BLOCK]) -> [u32; 8] {
     std::array::from_fn(|group| u32::from_le_bytes(quads[group]))
 }
 
+/// Eight codes at a time: those of two groups.
+#[inline(always)]
+fn eights(codes: &[u8; BLOCK]) -> [u64; 4] {
+    let (eights, _) = codes.as_chunks::<8>();
+    std::array::from_fn(|j| u64::from_le_bytes(eights[j]))
+}
+
 /// The lower four bits of each code: two groups a word.
 #[inline(always)]
 fn nibbles(codes: &[u8; BLOCK]) -> [u32; 4] {
-    let (eights, _) = codes.as_chunks::<8>();
-    std::array::from_fn(|j| {
-        let both = u64::from_le_bytes(eights[j]) & 0x0f0f_0f0f_0f0f_0f0f;
+    eights(codes).map(|both| {
+        let both = both & 0x0f0f_0f0f_0f0f_0f0f;
         (both | both >> 28) as u32
     })
 }
@@ -312,15 +318,21 @@ fn nibbles(codes: &[u8; BLOCK]) -> [u32; 4] {
 /// The two bits of each code from bit `SHIFT` on: four groups a word.
 #[inline(always)]
 fn pairs<const SHIFT: u32>(codes: &[u8; BLOCK]) -> [u32; 2] {
-    let groups = groups(codes).map(|group| group >> SHIFT & 0x0303_0303);
-    std::array::from_fn(|p| (0..4).fold(0, |word, q| word | groups[4 * p + q] << (2 * q)))
+    let twos = eights(codes).map(|both| {
+        let both = both >> SHIFT & 0x0303_0303_0303_0303;
+        (both | both >> 30) as u32
+    });
+    [twos[0] | twos[1] << 4, twos[2] | twos[3] << 4]
 }
 
 /// Bit `SHIFT` of each code: all groups in a word.
 #[inline(always)]
 fn single<const SHIFT: u32>(codes: &[u8; BLOCK]) -> [u32; 1] {
-    let groups = groups(codes).map(|group| group >> SHIFT & 0x0101_0101);
-    [(0..8).fold(0, |word, group| word | groups[group] << group)]
+    let twos = eights(codes).map(|both| {
+        let both = both >> SHIFT & 0x0101_0101_0101_0101;
+        (both | both >> 31) as u32
+    });
+    [twos[0] | twos[1] << 2 | twos[2] << 4 | twos[3] << 6]
 }
 
 #[inline(always)]
