@@ -52,12 +52,7 @@ impl<B: Backend> Model<B> {
         let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;
         let embedding = builder.embedding(&declared_embedding, is_tied)?;
         let layers = (0..config.layer_count)
-            .map(|layer_index| {
-                let layer = builder.layer(architecture, layer_index);
-                // A backend that has its own copy needs the file's pages no more.
-                file.release_pages();
-                layer
-            })
+            .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
         let Builder { source, mut widths, memory, .. } = builder;
         widths.note_widest(config.hidden_size);

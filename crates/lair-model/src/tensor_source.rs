@@ -67,6 +67,11 @@ impl<'a> TensorSource<'a> {
         Ok(TensorSource { file, found, ignored })
     }
 
+    /// Gives the pages of the file that are in memory back to the system.
+    pub(crate) fn release_pages(&self) {
+        self.file.release_pages();
+    }
+
     /// Whether the file has this declared tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.found.contains(name)

@@ -110,7 +110,7 @@ pub struct CodeShape {
     /// The integer mins that occur; `0..=0` in formats without mins.
     pub min_range: RangeInclusive<i32>,
     /// For formats whose codes are not a range of integers: every code that occurs, at most 16, so that four bits can
-    /// name it. Where the file itself stores four-bit indices this is its table, in its order.
+    /// name it. Where the file itself stores four-bit indices this is its table, in its order; else it is sorted.
     pub code_table: Option<&'static [i8]>,
 }
 

@@ -144,6 +144,28 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn transpose(self, rows: [&[u32; LANES]; LANES], columns: &mut [[u32; LANES]; LANES]) {
+        // SAFETY: the token proves AVX2; rows and columns have eight elements, and loads and stores need no alignment.
+        unsafe {
+            let rows = rows.map(|row| _mm256_loadu_si256(row.as_ptr().cast()));
+            // Pairs, then quads of rows, within each half of the vectors; then the halves.
+            let pair = |a: __m256i, b: __m256i| (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let quad = |(a, b): (__m256i, __m256i), (c, d): (__m256i, __m256i)| {
+                let (low, high) = (_mm256_unpacklo_epi64, _mm256_unpackhi_epi64);
+                [low(a, c), high(a, c), low(b, d), high(b, d)]
+            };
+            let first = quad(pair(rows[0], rows[1]), pair(rows[2], rows[3]));
+            let second = quad(pair(rows[4], rows[5]), pair(rows[6], rows[7]));
+            for j in 0..4 {
+                let low = _mm256_permute2x128_si256::<0x20>(first[j], second[j]);
+                let high = _mm256_permute2x128_si256::<0x31>(first[j], second[j]);
+                _mm256_storeu_si256(columns[j].as_mut_ptr().cast(), low);
+                _mm256_storeu_si256(columns[j + 4].as_mut_ptr().cast(), high);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]) {
         // SAFETY: the token proves AVX2; the table has 16 bytes and the array 32.
         unsafe {

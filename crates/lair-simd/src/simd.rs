@@ -66,6 +66,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// Writes rows as columns: element j of row i becomes element i of column j.
+    #[inline(always)]
+    fn transpose(self, rows: [&[u32; LANES]; LANES], columns: &mut [[u32; LANES]; LANES]) {
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = rows.map(|row| row[j]);
+        }
+    }
+
     /// The lanes as an array.
     #[inline(always)]
     fn to_array(self, vector: Self::F) -> [f32; LANES] {
@@ -116,4 +124,32 @@ pub trait Work {
 
     /// Does it.
     fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LANES;
+    use crate::{Isa, IsaChoice, Simd, vectorize};
+
+    #[test]
+    fn a_transposed_tile_has_rows_as_columns() {
+        let rows: [[u32; LANES]; LANES] = std::array::from_fn(|i| std::array::from_fn(|j| (i << 16 | j) as u32));
+        for choice in [IsaChoice::Scalar, IsaChoice::Avx2, IsaChoice::Auto] {
+            let columns = transpose_on(Isa::detect(choice), &rows);
+            for (i, row) in rows.iter().enumerate() {
+                assert_eq!(std::array::from_fn(|j| columns[j][i]), *row, "{choice:?}");
+            }
+        }
+    }
+
+    fn transpose_on(isa: Isa, rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
+        let mut result = [[0; LANES]; LANES];
+        vectorize!(isa, store_transposed, rows: &[[u32; LANES]; LANES] = rows, result: &mut [[u32; LANES]; LANES] = &mut result);
+        result
+    }
+
+    #[inline(always)]
+    fn store_transposed<S: Simd>(s: S, rows: &[[u32; LANES]; LANES], result: &mut [[u32; LANES]; LANES]) {
+        s.transpose(rows.each_ref(), result);
+    }
 }

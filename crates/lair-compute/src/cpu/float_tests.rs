@@ -146,7 +146,8 @@ fn two_panels_give_what_each_gives_alone_whatever_their_kinds() {
     let pool = Pool::new(1).expect("threads start");
     let (mut numbers, columns) = (Numbers(11), 300);
     let sources = TYPES.map(|tensor_type| stack(tensor_type, &numbers.list(40 * columns), columns, 1));
-    let matrices = sources.each_ref().map(|source| Matrix::pack(&pool, source).expect("a matrix"));
+    let matrices =
+        sources.each_ref().map(|source| Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, source).expect("a matrix"));
     let values = numbers.list(19 * columns);
     let input = Input { values: &values, width: columns, blocks: &[] };
     let mut scratch = WorkerScratch::new();
@@ -180,7 +181,7 @@ fn rows_come_back_from_any_shape_and_selection() {
                 let mut source = stack(tensor_type, &numbers.list(rows * columns), columns, 1);
                 for start in [0, rows / 2] {
                     source.selection = RowSelection::Range(start..rows);
-                    let matrix = Matrix::pack(&pool, &source).expect("a matrix");
+                    let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix");
                     let mut values = vec![0.0; columns];
                     for row in 0..source.rows() {
                         matrix.copy_row(Isa::Scalar, row, &mut scratch.chunks[0], &mut values);
@@ -200,7 +201,7 @@ fn every_matrix_of_a_stack_is_its_own() {
     let mut scratch = WorkerScratch::new();
     for tensor_type in TYPES {
         let source = stack(tensor_type, &numbers.list(count * 18 * columns), columns, count);
-        let matrix = Matrix::pack(&pool, &source).expect("a matrix");
+        let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix");
         let values = numbers.list(columns);
         let input = Input { values: &values, width: columns, blocks: &[] };
         for (index, panel) in (0..count).flat_map(|index| [(index, 0), (index, 1)]) {
@@ -225,7 +226,7 @@ fn rare_plain_types_become_f32() {
         let (bytes, selection) = (Arc::new(bytes), RowSelection::All);
         let source =
             MatrixBytes { name: "w".into(), bytes, tensor_type, columns: 5, stored_rows: 17, count: 1, selection };
-        let matrix = Matrix::pack(&pool, &source).expect("a matrix");
+        let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix");
         let mut values = [0.0; 5];
         for row in 0..17 {
             matrix.copy_row(Isa::Scalar, row, &mut scratch.chunks[0], &mut values);

@@ -4,7 +4,8 @@ use lair_simd::Isa;
 
 use super::floats::Floats;
 use super::memory::Parts;
-use super::packed::{BLOCK, Layout, PANEL, Packed, pack_panel};
+use super::pack::pack_panel;
+use super::packed::{BLOCK, Layout, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
 use crate::{ComputeError, MatrixBytes};
@@ -26,7 +27,7 @@ pub struct Matrix {
 impl Matrix {
     /// Packs the matrices of `source` with all threads of the pool.
     #[allow(unsafe_code)] // Panels are written by several threads.
-    pub(super) fn pack(pool: &Pool, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
+    pub(super) fn pack(isa: Isa, pool: &Pool, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
         source.check()?;
         let (rows, columns) = (source.rows(), source.columns);
         let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
@@ -45,7 +46,7 @@ impl Matrix {
                 let out = unsafe {
                     (codes.part(place * code_bytes, code_bytes), scales.part(place * scale_bytes, scale_bytes))
                 };
-                pack_panel(source, format, &layout, (place / panels, place % panels), out);
+                pack_panel(isa, source, &layout, (place / panels, place % panels), out);
             }
         });
         Ok(Matrix { weights: Weights::Packed(packed), rows, columns })

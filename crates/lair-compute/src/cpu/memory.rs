@@ -1,7 +1,9 @@
-//! Memory of kernels: aligned, zeroed, huge pages where it is large; and slices that threads write disjoint parts of.
+//! Memory of kernels: aligned, zeroed, huge pages where it is filled; and slices that threads write disjoint parts of.
 //!
-//! Large memory is mapped, so that its pages come into being, zeroed, when they are first written: a cache for a long
-//! context costs nothing until the context is that long.
+//! All but small memory is mapped, so that its pages come into being, zeroed, when they are first written: a cache for
+//! a long context costs nothing until the context is that long. Huge pages are cheaper to come by (a fault for 2 MiB
+//! instead of 4 KiB) and to walk, but each is there as a whole from its first byte on. Forty layers whose caches begin
+//! with one would take 160 MiB for the first token, so only weights have them from the start.
 #![allow(unsafe_code)] // Aligned allocation, and parts of one slice lent to several threads.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -10,9 +12,11 @@ use std::marker::PhantomData;
 use crate::ComputeError;
 
 /// A cache line, and the width of the widest vector.
-const ALIGNMENT: usize = 64;
-/// Allocations of at least this are aligned to it and offered to the kernel as huge pages.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub(super) const ALIGNMENT: usize = 64;
+/// Allocations of at least this are mapped: below it, the pages that are never written are not worth a mapping.
+const MAPPED_BYTES: usize = 64 << 10;
+/// Mapped memory of at least this is aligned to it and offered to the kernel as huge pages.
+pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Plain numbers, for which all bytes zero is a value.
 ///
@@ -35,65 +39,121 @@ pub(super) struct Memory<T: Plain> {
     _backing: Backing,
 }
 
+/// How much of a [`Memory`] will be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// All of it, soon: it lies in huge pages, together with others ([`super::region`]).
+    Whole,
+    /// Perhaps only its beginning.
+    Growing,
+}
+
 /// Where the bytes of a [`Memory`] come from, to give them back.
 enum Backing {
+    /// A part of a region that weights share.
+    #[cfg(unix)]
+    #[expect(dead_code, reason = "it is kept to be dropped")]
+    Part(super::region::Part),
     Heap {
         start: *mut u8,
         layout: Layout,
     },
     #[cfg(unix)]
-    Mapped {
-        start: *mut libc::c_void,
-        size_bytes: usize,
-    },
+    #[expect(dead_code, reason = "it is kept to be dropped")]
+    Mapped(Mapping),
 }
 
 impl Backing {
     /// Zeroed bytes and where the aligned ones begin; `None` if they cannot be had.
-    fn zeroed(size_bytes: usize) -> Option<(Backing, *mut u8)> {
+    fn zeroed(size_bytes: usize, usage: Use) -> Option<(Backing, *mut u8)> {
         #[cfg(unix)]
-        if size_bytes >= HUGE_PAGE_BYTES {
+        if usage == Use::Whole && size_bytes > 0 {
+            let part = super::region::Part::new(size_bytes)?;
+            let start = part.start();
+            return Some((Backing::Part(part), start));
+        }
+        #[cfg(unix)]
+        if size_bytes >= MAPPED_BYTES {
             return Backing::mapped(size_bytes);
         }
+        #[cfg(not(unix))]
+        let _ = usage;
         let layout = Layout::from_size_align(size_bytes.max(ALIGNMENT), ALIGNMENT).ok()?;
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
         (!start.is_null()).then_some((Backing::Heap { start, layout }, start))
     }
 
+    /// Small pages up to where a huge one at most doubles what is there, then huge ones.
     #[cfg(unix)]
     fn mapped(size_bytes: usize) -> Option<(Backing, *mut u8)> {
-        let mapped_bytes = size_bytes.checked_add(HUGE_PAGE_BYTES)?;
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping of no file, wherever the system has room.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), mapped_bytes, access, kind, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return None;
+        let mapping = Mapping::new(size_bytes)?;
+        let start = mapping.start();
+        if size_bytes > HUGE_PAGE_BYTES {
+            mapping.advise_huge_pages(HUGE_PAGE_BYTES..size_bytes);
         }
-        let skipped = start.align_offset(HUGE_PAGE_BYTES);
-        // SAFETY: fewer bytes are skipped than were mapped beyond what was asked for.
-        let aligned = unsafe { start.cast::<u8>().add(skipped) };
-        #[cfg(target_os = "linux")]
-        // SAFETY: the range was just mapped; the advice changes how it is backed, not what it holds. That it is refused
-        // is no harm.
-        unsafe {
-            libc::madvise(aligned.cast(), size_bytes, libc::MADV_HUGEPAGE)
-        };
-        Some((Backing::Mapped { start, size_bytes: mapped_bytes }, aligned))
+        Some((Backing::Mapped(mapping), start))
     }
 }
 
 impl Drop for Backing {
     fn drop(&mut self) {
-        match *self {
+        match self {
             // SAFETY: allocated with this layout, and not used after.
-            Backing::Heap { start, layout } => unsafe { dealloc(start, layout) },
+            Backing::Heap { start, layout } => unsafe { dealloc(*start, *layout) },
+            // These give back what they hold.
             #[cfg(unix)]
-            // SAFETY: mapped with this size, and not used after.
-            Backing::Mapped { start, size_bytes } => unsafe {
-                libc::munmap(start, size_bytes);
-            },
+            Backing::Part(_) | Backing::Mapped(_) => {}
         }
+    }
+}
+
+/// A private mapping of zeros that begins at a multiple of a huge page, given back when it is dropped.
+#[cfg(unix)]
+pub(super) struct Mapping {
+    mapped: *mut libc::c_void,
+    mapped_bytes: usize,
+    start: *mut u8,
+}
+
+#[cfg(unix)]
+impl Mapping {
+    /// Addresses for `size_bytes`; memory comes with the first write to each page.
+    pub(super) fn new(size_bytes: usize) -> Option<Mapping> {
+        let mapped_bytes = size_bytes.checked_add(HUGE_PAGE_BYTES)?;
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping of no file, wherever the system has room.
+        let mapped = unsafe { libc::mmap(std::ptr::null_mut(), mapped_bytes, access, kind, -1, 0) };
+        if mapped == libc::MAP_FAILED {
+            return None;
+        }
+        let skipped = mapped.align_offset(HUGE_PAGE_BYTES);
+        // SAFETY: fewer bytes are skipped than were mapped beyond what was asked for.
+        let start = unsafe { mapped.cast::<u8>().add(skipped) };
+        Some(Mapping { mapped, mapped_bytes, start })
+    }
+
+    pub(super) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// Asks for huge pages in a range of bytes that begins with a huge page. That it is refused is no harm.
+    pub(super) fn advise_huge_pages(&self, range: std::ops::Range<usize>) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the range lies in the mapping; the advice changes how it is backed, not what it holds.
+        unsafe {
+            libc::madvise(self.start.add(range.start).cast(), range.len(), libc::MADV_HUGEPAGE)
+        };
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped with this size, and not used after.
+        unsafe { libc::munmap(self.mapped, self.mapped_bytes) };
     }
 }
 
@@ -103,14 +163,22 @@ unsafe impl<T: Plain> Send for Memory<T> {}
 unsafe impl<T: Plain> Sync for Memory<T> {}
 
 impl<T: Plain> Memory<T> {
-    /// `length` zeros.
+    /// `length` zeros, of which perhaps only the first are ever used.
     ///
     /// # Errors
     /// If the memory cannot be had; `what` is it for.
     pub(super) fn zeroed(length: usize, what: &'static str) -> Result<Memory<T>, ComputeError> {
+        Memory::zeroed_for(Use::Growing, length, what)
+    }
+
+    /// `length` zeros, to be used as `usage` says.
+    ///
+    /// # Errors
+    /// As [`Memory::zeroed`].
+    pub(super) fn zeroed_for(usage: Use, length: usize, what: &'static str) -> Result<Memory<T>, ComputeError> {
         let size_bytes = length.saturating_mul(size_of::<T>());
         let (backing, start) =
-            Backing::zeroed(size_bytes).ok_or(ComputeError::Memory { what, needed_bytes: size_bytes })?;
+            Backing::zeroed(size_bytes, usage).ok_or(ComputeError::Memory { what, needed_bytes: size_bytes })?;
         debug_assert!(start.addr().is_multiple_of(ALIGNMENT), "memory of kernels begins a cache line");
         Ok(Memory { start: start.cast(), length, _backing: backing })
     }
@@ -179,12 +247,14 @@ mod tests {
 
     #[test]
     fn memory_is_zeroed_aligned_and_writable() {
-        for length in [0, 1, 100, HUGE_PAGE_BYTES / 4 - 1, HUGE_PAGE_BYTES / 4, HUGE_PAGE_BYTES] {
-            let mut memory = Memory::<f32>::zeroed(length, "a test").expect("memory");
-            assert!(memory.len() == length && memory.iter().all(|value| *value == 0.0));
-            assert!(memory.as_ptr().addr().is_multiple_of(ALIGNMENT));
-            memory.fill(1.0);
-            assert_eq!(memory.iter().sum::<f32>(), length as f32);
+        for size_bytes in [0, 4, 400, MAPPED_BYTES, HUGE_PAGE_BYTES - 4, HUGE_PAGE_BYTES, 3 * HUGE_PAGE_BYTES + 4] {
+            for usage in [Use::Whole, Use::Growing] {
+                let mut memory = Memory::<f32>::zeroed_for(usage, size_bytes / 4, "a test").expect("memory");
+                assert!(memory.len() == size_bytes / 4 && memory.iter().all(|value| *value == 0.0));
+                assert!(memory.as_ptr().addr().is_multiple_of(ALIGNMENT));
+                memory.fill(1.0);
+                assert_eq!(memory.iter().sum::<f32>(), (size_bytes / 4) as f32);
+            }
         }
     }
 

@@ -29,6 +29,9 @@ mod linear;
 mod matrix;
 mod memory;
 mod norm;
+mod pack;
+#[cfg(test)]
+mod pack_tests;
 mod packed;
 mod panel;
 mod pool;
@@ -36,6 +39,8 @@ mod product;
 #[cfg(test)]
 mod product_tests;
 mod quantise;
+#[cfg(unix)]
+mod region;
 
 use std::num::NonZeroUsize;
 
@@ -122,7 +127,7 @@ impl Backend for Cpu {
     type States = States;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        Matrix::pack(&self.pool, source)
+        Matrix::pack(self.isa, &self.pool, source)
     }
 
     fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {

@@ -11,9 +11,9 @@
 //! Codes are kept unsigned (`code + offset`), so that products of unsigned with signed bytes serve every format. One
 //! group is the width of an AVX-512 register, which multiplies it with four activations of a token in one instruction.
 
-use lair_quant::{CodeShape, Codes, Format, TensorType};
+use lair_quant::{CodeShape, Format, TensorType};
 
-use super::memory::Memory;
+use super::memory::{Memory, Use};
 use crate::{ComputeError, MatrixBytes};
 
 /// Rows of a panel.
@@ -38,7 +38,7 @@ pub(super) enum CodeBits {
 
 impl CodeBits {
     /// The smallest that hold `code_count` different codes.
-    fn for_count(code_count: usize) -> CodeBits {
+    pub(super) fn for_count(code_count: usize) -> CodeBits {
         match code_count {
             0..=4 => CodeBits::Two,
             5..=8 => CodeBits::Three,
@@ -159,8 +159,8 @@ impl Packed {
             layout,
             columns: source.columns,
             panels,
-            codes: Memory::zeroed(blocks * layout.bits.block_bytes(), "packed weights")?,
-            scales: Memory::zeroed(records * layout.record_bytes(), "scales of packed weights")?,
+            codes: Memory::zeroed_for(Use::Whole, blocks * layout.bits.block_bytes(), "packed weights")?,
+            scales: Memory::zeroed_for(Use::Whole, records * layout.record_bytes(), "scales of packed weights")?,
         })
     }
 
@@ -188,143 +188,7 @@ impl Packed {
     }
 }
 
-/// Packs one panel: rows `first_row ..` of matrix `index`, those past the last are zero.
-pub(super) fn pack_panel(
-    source: &MatrixBytes,
-    format: &Format,
-    layout: &Layout,
-    (index, panel): (usize, usize),
-    (codes_out, scales_out): (&mut [u8], &mut [u8]),
-) {
-    let first_row = panel * PANEL;
-    let row_count = PANEL.min(source.rows() - first_row);
-    let (block_length, block_bytes) = (format.block_length, format.block_bytes);
-    let rows: [&[u8]; PANEL] =
-        std::array::from_fn(|row| if row < row_count { source.row(index, first_row + row) } else { &[] });
-    let mut codes = Codes::new();
-    // [row, column of the block]
-    let mut bytes = [[0u8; SUPER]; PANEL];
-    for block in 0..source.columns / block_length {
-        for (row, row_bytes) in rows.iter().enumerate().take(row_count) {
-            format.unpack_block(&row_bytes[block * block_bytes..][..block_bytes], &mut codes);
-            write_codes(layout, &codes.codes[..block_length], &mut bytes[row]);
-            write_scales(layout, &codes, row, (block * block_length, block_length), scales_out);
-        }
-        for part in 0..block_length / BLOCK {
-            let place = block * block_length / BLOCK + part;
-            let out = &mut codes_out[place * layout.bits.block_bytes()..][..layout.bits.block_bytes()];
-            compress(layout.bits, &interleave(&bytes, part * BLOCK), out);
-        }
-    }
-}
-
-/// Codes of a row as unsigned bytes, or as places in the table.
-fn write_codes(layout: &Layout, codes: &[i8], bytes: &mut [u8; SUPER]) {
-    match &layout.table {
-        None => {
-            for (byte, &code) in bytes.iter_mut().zip(codes) {
-                *byte = (code as u8).wrapping_add(layout.offset as u8);
-            }
-        }
-        Some(table) => {
-            let mut place_of = [0u8; 256];
-            for (place, &value) in table.iter().enumerate().rev() {
-                place_of[usize::from(value)] = place as u8;
-            }
-            for (byte, &code) in bytes.iter_mut().zip(codes) {
-                *byte = place_of[usize::from((code as u8).wrapping_add(layout.offset as u8))];
-            }
-        }
-    }
-}
-
-/// Scales and mins of one row's block into its records.
-fn write_scales(layout: &Layout, codes: &Codes, row: usize, (column, length): (usize, usize), out: &mut [u8]) {
-    let (record_columns, record_bytes) = (layout.record_columns(), layout.record_bytes());
-    let subs_a_record = record_columns / layout.sub_length;
-    for sub in 0..length / layout.sub_length {
-        let at = column + sub * layout.sub_length;
-        let record = &mut out[at / record_columns * record_bytes..][..record_bytes];
-        let place = at % record_columns / layout.sub_length * PANEL + row;
-        let (scale, min) = (codes.scales[sub], codes.mins[sub]);
-        match layout.scale_form {
-            ScaleForm::Half | ScaleForm::Brain => {
-                write_float(layout.scale_form, codes.super_scale * scale as f32, &mut record[2 * place..][..2]);
-                if layout.has_mins {
-                    let place = subs_a_record * PANEL + place;
-                    write_float(layout.scale_form, codes.super_min * min as f32, &mut record[2 * place..][..2]);
-                }
-            }
-            ScaleForm::Super => {
-                record[4 * row..][..4].copy_from_slice(&codes.super_scale.to_le_bytes());
-                let kinds = 1 + usize::from(layout.has_mins);
-                record[kinds * 4 * PANEL + place] = scale as u8;
-                if layout.has_mins {
-                    record[4 * (PANEL + row)..][..4].copy_from_slice(&codes.super_min.to_le_bytes());
-                    record[kinds * 4 * PANEL + subs_a_record * PANEL + place] = min as u8;
-                }
-            }
-        }
-    }
-}
-
-fn write_float(form: ScaleForm, value: f32, bytes: &mut [u8]) {
-    let bits = match form {
-        ScaleForm::Half => half::f16::from_f32(value).to_bits(),
-        _ => (value.to_bits() >> 16) as u16,
-    };
-    bytes.copy_from_slice(&bits.to_le_bytes());
-}
-
-/// 32 columns of 16 rows, `[group, row, column of the group]`.
-fn interleave(bytes: &[[u8; SUPER]; PANEL], column: usize) -> [[u8; GROUP_BYTES]; 8] {
-    let mut groups = [[0; GROUP_BYTES]; 8];
-    for (row, bytes) in bytes.iter().enumerate() {
-        let (quads, _) = bytes[column..column + BLOCK].as_chunks::<4>();
-        for (group, quad) in groups.iter_mut().zip(quads) {
-            group[4 * row..][..4].copy_from_slice(quad);
-        }
-    }
-    groups
-}
-
-/// Puts a block's codes into its bits.
-fn compress(bits: CodeBits, groups: &[[u8; GROUP_BYTES]; 8], out: &mut [u8]) {
-    let (parts, _) = out.as_chunks_mut::<GROUP_BYTES>();
-    let nibbles = |parts: &mut [[u8; GROUP_BYTES]]| {
-        for (j, part) in parts.iter_mut().enumerate() {
-            *part = std::array::from_fn(|i| groups[2 * j][i] & 15 | groups[2 * j + 1][i] << 4);
-        }
-    };
-    let pairs = |parts: &mut [[u8; GROUP_BYTES]], shift: u8| {
-        for (p, part) in parts.iter_mut().enumerate() {
-            let pair = |q: usize, i: usize| (groups[4 * p + q][i] >> shift & 3) << (2 * q);
-            *part = std::array::from_fn(|i| pair(0, i) | pair(1, i) | pair(2, i) | pair(3, i));
-        }
-    };
-    let singles = |part: &mut [u8; GROUP_BYTES], shift: u8| {
-        *part = std::array::from_fn(|i| (0..8).fold(0, |bits, g| bits | (groups[g][i] >> shift & 1) << g));
-    };
-    match bits {
-        CodeBits::Two => pairs(&mut parts[..2], 0),
-        CodeBits::Three => {
-            pairs(&mut parts[..2], 0);
-            singles(&mut parts[2], 2);
-        }
-        CodeBits::Four => nibbles(&mut parts[..4]),
-        CodeBits::Five => {
-            nibbles(&mut parts[..4]);
-            singles(&mut parts[4], 4);
-        }
-        CodeBits::Six => {
-            nibbles(&mut parts[..4]);
-            pairs(&mut parts[4..6], 4);
-        }
-        CodeBits::Eight => parts.copy_from_slice(groups),
-    }
-}
-
-/// Takes a block's codes out of its bits: the inverse of [`compress`], and the table's lookup.
+/// Takes a block's codes out of its bits: the inverse of packing, before the table's lookup.
 #[inline(always)]
 pub(super) fn expand(layout: &Layout, packed: &[u8], groups: &mut [[u8; GROUP_BYTES]; 8]) {
     let (parts, _) = packed.as_chunks::<GROUP_BYTES>();
@@ -375,46 +239,6 @@ fn add_singles<const SHIFT: u8>(part: &[u8; GROUP_BYTES], groups: &mut [[u8; GRO
     for (g, group) in groups.iter_mut().enumerate() {
         for i in 0..GROUP_BYTES {
             group[i] |= (part[i] >> g & 1) << SHIFT;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn expand_undoes_compress() {
-        for (bits, count) in [
-            (CodeBits::Two, 4u32),
-            (CodeBits::Three, 8),
-            (CodeBits::Four, 16),
-            (CodeBits::Five, 32),
-            (CodeBits::Six, 64),
-            (CodeBits::Eight, 256),
-        ] {
-            let mut state = 1u32;
-            let mut groups = [[0; GROUP_BYTES]; 8];
-            for byte in groups.iter_mut().flatten() {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                *byte = ((state >> 16) % count) as u8;
-            }
-            let mut packed = vec![0; bits.block_bytes()];
-            compress(bits, &groups, &mut packed);
-            let layout = Layout {
-                bits,
-                table: None,
-                offset: 0,
-                code_max: 255,
-                sub_length: 32,
-                scale_form: ScaleForm::Half,
-                has_mins: false,
-                is_signed: false,
-            };
-            let mut back = [[0xff; GROUP_BYTES]; 8];
-            expand(&layout, &packed, &mut back);
-            assert_eq!(back, groups, "{bits:?}");
-            assert_eq!(CodeBits::for_count(count as usize), bits);
         }
     }
 }

@@ -116,7 +116,7 @@ fn every_format_multiplies_exactly_on_every_instruction_set() {
         for (rows, columns) in [(1, block), (15, block * 3), (17, 768), (33, 1280)] {
             let tokens = 11;
             let source = random_matrix(format.tensor_type, rows, columns, &mut numbers);
-            let matrix = Matrix::pack(&pool, &source).expect("a matrix of this type");
+            let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix of this type");
             let values: Vec<f32> = (0..tokens * columns).map(|_| numbers.next() * 4.0 - 2.0).collect();
             let mut blocks = vec![QuantisedBlock::ZERO; values.len() / BLOCK];
             quantise_row(Isa::Scalar, &values, &mut blocks);
@@ -159,7 +159,7 @@ fn rows_come_back_as_the_file_has_them() {
     for format in formats() {
         let columns = 1280;
         let source = random_matrix(format.tensor_type, 19, columns, &mut numbers);
-        let matrix = Matrix::pack(&pool, &source).expect("a matrix of this type");
+        let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix of this type");
         let (mut row, mut expected) = (vec![0.0; columns], vec![0.0; columns]);
         let mut scratch = WorkerScratch::new();
         for index in [0, 15, 16, 18] {
@@ -180,7 +180,7 @@ fn no_scale_is_too_odd() {
             let columns = 512;
             let size = columns / format.block_length * format.block_bytes;
             let source = matrix_of(format.tensor_type, vec![byte; size * 3], 3, columns);
-            let matrix = Matrix::pack(&pool, &source).expect("a matrix of this type");
+            let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix of this type");
             let mut blocks = vec![QuantisedBlock::ZERO; columns / BLOCK];
             let values = vec![1.0; columns];
             quantise_row(Isa::Scalar, &values, &mut blocks);

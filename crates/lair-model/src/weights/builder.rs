@@ -32,7 +32,15 @@ impl<'a, B: Backend> Builder<'a, B> {
 
     /// A whole matrix, or a whole stack of them.
     pub(crate) fn matrix(&self, name: &str) -> Result<B::Matrix, ModelError> {
-        Ok(self.backend.matrix(&self.source.matrix(name, RowSelection::All))?)
+        self.matrix_rows(name, RowSelection::All)
+    }
+
+    /// Some rows of a matrix. A backend that has its own copy needs the file's pages no more: they go at once, so that
+    /// no more than one tensor lies in memory twice.
+    fn matrix_rows(&self, name: &str, rows: RowSelection) -> Result<B::Matrix, ModelError> {
+        let matrix = self.backend.matrix(&self.source.matrix(name, rows));
+        self.source.release_pages();
+        Ok(matrix?)
     }
 
     /// A whole vector.
@@ -69,7 +77,7 @@ impl<'a, B: Backend> Builder<'a, B> {
         bias: &str,
         bias_rows: RowSelection,
     ) -> Result<Linear<B>, ModelError> {
-        let weight = self.backend.matrix(&self.source.matrix(&format!("{stem}.weight"), rows))?;
+        let weight = self.matrix_rows(&format!("{stem}.weight"), rows)?;
         let bias = match self.source.has(bias) {
             true => Some(self.backend.vector(&self.source.vector(bias, bias_rows))?),
             false => None,

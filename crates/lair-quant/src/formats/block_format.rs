@@ -21,6 +21,16 @@ pub trait BlockFormat {
     /// If `block` is not `BLOCK_BYTES` long.
     fn unpack(block: &[u8], codes: &mut Codes);
 
+    /// Whether blocks store four-bit places in [`CodeShape::code_table`], so that [`BlockFormat::unpack_places`] has
+    /// something to take out.
+    const HAS_PLACES: bool = false;
+
+    /// As [`BlockFormat::unpack`], but where blocks store places in the table of codes, these are left as they are.
+    #[inline(always)]
+    fn unpack_places(block: &[u8], codes: &mut Codes) {
+        Self::unpack(block, codes);
+    }
+
     /// The values of one block.
     ///
     /// # Panics
@@ -60,6 +70,15 @@ pub trait PlainFormat {
     const ELEMENT_BYTES: usize;
     /// The values of a row of elements, rounded to f32 where they do not fit.
     fn dequantize_row(row: &[u8], values: &mut [f32]);
+}
+
+/// A piece of work that is written once for all formats and compiled for each of them, for [`super::with_format`].
+pub trait FormatWork {
+    /// What comes of it.
+    type Output;
+
+    /// Does it for the format `F`.
+    fn run<F: BlockFormat>(self) -> Self::Output;
 }
 
 type DequantizeRow = fn(&[u8], &mut [f32]);

@@ -46,6 +46,16 @@ pub(super) fn spread_pairs<const LENGTH: usize>(packed: &[u8; LENGTH], codes: &m
     }
 }
 
+/// Sets 32 codes, each by its index. As one array of results: codes that are changed again where they lie are taken apart
+/// into single bytes by the compiler wherever this is inlined into vector code.
+#[inline(always)]
+pub(super) fn set_codes(codes: &mut [i8], code: impl Fn(usize) -> u8) {
+    let values: [u8; 32] = std::array::from_fn(code);
+    for (code, value) in codes[..32].iter_mut().zip(values) {
+        *code = value as i8;
+    }
+}
+
 /// Adds `weight` to each of the 32 codes whose bit (the lowest is the first) is set.
 #[inline(always)]
 pub(super) fn add_high_bits(bits: u32, weight: i8, codes: &mut [i8]) {

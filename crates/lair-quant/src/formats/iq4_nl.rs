@@ -31,11 +31,18 @@ impl BlockFormat for IQ4_NL {
         code_table: Some(&TABLE),
     };
 
+    const HAS_PLACES: bool = true;
+
     #[inline(always)]
     fn unpack(block: &[u8], codes: &mut Codes) {
+        Self::unpack_places(block, codes);
+        fields::look_up(&TABLE, &mut codes.codes[..32]);
+    }
+
+    #[inline(always)]
+    fn unpack_places(block: &[u8], codes: &mut Codes) {
         codes.set_one_scale(fields::half(block, 0));
         fields::spread_nibbles::<16>(fields::bytes(block, 2), &mut codes.codes);
-        fields::look_up(&TABLE, &mut codes.codes[..32]);
     }
 }
 

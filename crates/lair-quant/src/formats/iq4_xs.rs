@@ -34,8 +34,16 @@ impl BlockFormat for IQ4_XS {
         code_table: Some(&TABLE),
     };
 
+    const HAS_PLACES: bool = true;
+
     #[inline(always)]
     fn unpack(block: &[u8], codes: &mut Codes) {
+        Self::unpack_places(block, codes);
+        fields::look_up(&TABLE, &mut codes.codes);
+    }
+
+    #[inline(always)]
+    fn unpack_places(block: &[u8], codes: &mut Codes) {
         codes.super_scale = fields::half(block, 0);
         codes.set_no_mins();
         let high = fields::word16(block, 2);
@@ -46,6 +54,5 @@ impl BlockFormat for IQ4_XS {
             codes.scales[sub] = i32::from(high << 4 | u16::from(low)) - 32;
             fields::spread_nibbles::<16>(fields::bytes(block, 8 + 16 * sub), &mut codes.codes[32 * sub..]);
         }
-        fields::look_up(&TABLE, &mut codes.codes);
     }
 }

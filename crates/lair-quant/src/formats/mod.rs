@@ -1,7 +1,7 @@
 //! The formats: one file each, and the one list of them.
 //!
-//! To add a format: write its file (a unit struct that implements [`BlockFormat`]), name it here in [`FORMATS`], and
-//! add its golden blocks.
+//! To add a format: write its file (a unit struct that implements [`BlockFormat`]), name it here in [`FORMATS`] and in
+//! [`with_format`], and add its golden blocks.
 
 mod block_format;
 mod fields;
@@ -36,10 +36,12 @@ mod q8_k;
 mod tq1_0;
 mod tq2_0;
 
+use lair_gguf::TensorType;
+
 use self::block_format::quantize_row;
 
 pub use self::{
-    block_format::{BlockFormat, Format, PlainFormat, QuantizeBlock},
+    block_format::{BlockFormat, Format, FormatWork, PlainFormat, QuantizeBlock},
     iq1_m::IQ1_M,
     iq1_s::IQ1_S,
     iq2_s::IQ2_S,
@@ -108,3 +110,79 @@ pub static FORMATS: &[Format] = &[
     Format::quantized::<Q1_0>(),
     Format::quantized::<Q2_0>(),
 ];
+
+/// Runs `work` compiled for the quantized format of `tensor_type`; `None` if that is a plain type or unknown.
+pub fn with_format<W: FormatWork>(tensor_type: TensorType, work: W) -> Option<W::Output> {
+    Some(match tensor_type {
+        TensorType::Q4_0 => work.run::<Q4_0>(),
+        TensorType::Q4_1 => work.run::<Q4_1>(),
+        TensorType::Q5_0 => work.run::<Q5_0>(),
+        TensorType::Q5_1 => work.run::<Q5_1>(),
+        TensorType::Q8_0 => work.run::<Q8_0>(),
+        TensorType::Q8_1 => work.run::<Q8_1>(),
+        TensorType::Q2_K => work.run::<Q2_K>(),
+        TensorType::Q3_K => work.run::<Q3_K>(),
+        TensorType::Q4_K => work.run::<Q4_K>(),
+        TensorType::Q5_K => work.run::<Q5_K>(),
+        TensorType::Q6_K => work.run::<Q6_K>(),
+        TensorType::Q8_K => work.run::<Q8_K>(),
+        TensorType::IQ2_XXS => work.run::<IQ2_XXS>(),
+        TensorType::IQ2_XS => work.run::<IQ2_XS>(),
+        TensorType::IQ3_XXS => work.run::<IQ3_XXS>(),
+        TensorType::IQ1_S => work.run::<IQ1_S>(),
+        TensorType::IQ4_NL => work.run::<IQ4_NL>(),
+        TensorType::IQ3_S => work.run::<IQ3_S>(),
+        TensorType::IQ2_S => work.run::<IQ2_S>(),
+        TensorType::IQ4_XS => work.run::<IQ4_XS>(),
+        TensorType::IQ1_M => work.run::<IQ1_M>(),
+        TensorType::TQ1_0 => work.run::<TQ1_0>(),
+        TensorType::TQ2_0 => work.run::<TQ2_0>(),
+        TensorType::MXFP4 => work.run::<MXFP4>(),
+        TensorType::NVFP4 => work.run::<NVFP4>(),
+        TensorType::Q1_0 => work.run::<Q1_0>(),
+        TensorType::Q2_0 => work.run::<Q2_0>(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives back which format it was run for.
+    struct Name;
+
+    impl FormatWork for Name {
+        type Output = TensorType;
+
+        fn run<F: BlockFormat>(self) -> TensorType {
+            F::TENSOR_TYPE
+        }
+    }
+
+    #[test]
+    fn work_runs_for_every_quantized_format_and_for_no_other() {
+        for format in FORMATS {
+            let expected = format.shape.is_some().then_some(format.tensor_type);
+            assert_eq!(with_format(format.tensor_type, Name), expected, "{:?}", format.tensor_type);
+        }
+    }
+
+    #[test]
+    fn tables_whose_places_are_not_stored_are_sorted() {
+        struct HasPlaces;
+        impl FormatWork for HasPlaces {
+            type Output = bool;
+            fn run<F: BlockFormat>(self) -> bool {
+                F::HAS_PLACES
+            }
+        }
+        for format in FORMATS {
+            if let Some(table) = format.shape.as_ref().and_then(|shape| shape.code_table)
+                && with_format(format.tensor_type, HasPlaces) == Some(false)
+            {
+                assert!(table.is_sorted(), "{:?}", format.tensor_type);
+            }
+        }
+    }
+}

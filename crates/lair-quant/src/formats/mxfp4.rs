@@ -34,11 +34,18 @@ impl BlockFormat for MXFP4 {
         code_table: Some(&TABLE),
     };
 
+    const HAS_PLACES: bool = true;
+
     #[inline(always)]
     fn unpack(block: &[u8], codes: &mut Codes) {
+        Self::unpack_places(block, codes);
+        fields::look_up(&TABLE, &mut codes.codes[..32]);
+    }
+
+    #[inline(always)]
+    fn unpack_places(block: &[u8], codes: &mut Codes) {
         codes.set_one_scale(half_power_of_two(block[0]));
         fields::spread_nibbles::<16>(fields::bytes(block, 1), &mut codes.codes);
-        fields::look_up(&TABLE, &mut codes.codes[..32]);
     }
 }
 

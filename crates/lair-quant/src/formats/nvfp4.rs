@@ -35,8 +35,16 @@ impl BlockFormat for NVFP4 {
         code_table: Some(&TABLE),
     };
 
+    const HAS_PLACES: bool = true;
+
     #[inline(always)]
     fn unpack(block: &[u8], codes: &mut Codes) {
+        Self::unpack_places(block, codes);
+        fields::look_up(&TABLE, &mut codes.codes[..64]);
+    }
+
+    #[inline(always)]
+    fn unpack_places(block: &[u8], codes: &mut Codes) {
         // The smallest step of E4M3 is 2^-9, the table is doubled.
         codes.super_scale = 1.0 / 1024.0;
         codes.set_no_mins();
@@ -44,7 +52,6 @@ impl BlockFormat for NVFP4 {
             codes.scales[sub] = steps(*scale);
             fields::spread_nibbles::<8>(fields::bytes(block, 4 + 8 * sub), &mut codes.codes[16 * sub..]);
         }
-        fields::look_up(&TABLE, &mut codes.codes[..64]);
     }
 }
 

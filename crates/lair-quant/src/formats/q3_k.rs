@@ -41,13 +41,12 @@ impl BlockFormat for Q3_K {
             let high = (high[sub % 4] >> (2 * (sub / 4))) & 3;
             codes.scales[sub] = i32::from(low | high << 4) - 32;
         }
-        fields::spread_pairs::<32>(fields::bytes(block, 32), &mut codes.codes);
-        fields::spread_pairs::<32>(fields::bytes(block, 64), &mut codes.codes[128..]);
         let thirds = fields::bytes::<32>(block, 0);
-        for (plane, codes) in codes.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            for (code, byte) in codes.iter_mut().zip(thirds) {
-                *code += ((byte >> plane & 1) << 2) as i8 - 4;
-            }
+        for plane in 0..8 {
+            let pairs = fields::bytes::<32>(block, 32 + 32 * (plane / 4));
+            fields::set_codes(&mut codes.codes[32 * plane..], |i| {
+                (pairs[i] >> (2 * (plane % 4)) & 3 | (thirds[i] >> plane & 1) << 2).wrapping_sub(4)
+            });
         }
     }
 }

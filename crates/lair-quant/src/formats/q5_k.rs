@@ -34,14 +34,12 @@ impl BlockFormat for Q5_K {
         codes.super_scale = fields::half(block, 0);
         codes.super_min = fields::half(block, 2);
         unpack_scales_and_mins(fields::bytes(block, 4), codes);
-        for part in 0..4 {
-            fields::spread_nibbles::<32>(fields::bytes(block, 48 + 32 * part), &mut codes.codes[64 * part..]);
-        }
         let fifths = fields::bytes::<32>(block, 16);
-        for (sub, codes) in codes.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            for (code, byte) in codes.iter_mut().zip(fifths) {
-                *code |= ((byte >> sub & 1) << 4) as i8;
-            }
+        for sub in 0..8 {
+            let nibbles = fields::bytes::<32>(block, 48 + 32 * (sub / 2));
+            fields::set_codes(&mut codes.codes[32 * sub..], |i| {
+                nibbles[i] >> (4 * (sub % 2)) & 15 | (fifths[i] >> sub & 1) << 4
+            });
         }
     }
 }

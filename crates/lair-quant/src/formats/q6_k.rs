@@ -38,13 +38,14 @@ impl BlockFormat for Q6_K {
             *scale = i32::from(*byte as i8);
         }
         for half in 0..2 {
-            let codes = &mut codes.codes[128 * half..][..128];
-            fields::spread_nibbles::<64>(fields::bytes(block, 64 * half), codes);
+            let nibbles = fields::bytes::<64>(block, 64 * half);
             let pairs = fields::bytes::<32>(block, 128 + 32 * half);
-            for (plane, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                for (code, byte) in codes.iter_mut().zip(pairs) {
-                    *code = (*code | ((byte >> (2 * plane) & 3) << 4) as i8) - 32;
-                }
+            for plane in 0..4 {
+                let nibbles = &nibbles[32 * (plane % 2)..][..32];
+                fields::set_codes(&mut codes.codes[128 * half + 32 * plane..], |i| {
+                    let nibble = nibbles[i] >> (4 * (plane / 2)) & 15;
+                    (nibble | (pairs[i] >> (2 * plane) & 3) << 4).wrapping_sub(32)
+                });
             }
         }
     }
