@@ -12,23 +12,25 @@ use super::scores::{Queries, quantise, score};
 use super::span::{
     Integers, PageScores, Pages, SPAN, SPAN_PAGES, Softmax, begin, fold, pages_of, set_totals, state_length, totals,
 };
-use super::values::{PageWeights, Values, Weights};
+use super::values::{StripWeights, Values, Weights};
 use crate::kv_layout::KEY_BLOCK;
 use crate::{Attention, Mask, PAGE_LENGTH, SequenceRows};
 
 /// What a worker needs for itself.
 #[derive(Default)]
 pub(in crate::cpu) struct Tile {
-    /// `[query, key_dim]`.
+    /// One query.
+    query: Vec<f32>,
+    /// `[strip, key_dim, query of the strip]`.
     queries: Vec<f32>,
-    /// `[query, key_dim / 32]`.
+    /// `[strip, key_dim / 32, query of the strip]`.
     blocks: Vec<QueryBlock>,
     /// Of a strip: `[query]`.
     scores: Vec<PageScores>,
     products: Vec<PageScores>,
-    /// Of a strip: `[query, run]`.
-    weights: Vec<PageWeights>,
-    factors: Vec<f32>,
+    /// Of a strip: `[run, query]`.
+    weights: Vec<StripWeights>,
+    factors: Vec<[f32; STRIP_MAX]>,
     /// Of a strip, one span: `[query, state]`.
     partials: Vec<f32>,
     /// `[query, state]`.
@@ -45,12 +47,13 @@ impl Tile {
         }
         let layout = &layer.layout;
         let state = state_length(layout);
+        grow(&mut self.query, layout.key_dim, 0.0);
         grow(&mut self.queries, queries * layout.key_dim, 0.0);
         grow(&mut self.blocks, queries * layout.key_dim.div_ceil(KEY_BLOCK), QueryBlock::default());
         grow(&mut self.scores, STRIP_MAX, [[0.0; PAGE_LENGTH]; SPAN_PAGES]);
         grow(&mut self.products, 1, [[0.0; PAGE_LENGTH]; SPAN_PAGES]);
-        grow(&mut self.weights, STRIP_MAX * layout.value_runs(), [[0; PAGE_LENGTH / 2]; SPAN_PAGES]);
-        grow(&mut self.factors, STRIP_MAX * layout.value_runs(), 0.0);
+        grow(&mut self.weights, layout.value_runs(), [[[0; PAGE_LENGTH / 2]; SPAN_PAGES]; STRIP_MAX]);
+        grow(&mut self.factors, layout.value_runs(), [0.0; STRIP_MAX]);
         grow(&mut self.partials, STRIP_MAX * state, 0.0);
         grow(&mut self.states, queries * state, 0.0);
     }
@@ -159,15 +162,20 @@ impl Block<'_> {
     fn load_queries(&self, isa: Isa, q: &Buffer, tile: &mut Tile) {
         let layout = &self.layer.layout;
         let (dim, blocks) = (layout.key_dim, layout.key_dim.div_ceil(KEY_BLOCK));
-        for query in 0..self.query_count() {
-            let (row, head) = self.place(query);
-            let values = &mut tile.queries[query * dim..][..dim];
-            values.copy_from_slice(&q.row(row)[head * dim..][..dim]);
-            if self.layer.is_rotated() {
-                rotate(values);
-            }
-            if layout.is_quantised() {
-                quantise(isa, values, &mut tile.blocks[query * blocks..][..blocks]);
+        for strip in self.strips(isa) {
+            for (index, query) in strip.clone().enumerate() {
+                let (row, head) = self.place(query);
+                let values = &mut tile.query[..dim];
+                values.copy_from_slice(&q.row(row)[head * dim..][..dim]);
+                if self.layer.is_rotated() {
+                    rotate(values);
+                }
+                if layout.is_quantised() {
+                    quantise(isa, values, &mut tile.blocks[strip.start * blocks + index..], strip.len());
+                } else {
+                    let places = tile.queries[strip.start * dim + index..].iter_mut().step_by(strip.len());
+                    places.zip(values).for_each(|(place, value)| *place = *value);
+                }
             }
         }
     }
@@ -189,8 +197,13 @@ impl Block<'_> {
         }
         let Some(all) = all else { return };
         let pages = self.pages(span, pages_of(&all));
-        let queries = Queries { values: &tile.queries, blocks: &tile.blocks };
-        score(isa, layout, &pages, &queries, strip.start, &mut tile.scores[..strip.len()]);
+        let (dim, blocks) = (layout.key_dim, layout.key_dim.div_ceil(KEY_BLOCK));
+        let queries = if layout.is_quantised() {
+            Queries::Integers(&tile.blocks[strip.start * blocks..][..strip.len() * blocks])
+        } else {
+            Queries::Numbers(&tile.queries[strip.start * dim..][..strip.len() * dim])
+        };
+        score(isa, layout, &pages, queries, &mut tile.scores[..strip.len()]);
         for (index, seen) in seen.iter().enumerate() {
             let totals = self.weigh(isa, tile, (strip.start + index, index), span, (seen, &pages));
             set_totals(&mut partials[index * length..][..length], totals);
@@ -219,8 +232,10 @@ impl Block<'_> {
         let (layout, runs) = (&self.layer.layout, self.layer.layout.value_runs());
         let mut result = (f32::NEG_INFINITY, 0.0);
         if seen.is_empty() {
-            tile.weights[index * runs..][..runs].as_flattened_mut().fill([0; PAGE_LENGTH / 2]);
-            tile.factors[index * runs..][..runs].fill(0.0);
+            for run in 0..runs {
+                tile.weights[run][index].fill([0; PAGE_LENGTH / 2]);
+                tile.factors[run][index] = 0.0;
+            }
             return result;
         }
         let scores = &mut tile.scores[index];
@@ -246,8 +261,8 @@ impl Block<'_> {
                         seen: seen.clone(),
                         weights: &tile.scores[index],
                         products: &mut tile.products[0],
-                        integers: &mut tile.weights[index * runs + value_run],
-                        factor: &mut tile.factors[index * runs + value_run],
+                        integers: &mut tile.weights[value_run][index],
+                        factor: &mut tile.factors[value_run][index],
                     },
                 );
             }

@@ -59,9 +59,9 @@ pub(super) trait Lanes: Copy {
     fn zero(self) -> Self::I;
     fn to_float(self, vector: Self::I) -> Self::F;
     /// Products of at most eight groups of four 8-bit key codes of sixteen positions with blocks of queries, summed.
-    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T];
+    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T];
     /// The same of at most four lines of two groups of 4-bit codes.
-    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T];
+    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T];
     /// 8-bit value codes of two positions.
     fn pair_of_bytes(self, codes: &[u8; 32]) -> Self::P;
     /// 4-bit value codes of twice two positions.
@@ -142,8 +142,8 @@ pub(super) trait Integers: Simd {
     fn zero(self) -> Self::I;
     fn to_float(self, vector: Self::I) -> [Self::F; 2];
     fn store_i16(self, vectors: [Self::F; 2], words: &mut [i32; WIDTH / 2]);
-    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T];
-    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T];
+    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T];
+    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T];
     fn pair_of_bytes(self, codes: &[u8; 32]) -> Self::P;
     fn pairs_of_nibbles(self, codes: &[u8; 32]) -> [Self::P; 2];
     fn add_products(self, values: Self::P, weights: i32, sum: Self::I) -> Self::I;
@@ -236,11 +236,11 @@ impl<S: Integers> Lanes for Pair<S> {
         self.0.to_float(vector)
     }
     #[inline(always)]
-    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T] {
+    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T] {
         self.0.dots_of_bytes(groups, queries)
     }
     #[inline(always)]
-    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T] {
+    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T] {
         self.0.dots_of_nibbles(lines, queries)
     }
     #[inline(always)]
@@ -274,8 +274,8 @@ impl Integers for Scalar {
             *word = (u32::from(pair[0]) | u32::from(pair[1]) << 16) as i32;
         }
     }
-    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T] {
-        queries.map(|query| {
+    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T] {
+        queries.each_ref().map(|query| {
             let mut sums = [0; WIDTH];
             for (group, four) in groups.iter().zip(query.fours) {
                 add_four(&mut sums, four, |place| i32::from(group[place]) - KEY_BIAS);
@@ -283,8 +283,8 @@ impl Integers for Scalar {
             sums
         })
     }
-    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T] {
-        queries.map(|query| {
+    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T] {
+        queries.each_ref().map(|query| {
             let mut sums = [0; WIDTH];
             for (line, fours) in lines.iter().zip(query.fours.as_chunks::<2>().0) {
                 add_four(&mut sums, fours[0], |place| i32::from(line[place] & 0xf) - NIBBLE_BIAS);
@@ -356,7 +356,7 @@ mod avx2 {
         /// Byte products want one side unsigned: the key's magnitude, its sign moved to the query. A pair of products
         /// is at most 2 x 127 x 127, below 2^15.
         #[inline(always)]
-        fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T] {
+        fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T] {
             const { assert!(KEY_BIAS == 128) };
             // SAFETY: the token proves AVX2; a group has 64 bytes.
             unsafe {
@@ -379,7 +379,7 @@ mod avx2 {
         }
         /// Eight pairs of products, each at most 2 x 15 x 127, stay below 2^15 summed.
         #[inline(always)]
-        fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [Self::I; T] {
+        fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [Self::I; T] {
             // SAFETY: the token proves AVX2; a line has 64 bytes.
             unsafe {
                 let (ones, mask) = (_mm256_set1_epi16(1), _mm256_set1_epi8(0xf));

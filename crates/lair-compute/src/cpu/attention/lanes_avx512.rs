@@ -116,7 +116,7 @@ impl Lanes for Avx512 {
         unsafe { _mm512_cvtepi32_ps(vector) }
     }
     #[inline(always)]
-    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [__m512i; T] {
+    fn dots_of_bytes<const T: usize>(self, groups: &[[u8; 64]], queries: &[QueryBlock; T]) -> [__m512i; T] {
         // SAFETY: the token's proof; a group has 64 bytes.
         unsafe {
             let mut sums: [__m512i; T] = std::array::from_fn(|t| _mm512_set1_epi32(-KEY_BIAS * queries[t].sum));
@@ -130,7 +130,7 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
-    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[&QueryBlock; T]) -> [__m512i; T] {
+    fn dots_of_nibbles<const T: usize>(self, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [__m512i; T] {
         // SAFETY: the token's proof; a line has 64 bytes.
         unsafe {
             let mask = _mm512_set1_epi8(0xf);

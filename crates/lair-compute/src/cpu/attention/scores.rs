@@ -4,59 +4,65 @@
 //! bytes) and a query's element is a factor of all lanes. Eight bits, d = 64, a strip of eight queries: a page is read
 //! once (1 KiB) for 16 x 8 x 64 = 8192 multiplications, 64 of them an instruction with VNNI.
 
+#![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
+
 use super::lanes::{Lanes, QueryBlock, STRIP_MAX, WIDTH, Work, run};
 use super::span::{PageScores, Pages};
 use crate::KvElement;
 use crate::kv_layout::{KEY_BLOCK, RecordLayout};
 use lair_simd::Isa;
 
-/// The queries of a block: as they are for keys that are numbers, as integers for keys that are codes.
-pub(super) struct Queries<'a> {
-    /// `[query, key_dim]`.
-    pub(super) values: &'a [f32],
-    /// `[query, key_dim / 32]`.
-    pub(super) blocks: &'a [QueryBlock],
+/// The queries of a strip, as numbers or as integers: what stands at one place of all of them lies together.
+#[derive(Clone, Copy)]
+pub(super) enum Queries<'a> {
+    /// `[key_dim, query]`, for keys that are numbers.
+    Numbers(&'a [f32]),
+    /// `[key_dim / 32, query]`, for keys that are codes.
+    Integers(&'a [QueryBlock]),
 }
 
-/// Computes the scores of queries `first ..`, as many as `scores` has room for, with the keys of `pages`.
+/// Computes the scores of as many queries as `scores` has room for with the keys of `pages`.
 pub(super) fn score(
     isa: Isa,
     layout: &RecordLayout,
     pages: &Pages<'_>,
-    queries: &Queries<'_>,
-    first: usize,
+    queries: Queries<'_>,
     scores: &mut [PageScores],
 ) {
     const { assert!(STRIP_MAX == 8) };
     match scores.len() {
         0 => {}
-        1 => run(isa, Strip::<1> { layout, pages, queries, first, scores }),
-        2 => run(isa, Strip::<2> { layout, pages, queries, first, scores }),
-        3 => run(isa, Strip::<3> { layout, pages, queries, first, scores }),
-        4 => run(isa, Strip::<4> { layout, pages, queries, first, scores }),
-        5 => run(isa, Strip::<5> { layout, pages, queries, first, scores }),
-        6 => run(isa, Strip::<6> { layout, pages, queries, first, scores }),
-        7 => run(isa, Strip::<7> { layout, pages, queries, first, scores }),
-        _ => run(isa, Strip::<8> { layout, pages, queries, first, scores }),
+        1 => run(isa, Strip::<1> { layout, pages, queries, scores: first(scores) }),
+        2 => run(isa, Strip::<2> { layout, pages, queries, scores: first(scores) }),
+        3 => run(isa, Strip::<3> { layout, pages, queries, scores: first(scores) }),
+        4 => run(isa, Strip::<4> { layout, pages, queries, scores: first(scores) }),
+        5 => run(isa, Strip::<5> { layout, pages, queries, scores: first(scores) }),
+        6 => run(isa, Strip::<6> { layout, pages, queries, scores: first(scores) }),
+        7 => run(isa, Strip::<7> { layout, pages, queries, scores: first(scores) }),
+        _ => run(isa, Strip::<8> { layout, pages, queries, scores: first(scores) }),
     }
+}
+
+fn first<const T: usize>(scores: &mut [PageScores]) -> &mut [PageScores; T] {
+    scores.first_chunk_mut().expect("a strip has been matched by its length")
 }
 
 struct Strip<'a, const T: usize> {
     layout: &'a RecordLayout,
     pages: &'a Pages<'a>,
-    queries: &'a Queries<'a>,
-    first: usize,
-    scores: &'a mut [PageScores],
+    queries: Queries<'a>,
+    scores: &'a mut [PageScores; T],
 }
 
 impl<const T: usize> Work for Strip<'_, T> {
     #[inline(always)]
     fn run<L: Lanes>(self, l: L) {
-        match self.layout.element {
-            KvElement::F32 => self.numbers::<L, 64>(l, L::load_f32),
-            KvElement::F16 => self.numbers::<L, 32>(l, L::load_f16),
-            KvElement::Q8_0 => self.codes(l, KEY_BLOCK / 4, L::dots_of_bytes::<T>),
-            KvElement::Q4_0 => self.codes(l, KEY_BLOCK / 8, L::dots_of_nibbles::<T>),
+        match (self.layout.element, self.queries) {
+            (KvElement::F32, Queries::Numbers(queries)) => self.numbers::<L, F32Keys, 64>(l, queries),
+            (KvElement::F16, Queries::Numbers(queries)) => self.numbers::<L, F16Keys, 32>(l, queries),
+            (KvElement::Q8_0, Queries::Integers(queries)) => self.codes::<L, ByteKeys, 8>(l, queries),
+            (KvElement::Q4_0, Queries::Integers(queries)) => self.codes::<L, NibbleKeys, 4>(l, queries),
+            _ => unreachable!("queries are made for the type of the keys"),
         }
     }
 }
@@ -64,16 +70,16 @@ impl<const T: usize> Work for Strip<'_, T> {
 impl<const T: usize> Strip<'_, T> {
     /// Keys as numbers: elements in order, one fused multiply-add each.
     #[inline(always)]
-    fn numbers<L: Lanes, const BYTES: usize>(self, l: L, load: impl Fn(L, &[u8; BYTES]) -> L::F) {
+    fn numbers<L: Lanes, N: Numbers<BYTES>, const BYTES: usize>(self, l: L, queries: &[f32]) {
         let dim = self.layout.key_dim;
-        let queries: [&[f32]; T] = std::array::from_fn(|t| &self.queries.values[(self.first + t) * dim..][..dim]);
+        let (queries, _) = queries.as_chunks::<T>();
         for (page, record) in self.pages.iter() {
             let (keys, _) = record[..dim * BYTES].as_chunks::<BYTES>();
             let mut sums = [l.splat(0.0); T];
-            for (k, key) in keys.iter().enumerate() {
-                let key = load(l, key);
+            for (key, query) in keys.iter().zip(queries) {
+                let key = N::load(l, key);
                 for t in 0..T {
-                    sums[t] = l.fma(key, l.splat(queries[t][k]), sums[t]);
+                    sums[t] = l.fma(key, l.splat(query[t]), sums[t]);
                 }
             }
             for t in 0..T {
@@ -82,34 +88,23 @@ impl<const T: usize> Strip<'_, T> {
         }
     }
 
-    /// Keys as codes, `lines` lines of 64 bytes a block: exact integer products of a block, blocks in order.
+    /// Keys as codes, `LINES` lines of 64 bytes a block: exact integer products of a block, blocks in order.
     #[inline(always)]
-    fn codes<L: Lanes>(
-        self,
-        l: L,
-        lines: usize,
-        dots: impl Fn(L, &[[u8; 64]], &[&QueryBlock; T]) -> [L::I; T],
-    ) {
-        let blocks = self.layout.key_dim.div_ceil(KEY_BLOCK);
-        let queries: [&[QueryBlock]; T] =
-            std::array::from_fn(|t| &self.queries.blocks[(self.first + t) * blocks..][..blocks]);
+    fn codes<L: Lanes, C: Codes, const LINES: usize>(self, l: L, queries: &[QueryBlock]) {
+        let (queries, _) = queries.as_chunks::<T>();
+        let layout = self.layout;
         for (page, record) in self.pages.iter() {
-            let (codes, _) = record[..self.layout.key_scales].as_chunks::<64>();
-            let (scales, _) = record[self.layout.key_scales..self.layout.value_codes].as_chunks::<{ 2 * WIDTH }>();
+            let (blocks, rest) = record[..layout.key_scales].as_chunks::<64>().0.as_chunks::<LINES>();
+            let (scales, _) = record[layout.key_scales..layout.value_codes].as_chunks::<{ 2 * WIDTH }>();
             let mut sums = [l.splat(0.0); T];
-            for (index, (codes, scales)) in codes.chunks(lines).zip(scales).enumerate() {
-                let blocks: [&QueryBlock; T] = std::array::from_fn(|t| &queries[t][index]);
-                let products = if codes.len() == lines && lines == KEY_BLOCK / 4 {
-                    // Of known length, the loop over groups is unrolled.
-                    dots(l, &codes[..KEY_BLOCK / 4], &blocks)
-                } else {
-                    dots(l, codes, &blocks)
-                };
-                let scales = l.load_f16(scales);
-                for t in 0..T {
-                    let factor = l.mul(scales, l.splat(blocks[t].scale));
-                    sums[t] = l.fma(l.to_float(products[t]), factor, sums[t]);
-                }
+            for ((codes, scales), queries) in blocks.iter().zip(scales).zip(queries) {
+                let products = C::dots(l, codes, queries);
+                add_scaled(l, products, scales, queries, &mut sums);
+            }
+            if !rest.is_empty() {
+                let (scales, queries) = (&scales[blocks.len()], &queries[blocks.len()]);
+                let products = C::dots(l, rest, queries);
+                add_scaled(l, products, scales, queries, &mut sums);
             }
             for t in 0..T {
                 l.store(sums[t], &mut self.scores[t][page]);
@@ -118,9 +113,71 @@ impl<const T: usize> Strip<'_, T> {
     }
 }
 
-/// Queries as integers: blocks of 32 with a scale, the largest magnitude 127. `values` is `[key_dim]`.
-pub(super) fn quantise(isa: Isa, values: &[f32], blocks: &mut [QueryBlock]) {
-    for (values, block) in values.chunks(KEY_BLOCK).zip(blocks) {
+#[inline(always)]
+fn add_scaled<L: Lanes, const T: usize>(
+    l: L,
+    products: [L::I; T],
+    scales: &[u8; 2 * WIDTH],
+    queries: &[QueryBlock; T],
+    sums: &mut [L::F; T],
+) {
+    let scales = l.load_f16(scales);
+    for t in 0..T {
+        let factor = l.mul(scales, l.splat(queries[t].scale));
+        sums[t] = l.fma(l.to_float(products[t]), factor, sums[t]);
+    }
+}
+
+/// Keys or values that are numbers of `BYTES / 16` bytes.
+///
+/// Types and not closures, here and below: their functions become part of the vector code around them.
+pub(super) trait Numbers<const BYTES: usize> {
+    fn load<L: Lanes>(l: L, bytes: &[u8; BYTES]) -> L::F;
+}
+
+pub(super) struct F32Keys;
+pub(super) struct F16Keys;
+
+impl Numbers<64> for F32Keys {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, bytes: &[u8; 64]) -> L::F {
+        l.load_f32(bytes)
+    }
+}
+
+impl Numbers<32> for F16Keys {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, bytes: &[u8; 32]) -> L::F {
+        l.load_f16(bytes)
+    }
+}
+
+/// Keys that are codes.
+trait Codes {
+    fn dots<L: Lanes, const T: usize>(l: L, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [L::I; T];
+}
+
+struct ByteKeys;
+struct NibbleKeys;
+
+impl Codes for ByteKeys {
+    #[inline(always)]
+    fn dots<L: Lanes, const T: usize>(l: L, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [L::I; T] {
+        l.dots_of_bytes(lines, queries)
+    }
+}
+
+impl Codes for NibbleKeys {
+    #[inline(always)]
+    fn dots<L: Lanes, const T: usize>(l: L, lines: &[[u8; 64]], queries: &[QueryBlock; T]) -> [L::I; T] {
+        l.dots_of_nibbles(lines, queries)
+    }
+}
+
+/// A query as integers: blocks of 32 with a scale, the largest magnitude 127. `values` is `[key_dim]`; the blocks lie
+/// `stride` apart.
+pub(super) fn quantise(isa: Isa, values: &[f32], blocks: &mut [QueryBlock], stride: usize) {
+    for (values, block) in values.chunks(KEY_BLOCK).zip(blocks.iter_mut().step_by(stride)) {
         let mut padded = [0.0; KEY_BLOCK];
         padded[..values.len()].copy_from_slice(values);
         let mut quantised = [super::super::quantise::QuantisedBlock::ZERO];
