@@ -175,3 +175,89 @@ fn round_all<S: Simd>(
     };
     s.store_i8([scaled(0), scaled(1), scaled(2), scaled(3)], codes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KvLayerLayout;
+    use lair_simd::IsaChoice;
+
+    /// What was stored, read element by element as the layout's picture has it.
+    fn read(layout: &RecordLayout, record: &[u8], position: usize) -> (Vec<f32>, Vec<f32>) {
+        let half = |at: usize| f16::from_le_bytes([record[at], record[at + 1]]).to_f32();
+        let word = |at: usize| f32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+        let values = layout.value_codes;
+        let scale = |start: usize, index: usize| half(start + 2 * (index * PAGE_LENGTH + position));
+        let nibble = |byte: u8, high: usize| f32::from(byte >> (4 * high) & 0xf) - 8.0;
+        let key = |i: usize| match layout.element {
+            KvElement::F32 => word(4 * (i * PAGE_LENGTH + position)),
+            KvElement::F16 => half(2 * (i * PAGE_LENGTH + position)),
+            KvElement::Q8_0 => {
+                let code = f32::from(record[(i / 4 * PAGE_LENGTH + position) * 4 + i % 4]) - 128.0;
+                code * scale(layout.key_scales, i / 32)
+            }
+            KvElement::Q4_0 => {
+                let byte = record[(i / 8 * PAGE_LENGTH + position) * 4 + i % 4];
+                nibble(byte, i / 4 % 2) * scale(layout.key_scales, i / 32)
+            }
+        };
+        let value = |i: usize| match layout.element {
+            KvElement::F32 => word(values + 4 * value_place(i, position)),
+            KvElement::F16 => half(values + 2 * value_place(i, position)),
+            KvElement::Q8_0 => {
+                let code = record[values + i / 16 * 256 + position / 2 * 32 + i % 16 * 2 + position % 2] as i8;
+                f32::from(code) * scale(layout.value_scales, i / layout.value_run())
+            }
+            KvElement::Q4_0 => {
+                let byte = record[values + i / 16 * 128 + position / 4 * 32 + i % 16 * 2 + position % 2];
+                nibble(byte, position / 2 % 2) * scale(layout.value_scales, i / layout.value_run())
+            }
+        };
+        ((0..layout.key_dim).map(key).collect(), (0..layout.value_dim).map(value).collect())
+    }
+
+    #[test]
+    fn records_hold_what_is_stored_in_any_order() {
+        for (key_dim, value_dim) in [(1, 1), (32, 32), (64, 64), (80, 80), (100, 72), (21, 13), (576, 512)] {
+            for (element, step) in [
+                (KvElement::F32, 0.0),
+                (KvElement::F16, 5e-4),
+                (KvElement::Q8_0, 0.51 / 127.0),
+                (KvElement::Q4_0, 0.13),
+            ] {
+                for choice in [IsaChoice::Auto, IsaChoice::Scalar] {
+                    let isa = Isa::detect(choice);
+                    let layout = RecordLayout::new(element, &KvLayerLayout { kv_head_count: 1, key_dim, value_dim });
+                    let mut record = vec![0xa5; layout.size_bytes];
+                    let numbers = |position: usize, dim: usize| -> Vec<f32> {
+                        (0..dim).map(|i| ((i * 37 + position * 11) % 61) as f32 / 30.0 - 1.0).collect()
+                    };
+                    for position in (0..PAGE_LENGTH).map(|index| index * 5 % PAGE_LENGTH) {
+                        let (key, value) = (numbers(position, key_dim), numbers(position + 3, value_dim));
+                        store(isa, &layout, &mut record, position, (&key, &value));
+                    }
+                    for position in 0..PAGE_LENGTH {
+                        let (key, value) = read(&layout, &record, position);
+                        let expected = numbers(position, key_dim).into_iter().chain(numbers(position + 3, value_dim));
+                        for (a, b) in key.into_iter().chain(value).zip(expected) {
+                            assert!((a - b).abs() <= 1.04 * step, "{element:?} {key_dim}: {a} stored for {b}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_makes_the_scale_none() {
+        for element in [KvElement::Q8_0, KvElement::Q4_0] {
+            for fault in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut values = [0.5; 40];
+                values[33] = fault;
+                assert!(scale_of(Isa::detect(IsaChoice::Auto), element, &values).is_nan());
+                assert!(scale_of(Isa::Scalar, element, &values).is_nan());
+            }
+            assert_eq!(scale_of(Isa::Scalar, element, &[0.0; 32]).to_f32(), 0.0);
+        }
+    }
+}

@@ -68,7 +68,10 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("f16", Case { element: KvElement::F16, ..PLAIN }),
         ("f16 window", Case { element: KvElement::F16, mask: Mask::Window(18), key_dim: 64, value_dim: 64, ..PLAIN }),
         ("q8", Case { element: KvElement::Q8_0, ..PLAIN }),
-        ("q8, heads of 64", Case { element: KvElement::Q8_0, heads: 8, kv_heads: 1, key_dim: 64, value_dim: 64, ..PLAIN }),
+        (
+            "q8, heads of 64",
+            Case { element: KvElement::Q8_0, heads: 8, kv_heads: 1, key_dim: 64, value_dim: 64, ..PLAIN },
+        ),
         ("q8, heads of 100 and 72", Case { element: KvElement::Q8_0, key_dim: 100, value_dim: 72, ..PLAIN }),
         ("q8 window", Case { element: KvElement::Q8_0, mask: Mask::Window(18), ..PLAIN }),
         ("q8 sinks", Case { element: KvElement::Q8_0, has_sinks: true, ..PLAIN }),
@@ -76,12 +79,18 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("q8 alibi", Case { element: KvElement::Q8_0, has_alibi: true, rope: None, ..PLAIN }),
         ("q8 both directions", Case { element: KvElement::Q8_0, mask: Mask::Bidirectional, ..PLAIN }),
         ("q4", Case { element: KvElement::Q4_0, ..PLAIN }),
-        ("q4, heads of 128", Case { element: KvElement::Q4_0, heads: 7, kv_heads: 1, key_dim: 128, value_dim: 128, ..PLAIN }),
+        (
+            "q4, heads of 128",
+            Case { element: KvElement::Q4_0, heads: 7, kv_heads: 1, key_dim: 128, value_dim: 128, ..PLAIN },
+        ),
         ("q4, heads of 100 and 72", Case { element: KvElement::Q4_0, key_dim: 100, value_dim: 72, ..PLAIN }),
         ("q4 chunk", Case { element: KvElement::Q4_0, mask: Mask::Chunk(24), ..PLAIN }),
         ("q4, odd dims", Case { element: KvElement::Q4_0, key_dim: 21, value_dim: 13, rope: None, ..PLAIN }),
         ("q8, odd dims", Case { element: KvElement::Q8_0, key_dim: 21, value_dim: 13, rope: None, ..PLAIN }),
-        ("q8, heads of 576 and 512", Case { element: KvElement::Q8_0, heads: 5, kv_heads: 1, key_dim: 576, value_dim: 512, ..PLAIN }),
+        (
+            "q8, heads of 576 and 512",
+            Case { element: KvElement::Q8_0, heads: 5, kv_heads: 1, key_dim: 576, value_dim: 512, ..PLAIN },
+        ),
     ]
 }
 
@@ -232,7 +241,10 @@ fn long_sequences_agree_with_the_reference_however_they_are_cut() {
         ("f16, window", Case { element: KvElement::F16, mask: Mask::Window(300), ..wide.clone() }),
         ("q8", Case { element: KvElement::Q8_0, key_dim: 64, value_dim: 64, ..wide.clone() }),
         ("q8, window", Case { element: KvElement::Q8_0, mask: Mask::Window(257), ..wide.clone() }),
-        ("q8, chunk and sinks", Case { element: KvElement::Q8_0, mask: Mask::Chunk(400), has_sinks: true, ..wide.clone() }),
+        (
+            "q8, chunk and sinks",
+            Case { element: KvElement::Q8_0, mask: Mask::Chunk(400), has_sinks: true, ..wide.clone() },
+        ),
         ("q4, one head each", Case { element: KvElement::Q4_0, heads: 2, kv_heads: 2, ..wide }),
     ] {
         let whole = Step::random(&case, &[(0, 771)], 5);
@@ -244,6 +256,57 @@ fn long_sequences_agree_with_the_reference_however_they_are_cut() {
         }
         let reference = run(&mut Reference, &case, &[whole.part(&case, 0..771)]);
         assert_close(name, &expected, &reference, limit(case.element));
+    }
+}
+
+/// A fault reaches the rows that see it, and no other, whatever shares their pages and strips.
+#[test]
+fn faults_are_seen_where_they_are_and_nowhere_else() {
+    let at = 21;
+    for element in [KvElement::F32, KvElement::F16, KvElement::Q8_0, KvElement::Q4_0] {
+        for heads in [2, 6] {
+            let case = Case { element, heads, key_dim: 64, value_dim: 64, rope: None, ..PLAIN };
+            let clean = Step::random(&case, &[(0, 40)], 12);
+            let width = case.heads * case.value_dim;
+            let expected = on_every_cpu("clean", |cpu| run(cpu, &case, &[clean.part(&case, 0..40)]));
+            for (fault, in_keys) in [(f32::NAN, true), (f32::NAN, false), (f32::INFINITY, false)] {
+                let mut step = clean.part(&case, 0..40);
+                let (values, dim) = if in_keys { (&mut step.k, case.key_dim) } else { (&mut step.v, case.value_dim) };
+                values[at * case.kv_heads * dim + 3] = fault;
+                for (form, mut cpu) in crate::cpus() {
+                    let what = format!("{element:?}, {heads} heads, {fault} in keys: {in_keys}, {form}");
+                    let actual = run(&mut cpu, &case, &[step.part(&case, 0..40)]);
+                    assert_bits(&what, &actual[..at * width], &expected[..at * width]);
+                    for row in actual[at * width..].chunks_exact(width) {
+                        assert!(row[..width / 2].iter().any(|value| !value.is_finite()), "{what}: a fault is hidden");
+                        assert!(row[width / 2..].iter().all(|value| value.is_finite()), "{what}: the other head's");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Scales of zero, and the largest and smallest of what blocks hold.
+#[test]
+fn heads_of_zeros_and_of_extremes_agree_with_the_reference() {
+    for element in [KvElement::F32, KvElement::F16, KvElement::Q8_0, KvElement::Q4_0] {
+        for factor in [0.0, 1e-30, 1e-3, 1e4] {
+            let case = Case { element, rope: None, ..PLAIN };
+            let mut step = Step::random(&case, &[(0, 20)], 14);
+            step.v.iter_mut().for_each(|value| *value *= factor);
+            step.k[..16 * 32].fill(0.0);
+            let expected = run(&mut Reference, &case, &[step.part(&case, 0..20)]);
+            let actual = on_every_cpu("extremes", |cpu| run(cpu, &case, &[step.part(&case, 0..20)]));
+            let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+            for (a, b) in actual.iter().zip(&expected) {
+                // Below the smallest step of half precision, values are zero.
+                assert!((a - b).abs() <= 0.35 * largest + 1e-6, "{element:?}, {factor}: {a} and {b}");
+            }
+            if factor >= 1e-3 {
+                assert_close("extremes", &actual, &expected, limit(element).max(1e-6));
+            }
+        }
     }
 }
 

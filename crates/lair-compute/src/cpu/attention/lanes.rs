@@ -114,7 +114,7 @@ pub(super) fn run<W: Work>(isa: Isa, work: W) {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => super::lanes_avx512::run(isa, work),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => {
+        Isa::Avx2(token) | Isa::AvxVnni(token) => {
             #[target_feature(enable = "avx2,fma,f16c")]
             fn with_features<W: Work>(token: lair_simd::Avx2, work: W) {
                 work.run(Pair(token));
@@ -126,12 +126,27 @@ pub(super) fn run<W: Work>(isa: Isa, work: W) {
     }
 }
 
+/// The same for strips that are longer than those of other instruction sets.
+pub(super) fn run_wide<W: Work>(isa: Isa, work: W) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => super::lanes_avx512::run(isa, work),
+        _ => {
+            drop(work);
+            unreachable!("strips of {} have at most {NARROW_STRIP} queries", isa.name())
+        }
+    }
+}
+
+/// Queries of a strip where a vector of sixteen takes two registers of sixteen.
+const NARROW_STRIP: usize = 4;
+
 /// Queries that are computed together: as many as leave registers for what they are multiplied with.
 pub(super) fn strip_length(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => STRIP_MAX,
-        _ => 4,
+        _ => NARROW_STRIP,
     }
 }
 

@@ -159,10 +159,7 @@ impl Lanes for Avx512 {
         unsafe {
             let wide = _mm512_cvtepu8_epi16(_mm256_loadu_si256(codes.as_ptr().cast()));
             let (mask, bias) = (_mm512_set1_epi16(0xf), _mm512_set1_epi16(NIBBLE_BIAS as i16));
-            [
-                _mm512_sub_epi16(_mm512_and_si512(wide, mask), bias),
-                _mm512_sub_epi16(_mm512_srli_epi16::<4>(wide), bias),
-            ]
+            [_mm512_sub_epi16(_mm512_and_si512(wide, mask), bias), _mm512_sub_epi16(_mm512_srli_epi16::<4>(wide), bias)]
         }
     }
     #[inline(always)]

@@ -6,7 +6,7 @@
 
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
-use super::lanes::{Lanes, QueryBlock, STRIP_MAX, WIDTH, Work, run};
+use super::lanes::{Lanes, QueryBlock, STRIP_MAX, WIDTH, Work, run, run_wide};
 use super::span::{PageScores, Pages};
 use crate::KvElement;
 use crate::kv_layout::{KEY_BLOCK, RecordLayout};
@@ -36,10 +36,10 @@ pub(super) fn score(
         2 => run(isa, Strip::<2> { layout, pages, queries, scores: first(scores) }),
         3 => run(isa, Strip::<3> { layout, pages, queries, scores: first(scores) }),
         4 => run(isa, Strip::<4> { layout, pages, queries, scores: first(scores) }),
-        5 => run(isa, Strip::<5> { layout, pages, queries, scores: first(scores) }),
-        6 => run(isa, Strip::<6> { layout, pages, queries, scores: first(scores) }),
-        7 => run(isa, Strip::<7> { layout, pages, queries, scores: first(scores) }),
-        _ => run(isa, Strip::<8> { layout, pages, queries, scores: first(scores) }),
+        5 => run_wide(isa, Strip::<5> { layout, pages, queries, scores: first(scores) }),
+        6 => run_wide(isa, Strip::<6> { layout, pages, queries, scores: first(scores) }),
+        7 => run_wide(isa, Strip::<7> { layout, pages, queries, scores: first(scores) }),
+        _ => run_wide(isa, Strip::<8> { layout, pages, queries, scores: first(scores) }),
     }
 }
 

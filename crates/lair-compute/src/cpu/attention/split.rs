@@ -45,10 +45,9 @@ pub(super) fn run(
         split.states.resize(states, 0.0);
     }
     let block_length = queries_a_block * length;
-    let (first, end) = (0..blocks.count).map(|index| blocks.block(index).spans()).fold(
-        (usize::MAX, 0),
-        |(first, end), spans| (first.min(spans.start), end.max(spans.end)),
-    );
+    let (first, end) = (0..blocks.count)
+        .map(|index| blocks.block(index).spans())
+        .fold((usize::MAX, 0), |(first, end), spans| (first.min(spans.start), end.max(spans.end)));
     let (states, partials) = (Parts::new(&mut split.states), Parts::new(&mut split.partials));
     for start in (first..end).step_by(round) {
         let count = round.min(end - start);

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use lair_simd::Isa;
 
-use super::lanes::{Lanes, STRIP_MAX, WIDTH, Work, run};
+use super::lanes::{Lanes, STRIP_MAX, WIDTH, Work, run, run_wide};
 use super::scores::{F16Keys, F32Keys, Numbers};
 use super::span::{PageScores, Pages, SPAN_PAGES};
 use crate::kv_layout::RecordLayout;
@@ -56,10 +56,10 @@ impl Values<'_> {
             2 => run(isa, Strip::<2> { values: self, first, positions, sums }),
             3 => run(isa, Strip::<3> { values: self, first, positions, sums }),
             4 => run(isa, Strip::<4> { values: self, first, positions, sums }),
-            5 => run(isa, Strip::<5> { values: self, first, positions, sums }),
-            6 => run(isa, Strip::<6> { values: self, first, positions, sums }),
-            7 => run(isa, Strip::<7> { values: self, first, positions, sums }),
-            _ => run(isa, Strip::<8> { values: self, first, positions, sums }),
+            5 => run_wide(isa, Strip::<5> { values: self, first, positions, sums }),
+            6 => run_wide(isa, Strip::<6> { values: self, first, positions, sums }),
+            7 => run_wide(isa, Strip::<7> { values: self, first, positions, sums }),
+            _ => run_wide(isa, Strip::<8> { values: self, first, positions, sums }),
         }
     }
 }
