@@ -81,7 +81,7 @@ pub enum KvChoice {
     /// About one byte an element
     #[value(name = "q8_0")]
     Q8_0,
-    /// About half a byte an element, for memory's sake: answers differ
+    /// About half a byte an element: answers get worse, and with some models (Qwen2.5) useless
     #[value(name = "q4_0")]
     Q4_0,
 }

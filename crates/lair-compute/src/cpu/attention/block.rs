@@ -59,6 +59,13 @@ impl Tile {
     }
 }
 
+/// Whether the span after this one is fetched ahead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fetch {
+    Ahead,
+    Nothing,
+}
+
 /// Where results go.
 pub(super) struct Output<'a> {
     pub(super) parts: Parts<'a, f32>,
@@ -196,7 +203,9 @@ impl Block<'_> {
             }
         }
         let Some(all) = all else { return };
-        let pages = self.pages(span, pages_of(&all));
+        // One strip asks for the next span, for all of them.
+        let fetched = if strip.start == 0 { Fetch::Ahead } else { Fetch::Nothing };
+        let pages = self.pages(span, pages_of(&all), fetched);
         let (dim, blocks) = (layout.key_dim, layout.key_dim.div_ceil(KEY_BLOCK));
         let queries = if layout.is_quantised() {
             Queries::Integers(&tile.blocks[strip.start * blocks..][..strip.len() * blocks])
@@ -212,12 +221,21 @@ impl Block<'_> {
     }
 
     /// The records of the block's head in a span.
-    fn pages(&self, span: usize, range: Range<usize>) -> Pages<'_> {
+    fn pages(&self, span: usize, range: Range<usize>, fetch: Fetch) -> Pages<'_> {
+        let record = |page: usize| self.layer.record(self.sequence.page_table[page], self.kv_head);
         let mut records: [&[u8]; SPAN_PAGES] = [&[]; SPAN_PAGES];
         for page in range.clone() {
-            records[page] = self.layer.record(self.sequence.page_table[span * SPAN_PAGES + page], self.kv_head);
+            records[page] = record(span * SPAN_PAGES + page);
         }
-        Pages { records, range }
+        let mut next: [&[u8]; SPAN_PAGES] = [&[]; SPAN_PAGES];
+        if fetch == Fetch::Ahead {
+            let end = self.seen(self.rows.end - 1).end.div_ceil(PAGE_LENGTH);
+            let start = (span + 1) * SPAN_PAGES;
+            for (next, page) in next.iter_mut().zip(start..end) {
+                *next = record(page);
+            }
+        }
+        Pages { records, range, next }
     }
 
     /// Turns the scores of a query, the `index`-th of its strip, into weights; gives its largest score and their sum.

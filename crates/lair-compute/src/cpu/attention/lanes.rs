@@ -69,6 +69,19 @@ pub(super) trait Lanes: Copy {
     /// `sum + v[0] * w[0] + v[1] * w[1]`, `weights` being two i16.
     fn add_products(self, values: Self::P, weights: i32, sum: Self::I) -> Self::I;
 
+    /// Asks for memory that will be read soon.
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        for line in bytes.chunks(64) {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            // SAFETY: every x86-64 has the instruction, and it reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = bytes;
+    }
+
     /// Sum of the lanes, as the instruction sets' vectors of eight sum theirs.
     #[inline(always)]
     fn sum(self, vector: Self::F) -> f32 {

@@ -74,6 +74,7 @@ impl<const T: usize> Strip<'_, T> {
         let dim = self.layout.key_dim;
         let (queries, _) = queries.as_chunks::<T>();
         for (page, record) in self.pages.iter() {
+            l.prefetch(self.pages.next[page]);
             let (keys, _) = record[..dim * BYTES].as_chunks::<BYTES>();
             let mut sums = [l.splat(0.0); T];
             for (key, query) in keys.iter().zip(queries) {
@@ -94,6 +95,7 @@ impl<const T: usize> Strip<'_, T> {
         let (queries, _) = queries.as_chunks::<T>();
         let layout = self.layout;
         for (page, record) in self.pages.iter() {
+            l.prefetch(self.pages.next[page]);
             let (blocks, rest) = record[..layout.key_scales].as_chunks::<64>().0.as_chunks::<LINES>();
             let (scales, _) = record[layout.key_scales..layout.value_codes].as_chunks::<{ 2 * WIDTH }>();
             let mut sums = [l.splat(0.0); T];

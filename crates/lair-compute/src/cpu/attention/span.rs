@@ -30,6 +30,11 @@ const WEIGHT_MAX: f32 = 32767.0;
 pub(super) struct Pages<'a> {
     pub(super) records: [&'a [u8]; SPAN_PAGES],
     pub(super) range: Range<usize>,
+    /// Those of the span after it, to be fetched ahead while this one is computed; empty where there is none.
+    ///
+    /// Pages lie scattered, and the hardware does not follow from one to the next: without this a decode over a long
+    /// context waits for memory at every page.
+    pub(super) next: [&'a [u8]; SPAN_PAGES],
 }
 
 impl<'a> Pages<'a> {
