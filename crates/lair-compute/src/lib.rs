@@ -8,6 +8,7 @@ mod backend;
 mod batch;
 pub mod cpu;
 mod error;
+mod kv_layout;
 pub mod reference;
 mod regions;
 mod rope;
@@ -16,10 +17,10 @@ mod source;
 pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use error::ComputeError;
+pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
 pub use regions::{
     Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Gating, Head,
-    KvElement, KvLayerLayout, KvLayout, Linear, Mask, Norm, NormGroup, NormKind, NormOrder, Router, StateLayerLayout,
-    StateLayout,
+    Linear, Mask, Norm, NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

@@ -255,49 +255,6 @@ pub struct Head<B: Backend> {
     pub softcap: Option<f32>,
 }
 
-/// How keys and values are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KvElement {
-    /// Four bytes: exact.
-    F32,
-    /// Two bytes: the default.
-    F16,
-}
-
-/// One attention layer of the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvLayerLayout {
-    /// Key and value heads.
-    pub kv_head_count: usize,
-    /// Elements of a key head.
-    pub key_dim: usize,
-    /// Elements of a value head.
-    pub value_dim: usize,
-}
-
-/// What a KV cache holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KvLayout {
-    /// The attention layers.
-    pub layers: Vec<KvLayerLayout>,
-    /// How elements are kept.
-    pub element: KvElement,
-    /// Pages on every layer.
-    pub page_count: usize,
-}
-
-impl KvLayout {
-    /// Bytes of one page over all layers.
-    pub fn page_bytes(&self) -> usize {
-        let element_bytes = match self.element {
-            KvElement::F32 => 4,
-            KvElement::F16 => 2,
-        };
-        let row: usize = self.layers.iter().map(|layer| layer.kv_head_count * (layer.key_dim + layer.value_dim)).sum();
-        row * element_bytes * crate::PAGE_LENGTH
-    }
-}
-
 /// One recurrent layer of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateLayerLayout {

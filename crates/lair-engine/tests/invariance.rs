@@ -27,17 +27,22 @@ struct Outcome {
 struct Subject<B: Backend> {
     model: Arc<Model<B>>,
     backend: fn() -> B,
+    kv_element: KvElement,
 }
 
 impl<B: Backend> Subject<B> {
     fn load(path: &Path, backend: fn() -> B) -> Self {
         let file = GgufFile::open(path).unwrap();
-        Self { model: Arc::new(Model::load(&file, &backend(), LoadOptions::default()).unwrap()), backend }
+        Self {
+            model: Arc::new(Model::load(&file, &backend(), LoadOptions::default()).unwrap()),
+            backend,
+            kv_element: KvElement::F16,
+        }
     }
 
     fn runner(&self, pages: usize, options: &EngineOptions) -> ModelRunner<B> {
         let memory = MemoryOptions {
-            kv_element: KvElement::F16,
+            kv_element: self.kv_element,
             page_count: pages,
             state_slot_count: options.sequences_max + 4,
             rows_max: options.rows_max,
@@ -130,8 +135,12 @@ fn alone_options() -> EngineOptions {
 }
 
 fn check<B: Backend>(path: &Path, name: &str, backends: &[fn() -> B]) {
+    check_with(KvElement::F16, path, name, backends);
+}
+
+fn check_with<B: Backend>(kv_element: KvElement, path: &Path, name: &str, backends: &[fn() -> B]) {
     let alone_options = alone_options();
-    let first = Subject::load(path, backends[0]);
+    let first = Subject { kv_element, ..Subject::load(path, backends[0]) };
     let requests = requests(first.model.vocabulary_size());
     let alone: Vec<Outcome> = requests
         .iter()
@@ -140,7 +149,7 @@ fn check<B: Backend>(path: &Path, name: &str, backends: &[fn() -> B]) {
     assert!(alone.iter().any(|outcome| outcome.tokens.len() == 20));
     let (mut preemptions, mut reused_tokens) = (0, 0);
     for backend in backends {
-        let subject = Subject::load(path, *backend);
+        let subject = Subject { kv_element, ..Subject::load(path, *backend) };
         for (rows_max, sequences_max, pages, prefix_cache) in
             [(256, 16, 200, true), (23, 16, 200, false), (7, 5, 9, true), (16, 16, 14, true), (1, 1, 64, true)]
         {
@@ -171,7 +180,8 @@ fn cpu(threads: usize, isa: IsaChoice) -> Cpu {
 }
 
 /// The CPU backend in the forms that must give the same bits.
-const CPUS: [fn() -> Cpu; 3] = [|| cpu(1, IsaChoice::Auto), || cpu(2, IsaChoice::Auto), || cpu(2, IsaChoice::Scalar)];
+const CPUS: [fn() -> Cpu; 4] =
+    [|| cpu(1, IsaChoice::Auto), || cpu(2, IsaChoice::Auto), || cpu(3, IsaChoice::Avx2), || cpu(2, IsaChoice::Scalar)];
 
 /// A copy of a model with its matrices in this type.
 fn quantised(path: &Path, tensor_type: TensorType, folder: &Path) -> std::path::PathBuf {
@@ -259,6 +269,14 @@ fn answers_are_the_same_with_guesses() {
         assert_eq!(outcomes, alone, "{speculation:?}, {pages} pages");
         assert!(stats.accepted_tokens > 20, "{speculation:?}, {pages} pages: {stats:?}");
         assert_eq!(stats.preemptions > 0, pages == 30);
+    }
+}
+
+#[test]
+fn quantised_keys_and_values_give_the_same_bits_in_any_company() {
+    let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
+    for kv_element in [KvElement::Q8_0, KvElement::Q4_0] {
+        check_with(kv_element, &path, &format!("{kv_element:?}"), &CPUS);
     }
 }
 

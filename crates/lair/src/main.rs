@@ -24,7 +24,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Answer a prompt, or chat
-    Run(commands::run::RunArgs),
+    Run(Box<commands::run::RunArgs>),
     /// Say what a model file is
     Show(commands::show::ShowArgs),
     /// Measure how well a model predicts a text

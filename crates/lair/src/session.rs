@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lair_compute::KvElement;
 use lair_compute::cpu::{Cpu, CpuOptions};
 use lair_engine::{
     Engine, EngineError, EngineHandle, EngineOptions, Event, FinishReason, MemoryOptions, ModelRunner, Refusal,
@@ -431,10 +430,7 @@ fn load_model(
             Failure::new(ExitCode::BadModel, cause).with_hint("choose a model that was made to chat".to_owned())
         );
     }
-    let element = match options.kv {
-        KvChoice::F16 => KvElement::F16,
-        KvChoice::F32 => KvElement::F32,
-    };
+    let element = options.kv.element();
     let draft_page_bytes = draft.as_ref().map_or(0, |draft| draft.model.kv_layout(element, 1).page_bytes());
     let page_bytes = (model.kv_layout(element, 1).page_bytes() + draft_page_bytes) as u64;
     let left = available.map(|bytes| bytes.saturating_sub(file.size_bytes() + RESERVE_BYTES));

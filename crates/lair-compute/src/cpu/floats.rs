@@ -1,7 +1,7 @@
 //! Weights that are plain numbers: 16 rows side by side in the precision of the file, multiplied in f32.
 
 use lair_quant::TensorType;
-use lair_simd::{Isa, LANES, Simd, vectorize};
+use lair_simd::Isa;
 
 use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max};
 use super::float_pack::{pack_bytes, pack_values};
@@ -16,8 +16,6 @@ const CHUNK: usize = 128;
 /// How far ahead of the products weights are asked for, by the first strip on its way: longer than memory takes to
 /// answer, and short enough that they are still in a cache when their turn comes.
 const AHEAD_BYTES: usize = 16 << 10;
-/// Tokens a strip of [`multiply_strip`].
-pub(super) const STRIP: usize = 6;
 
 /// Elements as they are kept, `[panel, column, row]`.
 enum Elements {
@@ -176,33 +174,5 @@ impl<'a> FloatPanel<'a> {
 
     fn columns_of<T>(self, memory: &'a [T]) -> &'a [[T; PANEL]] {
         &memory.as_chunks::<PANEL>().0[self.place * self.floats.columns..][..self.floats.columns]
-    }
-}
-
-/// Adds to each of at most [`STRIP`] sums its columns times its factors: `sums[t] += columns[k] * factors(t)[k]`, `k`
-/// in order.
-pub(super) fn multiply_strip<'a>(
-    isa: Isa,
-    columns: &[[f32; PANEL]],
-    factors: impl Fn(usize) -> &'a [f32],
-    sums: &mut [[f32; PANEL]],
-) {
-    let mut all: [&[f32]; STRIP] = [&[]; STRIP];
-    for (t, slice) in all[..sums.len()].iter_mut().enumerate() {
-        *slice = &factors(t)[..columns.len()];
-    }
-    multiply::<Single, 1>(isa, Panels { columns: [columns], soon: None }, &all[..sums.len()], [sums]);
-}
-
-/// Widens half-precision numbers, a multiple of eight of them.
-pub(super) fn widen(isa: Isa, bits: &[u16], out: &mut [f32]) {
-    assert!(bits.len().is_multiple_of(LANES) && out.len() >= bits.len());
-    vectorize!(isa, widen_with, bits: &[u16] = bits, out: &mut [f32] = out);
-}
-
-#[inline(always)]
-fn widen_with<S: Simd>(s: S, bits: &[u16], out: &mut [f32]) {
-    for (bits, out) in bits.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
-        s.store(s.load_f16(bits), out);
     }
 }

@@ -25,6 +25,7 @@ mod kernel_avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod kernel_neon;
 mod kv;
+mod kv_record;
 mod linear;
 mod matrix;
 mod memory;
@@ -208,7 +209,7 @@ impl Backend for Cpu {
         buffers: AttentionBuffers<'_, Self>,
     ) {
         let resources = (self.isa, &self.pool, &mut self.workers[..]);
-        attention::attention(resources, batch, attention, &mut kv.layers[attention.kv_layer], buffers);
+        attention::attention(resources, batch, attention, kv, buffers);
     }
 
     fn gated_delta_net(

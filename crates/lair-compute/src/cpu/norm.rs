@@ -139,8 +139,6 @@ lanewise! {
     Multiplied = |s, x, y| s.mul(x, y);
     /// `x + y`.
     Added = |s, x, y| s.add(x, y);
-    /// `exp(x - y)`.
-    ExpOfDifference = |s, x, y| math::exp(s, s.sub(x, y));
     /// `y * tanh(x / y)`.
     SoftCap = |s, x, y| s.mul(y, math::tanh(s, s.div(x, y)));
     // Of the linear part and the gate.

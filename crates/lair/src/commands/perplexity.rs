@@ -46,7 +46,7 @@ pub fn perplexity(args: &PerplexityArgs) -> Outcome {
     }
     let text = read_text(args)?;
     let located = locate::locate(args.model.as_deref(), args.json)?;
-    let options = LoadOptions { context_length: Some(args.chunk_length), prefix_cache: false, ..args.load.options() };
+    let options = LoadOptions { context_length: Some(args.chunk_length), prefix_cache: false, ..args.load.options()? };
     let session = Session::load(&located, &options)?;
     interrupt::catch();
     let tokens = session.tokens_of_plain_text(&text);

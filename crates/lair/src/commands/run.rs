@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read, Write};
 
 use clap::{Args, ValueEnum};
+use lair_compute::KvElement;
 use lair_engine::Usage;
 use serde_json::json;
 
@@ -60,28 +61,58 @@ pub struct LoadArgs {
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
     /// How keys and values are kept
-    #[arg(long, value_enum, default_value_t = KvChoice::F16)]
-    kv: KvChoice,
+    #[arg(long, alias = "kv", value_enum, value_name = "TYPE", default_value_t = KvChoice::F16)]
+    kv_type: KvChoice,
+    /// llama.cpp's name for --kv-type, for keys: to be given with --cache-type-v, the same
+    #[arg(long, value_enum, value_name = "TYPE", hide = true, conflicts_with = "kv_type", requires = "cache_type_v")]
+    cache_type_k: Option<KvChoice>,
+    /// The same for values
+    #[arg(long, value_enum, value_name = "TYPE", hide = true, conflicts_with = "kv_type", requires = "cache_type_k")]
+    cache_type_v: Option<KvChoice>,
 }
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KvChoice {
-    /// Two bytes an element
-    F16,
     /// Four bytes an element
     F32,
+    /// Two bytes an element
+    F16,
+    /// About one byte an element
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// About half a byte an element: answers get worse, and with some models (Qwen2.5) useless
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl KvChoice {
+    /// The same as the cache names it.
+    pub fn element(self) -> KvElement {
+        match self {
+            KvChoice::F32 => KvElement::F32,
+            KvChoice::F16 => KvElement::F16,
+            KvChoice::Q8_0 => KvElement::Q8_0,
+            KvChoice::Q4_0 => KvElement::Q4_0,
+        }
+    }
 }
 
 impl LoadArgs {
     /// The same as the options of a session.
-    pub fn options(&self) -> LoadOptions {
-        LoadOptions {
-            context_length: self.context_length,
-            threads: self.threads,
-            kv: self.kv,
-            ..LoadOptions::default()
-        }
+    ///
+    /// # Errors
+    /// If keys and values are asked for in different types.
+    pub fn options(&self) -> Result<LoadOptions, Failure> {
+        let kv = match (self.cache_type_k, self.cache_type_v) {
+            (Some(keys), Some(values)) if keys != values => {
+                let cause = "--cache-type-k and --cache-type-v differ, but keys and values are kept in one type";
+                return Err(Failure::new(ExitCode::Usage, cause).with_hint("use --kv-type TYPE".to_owned()));
+            }
+            (Some(both), Some(_)) => both,
+            _ => self.kv_type,
+        };
+        Ok(LoadOptions { context_length: self.context_length, threads: self.threads, kv, ..LoadOptions::default() })
     }
 }
 
@@ -103,7 +134,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
         _ => failure,
     })?;
-    let load = args.speculate.over(args.load.options(), args.json)?;
+    let load = args.speculate.over(args.load.options()?, args.json)?;
     let session = Session::load(&located, &load)?;
     // A context that is shorter than the model's is said without being asked: it is what an answer may run into.
     if args.verbose || (session.has_reduced_context() && args.load.context_length.is_none() && !args.json) {
