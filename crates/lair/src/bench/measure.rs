@@ -6,11 +6,9 @@
 use std::time::{Duration, Instant};
 
 use lair_engine::{Event, EventStream, Request, Sampling};
-use lair_sizing::Roofline;
 
 use super::noise::{CpuTimes, Others};
 use super::plan::Test;
-use super::{Measured, Unit};
 use crate::failure::{ExitCode, Failure};
 use crate::interrupt;
 use crate::session::{Session, broken, refusal};
@@ -31,7 +29,8 @@ impl<'a> Bench<'a> {
         Bench { session, random: Random(1) }
     }
 
-    /// Measures all tests: a warm-up, then `repeats` rounds. `say` hears what has been measured, as it comes.
+    /// Measures all tests: a warm-up, then `repeats` rounds. Gives for each test its rates in tokens a second, and who else
+    /// used the processors. `say` hears what has been measured, as it comes.
     ///
     /// # Errors
     /// If a test does not fit, the model gives no finite numbers, or Ctrl-C is pressed.
@@ -39,19 +38,17 @@ impl<'a> Bench<'a> {
         &mut self,
         tests: &[Test],
         repeats: usize,
-        roofline: &Roofline<'_>,
-        (thread_count, isa_name): (usize, &'static str),
         say: &mut dyn FnMut(&str),
-    ) -> Result<Vec<Measured>, Failure> {
+    ) -> Result<Vec<(Vec<f64>, Others)>, Failure> {
         // What decoding begins with stays the same over all rounds: the prefix cache has it after the first time.
         let contexts: Vec<Vec<u32>> = tests.iter().map(|test| self.prompt(test.prompt_tokens())).collect();
         for (test, context) in tests.iter().zip(&contexts) {
             say(&format!("{}: warm-up", test.name()));
             self.run(&test.warm_up(), context)?;
         }
-        let mut samples: Vec<(Vec<f64>, Others)> = vec![Default::default(); tests.len()];
+        let mut results: Vec<(Vec<f64>, Others)> = vec![Default::default(); tests.len()];
         for round in 1..=repeats {
-            for ((test, context), (samples, others)) in tests.iter().zip(&contexts).zip(&mut samples) {
+            for ((test, context), (samples, others)) in tests.iter().zip(&contexts).zip(&mut results) {
                 let before = CpuTimes::now();
                 let seconds = self.run(test, context)?;
                 others.add(before, CpuTimes::now());
@@ -60,30 +57,7 @@ impl<'a> Bench<'a> {
                 say(&format!("{}: round {round} of {repeats}, {rate:.1} tokens/s", test.name()));
             }
         }
-        let measured = |(test, (samples, others)): (&Test, (Vec<f64>, Others))| {
-            let limit = test.limit(roofline);
-            Measured {
-                name: test.name(),
-                kind: test.kind(),
-                prompt_tokens: if let Test::Decode { .. } = test { 0 } else { test.prompt_tokens() },
-                generated_tokens: if let Test::Prefill { .. } = test {
-                    0
-                } else {
-                    test.counted_tokens() / test.streams()
-                },
-                depth: if let Test::Decode { depth, .. } = *test { depth } else { 0 },
-                streams: test.streams(),
-                thread_count,
-                isa_name,
-                unit: Unit::TokensPerSecond,
-                samples,
-                limit: Some(test.counted_tokens() as f64 / limit.seconds),
-                bound: limit.bound.name(),
-                others,
-                details: Vec::new(),
-            }
-        };
-        Ok(tests.iter().zip(samples).map(measured).collect())
+        Ok(results)
     }
 
     /// Seconds that a test took.

@@ -1,11 +1,12 @@
-//! What `lair bench` is made of: what is measured ([`plan`]), how ([`measure`], [`start`]), what disturbs it ([`noise`]),
-//! and how it is said ([`report`]).
+//! What `lair bench` is made of: what is measured ([`plan`]), how ([`suite`], [`measure`], [`start`]), what disturbs
+//! it ([`noise`]), and how it is said ([`report`]).
 
 pub mod measure;
 pub mod noise;
 pub mod plan;
 pub mod report;
 pub mod start;
+pub mod suite;
 
 use lair_compute::cpu::probe::Peaks;
 use lair_sizing::Machine;
@@ -57,8 +58,8 @@ pub struct Measured {
     pub unit: Unit,
     /// One of each round, in order.
     pub samples: Vec<f64>,
-    /// The best that this machine allows, in the same unit; `None` where it is not known.
-    pub limit: Option<f64>,
+    /// The best that this machine allows, in the same unit.
+    pub limit: f64,
     /// What sets the limit.
     pub bound: &'static str,
     /// Who else used the processors meanwhile.
@@ -90,12 +91,11 @@ impl Measured {
     }
 
     /// How near the median comes to the limit, in percent.
-    pub fn percent_of_limit(&self) -> Option<f64> {
-        let limit = self.limit?;
-        Some(match self.unit {
-            Unit::TokensPerSecond => 100.0 * self.median() / limit,
-            Unit::Milliseconds | Unit::Bytes => 100.0 * limit / self.median(),
-        })
+    pub fn percent_of_limit(&self) -> f64 {
+        match self.unit {
+            Unit::TokensPerSecond => 100.0 * self.median() / self.limit,
+            Unit::Milliseconds | Unit::Bytes => 100.0 * self.limit / self.median(),
+        }
     }
 }
 
@@ -127,16 +127,16 @@ mod tests {
             isa_name: "",
             unit,
             samples: samples.to_vec(),
-            limit: Some(50.0),
+            limit: 50.0,
             bound: "compute",
             others: Others::default(),
             details: Vec::new(),
         };
         let odd = measured(&[30.0, 10.0, 25.0], Unit::TokensPerSecond);
         assert_eq!((odd.median(), odd.min(), odd.max()), (25.0, 10.0, 30.0));
-        assert_eq!(odd.percent_of_limit(), Some(50.0));
+        assert_eq!(odd.percent_of_limit(), 50.0);
         assert_eq!(measured(&[1.0, 4.0, 2.0, 3.0], Unit::Bytes).median(), 2.5);
-        assert_eq!(measured(&[100.0], Unit::Milliseconds).percent_of_limit(), Some(50.0));
+        assert_eq!(measured(&[100.0], Unit::Milliseconds).percent_of_limit(), 50.0);
         assert!(measured(&[], Unit::Bytes).median().is_nan());
     }
 }

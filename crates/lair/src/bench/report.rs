@@ -190,8 +190,8 @@ impl Report {
                 number(Some(measured.min())),
                 number(Some(measured.max())),
                 measured.samples.len().to_string(),
-                number(measured.limit),
-                number(measured.percent_of_limit()),
+                number(Some(measured.limit)),
+                number(Some(measured.percent_of_limit())),
                 measured.bound.to_owned(),
                 number(measured.others.percent()),
             ];
@@ -289,8 +289,8 @@ fn row(measured: &Measured) -> [String; 8] {
         measured.isa_name.to_owned(),
         format!("{}{unit}", value(measured.median())),
         format!("{} .. {}", value(measured.min()), value(measured.max())),
-        measured.limit.map_or_else(|| "-".to_owned(), value),
-        measured.percent_of_limit().map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0} %")),
+        value(measured.limit),
+        format!("{:.0} %", measured.percent_of_limit()),
         measured.bound.to_owned(),
     ]
 }

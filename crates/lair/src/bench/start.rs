@@ -68,7 +68,7 @@ impl Child {
             .arg("bench")
             .arg(&self.path)
             .args(&self.load_arguments)
-            .args(["--json", "--child", &format!("{prompt},{answer}")])
+            .args(["--json", "--child", &prompt.to_string(), &answer.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -139,7 +139,7 @@ fn failure_of_child(messages: &str, status: &str) -> Failure {
 ///
 /// # Errors
 /// If the model gives no tokens.
-pub fn run_as_child(session: &Session, prompt: usize, answer: usize) -> Result<(), Failure> {
+pub fn run_as_child(session: &Session, (prompt, answer): (usize, usize)) -> Result<(), Failure> {
     let mut random = Random(2);
     let vocabulary_size = session.engine().limits().vocabulary_size as u64;
     let mut tokens = |length: usize| (0..length).map(|_| (random.bits() % vocabulary_size) as u32).collect::<Vec<_>>();

@@ -4,23 +4,23 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use lair_compute::cpu::CpuOptions;
 use lair_compute::cpu::probe::{self, Peaks};
-use lair_compute::cpu::{CpuOptions, IsaChoice};
 use lair_gguf::GgufFile;
 use lair_model::ModelCost;
 use lair_sizing::Roofline;
 
-use crate::bench::measure::Bench;
 use crate::bench::noise::Others;
-use crate::bench::plan::{self, Test};
+use crate::bench::plan::Test;
 use crate::bench::report::{MachineReport, ModelReport, Report};
-use crate::bench::start::{self, Child, Starts};
-use crate::bench::{Measured, Unit, machine_of};
+use crate::bench::start;
+use crate::bench::suite::{Entry, IsaArg, Setup, Suite};
+use crate::bench::{Measured, machine_of};
 use crate::commands::run::KvChoice;
 use crate::commands::show::{bytes_text, file_type_text};
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate::{self, Located};
-use crate::session::{LoadOptions, ROWS_MAX, Session, model_failure};
+use crate::session::{ROWS_MAX, Session, model_failure};
 use crate::synthetic::mixes::{MIXES, Mix};
 use crate::synthetic::shapes::{SHAPES, Shape};
 use crate::synthetic::{Synthetic, TemporaryModel};
@@ -84,19 +84,8 @@ pub struct BenchArgs {
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// What a process does that was started to be measured
-    #[arg(long, hide = true, value_delimiter = ',', num_args = 2)]
+    #[arg(long, hide = true, num_args = 2, value_names = ["PROMPT", "ANSWER"])]
     child: Option<Vec<usize>>,
-}
-
-/// Instruction sets to choose from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IsaArg {
-    /// The best that the machine has
-    Auto,
-    /// At most AVX2
-    Avx2,
-    /// No vector instructions
-    Scalar,
 }
 
 /// How figures are printed.
@@ -165,38 +154,6 @@ impl BenchArgs {
     }
 }
 
-/// One way to run the model.
-#[derive(Clone, Copy, Debug)]
-struct Setup {
-    isa: IsaArg,
-    threads: Option<usize>,
-}
-
-impl Setup {
-    fn choice(self) -> IsaChoice {
-        match self.isa {
-            IsaArg::Auto => IsaChoice::Auto,
-            IsaArg::Avx2 => IsaChoice::Avx2,
-            IsaArg::Scalar => IsaChoice::Scalar,
-        }
-    }
-
-    fn load_options(self, kv: KvChoice) -> LoadOptions {
-        LoadOptions { threads: self.threads, kv, isa: self.choice(), ..LoadOptions::default() }
-    }
-
-    /// The same as arguments of this command.
-    fn arguments(self, kv: KvChoice) -> Vec<String> {
-        let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
-        let mut arguments = vec!["--isa".to_owned(), name(self.isa.to_possible_value()).unwrap_or_default()];
-        arguments.extend(["--kv".to_owned(), name(kv.to_possible_value()).unwrap_or_default()]);
-        if let Some(threads) = self.threads {
-            arguments.extend(["--threads".to_owned(), threads.to_string()]);
-        }
-        arguments
-    }
-}
-
 /// The model that is measured.
 struct Model {
     located: Located,
@@ -221,30 +178,46 @@ pub fn bench(args: &BenchArgs) -> Outcome {
         }
     };
     let model = model(args, &mut say)?;
-    let tests = args.tests();
-    let (mut measured, mut others, mut warnings) = (Vec::new(), Others::default(), Vec::new());
-    let mut kv_token_bytes = 0.0;
-    let mut peaks = Vec::new();
-    for setup in args.setups() {
-        say("measuring the machine");
-        peaks.push(measure_machine(setup)?);
-    }
-    let bench = Benchmark { args, model: &model };
+    let setups = args.setups();
+    say("measuring the machine");
+    let before = measure_machine(&setups)?;
+    let suite = Suite { located: &model.located, file: &model.file, kv: args.kv, repeats: args.repeats };
+    let (mut entries, mut warnings) = (Vec::new(), Vec::new());
     // Before any model is loaded: pages that a process has mapped do not leave the page cache.
     if !args.no_start {
-        for (setup, peaks) in args.setups().into_iter().zip(&peaks) {
-            let parts = bench.starts(setup, peaks, &mut warnings, &mut say)?;
-            measured.extend(parts.measured);
-            kv_token_bytes = parts.kv_token_bytes;
+        let longest = |counts: &[usize]| counts.iter().copied().max().unwrap_or(0).max(1);
+        let lengths = (longest(&args.prefill), longest(&args.decode));
+        for setup in &setups {
+            entries.extend(suite.starts(setup, lengths, &mut warnings, &mut say)?);
         }
     }
+    let tests = args.tests();
     if !tests.is_empty() {
-        for (setup, peaks) in args.setups().into_iter().zip(&peaks) {
-            let parts = bench.tests(setup, peaks, &tests, &mut say)?;
-            measured.extend(parts.measured);
-            kv_token_bytes = parts.kv_token_bytes;
+        for setup in &setups {
+            entries.extend(suite.tests(setup, &tests, &mut say)?);
         }
     }
+    // Whatever disturbed the first measurement hardly disturbs both.
+    say("measuring the machine once more");
+    let after = measure_machine(&setups)?;
+    let peaks: Vec<Peaks> = before.iter().zip(&after).map(|(before, after)| before.better_of(after)).collect();
+    let kv_token_bytes = entries.first().map_or(0.0, |entry| entry.kv_token_bytes);
+    let kv_element_bytes = kv_token_bytes / model.cost.kept_elements().max(1) as f64;
+    let roofline = |peaks: &Peaks| Roofline {
+        cost: &model.cost,
+        machine: machine_of(peaks),
+        kv_element_bytes,
+        step_tokens_max: ROWS_MAX,
+    };
+    let per_setup = |entry: &Entry| setups.iter().position(|setup| *setup == entry.setup).unwrap_or(0);
+    let measured: Vec<Measured> = entries
+        .into_iter()
+        .map(|entry| {
+            let peaks = &peaks[per_setup(&entry)];
+            entry.measured(peaks, &roofline(peaks))
+        })
+        .collect();
+    let mut others = Others::default();
     measured.iter().for_each(|measured| others.merge(&measured.others));
     warnings.extend(others.warning());
     let report = Report {
@@ -274,7 +247,7 @@ fn as_child(args: &BenchArgs, counts: &[usize]) -> Outcome {
         return Err(Failure::new(ExitCode::Usage, "--child takes one set-up"));
     };
     let session = Session::load(&located, &setup.load_options(args.kv))?;
-    start::run_as_child(&session, counts[0], counts[1])
+    start::run_as_child(&session, (counts[0], counts[1]))
 }
 
 /// The model's file, made or fetched if need be.
@@ -319,120 +292,16 @@ fn synthetic(
     Ok((Located { path, name: synthetic.name, recommended: Default::default() }, temporary))
 }
 
-/// The read bandwidth and the rates of multiply-adds with this set-up.
-fn measure_machine(setup: Setup) -> Result<Peaks, Failure> {
+/// The read bandwidth and the rates of multiply-adds with each set-up.
+fn measure_machine(setups: &[Setup]) -> Result<Vec<Peaks>, Failure> {
     // Four times the largest cache, so that hardly anything is found there; no more than a quarter of what is free.
     let wanted = probe::BUFFER_BYTES.max(4 * machine::largest_cache_bytes().unwrap_or(0) as usize);
     let most = machine::available_memory_bytes().map_or(usize::MAX, |bytes| (bytes / 4) as usize);
-    let options = CpuOptions { threads: setup.threads, isa: setup.choice() };
-    probe::measure(&options, wanted.min(most)).map_err(|error| Failure::new(ExitCode::Engine, error))
-}
-
-/// What one set-up gave.
-struct Parts {
-    measured: Vec<Measured>,
-    kv_token_bytes: f64,
-}
-
-struct Benchmark<'a> {
-    args: &'a BenchArgs,
-    model: &'a Model,
-}
-
-impl Benchmark<'_> {
-    fn roofline(&self, peaks: &Peaks, kv_token_bytes: f64) -> Roofline<'_> {
-        let cost = &self.model.cost;
-        let kv_element_bytes = kv_token_bytes / cost.kept_elements().max(1) as f64;
-        Roofline { cost, machine: machine_of(peaks), kv_element_bytes, step_tokens_max: ROWS_MAX }
-    }
-
-    /// The tests on the loaded model.
-    fn tests(&self, setup: Setup, peaks: &Peaks, tests: &[Test], say: &mut dyn FnMut(&str)) -> Result<Parts, Failure> {
-        let (context_length, memory_length, sequences_max) = plan::room(tests);
-        let options = LoadOptions {
-            context_length: Some(context_length),
-            memory_length: Some(memory_length),
-            sequences_max,
-            ..setup.load_options(self.args.kv)
-        };
-        say("loading the model");
-        let session = Session::load(&self.model.located, &options)?;
-        let kv_token_bytes = session.kv_token_bytes();
-        let roofline = self.roofline(peaks, kv_token_bytes);
-        let setup_names = (peaks.thread_count, peaks.isa_name);
-        let measured = Bench::new(&session).measure(tests, self.args.repeats, &roofline, setup_names, say)?;
-        // The next set-up needs the memory.
-        session.engine().stop();
-        Ok(Parts { measured, kv_token_bytes })
-    }
-
-    /// New processes: their first token with and without the page cache, and their memory.
-    fn starts(
-        &self,
-        setup: Setup,
-        peaks: &Peaks,
-        warnings: &mut Vec<String>,
-        say: &mut dyn FnMut(&str),
-    ) -> Result<Parts, Failure> {
-        let child = Child { path: self.model.located.path.clone(), load_arguments: setup.arguments(self.args.kv) };
-        let repeats = self.args.repeats;
-        let mut measured = Vec::new();
-        let warm = start::warm(&child, repeats, say)?;
-        let kv_token_bytes = warm.started[0].kv_token_bytes;
-        let roofline = self.roofline(peaks, kv_token_bytes);
-        let limit = roofline.prefill(1, start::PROMPT_TOKENS);
-        measured.push(started("start, warm", &warm, peaks, (1e3 * limit.seconds, limit.bound.name())));
-        let files: Vec<PathBuf> = self.model.file.paths().map(PathBuf::from).collect();
-        match start::cold(&child, &files, repeats, say)? {
-            Some((cold, read_seconds)) => {
-                let limit = (1e3 * read_seconds.max(limit.seconds), "disk");
-                measured.push(started("start, cold", &cold, peaks, limit));
-            }
-            None => warnings.push("the page cache does not forget the model's file here: no cold start".to_owned()),
-        }
-        let longest = |counts: &[usize]| counts.iter().copied().max().unwrap_or(0).max(1);
-        let (prompt, answer) = (longest(&self.args.prefill), longest(&self.args.decode));
-        say("memory: one prompt and one answer");
-        let ran = child.run(prompt, answer)?;
-        if let Some(memory) = ran.memory {
-            let tensors: u64 = self.model.file.tensors().iter().map(|tensor| tensor.size_bytes).sum();
-            measured.push(Measured {
-                name: "peak memory".to_owned(),
-                kind: "memory",
-                prompt_tokens: prompt,
-                generated_tokens: answer,
-                unit: Unit::Bytes,
-                samples: vec![memory.peak as f64],
-                limit: Some(tensors as f64 + (prompt + answer) as f64 * kv_token_bytes),
-                bound: "weights, keys and values",
-                details: vec![("anonymous_bytes", memory.anonymous as f64), ("file_bytes", memory.file as f64)],
-                ..started("", &Starts::default(), peaks, (0.0, ""))
-            });
-        }
-        Ok(Parts { measured, kv_token_bytes })
-    }
-}
-
-/// Times to a first token; `limit` in milliseconds with what sets it.
-fn started(name: &str, starts: &Starts, peaks: &Peaks, (limit, bound): (f64, &'static str)) -> Measured {
-    let mut loads: Vec<f64> = starts.started.iter().map(|started| 1e3 * started.load_seconds).collect();
-    loads.sort_by(f64::total_cmp);
-    Measured {
-        name: name.to_owned(),
-        kind: "start",
-        prompt_tokens: start::PROMPT_TOKENS,
-        generated_tokens: 1,
-        depth: 0,
-        streams: 1,
-        thread_count: peaks.thread_count,
-        isa_name: peaks.isa_name,
-        unit: Unit::Milliseconds,
-        samples: starts.started.iter().map(|started| 1e3 * started.seconds).collect(),
-        limit: Some(limit),
-        bound,
-        others: starts.others,
-        details: loads.get(loads.len() / 2).map(|median| ("load_ms", *median)).into_iter().collect(),
-    }
+    let measure = |setup: &Setup| {
+        let options = CpuOptions { threads: setup.threads, isa: setup.isa.choice() };
+        probe::measure(&options, wanted.min(most)).map_err(|error| Failure::new(ExitCode::Engine, error))
+    };
+    setups.iter().map(measure).collect()
 }
 
 fn describe(model: &Model, kv_token_bytes: f64) -> Result<ModelReport, Failure> {
