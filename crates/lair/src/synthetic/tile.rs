@@ -58,6 +58,9 @@ pub fn tile(tensor_type: TensorType, block_count: usize, seed: u64) -> Vec<u8> {
     let mut bytes: Vec<u8> =
         (0..(block_count * block_bytes).div_ceil(8)).flat_map(|_| random.bits().to_le_bytes()).collect();
     bytes.truncate(block_count * block_bytes);
+    if matches!(tensor_type, TQ2_0 | Q2_0) {
+        bytes.iter_mut().for_each(|byte| *byte = without_threes(*byte));
+    }
     let place = scale_of(tensor_type);
     // First with a scale of 1, to see what the codes amount to, then with the scale that gives the deviation.
     let sample = bytes.len().min(SAMPLE_BLOCKS * block_bytes);
@@ -68,6 +71,12 @@ pub fn tile(tensor_type: TensorType, block_count: usize, seed: u64) -> Vec<u8> {
     let scale = DEVIATION / (squares / values.len() as f64).sqrt() as f32;
     bytes.chunks_exact_mut(block_bytes).for_each(|block| place.set(block, scale));
     bytes
+}
+
+/// Pairs of bits that are 3 become 1: TQ2_0 has none, and Q2_0 is spread around zero without them.
+fn without_threes(byte: u8) -> u8 {
+    let threes = byte & (byte >> 1) & 0b0101_0101;
+    byte & !(threes << 1)
 }
 
 /// Blocks that are looked at to choose the scale.
@@ -139,6 +148,14 @@ fn small_float(value: f32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_of_bits_are_ternary() {
+        assert_eq!(
+            [0b1110_0100, 0b1111_1111, 0b1010_0101].map(without_threes),
+            [0b0110_0100, 0b0101_0101, 0b1010_0101]
+        );
+    }
 
     #[test]
     fn values_of_every_type_are_finite_and_spread_as_wanted() {

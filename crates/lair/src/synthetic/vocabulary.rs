@@ -36,6 +36,8 @@ fn sentence_piece(size: usize, metadata: &mut Metadata) {
     let mut kinds = vec![UNKNOWN, CONTROL, CONTROL];
     tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
     kinds.resize(tokens.len(), BYTE);
+    // What a space is written as.
+    tokens.push("\u{2581}".to_owned());
     let words = size - tokens.len();
     tokens.extend((0..words).map(word));
     kinds.resize(size, NORMAL);
