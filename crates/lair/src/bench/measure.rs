@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use lair_engine::{Event, EventStream, Request, Sampling};
+use lair_engine::{Event, EventStream, Request, Sampling, Timings};
 
 use super::noise::{CpuTimes, Others};
 use super::plan::Test;
@@ -66,13 +66,12 @@ impl<'a> Bench<'a> {
             // New tokens each time: a prompt that is known already would not be computed.
             Test::Prefill { tokens } => {
                 let prompt = self.prompt(*tokens);
-                let start = Instant::now();
-                let times = answer(self.session, prompt, test.wanted_tokens())?;
-                Ok((times.first - start).as_secs_f64())
+                let timings = answer(self.session, prompt, test.wanted_tokens())?;
+                Ok((timings.waiting + timings.prefill).as_secs_f64())
             }
             Test::Decode { .. } => {
-                let times = answer(self.session, context.to_vec(), test.wanted_tokens())?;
-                Ok((times.last - times.first).as_secs_f64())
+                let timings = answer(self.session, context.to_vec(), test.wanted_tokens())?;
+                Ok(timings.decode.as_secs_f64())
             }
             Test::Streams { streams, prompt, .. } => {
                 let prompts: Vec<Vec<u32>> = (0..*streams).map(|_| self.prompt(*prompt)).collect();
@@ -93,19 +92,12 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// When the first and the last token of an answer came.
-pub struct Times {
-    /// The first.
-    pub first: Instant,
-    /// The last.
-    pub last: Instant,
-}
-
-/// Has the engine generate so many tokens after a prompt.
+/// Has the engine generate so many tokens after a prompt. The engine takes the times itself: on a busy machine this thread
+/// may learn of tokens late and several at a time.
 ///
 /// # Errors
 /// As [`Bench::measure`].
-pub fn answer(session: &Session, prompt: Vec<u32>, wanted: usize) -> Result<Times, Failure> {
+pub fn answer(session: &Session, prompt: Vec<u32>, wanted: usize) -> Result<Timings, Failure> {
     wait(submit(session, prompt, wanted)?, wanted)
 }
 
@@ -115,25 +107,21 @@ fn submit(session: &Session, prompt: Vec<u32>, wanted: usize) -> Result<EventStr
     session.engine().submit(request).map_err(refusal)
 }
 
-fn wait(mut events: EventStream, wanted: usize) -> Result<Times, Failure> {
-    let (mut first, mut last, mut count) = (None, Instant::now(), 0);
+fn wait(mut events: EventStream, wanted: usize) -> Result<Timings, Failure> {
+    let mut count = 0;
     loop {
         if interrupt::was_pressed() {
             return Err(Failure::new(ExitCode::Interrupted, "stopped by Ctrl-C"));
         }
         match events.next_event_within(INTERRUPT_POLL) {
-            Ok(Some(Event::Token { .. })) => {
-                last = Instant::now();
-                first.get_or_insert(last);
-                count += 1;
-            }
+            Ok(Some(Event::Token { .. })) => count += 1,
             Ok(Some(Event::Failed { error, .. })) => return Err(broken(&error)),
-            Ok(Some(Event::Finished { .. }) | None) => break,
+            Ok(Some(Event::Finished { timings, .. })) if count == wanted => return Ok(timings),
+            Ok(Some(Event::Finished { .. }) | None) => {
+                let cause = format!("the engine gave {count} tokens, {wanted} expected");
+                return Err(Failure::new(ExitCode::Engine, cause));
+            }
             Ok(Some(Event::PromptLogprobs { .. })) | Err(_) => {}
         }
-    }
-    match first {
-        Some(first) if count == wanted => Ok(Times { first, last }),
-        _ => Err(Failure::new(ExitCode::Engine, format!("the engine gave {count} tokens, {wanted} expected"))),
     }
 }
