@@ -1,69 +1,209 @@
 #!/usr/bin/env python3
-"""Makes a synthetic model of TinyLlama's shape (1.1 B parameters, random weights) to measure speed with.
+"""Makes a synthetic model of a known shape (random weights) to measure speed with.
 
-usage: make_synthetic.py VOCAB.gguf OUT.gguf [TYPE]     TYPE: F16 (default), Q4_K_M, Q4_0, Q8_0, Q6_K ...
+usage: make_synthetic.py SHAPE TYPE VOCAB.gguf OUT.gguf [--from F16.gguf | --blocks]
 
-VOCAB.gguf is any vocabulary-only file with a SentencePiece vocabulary of about 32,000 pieces.
+SHAPE: tinyllama-1.1b, qwen2.5-7b.   TYPE: F16, Q4_K_M, Q4_0, Q8_0, Q6_K ... as llama.cpp names file types.
+VOCAB.gguf: a file whose vocabulary is taken: about 32,000 SentencePiece pieces for TinyLlama, Qwen2's for Qwen2.5.
+
+Weights are N(0, 0.02), quantized by llama.cpp's own quantizer, which also chooses the type of each tensor. --from quantizes
+an F16 file made before. --blocks (Q4_K_M and IQ4_XS) makes no F16 file at all: it quantizes one pool of random weights for
+each block type and fills the tensors with pieces of the pool, which is as good for speed, and makes 7 B in a minute.
+
+The context is 32768 tokens, whatever the shape's is, so that decoding at depth can be measured.
 Needs: pip install llama-cpp-python==0.3.36 gguf==0.19.0 numpy
 """
-import os, sys
+import ctypes, os, pathlib, sys
+from dataclasses import dataclass
 import numpy as np
 import gguf
 
-LAYERS, HIDDEN, HEADS, KV_HEADS, WIDE = 22, 2048, 32, 4, 5632
-HEAD = HIDDEN // HEADS
-FILE_TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_S": 14,
+CONTEXT_LENGTH = 32768
+STANDARD_DEVIATION = 0.02
+# llama.cpp's `llama_ftype`.
+FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_S": 14,
               "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30}
 
 
-def shapes(vocabulary_size):
-    yield "token_embd.weight", (vocabulary_size, HIDDEN)
-    yield "output_norm.weight", (HIDDEN,)
-    yield "output.weight", (vocabulary_size, HIDDEN)
-    for i in range(LAYERS):
-        for name, shape in [("attn_norm", (HIDDEN,)), ("attn_q", (HIDDEN, HIDDEN)), ("attn_k", (KV_HEADS * HEAD, HIDDEN)),
-                            ("attn_v", (KV_HEADS * HEAD, HIDDEN)), ("attn_output", (HIDDEN, HIDDEN)),
-                            ("ffn_norm", (HIDDEN,)), ("ffn_gate", (WIDE, HIDDEN)), ("ffn_up", (WIDE, HIDDEN)),
-                            ("ffn_down", (HIDDEN, WIDE))]:
-            yield f"blk.{i}.{name}.weight", shape
+@dataclass
+class Shape:
+    name: str
+    architecture: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    vocabulary: int | None  # None: as many tokens as the vocabulary file has.
+    rope_theta: float
+    norm_epsilon: float
+    qkv_bias: bool
+
+    def tensors(self, vocabulary_size):
+        """Name and shape of every tensor, the slowest axis first."""
+        head_dim = self.hidden // self.heads
+        kv = self.kv_heads * head_dim
+        yield "token_embd.weight", (vocabulary_size, self.hidden)
+        yield "output_norm.weight", (self.hidden,)
+        yield "output.weight", (vocabulary_size, self.hidden)
+        for i in range(self.layers):
+            for name, shape in [("attn_norm", (self.hidden,)), ("attn_q", (self.hidden, self.hidden)),
+                                ("attn_k", (kv, self.hidden)), ("attn_v", (kv, self.hidden)),
+                                ("attn_output", (self.hidden, self.hidden)), ("ffn_norm", (self.hidden,)),
+                                ("ffn_gate", (self.ffn, self.hidden)), ("ffn_up", (self.ffn, self.hidden)),
+                                ("ffn_down", (self.hidden, self.ffn))]:
+                yield f"blk.{i}.{name}.weight", shape
+            if self.qkv_bias:
+                for name, size in [("attn_q", self.hidden), ("attn_k", kv), ("attn_v", kv)]:
+                    yield f"blk.{i}.{name}.bias", (size,)
 
 
-def write_f16(vocab_path, out):
-    vocab = gguf.GGUFReader(vocab_path)
-    writer = gguf.GGUFWriter(out, "llama")
-    writer.add_name("synthetic TinyLlama shape")
-    writer.add_context_length(2048)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(WIDE)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_rope_dimension_count(HEAD)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_file_type(1)
-    tokens = vocab.fields["tokenizer.ggml.tokens"]
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([bytes(tokens.parts[i]) for i in tokens.data])
-    for key, add in [("scores", writer.add_token_scores), ("token_type", writer.add_token_types)]:
-        field = vocab.fields[f"tokenizer.ggml.{key}"]
-        add([field.parts[i][0].item() for i in field.data])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    random = np.random.default_rng(1)
-    all_shapes = list(shapes(len(tokens.data)))
-    for name, shape in all_shapes:
-        dtype = np.dtype(np.float32 if len(shape) == 1 else np.float16)
-        writer.add_tensor_info(name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
+SHAPES = {
+    "tinyllama-1.1b": Shape("TinyLlama", "llama", 22, 2048, 32, 4, 5632, None, 1e4, 1e-5, False),
+    "qwen2.5-7b": Shape("Qwen2.5-7B", "qwen2", 28, 3584, 28, 4, 18944, 152064, 1e6, 1e-6, True),
+}
+
+
+def writer_of(shape, vocab_path, out, file_type):
+    """A writer with all metadata, and the size of the vocabulary."""
+    writer = gguf.GGUFWriter(out, shape.architecture)
+    writer.add_name(f"synthetic {shape.name} shape")
+    writer.add_context_length(CONTEXT_LENGTH)
+    writer.add_embedding_length(shape.hidden)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.ffn)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_rope_dimension_count(shape.hidden // shape.heads)
+    writer.add_rope_freq_base(shape.rope_theta)
+    writer.add_layer_norm_rms_eps(shape.norm_epsilon)
+    writer.add_file_type(FILE_TYPES[file_type])
+    writer.add_quantization_version(2)
+    fields = {name: field for name, field in gguf.GGUFReader(vocab_path).fields.items()
+              if name.startswith("tokenizer.ggml.")}
+    tokens = fields.pop("tokenizer.ggml.tokens").contents()
+    types = fields.pop("tokenizer.ggml.token_type").contents()
+    missing = max(0, (shape.vocabulary or 0) - len(tokens))
+    writer.add_token_list(tokens + [f"[PAD{len(tokens) + i}]" for i in range(missing)])
+    writer.add_token_types(types + [int(gguf.TokenType.UNUSED)] * missing)
+    for name, field in fields.items():
+        item_type = field.types[1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), field.types[0], item_type)
+    return writer, len(tokens) + missing
+
+
+def write(writer, tensors, vector_of, matrix_of, type_of):
+    """Writes all tensors one after another, so that only one lies in memory. `matrix_of` gives raw bytes of a type."""
+    for name, shape in tensors:
+        kind = type_of(name) if len(shape) == 2 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor_info(name, byte_shape(shape, kind), np.dtype(np.uint8), size_bytes(shape, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for name, shape in all_shapes:
-        if len(shape) == 1:
-            writer.write_tensor_data(np.ones(shape, np.float32))
-        else:
-            writer.write_tensor_data((random.standard_normal(shape, np.float32) * np.float32(0.02)).astype(np.float16))
+    for name, shape in tensors:
+        data = matrix_of(shape, type_of(name)) if len(shape) == 2 else vector_of(name, shape).view(np.uint8)
+        writer.write_tensor_data(data)
     writer.close()
+
+
+def byte_shape(shape, kind):
+    block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    return (*shape[:-1], shape[-1] // block * block_bytes)
+
+
+def size_bytes(shape, kind):
+    return int(np.prod(byte_shape(shape, kind)))
+
+
+def random_vector(random):
+    """Norms are 1, biases small."""
+    def make(name, shape):
+        if name.endswith(".bias"):
+            return random.standard_normal(shape, np.float32) * np.float32(STANDARD_DEVIATION)
+        return np.ones(shape, np.float32)
+    return make
+
+
+def write_f16(shape, vocab_path, out):
+    writer, vocabulary_size = writer_of(shape, vocab_path, out, "F16")
+    random = np.random.default_rng(1)
+
+    def matrix(dimensions, _kind):
+        weights = random.standard_normal(dimensions, np.float32) * np.float32(STANDARD_DEVIATION)
+        return weights.astype(np.float16).view(np.uint8)
+
+    write(writer, list(shape.tensors(vocabulary_size)), random_vector(random), matrix,
+          lambda _name: gguf.GGMLQuantizationType.F16)
+
+
+def write_blocks(shape, file_type, vocab_path, out):
+    """A file whose matrices are filled from pools of quantized blocks."""
+    writer, vocabulary_size = writer_of(shape, vocab_path, out, file_type)
+    random = np.random.default_rng(1)
+    pools = {}
+
+    def matrix(dimensions, kind):
+        if kind not in pools:
+            pools[kind] = quantized_pool(random, kind)
+        return fill_from(pools[kind], random, size_bytes(dimensions, kind))
+
+    write(writer, list(shape.tensors(vocabulary_size)), random_vector(random), matrix,
+          lambda name: MIXES[file_type](name, shape.layers))
+
+
+def q4_k_m_type(name, layers):
+    """Which matrices llama.cpp keeps in 6 bits in a Q4_K_M file (`llama_tensor_get_type` of llama-quant.cpp, models below
+    70 B): the output matrix, and the values' and the narrowing matrix in the first eighth of the layers, the last eighth
+    and every third layer between."""
+    if name == "output.weight":
+        return gguf.GGMLQuantizationType.Q6_K
+    if name.startswith("blk."):
+        layer = int(name.split(".")[1])
+        more_bits = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+        if more_bits and ("attn_v.weight" in name or "ffn_down.weight" in name):
+            return gguf.GGMLQuantizationType.Q6_K
+    return gguf.GGMLQuantizationType.Q4_K
+
+
+def iq4_xs_type(name, layers):
+    """The same for an IQ4_XS file of a model with four or more queries for each key: 6 bits for the output matrix, 5 for the
+    values' matrix, and for the narrowing one in the first eighth of the layers."""
+    if name == "output.weight":
+        return gguf.GGMLQuantizationType.Q6_K
+    if "attn_v.weight" in name or ("ffn_down.weight" in name and int(name.split(".")[1]) < layers // 8):
+        return gguf.GGMLQuantizationType.Q5_K
+    return gguf.GGMLQuantizationType.IQ4_XS
+
+
+MIXES = {"Q4_K_M": q4_k_m_type, "IQ4_XS": iq4_xs_type}
+
+
+def quantized_pool(random, kind, weights=1 << 22):
+    """The bytes of so many normally distributed weights, quantized by ggml."""
+    import llama_cpp
+    library = ctypes.CDLL(str(next(pathlib.Path(llama_cpp.__file__).parent.glob("lib/libggml-base.so"))))
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    source = random.standard_normal(weights, np.float32) * np.float32(STANDARD_DEVIATION)
+    row = 4096
+    out = np.empty(size_bytes((weights,), kind), np.uint8)
+    written = library.ggml_quantize_chunk(ctypes.c_int(kind), source.ctypes.data_as(ctypes.c_void_p),
+                                          out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(0),
+                                          ctypes.c_int64(weights // row), ctypes.c_int64(row), None)
+    assert written == out.size, f"ggml wrote {written} bytes for {out.size}"
+    block_bytes = gguf.GGML_QUANT_SIZES[kind][1]
+    return out.reshape(-1, block_bytes)
+
+
+def fill_from(pool, random, wanted_bytes):
+    """That many bytes of whole blocks: runs of the pool, each beginning at a random block."""
+    count = wanted_bytes // pool.shape[1]
+    out = np.empty((count, pool.shape[1]), np.uint8)
+    run = 4096
+    for first in range(0, count, run):
+        size = min(run, count - first)
+        begin = int(random.integers(0, len(pool) - size + 1))
+        out[first : first + size] = pool[begin : begin + size]
+    return out
 
 
 def quantize(source, out, type_name):
@@ -75,15 +215,24 @@ def quantize(source, out, type_name):
     assert L.llama_model_quantize(source.encode(), out.encode(), params) == 0
 
 
-if __name__ == "__main__":
-    if len(sys.argv) < 3:
+def main(arguments):
+    if len(arguments) < 4 or arguments[0] not in SHAPES or arguments[1] not in FILE_TYPES:
         sys.exit(__doc__)
-    vocab, out = sys.argv[1:3]
-    type_name = sys.argv[3] if len(sys.argv) > 3 else "F16"
-    if type_name == "F16":
-        write_f16(vocab, out)
+    shape, (type_name, vocab, out), options = SHAPES[arguments[0]], arguments[1:4], arguments[4:]
+    if options == ["--blocks"] and type_name in MIXES:
+        write_blocks(shape, type_name, vocab, out)
+    elif options[:1] == ["--from"] and len(options) == 2:
+        quantize(options[1], out, type_name)
+    elif options:
+        sys.exit(__doc__)
+    elif type_name == "F16":
+        write_f16(shape, vocab, out)
     else:
         f16 = out + ".f16"
-        write_f16(vocab, f16)
+        write_f16(shape, vocab, f16)
         quantize(f16, out, type_name)
         os.remove(f16)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

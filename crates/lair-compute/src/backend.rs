@@ -37,6 +37,9 @@ pub trait Backend: Sized + Send + 'static {
     /// Makes room for the backend's own scratch: steps of up to `rows` rows, products of up to `width` elements.
     fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError>;
 
+    /// Makes room for what a mixture of experts needs beside that, in steps of up to `rows` rows.
+    fn reserve_experts(&mut self, rows: usize, experts: &Experts<Self>) -> Result<(), ComputeError>;
+
     /// Pages of keys and values.
     fn kv(&self, layout: &KvLayout) -> Result<Self::Kv, ComputeError>;
 
@@ -123,6 +126,9 @@ pub trait Backend: Sized + Send + 'static {
         input: FeedForwardInput<'_, Self>,
         residual: &mut Self::Buffer,
     );
+
+    /// Moves rows to the front: row `i` becomes what row `rows[i]` was. `rows` ascends. What lies behind is of no use after.
+    fn keep_rows(&mut self, rows: &[usize], buffer: &mut Self::Buffer);
 
     /// `logits[i] = head(input[rows_wanted[i]])`, `[rows_wanted, vocabulary_size]`, in host memory.
     fn head(&mut self, head: &Head<Self>, rows_wanted: &[usize], input: &Self::Buffer, logits: &mut [f32]);

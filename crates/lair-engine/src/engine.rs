@@ -9,7 +9,10 @@ use lair_compute::StateSlot;
 
 use crate::{
     EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
-    pages::PagePool, sequence::Sequence, states::StatePool,
+    pages::PagePool,
+    sequence::Sequence,
+    speculation::{Draft, DraftOptions, DraftState, GUESSES_MAX, Offer},
+    states::StatePool,
 };
 
 /// Memory for logits. A step computes those of at most as many rows as fit (but of every sequence that decodes), which
@@ -23,6 +26,7 @@ pub struct Engine<R: Runner> {
     pub(crate) limits: Limits,
     pub(crate) pool: PagePool,
     pub(crate) states: StatePool,
+    pub(crate) draft: Option<Draft>,
     /// Not computed now, in order of arrival.
     pub(crate) waiting: VecDeque<Sequence>,
     /// Computed now, in order of arrival.
@@ -48,6 +52,8 @@ pub(crate) struct StepRoom {
     pub(crate) sequences: Vec<lair_compute::SequenceRows<'static>>,
     /// Pages found for a waiting sequence.
     pub(crate) found: Vec<lair_compute::PageId>,
+    /// Rows that sequences offer to guess.
+    pub(crate) offers: Vec<Offer>,
 }
 
 /// What was counted since the engine was made.
@@ -58,6 +64,8 @@ pub(crate) struct Counters {
     pub(crate) preemptions: u64,
     pub(crate) reused_tokens: u64,
     pub(crate) generated_tokens: u64,
+    pub(crate) guessed_tokens: u64,
+    pub(crate) accepted_tokens: u64,
 }
 
 /// The state of an engine between two steps.
@@ -85,6 +93,10 @@ pub struct EngineStats {
     pub reused_tokens: u64,
     /// Tokens that were chosen.
     pub generated_tokens: u64,
+    /// Tokens that were guessed and computed with.
+    pub guessed_tokens: u64,
+    /// Of these, the ones that were the tokens chosen.
+    pub accepted_tokens: u64,
 }
 
 impl<R: Runner> Engine<R> {
@@ -105,10 +117,12 @@ impl<R: Runner> Engine<R> {
             logits_rows_max,
             sequences: Vec::with_capacity(options.sequences_max),
             found: Vec::with_capacity(runner.page_count()),
+            offers: Vec::with_capacity(options.sequences_max * GUESSES_MAX),
         };
         Ok(Self {
             pool: PagePool::new(runner.page_count()),
             states: StatePool::new(runner.state_slot_count(), options.sequences_max),
+            draft: None,
             waiting: VecDeque::new(),
             active: Vec::with_capacity(options.sequences_max),
             next_id: 0,
@@ -119,6 +133,17 @@ impl<R: Runner> Engine<R> {
             options,
             runner,
         })
+    }
+
+    /// Adds a second model that guesses tokens, for [`Speculation::Draft`](crate::Speculation::Draft). It should have the
+    /// same vocabulary: other tokens are wrong guesses. All memory that it needs is allocated here.
+    pub fn with_draft(mut self, runner: Box<dyn Runner>, options: DraftOptions) -> Result<Self, EngineError> {
+        if self.states.is_used() {
+            return Err(EngineError::RecurrentLayers { which: "model" });
+        }
+        let options = DraftOptions { tokens_max: options.tokens_max.min(GUESSES_MAX), ..options };
+        self.draft = Some(Draft::new(runner, options, self.options.sequences_max, self.options.prefix_cache)?);
+        Ok(self)
     }
 
     /// What requests are checked against.
@@ -164,25 +189,37 @@ impl<R: Runner> Engine<R> {
                 to
             });
             // The moving checkpoint stays the source's; two must not move one.
-            let copy = Sequence { id: fork, sampling, seed, state_slot, moving_checkpoint: None, ..source.clone() };
+            let mut copy = Sequence {
+                id: fork,
+                sampling,
+                seed,
+                state_slot,
+                moving_checkpoint: None,
+                // The draft model finds the published ones of its pages again.
+                draft: DraftState::default(),
+                ..source.clone()
+            };
             copy.page_table.iter().for_each(|&page| self.pool.retain(page));
+            copy.reserve();
             self.active.push(copy);
             return Ok(fork);
         }
         let source = self.waiting.iter().chain(&self.active).find(|sequence| sequence.id == id);
         let source = source.ok_or(Refusal::UnknownSequence { id })?;
-        let copy = Sequence {
+        let mut copy = Sequence {
             id: fork,
             sampling,
             seed,
             state_slot: None,
-            page_table: Vec::with_capacity(source.page_table.capacity()),
+            page_table: Vec::new(),
             published: 0,
             computed: 0,
             checkpoint_lengths: Vec::new(),
+            draft: DraftState::default(),
             moving_checkpoint: None,
             ..source.clone()
         };
+        copy.reserve();
         self.waiting.push_back(copy);
         Ok(fork)
     }
@@ -206,6 +243,7 @@ impl<R: Runner> Engine<R> {
         }
         self.admit();
         self.plan();
+        self.guess();
         self.compute(events);
     }
 
@@ -223,6 +261,8 @@ impl<R: Runner> Engine<R> {
             preemptions: self.counters.preemptions,
             reused_tokens: self.counters.reused_tokens,
             generated_tokens: self.counters.generated_tokens,
+            guessed_tokens: self.counters.guessed_tokens,
+            accepted_tokens: self.counters.accepted_tokens,
         }
     }
 
@@ -235,6 +275,9 @@ impl<R: Runner> Engine<R> {
         let of_pages = self.pool.check_integrity(held);
         let slots = self.active.iter().filter_map(|sequence| sequence.state_slot);
         self.states.check_integrity(slots, of_pages);
+        if let Some(draft) = &self.draft {
+            draft.check_integrity(self.active.iter().map(|sequence| &sequence.draft));
+        }
         assert!(self.active.is_sorted_by_key(|sequence| sequence.id), "active sequences are not in order of arrival");
         assert!(self.waiting.iter().is_sorted_by_key(|sequence| sequence.id), "waiting sequences are not in order");
         for sequence in &self.waiting {
@@ -250,6 +293,9 @@ impl<R: Runner> Engine<R> {
         }
         if let Some(slot) = sequence.state_slot.take() {
             self.states.release(slot);
+        }
+        if let Some(draft) = &mut self.draft {
+            draft.forget(&mut sequence.draft);
         }
         sequence.computed = 0;
         sequence.published = 0;

@@ -96,6 +96,10 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens chosen, the stop token included.
     pub completion_tokens: usize,
+    /// Tokens that were guessed and computed with.
+    pub guessed_tokens: usize,
+    /// Of these, the ones that were the tokens chosen: each saved a step.
+    pub accepted_tokens: usize,
 }
 
 /// How long a request took.

@@ -15,6 +15,7 @@ mod runner;
 pub mod sampler;
 mod scheduler;
 mod sequence;
+mod speculation;
 mod states;
 mod step;
 
@@ -27,3 +28,4 @@ pub use options::{EngineError, EngineOptions, Limits};
 pub use request::{PrefixScope, Refusal, Request, SequenceId};
 pub use runner::Runner;
 pub use sampler::{Filter, Sampler, Sampling};
+pub use speculation::{DraftOptions, Speculation};

@@ -1,6 +1,6 @@
 //! What an engine is made with.
 
-use crate::Runner;
+use crate::{Runner, Speculation};
 
 /// How an engine is set up. Memory itself (pages, state slots) is the runner's.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct EngineOptions {
     pub requests_max: usize,
     /// Whether pages are found again by the tokens they hold.
     pub prefix_cache: bool,
+    /// Whether tokens are guessed ahead. Models with recurrent layers get no guesses.
+    pub speculation: Speculation,
 }
 
 impl Default for EngineOptions {
@@ -28,6 +30,7 @@ impl Default for EngineOptions {
             sequences_max: 16,
             requests_max: 1024,
             prefix_cache: true,
+            speculation: Speculation::Lookup,
         }
     }
 }
@@ -69,6 +72,12 @@ pub enum EngineError {
         rows_max: usize,
         /// Rows the runner has room for.
         runner_rows_max: usize,
+    },
+    /// What was computed of a wrong guess cannot be forgotten.
+    #[error("the {which} has recurrent layers, so guesses of a draft model cannot be used")]
+    RecurrentLayers {
+        /// The model or the draft model.
+        which: &'static str,
     },
     /// Every sequence of a model with recurrent layers needs a slot.
     #[error("{sequences_max} sequences at a time need as many state slots, there are {slot_count}")]

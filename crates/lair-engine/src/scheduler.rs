@@ -13,7 +13,7 @@ use lair_compute::{PAGE_LENGTH, PageId};
 use crate::{
     Engine, Runner,
     pages::Parent,
-    sequence::{Sequence, pages_for},
+    sequence::{CHECKPOINTS_MAX, Sequence, pages_for},
 };
 
 /// Waiting sequences that are looked at in a step: each look is a search in the prefix cache.
@@ -119,6 +119,7 @@ impl<R: Runner> Engine<R> {
             sequence.usage.cached_tokens = reused.length;
         }
         self.counters.reused_tokens += reused.length as u64;
+        sequence.guesses.reserve(sequence.length_max);
         if self.states.is_used() {
             let slot = self.states.take();
             match pages.last().and_then(|&page| self.pool.checkpoint(page)) {
@@ -219,7 +220,7 @@ impl<R: Runner> Engine<R> {
         self.pool.release(shared);
     }
 
-    fn take_page(&mut self) -> PageId {
+    pub(crate) fn take_page(&mut self) -> PageId {
         let taken = self.pool.take().expect("pages were counted before");
         self.drop_checkpoint(taken.checkpoint);
         taken.page
@@ -246,10 +247,8 @@ struct Reused {
 impl Sequence {
     /// Notes a length at which the recurrent state is put aside, if it is still to come.
     fn put_aside_at(&mut self, length: usize) {
-        /// Several prompts may part from one at different places; the first ones win.
-        const LENGTHS_MAX: usize = 8;
         let is_known = self.checkpoint_lengths.contains(&length);
-        if length > self.computed && !is_known && self.checkpoint_lengths.len() < LENGTHS_MAX {
+        if length > self.computed && !is_known && self.checkpoint_lengths.len() < CHECKPOINTS_MAX {
             self.checkpoint_lengths.push(length);
         }
     }

@@ -7,7 +7,12 @@ use lair_compute::{PAGE_LENGTH, PageId, StateSlot};
 use crate::{
     Constraint, FinishReason, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
     pages::{PageKey, Parent},
+    speculation::{DraftState, Guesses},
 };
+
+/// Lengths at which a state is put aside that a sequence notes at most: several prompts may part from one at different
+/// places; the first ones win.
+pub(crate) const CHECKPOINTS_MAX: usize = 8;
 
 /// Pages that this many tokens take.
 pub(crate) fn pages_for(token_count: usize) -> usize {
@@ -49,6 +54,11 @@ pub(crate) struct Sequence {
     pub(crate) moving_checkpoint: Option<PageId>,
     /// Rows in the step that is planned.
     pub(crate) rows: usize,
+    pub(crate) guesses: Guesses,
+    /// What the draft model has of it.
+    pub(crate) draft: DraftState,
+    /// Guesses that the step has found right.
+    pub(crate) accepted: usize,
 
     pub(crate) usage: Usage,
     pub(crate) clock: Clock,
@@ -88,7 +98,7 @@ impl Sequence {
         let prompt_length = request.tokens.len();
         let asked = request.max_tokens.map_or(usize::MAX, |max_tokens| prompt_length.saturating_add(max_tokens));
         let is_asked = asked <= length_max;
-        Self {
+        let mut sequence = Self {
             id,
             prompt_length,
             length_max: asked.min(length_max),
@@ -101,16 +111,29 @@ impl Sequence {
             constraint: request.constraint,
             scope: request.scope,
             computed: 0,
-            page_table: Vec::with_capacity(pages_for(asked.min(length_max))),
+            page_table: Vec::new(),
             published: 0,
             state_slot: None,
             checkpoint_lengths: Vec::with_capacity(2),
             moving_checkpoint: None,
             rows: 0,
+            guesses: Guesses::default(),
+            draft: DraftState::default(),
+            accepted: 0,
             usage: Usage { prompt_tokens: prompt_length, ..Usage::default() },
             clock: Clock { submitted: Instant::now(), admitted: None, first_token: None },
             tokens: request.tokens,
-        }
+        };
+        sequence.reserve();
+        sequence
+    }
+
+    /// Makes room for all tokens that may come, so that steps allocate nothing. Room that is not used is not touched.
+    pub(crate) fn reserve(&mut self) {
+        self.tokens.reserve_exact(self.length_max.saturating_sub(self.tokens.len()));
+        let page_count = pages_for(self.length_max);
+        self.page_table.reserve_exact(page_count.saturating_sub(self.page_table.len()));
+        self.checkpoint_lengths.reserve_exact(CHECKPOINTS_MAX.saturating_sub(self.checkpoint_lengths.len()));
     }
 
     /// Tokens that are not computed yet.

@@ -29,7 +29,11 @@ impl<R: Runner> Engine<R> {
                 self.put_state_aside(place);
             }
         }
-        self.choose_tokens(events);
+        let any_ended = self.choose_tokens(events);
+        self.settle_guesses();
+        if any_ended {
+            self.remove_ended();
+        }
     }
 
     fn run_batch(&mut self) {
@@ -41,9 +45,10 @@ impl<R: Runner> Engine<R> {
             let first_row = room.tokens.len();
             let (begin, end) = (sequence.computed, sequence.computed + sequence.rows);
             room.tokens.extend_from_slice(&sequence.tokens[begin..end]);
+            room.tokens.extend_from_slice(&sequence.guesses.tokens);
             sequences.push(SequenceRows {
                 first_row,
-                row_count: sequence.rows,
+                row_count: sequence.rows + sequence.guesses.tokens.len(),
                 first_position: begin,
                 page_table: &sequence.page_table,
                 state_slot: sequence.state_slot,
@@ -61,7 +66,7 @@ impl<R: Runner> Engine<R> {
 
     /// Makes the pages findable that this step filled. Where the same page was published by another sequence meanwhile,
     /// that one is held instead, so that a published page's holders always hold the pages before it.
-    fn publish_full_pages(&mut self, place: usize) {
+    pub(crate) fn publish_full_pages(&mut self, place: usize) {
         let sequence = &mut self.active[place];
         while sequence.published < sequence.computed / PAGE_LENGTH {
             let page_index = sequence.published;
@@ -114,8 +119,8 @@ impl<R: Runner> Engine<R> {
         self.runner.copy_state(slot, checkpoint);
     }
 
-    /// Reads the logits in the order they were asked for, and ends the sequences that are done.
-    fn choose_tokens(&mut self, events: &mut Vec<Event>) {
+    /// Reads the logits in the order they were asked for. Returns whether any sequence is done.
+    fn choose_tokens(&mut self, events: &mut Vec<Event>) -> bool {
         let now = Instant::now();
         let vocabulary_size = self.limits.vocabulary_size;
         let mut logits = self.room.logits.chunks_exact_mut(vocabulary_size);
@@ -125,7 +130,7 @@ impl<R: Runner> Engine<R> {
             let is_caught_up = sequence.pending() == 0;
             let wants_token = is_caught_up && sequence.wants_token();
             let generated_before = sequence.usage.completion_tokens;
-            let mut rows = logits.by_ref().take(prompt_rows + usize::from(wants_token));
+            let mut rows = logits.by_ref().take(prompt_rows + usize::from(wants_token) + sequence.guesses.tokens.len());
             let outcome =
                 sequence.read_logits(&mut rows, prompt_rows, &mut self.room.sampler, &mut self.room.allowed, events);
             // What an error left unread belongs to this sequence too.
@@ -148,9 +153,7 @@ impl<R: Runner> Engine<R> {
             }
             any_ended = true;
         }
-        if any_ended {
-            self.remove_ended();
-        }
+        any_ended
     }
 
     /// The sequences that ended still have rows.
@@ -174,13 +177,13 @@ impl From<ConstraintPanic> for SequenceError {
 }
 
 impl Sequence {
-    /// Positions of the plan whose logits are read: those that tell about the prompt, and the last one.
+    /// Positions of the plan whose logits are read: those that tell about the prompt, the last one, and the guessed ones.
     fn positions_wanted(&self) -> impl Iterator<Item = usize> + use<> {
         let wanted = self.prompt_rows_wanted();
         let end = self.computed + self.rows;
         // The prompt's last token tells about the first generated one, so it is in one of the two at most.
         let last = (self.catches_up() && self.wants_token()).then(|| end - 1);
-        (self.computed.max(wanted.start)..end.min(wanted.end)).chain(last)
+        (self.computed.max(wanted.start)..end.min(wanted.end)).chain(last).chain(end..end + self.guesses.tokens.len())
     }
 
     /// How many of the rows just computed tell about the prompt.
@@ -211,9 +214,36 @@ impl Sequence {
             events.push(Event::PromptLogprobs { id: self.id, logprobs: found.logprobs, top: found.top });
         }
         match rows.next() {
-            Some(logits) => self.choose_token(logits, sampler, allowed, events),
+            Some(logits) => {
+                let outcome = self.choose_token(logits, sampler, allowed, events)?;
+                self.check_guesses(outcome, rows, sampler, allowed, events)
+            }
             None => Ok(Some(self.reason_at_max)),
         }
+    }
+
+    /// Goes on with the rows of guessed tokens as long as the tokens chosen are the guessed ones.
+    fn check_guesses<'a>(
+        &mut self,
+        mut outcome: Option<FinishReason>,
+        rows: &mut impl Iterator<Item = &'a mut [f32]>,
+        sampler: &mut Sampler,
+        allowed: &mut TokenSet,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<FinishReason>, SequenceError> {
+        self.usage.guessed_tokens += self.guesses.tokens.len();
+        for logits in rows {
+            let is_right = self.tokens.last() == self.guesses.tokens.get(self.accepted);
+            if outcome.is_some() || !is_right {
+                break;
+            }
+            // The row was computed from this token, so its keys and values stand.
+            self.computed += 1;
+            self.accepted += 1;
+            self.usage.accepted_tokens += 1;
+            outcome = self.choose_token(logits, sampler, allowed, events)?;
+        }
+        Ok(outcome)
     }
 
     fn read_prompt_logits(&mut self, logits: &[f32]) -> Result<(), SequenceError> {
@@ -266,7 +296,7 @@ impl Sequence {
 }
 
 /// An empty vector of another lifetime with the same memory: the standard library collects in place.
-fn borrow_for_step<'to>(mut sequences: Vec<SequenceRows<'_>>) -> Vec<SequenceRows<'to>> {
+pub(crate) fn borrow_for_step<'to>(mut sequences: Vec<SequenceRows<'_>>) -> Vec<SequenceRows<'to>> {
     sequences.clear();
     sequences.into_iter().map(|_| unreachable!("the vector is empty")).collect()
 }

@@ -8,8 +8,8 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_compute::{Backend, KvElement, reference::Reference};
 use lair_engine::{
-    Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request, RunnerError,
-    Sampling, SequenceId,
+    DraftOptions, Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request,
+    RunnerError, Sampling, SequenceId, Speculation,
 };
 use lair_gguf::{GgufFile, GgufWriter, TensorType};
 use lair_model::{LoadOptions, Model};
@@ -35,8 +35,7 @@ impl<B: Backend> Subject<B> {
         Self { model: Arc::new(Model::load(&file, &backend(), LoadOptions::default()).unwrap()), backend }
     }
 
-    /// Runs requests, a few of which arrive at each step.
-    fn run(&self, requests: &[Request], pages: usize, options: &EngineOptions) -> (Vec<Outcome>, EngineStats) {
+    fn runner(&self, pages: usize, options: &EngineOptions) -> ModelRunner<B> {
         let memory = MemoryOptions {
             kv_element: KvElement::F16,
             page_count: pages,
@@ -44,8 +43,19 @@ impl<B: Backend> Subject<B> {
             rows_max: options.rows_max,
         };
         let context_length = self.model.context_length();
-        let runner = ModelRunner::new(Arc::clone(&self.model), (self.backend)(), context_length, memory).unwrap();
-        let mut engine = Engine::new(runner, options.clone()).unwrap();
+        ModelRunner::new(Arc::clone(&self.model), (self.backend)(), context_length, memory).unwrap()
+    }
+
+    fn engine(&self, pages: usize, options: &EngineOptions) -> Engine<ModelRunner<B>> {
+        Engine::new(self.runner(pages, options), options.clone()).unwrap()
+    }
+
+    fn run(&self, requests: &[Request], pages: usize, options: &EngineOptions) -> (Vec<Outcome>, EngineStats) {
+        Self::compute(self.engine(pages, options), requests)
+    }
+
+    /// Runs requests, a few of which arrive at each step.
+    fn compute(mut engine: Engine<ModelRunner<B>>, requests: &[Request]) -> (Vec<Outcome>, EngineStats) {
         let mut outcomes: Vec<Outcome> = requests.iter().map(|_| Outcome::default()).collect();
         let mut places: HashMap<SequenceId, usize> = HashMap::new();
         let mut arriving = requests.iter().enumerate();
@@ -108,9 +118,19 @@ fn requests(vocabulary_size: usize) -> Vec<Request> {
         .collect()
 }
 
+/// One request at a time, one token a step.
+fn alone_options() -> EngineOptions {
+    EngineOptions {
+        context_length: 200,
+        rows_max: 256,
+        prefix_cache: false,
+        speculation: Speculation::Off,
+        ..EngineOptions::default()
+    }
+}
+
 fn check<B: Backend>(path: &Path, name: &str, backends: &[fn() -> B]) {
-    let alone_options =
-        EngineOptions { context_length: 200, rows_max: 256, prefix_cache: false, ..EngineOptions::default() };
+    let alone_options = alone_options();
     let first = Subject::load(path, backends[0]);
     let requests = requests(first.model.vocabulary_size());
     let alone: Vec<Outcome> = requests
@@ -205,6 +225,40 @@ fn a_quantised_model_gives_the_same_bits_in_any_company() {
     let folder = tempfile::tempdir().expect("a folder");
     for tensor_type in [TensorType::Q8_0, TensorType::Q4_1] {
         check(&quantised(&path, tensor_type, folder.path()), tensor_type.name(), &CPUS);
+    }
+}
+
+#[test]
+fn answers_are_the_same_with_guesses() {
+    let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let subject = Subject::load(&path, CPUS[1]);
+    let draft = Subject::load(&quantised(&path, TensorType::Q4_1, folder.path()), CPUS[0]);
+    // What is repeated is there already: the prompt says it twice.
+    let requests: Vec<Request> = requests(subject.model.vocabulary_size())
+        .into_iter()
+        .map(|request| Request { tokens: request.tokens.repeat(2), max_tokens: Some(80), ..request })
+        .collect();
+    let options = |speculation| EngineOptions { context_length: 400, speculation, ..alone_options() };
+    let alone: Vec<Outcome> = requests
+        .iter()
+        .map(|request| subject.run(std::slice::from_ref(request), 32, &options(Speculation::Off)).0.remove(0))
+        .collect();
+    for (speculation, pages, prefix_cache) in [
+        (Speculation::Lookup, 512, false),
+        (Speculation::Lookup, 30, true),
+        (Speculation::Draft, 512, true),
+        (Speculation::Draft, 30, false),
+    ] {
+        let options = EngineOptions { prefix_cache, ..options(speculation) };
+        let mut engine = subject.engine(pages, &options);
+        if speculation == Speculation::Draft {
+            engine = engine.with_draft(Box::new(draft.runner(pages, &options)), DraftOptions::default()).unwrap();
+        }
+        let (outcomes, stats) = Subject::<Cpu>::compute(engine, &requests);
+        assert_eq!(outcomes, alone, "{speculation:?}, {pages} pages");
+        assert!(stats.accepted_tokens > 20, "{speculation:?}, {pages} pages: {stats:?}");
+        assert_eq!(stats.preemptions > 0, pages == 30);
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Activations<B: Backend> {
     qkv: Vec<B::Buffer>,
     /// Alpha and beta of delta nets.
     alpha: Vec<(B::Buffer, B::Buffer)>,
+    /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
+    first_rows: Vec<usize>,
 }
 
 /// What sequences keep between steps. The caller makes it by the model's layouts and hands out its pages and slots.
@@ -61,6 +63,7 @@ impl<B: Backend> Activations<B> {
             mixed: buffers(&widths.mixed)?,
             qkv: buffers(&widths.qkv)?,
             alpha,
+            first_rows: (0..rows_max).collect(),
         })
     }
 
@@ -70,7 +73,7 @@ impl<B: Backend> Activations<B> {
     }
 
     /// Copies the residual stream's first `rows` rows, `[rows, hidden_size]`, to `values`: after a step, what the head
-    /// has read.
+    /// has read, which is only the rows wanted where those are fewer than the batch has and ascend.
     pub fn read_residual(&self, backend: &B, rows: usize, values: &mut [f32]) {
         backend.read(rows, &self.residual, values);
     }
@@ -95,9 +98,12 @@ impl<B: Backend> Model<B> {
         let HeadWeights::Logits(head) = &self.head else { panic!("a model that gives hidden states has no logits") };
         assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
         assert!(rows_wanted.iter().all(|row| *row < batch.row_count()), "a row wanted is not in the batch");
-        self.run(backend, activations, memory, batch);
+        let ascends = rows_wanted.is_sorted_by(|row, next| row < next);
+        let kept = (ascends && rows_wanted.len() < batch.row_count()).then_some(rows_wanted);
+        self.run(backend, activations, memory, batch, kept);
         if !rows_wanted.is_empty() {
-            backend.head(head, rows_wanted, &activations.residual, logits);
+            let rows = if kept.is_some() { &activations.first_rows[..rows_wanted.len()] } else { rows_wanted };
+            backend.head(head, rows, &activations.residual, logits);
         }
     }
 
@@ -116,7 +122,7 @@ impl<B: Backend> Model<B> {
     ) {
         let rows = batch.row_count();
         assert_eq!(values.len(), rows * self.config().hidden_size, "values and rows of the batch differ in number");
-        self.run(backend, activations, memory, batch);
+        self.run(backend, activations, memory, batch, None);
         let norm = match &self.head {
             HeadWeights::Logits(head) => head.norm.as_ref(),
             HeadWeights::HiddenState(norm) => norm.as_ref(),
@@ -125,11 +131,22 @@ impl<B: Backend> Model<B> {
         backend.read(rows, &activations.residual, values);
     }
 
-    fn run(&self, backend: &mut B, activations: &mut Activations<B>, memory: &mut Memory<B>, batch: &Batch<'_>) {
+    /// Runs the layers. Of the last one, what comes after its mixer is computed for the rows of `kept` only, if given, and
+    /// they are the first rows of the residual stream then: nothing reads the others. For the last chunk of a prompt
+    /// that leaves one row instead of hundreds.
+    fn run(
+        &self,
+        backend: &mut B,
+        activations: &mut Activations<B>,
+        memory: &mut Memory<B>,
+        batch: &Batch<'_>,
+        kept: Option<&[usize]>,
+    ) {
         self.assert_fits(activations, batch);
         self.embed(backend, activations, batch);
-        for layer in &self.layers {
-            run_layer(layer, backend, activations, memory, batch);
+        for (layer_index, layer) in self.layers.iter().enumerate() {
+            let kept = kept.filter(|_| layer_index + 1 == self.layers.len());
+            run_layer(layer, backend, activations, memory, batch, kept);
         }
     }
 
@@ -185,6 +202,7 @@ fn run_layer<B: Backend>(
     activations: &mut Activations<B>,
     memory: &mut Memory<B>,
     batch: &Batch<'_>,
+    kept: Option<&[usize]>,
 ) {
     let rows = batch.row_count();
     // What the feed-forward network of a parallel layer reads has to be taken before the mixer adds to the stream.
@@ -199,6 +217,16 @@ fn run_layer<B: Backend>(
     let mixed = match &layer.mixer {
         MixerWeights::Attention(weights) => run_attention(layer, weights, backend, activations, memory, batch),
         MixerWeights::DeltaNet(weights) => run_delta_net(layer, weights, backend, activations, memory, batch),
+    };
+    let rows = match kept {
+        None => rows,
+        Some([]) => return,
+        Some(kept) => {
+            backend.keep_rows(kept, &mut activations.mixed[mixed]);
+            backend.keep_rows(kept, &mut activations.residual);
+            backend.keep_rows(kept, &mut activations.hidden);
+            kept.len()
+        }
     };
     backend.project_add(
         rows,

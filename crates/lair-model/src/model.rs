@@ -6,7 +6,9 @@ use lair_gguf::GgufFile;
 use crate::forward::Activations;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
-use crate::weights::{BufferWidths, Builder, EmbeddingWeights, HeadWeights, LayerWeights, MemoryLayers, MixerWeights};
+use crate::weights::{
+    BufferWidths, Builder, EmbeddingWeights, FfnWeights, HeadWeights, LayerWeights, MemoryLayers, MixerWeights,
+};
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
 /// A model whose weights lie in the layout of the backend `B`. Nothing in it changes: share it in an `Arc`.
@@ -132,6 +134,11 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// If memory cannot be had.
     pub fn activations(&self, backend: &mut B, rows_max: usize) -> Result<Activations<B>, ModelError> {
+        for layer in &self.layers {
+            if let FfnWeights::Experts(experts) = &layer.ffn {
+                backend.reserve_experts(rows_max, experts)?;
+            }
+        }
         Activations::new(backend, &self.widths, self.config.hidden_size, rows_max)
     }
 }

@@ -152,4 +152,24 @@ impl Simd for Avx2 {
             _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_shuffle_epi8(table, places));
         }
     }
+    #[inline(always)]
+    fn at_least(self, a: __m256, b: __m256) -> u32 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a, b)) as u32 }
+    }
+    #[inline(always)]
+    fn add_on_grid(self, x: __m256, grid: f64, sums: &mut [f64; LANES]) {
+        // SAFETY: the token proves AVX2; the array has eight elements, four for each half.
+        unsafe {
+            let grid = _mm256_set1_pd(grid);
+            let low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+            let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x));
+            let low = _mm256_sub_pd(_mm256_add_pd(low, grid), grid);
+            let high = _mm256_sub_pd(_mm256_add_pd(high, grid), grid);
+            let place = sums.as_mut_ptr();
+            _mm256_storeu_pd(place, _mm256_add_pd(_mm256_loadu_pd(place), low));
+            let place = place.add(4);
+            _mm256_storeu_pd(place, _mm256_add_pd(_mm256_loadu_pd(place), high));
+        }
+    }
 }

@@ -16,11 +16,15 @@
 mod avx2;
 mod isa;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod simd;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 pub use isa::{Isa, IsaChoice};
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use scalar::Scalar;
 pub use simd::{LANES, Simd, Work};

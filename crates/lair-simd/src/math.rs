@@ -158,4 +158,28 @@ mod tests {
             assert_eq!(with_simd!(isa, s => s.to_array(s.load_f16(&a))), Scalar.load_f16(&a));
         }
     }
+
+    #[test]
+    fn comparisons_and_sums_on_a_grid_agree() {
+        #[inline(always)]
+        fn results<S: Simd>(s: S, x: f32, y: &[f32; 8]) -> (u32, [u64; 8]) {
+            let mut sums = [0.25; 8];
+            s.add_on_grid(exp(s, s.splat(x)), 262_144.0, &mut sums);
+            s.add_on_grid(s.load(y), 262_144.0, &mut sums);
+            (s.at_least(s.splat(x), s.load(y)), sums.map(f64::to_bits))
+        }
+        let isa = Isa::detect(IsaChoice::Auto);
+        for x in points().filter(|x| *x < 10.0).chain([f32::NAN]) {
+            let y = [x, -x, 0.0, f32::NAN, f32::NEG_INFINITY, f32::INFINITY, 1e-9, -2.0];
+            let (bits, sums) = results(Scalar, x, &y);
+            let (vector_bits, vector_sums) = with_simd!(isa, s => results(s, x, &y));
+            assert_eq!(bits, vector_bits, "at {x}");
+            assert!((0..8).all(|lane| bits >> lane & 1 == u32::from(x >= y[lane])), "at {x}");
+            if x.is_finite() {
+                assert_eq!((sums[0], sums[6]), (vector_sums[0], vector_sums[6]), "at {x}");
+                // The last place of 2^18 is 2^-34.
+                assert_eq!((f64::from_bits(sums[6]) * 2f64.powi(34)).fract(), 0.0, "at {x}");
+            }
+        }
+    }
 }

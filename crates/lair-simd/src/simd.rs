@@ -50,6 +50,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Replaces each byte, which is below 16, by the table's entry for it.
     fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]);
 
+    /// Bit `i` says whether `a[i] >= b[i]`; never where one of them is no number.
+    #[inline(always)]
+    fn at_least(self, a: Self::F, b: Self::F) -> u32 {
+        let (a, b) = (self.to_array(a), self.to_array(b));
+        (0..LANES).fold(0, |bits, lane| bits | u32::from(a[lane] >= b[lane]) << lane)
+    }
+
+    /// `sums[i] += round(x[i])` in double precision, where `round` keeps multiples of the last place of `grid`:
+    /// `(x + grid) - grid`.
+    #[inline(always)]
+    fn add_on_grid(self, x: Self::F, grid: f64, sums: &mut [f64; LANES]) {
+        for (sum, x) in sums.iter_mut().zip(self.to_array(x)) {
+            *sum += (f64::from(x) + grid) - grid;
+        }
+    }
+
     /// The lanes as an array.
     #[inline(always)]
     fn to_array(self, vector: Self::F) -> [f32; LANES] {

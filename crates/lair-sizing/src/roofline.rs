@@ -189,9 +189,10 @@ impl Roofline<'_> {
     fn matrices(&self, tokens: usize, wanted: usize) -> Time {
         let memory = self.cost.weight_bytes(tokens, wanted) / self.machine.read_bytes_per_second;
         let taken = |by: TakenBy| if by == TakenBy::WantedTokens { wanted as f64 } else { tokens as f64 };
-        let seconds = self.cost.matrices.iter().map(|matrix| {
-            matrix.macs() * taken(matrix.taken_by) / self.machine.macs_per_second(matrix.tensor_type)
-        });
+        let seconds =
+            self.cost.matrices.iter().map(|matrix| {
+                matrix.macs() * taken(matrix.taken_by) / self.machine.macs_per_second(matrix.tensor_type)
+            });
         Time { memory, compute: seconds.sum() }
     }
 

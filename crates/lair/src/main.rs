@@ -10,6 +10,7 @@ mod locate;
 mod machine;
 mod sampling;
 mod session;
+mod speculate;
 mod synthetic;
 
 use clap::{Parser, Subcommand};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use lair_compute::KvElement;
 use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_engine::{
-    Engine, EngineHandle, EngineOptions, Event, FinishReason, MemoryOptions, ModelRunner, Refusal, Request, Sampling,
-    SequenceError, TokenLogprob, Usage,
+    Engine, EngineError, EngineHandle, EngineOptions, Event, FinishReason, MemoryOptions, ModelRunner, Refusal,
+    Request, Sampling, SequenceError, Speculation, TokenLogprob, Usage,
 };
 use lair_gguf::GgufFile;
 use lair_model::{Model, ModelError};
@@ -18,6 +18,7 @@ use crate::commands::run::KvChoice;
 use crate::commands::show::bytes_text;
 use crate::failure::{ExitCode, Failure};
 use crate::locate::Located;
+use crate::speculate::{DraftChoice, LoadedDraft};
 use crate::{interrupt, machine, sampling};
 
 /// How a model is loaded.
@@ -37,6 +38,10 @@ pub struct LoadOptions {
     pub sequences_max: usize,
     /// Tokens that all sequences may have together; as many as one of them if not given.
     pub memory_length: Option<usize>,
+    /// Whether tokens are guessed ahead.
+    pub speculation: Speculation,
+    /// The model that guesses.
+    pub draft: Option<DraftChoice>,
 }
 
 impl Default for LoadOptions {
@@ -49,6 +54,8 @@ impl Default for LoadOptions {
             isa: IsaChoice::Auto,
             sequences_max: 1,
             memory_length: None,
+            speculation: Speculation::Lookup,
+            draft: None,
         }
     }
 }
@@ -151,12 +158,15 @@ impl Session {
         let file = GgufFile::open(&located.path)?;
         let available = machine::available_memory_bytes();
         check_weights_fit(&file, available)?;
+        let draft = options.draft.as_ref().map(|draft| draft.load(&file, options)).transpose()?;
+        let available = available.map(|bytes| bytes.saturating_sub(draft.as_ref().map_or(0, |draft| draft.size_bytes)));
+        check_weights_fit(&file, available)?;
         let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
             // Reading 150,000 pieces takes as long as packing a small model: side by side.
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
             let backend = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa })
                 .map_err(|error| Failure::new(ExitCode::Engine, error))?;
-            let loaded = load_model(&file, backend, options, available);
+            let loaded = load_model(&file, backend, draft, options, available);
             let tokenizer = tokenizer
                 .join()
                 .map_err(|_| Failure::new(ExitCode::Engine, "reading the tokenizer failed"))?
@@ -428,7 +438,13 @@ struct Loaded {
 }
 
 /// Loads the weights and makes an engine with as large a context as was asked for, or as fits.
-fn load_model(file: &GgufFile, backend: Cpu, options: &LoadOptions, available: Option<u64>) -> Result<Loaded, Failure> {
+fn load_model(
+    file: &GgufFile,
+    backend: Cpu,
+    draft: Option<LoadedDraft>,
+    options: &LoadOptions,
+    available: Option<u64>,
+) -> Result<Loaded, Failure> {
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
     let model = Model::load(file, &backend, model_options).map_err(model_failure)?;
     if !model.has_logits() {
@@ -441,7 +457,8 @@ fn load_model(file: &GgufFile, backend: Cpu, options: &LoadOptions, available: O
         KvChoice::F16 => KvElement::F16,
         KvChoice::F32 => KvElement::F32,
     };
-    let page_bytes = model.kv_layout(element, 1).page_bytes() as u64;
+    let draft_page_bytes = draft.as_ref().map_or(0, |draft| draft.model.kv_layout(element, 1).page_bytes());
+    let page_bytes = (model.kv_layout(element, 1).page_bytes() + draft_page_bytes) as u64;
     let left = available.map(|bytes| bytes.saturating_sub(file.size_bytes() + RESERVE_BYTES));
     let context_length = plan_context(options.context_length, model.context_length(), page_bytes, left)?;
     let memory_length = match options.memory_length {
@@ -463,9 +480,16 @@ fn load_model(file: &GgufFile, backend: Cpu, options: &LoadOptions, available: O
         prefill_rows_while_decoding: ROWS_MAX,
         sequences_max: options.sequences_max,
         prefix_cache: options.prefix_cache,
+        speculation: options.speculation,
         ..EngineOptions::default()
     };
-    let engine = Engine::new(runner, engine_options).map_err(|error| Failure::new(ExitCode::Engine, error))?;
+    let mut engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
+    if let Some(LoadedDraft { model, backend, options, .. }) = draft {
+        let context_length = context_length.min(model.context_length());
+        let runner = ModelRunner::new(model, backend, context_length, memory)
+            .map_err(|error| Failure::new(ExitCode::DoesNotFit, error))?;
+        engine = engine.with_draft(Box::new(runner), options).map_err(engine_failure)?;
+    }
     let kv_token_bytes = page_bytes as f64 / lair_compute::PAGE_LENGTH as f64;
     Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes })
 }
@@ -512,6 +536,10 @@ fn plan_context(
             .with_hint("close other programs, or use a smaller model".to_owned()));
     }
     Ok(model_length.min(most))
+}
+
+fn engine_failure(error: EngineError) -> Failure {
+    Failure::new(ExitCode::Engine, error)
 }
 
 pub(crate) fn model_failure(error: ModelError) -> Failure {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
-use lair_gguf::{GgufFile, GgufWriter};
+use lair_gguf::{GgufFile, GgufWriter, StringArray};
 use lair_testkit::{shared_data, skipped};
 use serde_json::Value;
 
@@ -272,4 +272,71 @@ fn the_default_model_s_perplexity_is_the_reference_engine_s() {
     assert_eq!(result["tokens"], 16642, "the text is tokenized as the reference engine does");
     let perplexity = result["perplexity"].as_f64().expect("a number");
     assert!((perplexity / REFERENCE - 1.0).abs() < 0.005, "{perplexity}, the reference engine says {REFERENCE}");
+}
+
+#[test]
+fn guessing_ahead_changes_nothing_but_the_time() {
+    let Some(model) = stories() else { return };
+    let prompt = "Tom had a red ball. He liked the red ball. Tom had a red ball. He liked";
+    for sampling in [["--temperature", "0"], ["--seed", "3"]] {
+        let answer = |more: &[&str]| {
+            let fixed =
+                ["run", text(&model), prompt, "--raw", "--json", "--max-tokens", "150", "--context-length", "512"];
+            json(&lair(&[&fixed[..], &sampling, more].concat()))
+        };
+        let plain = answer(&["--no-speculate"]);
+        assert_eq!(plain["usage"]["guessed_tokens"], 0);
+        assert_eq!(plain["usage"]["acceptance_rate"], Value::Null);
+        for more in
+            [&[][..], &["--speculate", "off"], &["--draft", text(&model), "--draft-max", "4", "--draft-p-min", "0"]]
+        {
+            let found = answer(more);
+            assert_eq!(found["token_ids"], plain["token_ids"], "{more:?}");
+            assert_eq!(found["usage"]["completion_tokens"], plain["usage"]["completion_tokens"]);
+            let [guessed, accepted] = ["guessed_tokens", "accepted_tokens"].map(|name| found["usage"][name].as_u64());
+            assert!(accepted <= guessed);
+        }
+    }
+    for (arguments, words) in [
+        (vec!["--speculate", "draft"], vec!["--draft MODEL"]),
+        (vec!["--speculate", "off", "--draft", text(&model)], vec!["--draft is of no use"]),
+        (vec!["--draft", text(&model), "--draft-max", "0"], vec!["--draft-max is 0", "1 to 15"]),
+        (vec!["--draft", text(&model), "--draft-p-min", "2"], vec!["--draft-p-min is 2"]),
+        (vec!["--draft-max", "4"], vec!["--draft <MODEL>"]),
+        (vec!["--no-speculate", "--draft", text(&model)], vec!["--no-speculate"]),
+    ] {
+        let output = lair(&[&["run", text(&model), "Once"][..], &arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{arguments:?}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_draft_model_of_another_vocabulary_is_refused() {
+    let Some(path) = stories() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("other.gguf");
+    let model = GgufFile::open(&path).expect("a model");
+    let mut metadata = model.metadata().clone();
+    let mut tokens: Vec<String> = metadata
+        .required::<&StringArray>("tokenizer.ggml.tokens")
+        .expect("a vocabulary")
+        .iter()
+        .map(str::to_owned)
+        .collect();
+    tokens[300] = "altogether-another".to_owned();
+    metadata.set("tokenizer.ggml.tokens", tokens);
+    let mut writer = GgufWriter::new(metadata).expect("its keys");
+    for tensor in model.tensors() {
+        writer.add_tensor(&tensor.name, &tensor.shape, tensor.tensor_type).expect("its tensors");
+    }
+    let bytes = |name: &str| model.tensor_data(model.tensor(name).expect("a tensor of the model"));
+    writer.write_file(&copy, |tensor, out| out.write_all(&bytes(&tensor.name))).expect("written");
+    let output = lair(&["run", text(&path), "Once", "--raw", "--max-tokens", "3", "--draft", text(&copy)]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    for word in ["another vocabulary", "token 300", "altogether-another", "same family"] {
+        assert!(stderr(&output).contains(word), "`{word}` is not in: {}", stderr(&output));
+    }
 }

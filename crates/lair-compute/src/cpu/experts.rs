@@ -4,13 +4,13 @@
 //! depend on who else takes the same experts.
 #![allow(unsafe_code)] // Rows of activations are written by several threads.
 
-use super::feed_forward::{Widening, finish_of, quantised_rows, widen};
-use super::linear::{Source, for_each_row, grow, prepare};
+use super::feed_forward::{Widening, quantised_rows, widen};
+use super::linear::{Scratch, Source, for_each_row, grow, prepare};
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm};
 use super::packed::PANEL;
-use super::product::{Input, TOKENS_MAX, for_each_item};
-use super::quantise::QuantisedBlock;
+use super::product::{Input, Product, TOKENS_MAX, for_each_item};
+use super::quantise::{BLOCK, QuantisedBlock};
 use super::{Buffer, Cpu};
 use crate::{Experts, FeedForwardInput, Gating, Linear, Router};
 
@@ -39,6 +39,34 @@ pub(super) struct Routing {
     shared_output: Vec<f32>,
     /// `[rows]`: weight of the shared network.
     shared_weights: Vec<f32>,
+}
+
+/// Makes room for steps of up to `rows` rows through a mixture of experts.
+pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>) {
+    let (count, used) = (experts.router.linear.weight.rows(), experts.router.expert_used_count);
+    let (ffn_size, hidden_size) = (experts.up.weight.rows(), experts.down.weight.rows());
+    let place_count = rows * used;
+    scratch.reserve(rows, hidden_size);
+    let shared_size = experts.shared.as_ref().map_or(0, |network| network.up.weight.rows());
+    grow(&mut scratch.hidden, place_count * ffn_size, 0.0);
+    grow(&mut scratch.hidden_blocks, (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    let routing = &mut scratch.routing;
+    grow(&mut routing.scores, rows * count, 0.0);
+    grow(&mut routing.places, place_count, 0);
+    grow(&mut routing.tokens, place_count, 0);
+    grow(&mut routing.outputs, place_count * hidden_size, 0.0);
+    let room_for = |length: usize, wanted: usize| wanted.saturating_sub(length);
+    routing.choices.reserve(room_for(routing.choices.len(), place_count));
+    routing.order.reserve(room_for(routing.order.len(), count));
+    routing.starts.reserve(room_for(routing.starts.len(), count + 1));
+    // Each expert's last run may be short; the others are full.
+    routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
+    if experts.shared.is_some() {
+        grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
+        grow(&mut routing.shared_blocks, (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.shared_output, rows * hidden_size, 0.0);
+        grow(&mut routing.shared_weights, rows, 0.0);
+    }
 }
 
 /// The experts region.
@@ -96,22 +124,18 @@ pub(super) fn experts(
 
 /// A product of all rows into `output`, `[rows, matrix rows]`.
 fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_rows: &[u32], output: &mut Vec<f32>) {
-    let (isa, width, panels) = (cpu.isa, linear.weight.rows(), linear.weight.panels());
+    let (isa, width, product) = (cpu.isa, linear.weight.rows(), Product::of(linear, 0));
     grow(output, all_rows.len() * width, 0.0);
     let out = Parts::new(output);
-    let finish = finish_of(linear, 0);
-    let count = panels * all_rows.len().div_ceil(TOKENS_MAX);
+    let pairs = product.pairs();
+    let count = pairs * all_rows.len().div_ceil(TOKENS_MAX);
     for_each_item(&cpu.pool, &mut cpu.workers, count, &|scratch, item| {
-        let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
+        let (first_row, pair) = (item / pairs * TOKENS_MAX, item % pairs);
         let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        scratch.multiply(isa, &linear.weight, (0, panel), input, rows, 0);
-        let sums = &mut scratch.sums[0][..rows.len()];
-        finish.apply(panel, sums);
-        let length = PANEL.min(width - panel * PANEL);
-        for (&row, sums) in rows.iter().zip(sums) {
+        scratch.multiply_pair(isa, &product, pair, (input, rows), |row, column, values| {
             // SAFETY: every row and panel is written once.
-            unsafe { out.part(row as usize * width + panel * PANEL, length) }.copy_from_slice(&sums[..length]);
-        }
+            unsafe { out.part(row as usize * width + column, values.len()) }.copy_from_slice(values);
+        });
     });
 }
 
@@ -199,27 +223,23 @@ fn run_experts(
         let ((expert, start, length), panel) = (runs[item / panels], item % panels);
         widening.panel(isa, scratch, (expert, panel), input, &tokens[start..start + length]);
         let width = PANEL.min(ffn_size - panel * PANEL);
-        for (&place, sums) in places[start..start + length].iter().zip(&scratch.sums[1]) {
+        for (&place, sums) in places[start..start + length].iter().zip(&scratch.sums[0]) {
             // SAFETY: every place belongs to one run.
             unsafe { out.part(place as usize * ffn_size + panel * PANEL, width) }.copy_from_slice(&sums[..width]);
         }
     });
     let hidden = &hidden[..place_count * ffn_size];
     let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.is_packed());
-    let (hidden_size, panels) = (down.weight.rows(), down.weight.panels());
+    let (hidden_size, pairs) = (down.weight.rows(), Product::of(down, 0).pairs());
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
     let out = Parts::new(&mut routing.outputs);
-    for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * panels, &|scratch, item| {
-        let ((expert, start, length), panel) = (runs[item / panels], item % panels);
-        let places = &places[start..start + length];
-        scratch.multiply(isa, &down.weight, (expert, panel), &hidden, places, 0);
-        let sums = &mut scratch.sums[0][..length];
-        finish_of(down, expert).apply(panel, sums);
-        let width = PANEL.min(hidden_size - panel * PANEL);
-        for (&place, sums) in places.iter().zip(sums) {
+    for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * pairs, &|scratch, item| {
+        let ((expert, start, length), pair) = (runs[item / pairs], item % pairs);
+        let (product, places) = (Product::of(down, expert), &places[start..start + length]);
+        scratch.multiply_pair(isa, &product, pair, (&hidden, places), |row, column, values| {
             // SAFETY: every place belongs to one run.
-            unsafe { out.part(place as usize * hidden_size + panel * PANEL, width) }.copy_from_slice(&sums[..width]);
-        }
+            unsafe { out.part(row as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
+        });
     });
 }
 

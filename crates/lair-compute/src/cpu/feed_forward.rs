@@ -8,7 +8,7 @@ use super::memory::Parts;
 use super::norm::activate;
 use super::packed::PANEL;
 use super::pool::Pool;
-use super::product::{Finish, Input, TOKENS_MAX, WorkerScratch, for_each_item};
+use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
 use super::{Buffer, Cpu};
 use crate::{Activation, FeedForward, FeedForwardInput, Linear};
@@ -27,7 +27,7 @@ impl Widening<'_> {
         self.up.weight.is_packed() || self.gate.is_some_and(|gate| gate.weight.is_packed())
     }
 
-    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the second sums.
+    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums.
     pub(super) fn panel(
         &self,
         isa: Isa,
@@ -36,22 +36,19 @@ impl Widening<'_> {
         input: &Input<'_>,
         rows: &[u32],
     ) {
-        scratch.multiply(isa, &self.up.weight, (index, panel), input, rows, 1);
-        finish_of(self.up, index).apply(panel, &mut scratch.sums[1][..rows.len()]);
-        if let Some(gate) = self.gate {
-            scratch.multiply(isa, &gate.weight, (index, panel), input, rows, 0);
-            finish_of(gate, index).apply(panel, &mut scratch.sums[0][..rows.len()]);
+        let up = Product::of(self.up, index);
+        let gate = Product::of(self.gate.unwrap_or(self.up), index);
+        let panels = [up, gate].map(|product| PanelOf { matrix: product.matrix, index, panel });
+        scratch.multiply(isa, if self.gate.is_some() { &panels } else { &panels[..1] }, input, rows);
+        let [up_sums, gate_sums] = &mut *scratch.sums;
+        let (up_sums, gate_sums) = (&mut up_sums[..rows.len()], &mut gate_sums[..rows.len()]);
+        up.finish.apply(panel, up_sums);
+        if self.gate.is_some() {
+            gate.finish.apply(panel, gate_sums);
         }
-        let [gate, up] = &mut *scratch.sums;
-        let gate = self.gate.map(|_| gate[..rows.len()].as_flattened());
-        activate(isa, self.activation, gate, up[..rows.len()].as_flattened_mut());
+        let gate_sums = self.gate.map(|_| gate_sums.as_flattened());
+        activate(isa, self.activation, gate_sums, up_sums.as_flattened_mut());
     }
-}
-
-/// Factor and bias of matrix `index` of a stack.
-pub(super) fn finish_of(linear: &Linear<Cpu>, index: usize) -> Finish<'_> {
-    let rows = linear.weight.rows();
-    Finish { scale: linear.scale, bias: linear.bias.as_ref().map(|bias| &bias[index * rows..][..rows]) }
 }
 
 /// The feed-forward region.
@@ -99,9 +96,11 @@ pub(super) fn widen<'a>(
         let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
         widening.panel(isa, scratch, (0, panel), input, rows);
         let length = PANEL.min(width - panel * PANEL);
-        for (&row, sums) in rows.iter().zip(&scratch.sums[1]) {
+        for (&row, sums) in rows.iter().zip(&scratch.sums[0]) {
             // SAFETY: every row and panel is written once.
-            unsafe { out.part(row as usize * width + panel * PANEL, length) }.copy_from_slice(&sums[..length]);
+            let out = unsafe { out.part(row as usize * width + panel * PANEL, length) };
+            // The compiler sees the length of the first copy.
+            if length == PANEL { out.copy_from_slice(&sums[..]) } else { out.copy_from_slice(&sums[..length]) }
         }
     });
     quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, is_quantised)

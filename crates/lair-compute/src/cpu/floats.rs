@@ -1,20 +1,26 @@
 //! Weights that are plain numbers: 16 rows side by side in the precision of the file, multiplied in f32.
 
 use lair_quant::TensorType;
-use lair_simd::{Isa, LANES, Simd, Work, vectorize};
+use lair_simd::{Isa, LANES, Simd, vectorize};
 
+use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max};
+use super::float_pack::{pack_bytes, pack_values};
 use super::memory::Memory;
 use super::packed::PANEL;
+use super::pool::Pool;
 use crate::{ComputeError, MatrixBytes};
 
-/// Columns widened at a time: 16 KiB of f32.
-pub(super) const FLOAT_CHUNK: usize = 256;
-/// Tokens a strip: with two vectors each and one of weights they fit the sixteen registers of AVX2.
+/// Columns that all strips of tokens take before the next ones: what two panels and a strip have of them (32 KiB if all
+/// is f32) stays in the first-level cache.
+const CHUNK: usize = 128;
+/// How far ahead of the products weights are asked for, by the first strip on its way: longer than memory takes to
+/// answer, and short enough that they are still in a cache when their turn comes.
+const AHEAD_BYTES: usize = 16 << 10;
+/// Tokens a strip of [`multiply_strip`].
 pub(super) const STRIP: usize = 6;
 
-/// Elements as they are kept.
+/// Elements as they are kept, `[panel, column, row]`.
 enum Elements {
-    /// `[panel, column, row]`.
     F32(Memory<f32>),
     /// As bits.
     F16(Memory<u16>),
@@ -29,44 +35,20 @@ pub(super) struct Floats {
     pub(super) panels: usize,
 }
 
-/// A part of a panel as f32, `[column, row]`.
-pub(super) type FloatChunk = [[f32; PANEL]; FLOAT_CHUNK];
-
 impl Floats {
-    /// Interleaves the rows of `source`. Types other than F16 and BF16 become f32.
-    pub(super) fn pack(source: &MatrixBytes) -> Result<Floats, ComputeError> {
-        let (rows, columns) = (source.rows(), source.columns);
-        let panels = rows.div_ceil(PANEL);
+    /// Interleaves the rows of `source` with all threads of the pool. Types other than F16 and BF16 become f32.
+    ///
+    /// # Errors
+    /// If the memory cannot be had, or the type cannot be read.
+    pub(super) fn pack(pool: &Pool, source: &MatrixBytes) -> Result<Floats, ComputeError> {
+        let (columns, panels) = (source.columns, source.rows().div_ceil(PANEL));
         let length = source.count * panels * PANEL * columns;
         let what = "weights";
-        let place = |index: usize, row: usize, column: usize| {
-            ((index * panels + row / PANEL) * columns + column) * PANEL + row % PANEL
-        };
-        let all_rows = (0..source.count).flat_map(|index| (0..rows).map(move |row| (index, row)));
-        let halves = |mut memory: Memory<u16>| {
-            for (index, row) in all_rows.clone() {
-                for (column, bits) in source.row(index, row).as_chunks::<2>().0.iter().enumerate() {
-                    memory[place(index, row, column)] = u16::from_le_bytes(*bits);
-                }
-            }
-            memory
-        };
         let elements = match source.tensor_type {
-            TensorType::F16 => Elements::F16(halves(Memory::zeroed(length, what)?)),
-            TensorType::BF16 => Elements::BF16(halves(Memory::zeroed(length, what)?)),
-            tensor_type => {
-                let mut memory = Memory::zeroed(length, what)?;
-                let mut values = vec![0.0; columns];
-                for (index, row) in all_rows {
-                    lair_quant::dequantize(tensor_type, source.row(index, row), &mut values).map_err(|_| {
-                        ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type }
-                    })?;
-                    for (column, &value) in values.iter().enumerate() {
-                        memory[place(index, row, column)] = value;
-                    }
-                }
-                Elements::F32(memory)
-            }
+            TensorType::F16 => Elements::F16(pack_bytes(pool, source, Memory::zeroed(length, what)?)),
+            TensorType::BF16 => Elements::BF16(pack_bytes(pool, source, Memory::zeroed(length, what)?)),
+            TensorType::F32 => Elements::F32(pack_bytes(pool, source, Memory::zeroed(length, what)?)),
+            _ => Elements::F32(pack_values(pool, source, Memory::zeroed(length, what)?)?),
         };
         Ok(Floats { elements, columns, panels })
     }
@@ -79,53 +61,121 @@ impl Floats {
         }
     }
 
-    /// Widens the columns `first ..` of a panel.
-    fn widen(&self, isa: Isa, place: usize, first: usize, chunk: &mut [[f32; PANEL]]) {
-        let start = (place * self.columns + first) * PANEL;
-        let length = chunk.len() * PANEL;
-        let out = chunk.as_flattened_mut();
-        match &self.elements {
-            Elements::F32(memory) => out.copy_from_slice(&memory[start..start + length]),
-            Elements::F16(memory) => widen(isa, &memory[start..start + length], out),
-            Elements::BF16(memory) => {
-                for (bits, out) in memory[start..start + length].iter().zip(out) {
-                    *out = f32::from_bits(u32::from(*bits) << 16);
-                }
-            }
-        }
-    }
-
     /// Copies a row of matrix `index`, widened.
-    pub(super) fn row(&self, isa: Isa, index: usize, row: usize, values: &mut [f32]) {
-        let mut chunk = [[0.0; PANEL]; 16];
-        let place = index * self.panels + row / PANEL;
-        for (part, values) in values.chunks_mut(16).enumerate() {
-            let chunk = &mut chunk[..values.len()];
-            self.widen(isa, place, part * 16, chunk);
-            for (value, column) in values.iter_mut().zip(chunk) {
-                *value = column[row % PANEL];
+    pub(super) fn row(&self, index: usize, row: usize, values: &mut [f32]) {
+        let start = (index * self.panels + row / PANEL) * self.columns * PANEL + row % PANEL;
+        for (column, value) in values.iter_mut().enumerate() {
+            let place = start + column * PANEL;
+            *value = match &self.elements {
+                Elements::F32(memory) => memory[place],
+                Elements::F16(memory) => half::f16::from_bits(memory[place]).to_f32(),
+                Elements::BF16(memory) => f32::from_bits(u32::from(memory[place]) << 16),
+            };
+        }
+    }
+}
+
+/// A panel of a stack of matrices of plain numbers.
+#[derive(Clone, Copy)]
+pub(super) struct FloatPanel<'a> {
+    floats: &'a Floats,
+    /// Which panel, counted over the whole stack.
+    place: usize,
+}
+
+impl Floats {
+    /// Panel `panel` of matrix `index`.
+    pub(super) fn panel(&self, index: usize, panel: usize) -> FloatPanel<'_> {
+        FloatPanel { floats: self, place: index * self.panels + panel }
+    }
+}
+
+/// Adds the products of panels with every token: `sums[panel][token][row]`, columns in order.
+pub(super) fn multiply_panels<'a, const P: usize>(
+    isa: Isa,
+    panels: [FloatPanel<'_>; P],
+    token: &dyn Fn(usize) -> &'a [f32],
+    sums: [&mut [[f32; PANEL]]; P],
+) {
+    if !multiply_together(isa, &panels, sums[0].len()) {
+        for (panel, sums) in panels.into_iter().zip(sums) {
+            multiply_panels(isa, [panel], token, [sums]);
+        }
+        return;
+    }
+    // A worker takes neighbours one after the other: pairs of panels of one matrix, or gate and up side by side.
+    let is_one_matrix = panels.iter().all(|panel| std::ptr::eq(panel.floats, panels[0].floats));
+    let step = if is_one_matrix { P } else { 1 };
+    match &panels[0].floats.elements {
+        Elements::F32(_) => multiply_elements::<Single, P>(isa, panels.map(FloatPanel::singles), step, token, sums),
+        Elements::F16(_) => multiply_elements::<Half, P>(isa, panels.map(FloatPanel::shorts), step, token, sums),
+        Elements::BF16(_) => multiply_elements::<Brain, P>(isa, panels.map(FloatPanel::shorts), step, token, sums),
+    }
+}
+
+/// Whether panels can, and should, be multiplied at once.
+fn multiply_together(isa: Isa, panels: &[FloatPanel<'_>], tokens: usize) -> bool {
+    let [first, others @ ..] = panels else { return true };
+    let kind = |panel: &FloatPanel<'_>| std::mem::discriminant(&panel.floats.elements);
+    let are_alike =
+        others.iter().all(|other| kind(other) == kind(first) && other.floats.columns == first.floats.columns);
+    // With few registers two panels leave no room for tokens.
+    let is_worth_it = tokens <= strip_max(isa, panels.len()) || strip_max(isa, panels.len()) >= 8;
+    others.is_empty() || are_alike && is_worth_it
+}
+
+/// [`multiply_panels`] with weights of one kind. The panels multiplied next are expected `step` further.
+fn multiply_elements<'a, E: Element, const P: usize>(
+    isa: Isa,
+    panels: [&[[E::Stored; PANEL]]; P],
+    step: usize,
+    token: &dyn Fn(usize) -> &'a [f32],
+    mut sums: [&mut [[f32; PANEL]]; P],
+) {
+    let (columns, tokens) = (panels[0].len(), sums[0].len());
+    let strips = tokens.div_ceil(strip_max(isa, P));
+    let chunk = if strips == 1 { columns } else { CHUNK };
+    let ahead = AHEAD_BYTES / size_of::<[E::Stored; PANEL]>();
+    let mut first = 0;
+    while first < columns {
+        // What comes soon lies in these panels, or else in the next ones.
+        let (limit, skipped) =
+            if first + ahead < columns { (columns - ahead, 0) } else { (columns, (step - 1) * columns) };
+        let range = first..(first + chunk).min(limit);
+        let soon = panels.map(|panel| panel.as_ptr().wrapping_add(first + ahead + skipped));
+        for strip in 0..strips {
+            let among = tokens * strip / strips..tokens * (strip + 1) / strips;
+            let mut factors: [&[f32]; STRIP_MAX] = [&[]; STRIP_MAX];
+            for (factors, t) in factors.iter_mut().zip(among.clone()) {
+                *factors = &token(t)[range.clone()];
             }
+            let mut sums = sums.iter_mut();
+            let sums = std::array::from_fn(|_| &mut sums.next().expect("one a panel")[among.clone()]);
+            let soon = (strip == 0).then_some(soon);
+            let part = Panels { columns: panels.map(|panel| &panel[range.clone()]), soon };
+            multiply::<E, P>(isa, part, &factors[..among.len()], sums);
+        }
+        first = range.end;
+    }
+}
+
+impl<'a> FloatPanel<'a> {
+    fn singles(self) -> &'a [[f32; PANEL]] {
+        match &self.floats.elements {
+            Elements::F32(memory) => self.columns_of(memory),
+            _ => unreachable!("panels are taken together if they are of one kind"),
         }
     }
 
-    /// Products of a panel with every token: `sums[token][row]`, columns in order.
-    pub(super) fn multiply<'a>(
-        &self,
-        isa: Isa,
-        place: usize,
-        token: &dyn Fn(usize) -> &'a [f32],
-        chunk: &mut FloatChunk,
-        sums: &mut [[f32; PANEL]],
-    ) {
-        for first in (0..self.columns).step_by(FLOAT_CHUNK) {
-            let length = FLOAT_CHUNK.min(self.columns - first);
-            let chunk = &mut chunk[..length];
-            self.widen(isa, place, first, chunk);
-            for (strip, sums) in sums.chunks_mut(STRIP).enumerate() {
-                let at = |t: usize| &token(strip * STRIP + t)[first..first + length];
-                multiply_strip(isa, chunk, at, sums);
-            }
+    fn shorts(self) -> &'a [[u16; PANEL]] {
+        match &self.floats.elements {
+            Elements::F16(memory) | Elements::BF16(memory) => self.columns_of(memory),
+            Elements::F32(_) => unreachable!("panels are taken together if they are of one kind"),
         }
+    }
+
+    fn columns_of<T>(self, memory: &'a [T]) -> &'a [[T; PANEL]] {
+        &memory.as_chunks::<PANEL>().0[self.place * self.floats.columns..][..self.floats.columns]
     }
 }
 
@@ -133,71 +183,15 @@ impl Floats {
 /// in order.
 pub(super) fn multiply_strip<'a>(
     isa: Isa,
-    columns: &'a [[f32; PANEL]],
+    columns: &[[f32; PANEL]],
     factors: impl Fn(usize) -> &'a [f32],
-    sums: &'a mut [[f32; PANEL]],
+    sums: &mut [[f32; PANEL]],
 ) {
-    match sums.len() {
-        0 => {}
-        1 => isa.run(Strip::<1>::new(columns, factors, sums)),
-        2 => isa.run(Strip::<2>::new(columns, factors, sums)),
-        3 => isa.run(Strip::<3>::new(columns, factors, sums)),
-        4 => isa.run(Strip::<4>::new(columns, factors, sums)),
-        5 => isa.run(Strip::<5>::new(columns, factors, sums)),
-        _ => isa.run(Strip::<STRIP>::new(columns, factors, sums)),
+    let mut all: [&[f32]; STRIP] = [&[]; STRIP];
+    for (t, slice) in all[..sums.len()].iter_mut().enumerate() {
+        *slice = &factors(t)[..columns.len()];
     }
-}
-
-/// A strip of `T` sums, which stay in registers while the columns pass by.
-struct Strip<'a, const T: usize> {
-    columns: &'a [[f32; PANEL]],
-    factors: [&'a [f32]; T],
-    sums: &'a mut [[f32; PANEL]],
-}
-
-impl<'a, const T: usize> Strip<'a, T> {
-    fn new(
-        columns: &'a [[f32; PANEL]],
-        factors: impl Fn(usize) -> &'a [f32],
-        sums: &'a mut [[f32; PANEL]],
-    ) -> Strip<'a, T> {
-        let mut all: [&[f32]; T] = [&[]; T];
-        for (t, slice) in all.iter_mut().enumerate() {
-            *slice = &factors(t)[..columns.len()];
-        }
-        Strip { columns, factors: all, sums }
-    }
-}
-
-impl<const T: usize> Work for Strip<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let mut totals = [[s.splat(0.0); 2]; T];
-        for (total, sum) in totals.iter_mut().zip(self.sums.iter()) {
-            *total = load_halves(s, sum);
-        }
-        for (k, column) in self.columns.iter().enumerate() {
-            let weights = load_halves(s, column);
-            for (total, factors) in totals.iter_mut().zip(&self.factors) {
-                let x = s.splat(factors[k]);
-                *total = [s.fma(weights[0], x, total[0]), s.fma(weights[1], x, total[1])];
-            }
-        }
-        for (total, sum) in totals.into_iter().zip(self.sums) {
-            let (parts, _) = sum.as_chunks_mut::<LANES>();
-            s.store(total[0], &mut parts[0]);
-            s.store(total[1], &mut parts[1]);
-        }
-    }
-}
-
-/// The rows of a column as two vectors.
-#[inline(always)]
-fn load_halves<S: Simd>(s: S, values: &[f32; PANEL]) -> [S::F; 2] {
-    let (parts, _) = values.as_chunks::<LANES>();
-    [s.load(&parts[0]), s.load(&parts[1])]
+    multiply::<Single, 1>(isa, Panels { columns: [columns], soon: None }, &all[..sums.len()], [sums]);
 }
 
 /// Widens half-precision numbers, a multiple of eight of them.

@@ -30,7 +30,73 @@ pub(super) fn multiply(
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => super::kernel_avx2::multiply(avx2, layout, chunk, tokens, sums),
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(_) => super::kernel_avx_vnni::multiply(isa, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni(_) => super::kernel_avx512::multiply(isa, layout, chunk, tokens, sums),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => {
+            super::kernel_neon::multiply(isa, layout, chunk, tokens, sums)
+        }
+    }
+}
+
+/// [`multiply`] for two panels of the same layout, whose chunks hold the same columns.
+pub(super) fn multiply_two(
+    isa: Isa,
+    layout: &Layout,
+    chunks: [&Chunk; 2],
+    tokens: &[&[QuantisedBlock]],
+    sums: [&mut [[f32; PANEL]]; 2],
+) {
+    let [one, two] = sums;
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Avx512Vnni(_), Ok(tokens)) = (isa, tokens.try_into())
+        && let (Ok(one), Ok(two)) = ((&mut *one).try_into(), (&mut *two).try_into())
+    {
+        super::kernel_avx512::multiply_two(isa, layout, chunks, tokens, [one, two]);
+        return;
+    }
+    multiply(isa, layout, chunks[0], tokens, one);
+    multiply(isa, layout, chunks[1], tokens, two);
+}
+
+/// The most tokens for which [`multiply_packed`] is to be called: with few, expanding codes costs more than products.
+pub(super) fn packed_tokens_max(isa: Isa) -> usize {
+    match isa {
+        Isa::Scalar => 0,
+        // Sixteen registers do not hold what taking codes apart for four tokens needs.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => 3,
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(_) | Isa::Avx512Vnni(_) => STRIP_MAX,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => STRIP_MAX,
+    }
+}
+
+/// [`multiply`] for codes as they are packed: only scales and mins of the chunk are read.
+pub(super) fn multiply_packed(
+    isa: Isa,
+    layout: &Layout,
+    chunk: &Chunk,
+    codes: &[u8],
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    assert!(tokens.len() <= STRIP_MAX && tokens.len() == sums.len());
+    assert!(tokens.iter().all(|blocks| blocks.len() >= chunk.block_count));
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni(_) => super::kernel_avx_vnni::multiply_packed(isa, layout, chunk, codes, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_packed(isa, layout, chunk, codes, tokens, sums),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(avx2) => super::kernel_avx2::multiply_packed(avx2, layout, chunk, codes, tokens, sums),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => {
+            super::kernel_neon::multiply_packed(isa, layout, chunk, codes, tokens, sums)
+        }
+        Isa::Scalar => unreachable!("not for any number of tokens"),
     }
 }
 

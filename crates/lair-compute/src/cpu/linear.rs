@@ -5,11 +5,10 @@ use lair_simd::Isa;
 
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, scale_and_cap};
-use super::packed::PANEL;
 use super::pool::Pool;
-use super::product::{Finish, Input, TOKENS_MAX, WorkerScratch, for_each_item};
+use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_item};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
-use super::{Buffer, Cpu, Matrix};
+use super::{Buffer, Cpu};
 use crate::{Head, Linear, Norm};
 
 /// From so many rows on, work on single rows is dealt to all workers.
@@ -57,7 +56,10 @@ impl Scratch {
 
 /// Makes `values` at least `length` long.
 pub(super) fn grow<T: Clone>(values: &mut Vec<T>, length: usize, zero: T) {
-    if values.len() < length {
+    if values.is_empty() && length > 0 {
+        // Numbers come zeroed from the system this way, page by page when they are first written.
+        *values = vec![zero; length];
+    } else if values.len() < length {
         values.resize(length, zero);
     }
 }
@@ -128,10 +130,9 @@ pub(super) fn norm_rows(cpu: &mut Cpu, rows: usize, norm: &Norm<Cpu>, input: &Bu
     });
 }
 
-/// One product of several that read the same input.
-struct Product<'a> {
-    matrix: &'a Matrix,
-    finish: Finish<'a>,
+/// One product of several that read the same input, and where it goes.
+struct Placed<'a> {
+    product: Product<'a>,
     output: Parts<'a, f32>,
     width: usize,
 }
@@ -156,17 +157,13 @@ pub(super) fn project(
     let all_rows = &scratch.all_rows[..rows];
     for products in products.chunks_mut(PRODUCTS_MAX) {
         let count = products.len();
-        let mut list: [Option<Product<'_>>; PRODUCTS_MAX] = [const { None }; PRODUCTS_MAX];
+        let mut list: [Option<Placed<'_>>; PRODUCTS_MAX] = [const { None }; PRODUCTS_MAX];
         for (place, (linear, output)) in list.iter_mut().zip(products) {
             let width = output.width;
             assert_eq!(linear.weight.columns(), input.width, "a product whose input has another width");
             assert_eq!(linear.weight.rows(), width, "a product whose output has another width");
-            *place = Some(Product {
-                matrix: &linear.weight,
-                finish: Finish { scale: linear.scale, bias: linear.bias.as_deref() },
-                output: Parts::new(&mut output.values),
-                width,
-            });
+            let output = Parts::new(&mut output.values);
+            *place = Some(Placed { product: Product::of(linear, 0), output, width });
         }
         run_products((isa, pool, workers), &list[..count], &input, all_rows);
     }
@@ -175,32 +172,27 @@ pub(super) fn project(
 /// Runs products over all their panels and blocks of rows.
 fn run_products(
     (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
-    products: &[Option<Product<'_>>],
+    products: &[Option<Placed<'_>>],
     input: &Input<'_>,
     all_rows: &[u32],
 ) {
-    let panels = |product: &Option<Product<'_>>| product.as_ref().map_or(0, |product| product.matrix.panels());
-    let panel_count: usize = products.iter().map(panels).sum();
-    let count = panel_count * all_rows.len().div_ceil(TOKENS_MAX);
+    let pair_count: usize = products.iter().flatten().map(|placed| placed.product.pairs()).sum();
+    let count = pair_count * all_rows.len().div_ceil(TOKENS_MAX);
     for_each_item(pool, workers, count, &|scratch, item| {
-        let first_row = item / panel_count * TOKENS_MAX;
+        let first_row = item / pair_count * TOKENS_MAX;
         let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        let mut panel = item % panel_count;
-        let product = products.iter().flatten().find(|product| {
-            let is_here = panel < product.matrix.panels();
-            panel -= if is_here { 0 } else { product.matrix.panels() };
+        let mut pair = item % pair_count;
+        let placed = products.iter().flatten().find(|placed| {
+            let is_here = pair < placed.product.pairs();
+            pair -= if is_here { 0 } else { placed.product.pairs() };
             is_here
         });
-        let product = product.expect("items are counted over the same products");
-        scratch.multiply(isa, product.matrix, (0, panel), input, rows, 0);
-        let sums = &mut scratch.sums[0][..rows.len()];
-        product.finish.apply(panel, sums);
-        let width = PANEL.min(product.width - panel * PANEL);
-        for (&row, sums) in rows.iter().zip(sums) {
+        let placed = placed.expect("items are counted over the same products");
+        scratch.multiply_pair(isa, &placed.product, pair, (input, rows), |row, column, values| {
             // SAFETY: every row and panel of an output is written once.
-            let out = unsafe { product.output.part(row as usize * product.width + panel * PANEL, width) };
-            out.copy_from_slice(&sums[..width]);
-        }
+            let out = unsafe { placed.output.part(row as usize * placed.width + column, values.len()) };
+            out.copy_from_slice(values);
+        });
     });
 }
 
@@ -236,26 +228,22 @@ pub(super) fn add_product(
     assert_eq!(linear.weight.columns(), input.width, "a product whose input has another width");
     grow(product, all_rows.len() * width, 0.0);
     let product_parts = Parts::new(product);
-    let finish = Finish { scale: linear.scale, bias: linear.bias.as_deref() };
+    let linear_product = Product::of(linear, 0);
     let residual = Parts::new(&mut residual.values);
-    let panels = linear.weight.panels();
-    for_each_item(pool, workers, panels * all_rows.len().div_ceil(TOKENS_MAX), &|scratch, item| {
-        let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
+    let pairs = linear_product.pairs();
+    for_each_item(pool, workers, pairs * all_rows.len().div_ceil(TOKENS_MAX), &|scratch, item| {
+        let (first_row, pair) = (item / pairs * TOKENS_MAX, item % pairs);
         let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        scratch.multiply(isa, &linear.weight, (0, panel), input, rows, 0);
-        let sums = &mut scratch.sums[0][..rows.len()];
-        finish.apply(panel, sums);
-        let length = PANEL.min(width - panel * PANEL);
-        for (&row, sums) in rows.iter().zip(sums) {
-            let start = row as usize * width + panel * PANEL;
+        scratch.multiply_pair(isa, &linear_product, pair, (input, rows), |row, column, values| {
+            let (start, length) = (row as usize * width + column, values.len());
             // SAFETY: every row and panel is written once; the product and the residual stream are different slices.
             let (product, residual) = unsafe { (product_parts.part(start, length), residual.part(start, length)) };
             if post_norm.is_some() {
-                product.copy_from_slice(&sums[..length]);
+                product.copy_from_slice(values);
             } else {
-                residual.iter_mut().zip(sums).for_each(|(out, sum)| *out += scale * *sum);
+                residual.iter_mut().zip(values).for_each(|(out, value)| *out += scale * *value);
             }
-        }
+        });
     });
     if let Some(norm) = post_norm {
         for_each_row(pool, all_rows.len(), &|row| {
@@ -277,13 +265,8 @@ pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.is_packed());
     let logits = &mut logits[..rows * width];
-    let product = Product {
-        matrix: &head.linear.weight,
-        finish: Finish { scale: head.linear.scale, bias: head.linear.bias.as_deref() },
-        output: Parts::new(logits),
-        width,
-    };
-    run_products((isa, pool, workers), &[Some(product)], &input, &scratch.all_rows[..rows]);
+    let placed = Placed { product: Product::of(&head.linear, 0), output: Parts::new(logits), width };
+    run_products((isa, pool, workers), &[Some(placed)], &input, &scratch.all_rows[..rows]);
     if head.scale != 1.0 || head.softcap.is_some() {
         let parts = Parts::new(logits);
         for_each_row(pool, rows, &|row| {

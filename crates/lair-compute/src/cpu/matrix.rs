@@ -32,7 +32,7 @@ impl Matrix {
         let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
         let format = lair_quant::format_of(source.tensor_type).ok_or_else(refused)?;
         let Some(shape) = &format.shape else {
-            return Ok(Matrix { weights: Weights::Floats(Floats::pack(source)?), rows, columns });
+            return Ok(Matrix { weights: Weights::Floats(Floats::pack(pool, source)?), rows, columns });
         };
         let layout = Layout::of(format, shape);
         let mut packed = Packed::empty(source, layout)?;
@@ -83,7 +83,7 @@ impl Matrix {
     pub(super) fn copy_row(&self, isa: Isa, row: usize, chunk: &mut Chunk, values: &mut [f32]) {
         assert!(row < self.rows, "row {row} of a matrix of {}", self.rows);
         match &self.weights {
-            Weights::Floats(floats) => floats.row(isa, 0, row, values),
+            Weights::Floats(floats) => floats.row(0, row, values),
             Weights::Packed(packed) => {
                 let (panel, lane) = (packed.panel(0, row / PANEL), row % PANEL);
                 for (index, values) in values.chunks_mut(CHUNK).enumerate() {

@@ -8,12 +8,22 @@ mod attention;
 mod delta_net;
 mod experts;
 mod feed_forward;
+mod float_kernel;
+mod float_pack;
+#[cfg(test)]
+mod float_tests;
 mod floats;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
+mod kernel_avx2_tile;
+#[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
+#[cfg(target_arch = "x86_64")]
+mod kernel_avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod kernel_neon;
 mod kv;
 mod linear;
 mod matrix;
@@ -101,6 +111,11 @@ impl Cpu {
         self.pool.worker_count()
     }
 
+    /// Parallel regions there were so far: each is work dealt out to the threads, with a wait for all at its end.
+    pub fn region_count(&self) -> u64 {
+        self.pool.region_count()
+    }
+
     /// Name of the instruction set in use.
     pub fn isa_name(&self) -> &'static str {
         self.isa.name()
@@ -131,6 +146,11 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn reserve_experts(&mut self, rows: usize, layer: &Experts<Self>) -> Result<(), ComputeError> {
+        experts::reserve(&mut self.scratch, rows, layer);
+        Ok(())
+    }
+
     fn kv(&self, layout: &KvLayout) -> Result<Kv, ComputeError> {
         Kv::new(layout)
     }
@@ -154,7 +174,7 @@ impl Backend for Cpu {
     fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
         for (row, &token) in tokens.iter().enumerate() {
             let out = output.row_mut(row);
-            table.copy_row(self.isa, token as usize, &mut self.workers[0].chunk, out);
+            table.copy_row(self.isa, token as usize, &mut self.workers[0].chunks[0], out);
             if scale != 1.0 {
                 out.iter_mut().for_each(|value| *value *= scale);
             }
@@ -164,7 +184,7 @@ impl Backend for Cpu {
     fn embed_positions(&mut self, table: &Matrix, batch: &Batch<'_>, output: &mut Buffer) {
         let place = self.scratch.product_row(output.width);
         for (row, position) in batch.positions().enumerate() {
-            table.copy_row(self.isa, position, &mut self.workers[0].chunk, place);
+            table.copy_row(self.isa, position, &mut self.workers[0].chunks[0], place);
             output.row_mut(row).iter_mut().zip(place.iter()).for_each(|(out, value)| *out += value);
         }
     }
@@ -239,6 +259,13 @@ impl Backend for Cpu {
         residual: &mut Buffer,
     ) {
         experts::experts(self, rows, experts, input, residual);
+    }
+
+    fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {
+        let width = buffer.width;
+        for (to, &from) in rows.iter().enumerate().filter(|(to, from)| to != *from) {
+            buffer.values.copy_within(from * width..(from + 1) * width, to * width);
+        }
     }
 
     fn head(&mut self, head: &Head<Self>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {

@@ -119,6 +119,11 @@ impl Layout {
         }
     }
 
+    /// Whether products with both are the same arithmetic, whatever their bits.
+    pub(super) fn multiplies_like(&self, other: &Layout) -> bool {
+        (self.sub_length, self.offset, self.has_mins) == (other.sub_length, other.offset, other.has_mins)
+    }
+
     /// Columns that one record of scales serves.
     pub(super) fn record_columns(&self) -> usize {
         if self.scale_form == ScaleForm::Super { SUPER } else { BLOCK }

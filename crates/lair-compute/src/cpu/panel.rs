@@ -21,6 +21,24 @@ pub(super) struct Chunk {
     pub(super) block_count: usize,
 }
 
+/// How many chunks ahead scales are asked for. They are a second stream beside the codes, read in short pieces that the
+/// machine's own prefetcher does not foresee: without this half of a decode step's time was spent waiting for them.
+const CHUNKS_AHEAD: usize = 2;
+
+/// Asks for the cache lines of a range of memory. The range may go beyond what there is.
+#[allow(unsafe_code)] // An intrinsic that takes an address.
+#[inline]
+fn prefetch(start: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, bytes);
+}
+
 impl Chunk {
     pub(super) const fn new() -> Chunk {
         Chunk {
@@ -32,21 +50,35 @@ impl Chunk {
     }
 
     /// Fills in the blocks `first_block ..` of a panel, given its codes and scales.
-    pub(super) fn fill(&mut self, isa: Isa, layout: &Layout, panel: (&[u8], &[u8]), blocks: (usize, usize)) {
-        vectorize!(isa, Chunk::fill_with,
+    pub(super) fn fill(&mut self, isa: Isa, layout: &Layout, (codes, scales): (&[u8], &[u8]), blocks: (usize, usize)) {
+        self.fill_scales(isa, layout, scales, blocks);
+        vectorize!(isa, Chunk::fill_codes_with,
             chunk: &mut Chunk = self,
             layout: &Layout = layout,
-            panel: (&[u8], &[u8]) = panel,
+            codes: &[u8] = codes,
+            blocks: (usize, usize) = blocks,
+        );
+    }
+
+    /// Fills in scales and mins of the blocks `first_block ..` alone, and asks for those of the chunks after it.
+    pub(super) fn fill_scales(&mut self, isa: Isa, layout: &Layout, scales: &[u8], blocks: (usize, usize)) {
+        let record = |block: usize| block * BLOCK / layout.record_columns() * layout.record_bytes();
+        let (here, bytes) = (record(blocks.0), record(blocks.1));
+        prefetch(scales.as_ptr().wrapping_add(here + CHUNKS_AHEAD * bytes), bytes);
+        vectorize!(isa, Chunk::fill_scales_with,
+            chunk: &mut Chunk = self,
+            layout: &Layout = layout,
+            scales: &[u8] = scales,
             blocks: (usize, usize) = blocks,
         );
     }
 
     #[inline(always)]
-    fn fill_with<S: Simd>(
+    fn fill_codes_with<S: Simd>(
         s: S,
         chunk: &mut Chunk,
         layout: &Layout,
-        (codes, scales): (&[u8], &[u8]),
+        codes: &[u8],
         (first_block, block_count): (usize, usize),
     ) {
         let block_bytes = layout.bits.block_bytes();
@@ -57,6 +89,16 @@ impl Chunk {
                 groups.as_flattened_mut().as_chunks_mut().0.iter_mut().for_each(|bytes| s.look_up(table, bytes));
             }
         }
+    }
+
+    #[inline(always)]
+    fn fill_scales_with<S: Simd>(
+        s: S,
+        chunk: &mut Chunk,
+        layout: &Layout,
+        scales: &[u8],
+        (first_block, block_count): (usize, usize),
+    ) {
         chunk.block_count = block_count;
         let subs = block_count * BLOCK / layout.sub_length;
         let first_record = first_block * BLOCK / layout.record_columns();

@@ -64,6 +64,7 @@ pub(super) struct Pool {
     threads: Vec<JoinHandle<()>>,
     cursors: Vec<Cursor>,
     dispatch: Mutex<()>,
+    region_count: AtomicU64,
 }
 
 impl Pool {
@@ -86,6 +87,7 @@ impl Pool {
             threads: Vec::new(),
             cursors: (0..worker_count.max(1)).map(|_| Cursor::default()).collect(),
             dispatch: Mutex::new(()),
+            region_count: AtomicU64::new(0),
         };
         for worker in 1..worker_count {
             let shared = Arc::clone(&pool.shared);
@@ -93,6 +95,11 @@ impl Pool {
             pool.threads.push(thread.spawn(move || shared.work(worker))?);
         }
         Ok(pool)
+    }
+
+    /// How often work was split so far, work for one worker alone included.
+    pub(super) fn region_count(&self) -> u64 {
+        self.region_count.load(Ordering::Relaxed)
     }
 
     /// How many workers there are, the caller included.
@@ -140,6 +147,7 @@ impl Pool {
     /// share, always the same one for the same count, and then takes over what others have not begun.
     pub(super) fn split(&self, count: usize, job: &(dyn Fn(usize, Range<usize>) + Sync)) {
         let workers = self.worker_count();
+        self.region_count.fetch_add(1, Ordering::Relaxed);
         if workers == 1 || count <= 1 {
             if count > 0 {
                 job(0, 0..count);

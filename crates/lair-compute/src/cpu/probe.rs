@@ -178,6 +178,8 @@ impl Loops<MultiplyLoop> {
         let new =
             |run, one, macs_a_vector: usize| MultiplyLoop { run, one, macs_a_step: macs_a_vector * ROWS * COLUMNS };
         match isa {
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => Loops::of(Isa::Scalar),
             Isa::Scalar => {
                 let bytes = new(scalar::bytes, I8_ONE, 1);
                 Loops { f32: new(scalar::floats, F32_ONE, 1), i16: bytes, i8: bytes, codes: bytes }
@@ -188,6 +190,12 @@ impl Loops<MultiplyLoop> {
                 let codes = new(x86::avx2_codes, I8_ONE, 32);
                 // Products of bytes of all 8 bits overflow sums of 16 bits: they cost as much as those of words.
                 Loops { f32: new(x86::avx2_floats, F32_ONE, 8), i16: words, i8: words, codes }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni(_) => {
+                let words = new(x86::avx_vnni_words, I16_ONE, 16);
+                let bytes = new(x86::avx_vnni_bytes, I8_ONE, 32);
+                Loops { f32: new(x86::avx2_floats, F32_ONE, 8), i16: words, i8: bytes, codes: bytes }
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(_) => {
@@ -208,9 +216,11 @@ impl Loops<MultiplyLoop> {
 fn sum_of_words(isa: Isa, bytes: &[u8], streams: usize) -> u64 {
     match isa {
         Isa::Scalar => scalar::sum_of_words(bytes),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => scalar::sum_of_words(bytes),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the instruction set was found on this machine.
-        Isa::Avx2(_) => unsafe { x86::avx2_sum(bytes, streams) },
+        Isa::Avx2(_) | Isa::AvxVnni(_) => unsafe { x86::avx2_sum(bytes, streams) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx512Vnni(_) => unsafe { x86::avx512_sum(bytes, streams) },
@@ -302,7 +312,7 @@ mod x86 {
     // units with a delay of four cycles need.
     multiply_loop!(
         avx2_floats,
-        Isa::Avx2(_),
+        Isa::Avx2(_) | Isa::AvxVnni(_),
         "avx2,fma",
         __m256,
         f32,
@@ -331,6 +341,28 @@ mod x86 {
         _mm256_setzero_si256,
         _mm256_loadu_si256,
         |sum, w, x| _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x)),
+        4
+    );
+    multiply_loop!(
+        avx_vnni_words,
+        Isa::AvxVnni(_),
+        "avx2,avxvnni",
+        __m256i,
+        i32,
+        _mm256_setzero_si256,
+        _mm256_loadu_si256,
+        |sum, w, x| _mm256_dpwssd_avx_epi32(sum, w, x),
+        4
+    );
+    multiply_loop!(
+        avx_vnni_bytes,
+        Isa::AvxVnni(_),
+        "avx2,avxvnni",
+        __m256i,
+        i32,
+        _mm256_setzero_si256,
+        _mm256_loadu_si256,
+        |sum, w, x| _mm256_dpbusd_avx_epi32(sum, w, x),
         4
     );
     multiply_loop!(
@@ -398,10 +430,9 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::IsaChoice;
 
     fn isas() -> Vec<Isa> {
-        [IsaChoice::Scalar, IsaChoice::Avx2, IsaChoice::Auto].map(Isa::detect).to_vec()
+        Isa::available()
     }
 
     #[test]
@@ -433,7 +464,7 @@ mod tests {
 
     #[test]
     fn peaks_are_positive() {
-        for isa in [IsaChoice::Scalar, IsaChoice::Avx2, IsaChoice::Auto] {
+        for isa in Isa::available().into_iter().map(Isa::choice) {
             let options = CpuOptions { threads: Some(1), isa };
             let peaks = measure(&options, 8 << 20).expect("memory and a thread");
             assert_eq!((peaks.thread_count, peaks.isa_name), (1, Isa::detect(isa).name()));

@@ -2,73 +2,219 @@
 
 use lair_simd::Isa;
 
-use super::floats::{FLOAT_CHUNK, FloatChunk};
-use super::kernel::{STRIP_MAX, multiply};
+use super::Cpu;
+use super::floats::multiply_panels;
+use super::kernel::{STRIP_MAX, multiply, multiply_packed, multiply_two, packed_tokens_max};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
-use super::packed::{BLOCK, PANEL};
+use super::packed::{BLOCK, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
 use super::quantise::QuantisedBlock;
+use crate::Linear;
 
 /// Tokens whose sums are kept at a time. Their activations (64 bytes for 32 elements) stay in the second-level cache
 /// while a panel after the other passes by.
-pub(super) const TOKENS_MAX: usize = 128;
+pub(super) const TOKENS_MAX: usize = 256;
+
+/// Panels that are multiplied at a time: what is read of an activation serves all of them.
+pub(super) const PANELS_MAX: usize = 2;
 
 /// Sums of a panel: `[token, row]`.
 pub(super) type Sums = [[f32; PANEL]; TOKENS_MAX];
 
 /// What a worker needs for itself.
 pub(super) struct WorkerScratch {
-    pub(super) chunk: Box<Chunk>,
-    float_chunk: Box<FloatChunk>,
-    /// Two products at a time: gate and up.
-    pub(super) sums: Box<[Sums; 2]>,
+    pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
+    /// Two panels at a time: neighbours, or gate and up.
+    pub(super) sums: Box<[Sums; PANELS_MAX]>,
     pub(super) attention: super::attention::Tile,
 }
 
 impl WorkerScratch {
     pub(super) fn new() -> WorkerScratch {
         WorkerScratch {
-            chunk: Box::new(Chunk::new()),
-            float_chunk: Box::new([[0.0; PANEL]; FLOAT_CHUNK]),
-            sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; 2]),
+            chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
+            sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; PANELS_MAX]),
             attention: super::attention::Tile::default(),
         }
     }
 
-    /// Products of `panel` of matrix `index` with the given rows of `input`, into `sums[which]`.
-    pub(super) fn multiply(
-        &mut self,
-        isa: Isa,
-        matrix: &Matrix,
-        (index, panel): (usize, usize),
-        input: &Input<'_>,
-        rows: &[u32],
-        which: usize,
-    ) {
-        let sums = &mut self.sums[which][..rows.len()];
-        sums.fill([0.0; PANEL]);
-        match &matrix.weights {
-            Weights::Floats(floats) => {
-                let token = |t: usize| input.row(rows[t] as usize);
-                floats.multiply(isa, index * floats.panels + panel, &token, &mut self.float_chunk, sums);
-            }
-            Weights::Packed(packed) => {
-                let bytes = packed.panel(index, panel);
-                let block_count = packed.columns / BLOCK;
-                for first in (0..block_count).step_by(CHUNK / BLOCK) {
-                    let count = (CHUNK / BLOCK).min(block_count - first);
-                    self.chunk.fill(isa, &packed.layout, bytes, (first, count));
-                    for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
-                        let mut tokens: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
-                        for (token, &row) in tokens.iter_mut().zip(rows) {
-                            *token = &input.row_blocks(row as usize)[first..];
-                        }
-                        multiply(isa, &packed.layout, &self.chunk, &tokens[..rows.len()], sums);
+    /// Products of one or two panels with the given rows of `input`, into `sums[0]` and `sums[1]`.
+    pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
+        assert!((1..=PANELS_MAX).contains(&panels.len()));
+        self.sums[..panels.len()].iter_mut().for_each(|sums| sums[..rows.len()].fill([0.0; PANEL]));
+        let is_direct = rows.len() <= packed_tokens_max(isa);
+        if let ([a, b], false) = (panels, is_direct)
+            && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
+            && first.layout.multiplies_like(&second.layout)
+            && first.columns == second.columns
+        {
+            let [one, two] = &mut *self.sums;
+            let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
+            multiply_two_expanded(isa, parts, &mut self.chunks, input, rows, [one, two]);
+            return;
+        }
+        let token = |t: usize| input.row(rows[t] as usize);
+        if let [a, b] = panels
+            && let (Weights::Floats(first), Weights::Floats(second)) = (&a.matrix.weights, &b.matrix.weights)
+        {
+            let sums = self.sums.each_mut().map(|sums| &mut sums[..rows.len()]);
+            let panels = [first.panel(a.index, a.panel), second.panel(b.index, b.panel)];
+            return multiply_panels(isa, panels, &token, sums);
+        }
+        for (panel, sums) in panels.iter().zip(&mut *self.sums) {
+            let sums = &mut sums[..rows.len()];
+            match &panel.matrix.weights {
+                Weights::Floats(floats) => {
+                    multiply_panels(isa, [floats.panel(panel.index, panel.panel)], &token, [sums]);
+                }
+                Weights::Packed(packed) => {
+                    let bytes = packed.panel(panel.index, panel.panel);
+                    if is_direct {
+                        multiply_direct(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
+                    } else {
+                        multiply_expanded(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
                     }
                 }
             }
+        }
+    }
+}
+
+impl WorkerScratch {
+    /// Products of the panels of `pair` (two neighbours, or the last one alone) of a matrix with the given rows of
+    /// `input`: calls `take(row, first column, values)` for each of `rows` and panel.
+    pub(super) fn multiply_pair(
+        &mut self,
+        isa: Isa,
+        product: &Product<'_>,
+        pair: usize,
+        (input, rows): (&Input<'_>, &[u32]),
+        mut take: impl FnMut(u32, usize, &[f32]),
+    ) {
+        let Product { matrix, index, finish } = *product;
+        let first = pair * PANELS_MAX;
+        let panels = [first, first + 1].map(|panel| PanelOf { matrix, index, panel });
+        let count = PANELS_MAX.min(matrix.panels() - first);
+        self.multiply(isa, &panels[..count], input, rows);
+        for (panel, sums) in panels[..count].iter().zip(&mut *self.sums) {
+            let sums = &mut sums[..rows.len()];
+            finish.apply(panel.panel, sums);
+            let column = panel.panel * PANEL;
+            let width = PANEL.min(matrix.rows() - column);
+            for (&row, sums) in rows.iter().zip(sums) {
+                // The compiler sees the length of the first call: sums are copied in one instruction.
+                if width == PANEL { take(row, column, &sums[..]) } else { take(row, column, &sums[..width]) }
+            }
+        }
+    }
+}
+
+/// A product with one matrix of a stack.
+#[derive(Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub(super) matrix: &'a Matrix,
+    pub(super) index: usize,
+    pub(super) finish: Finish<'a>,
+}
+
+impl<'a> Product<'a> {
+    /// With matrix `index` of a stack.
+    pub(super) fn of(linear: &'a Linear<Cpu>, index: usize) -> Product<'a> {
+        let rows = linear.weight.rows();
+        let bias = linear.bias.as_ref().map(|bias| &bias[index * rows..][..rows]);
+        Product { matrix: &linear.weight, index, finish: Finish { scale: linear.scale, bias } }
+    }
+
+    /// Pairs of panels: items of work.
+    pub(super) fn pairs(&self) -> usize {
+        self.matrix.panels().div_ceil(PANELS_MAX)
+    }
+}
+
+/// A panel of a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct PanelOf<'a> {
+    pub(super) matrix: &'a Matrix,
+    /// Which matrix of the stack.
+    pub(super) index: usize,
+    pub(super) panel: usize,
+}
+
+/// Codes and scales of a panel.
+type PanelBytes<'a> = (&'a [u8], &'a [u8]);
+
+/// The activations of a strip from block `first` on.
+fn strip_of<'a>(input: &Input<'a>, rows: &[u32], first: usize) -> [&'a [QuantisedBlock]; STRIP_MAX] {
+    let mut tokens: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
+    for (token, &row) in tokens.iter_mut().zip(rows) {
+        *token = &input.row_blocks(row as usize)[first..];
+    }
+    tokens
+}
+
+/// Few tokens: codes are read as they are packed.
+fn multiply_direct(
+    isa: Isa,
+    packed: &Packed,
+    (codes, scales): PanelBytes<'_>,
+    chunk: &mut Chunk,
+    input: &Input<'_>,
+    rows: &[u32],
+    sums: &mut [[f32; PANEL]],
+) {
+    let (layout, block_count) = (&packed.layout, packed.columns / BLOCK);
+    let block_bytes = layout.bits.block_bytes();
+    for first in (0..block_count).step_by(CHUNK / BLOCK) {
+        let count = (CHUNK / BLOCK).min(block_count - first);
+        chunk.fill_scales(isa, layout, scales, (first, count));
+        let codes = &codes[first * block_bytes..][..count * block_bytes];
+        for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
+            let tokens = strip_of(input, rows, first);
+            multiply_packed(isa, layout, chunk, codes, &tokens[..rows.len()], sums);
+        }
+    }
+}
+
+/// Many tokens: a part of the panel is expanded once for all of them.
+fn multiply_expanded(
+    isa: Isa,
+    packed: &Packed,
+    bytes: PanelBytes<'_>,
+    chunk: &mut Chunk,
+    input: &Input<'_>,
+    rows: &[u32],
+    sums: &mut [[f32; PANEL]],
+) {
+    let block_count = packed.columns / BLOCK;
+    for first in (0..block_count).step_by(CHUNK / BLOCK) {
+        chunk.fill(isa, &packed.layout, bytes, (first, (CHUNK / BLOCK).min(block_count - first)));
+        for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
+            multiply(isa, &packed.layout, chunk, &strip_of(input, rows, first)[..rows.len()], sums);
+        }
+    }
+}
+
+/// [`multiply_expanded`] for two panels that multiply alike.
+fn multiply_two_expanded(
+    isa: Isa,
+    parts: [(&Packed, PanelBytes<'_>); 2],
+    chunks: &mut [Chunk; 2],
+    input: &Input<'_>,
+    rows: &[u32],
+    [one, two]: [&mut Sums; 2],
+) {
+    let (layout, block_count) = (&parts[0].0.layout, parts[0].0.columns / BLOCK);
+    for first in (0..block_count).step_by(CHUNK / BLOCK) {
+        for (chunk, (packed, bytes)) in chunks.iter_mut().zip(parts) {
+            chunk.fill(isa, &packed.layout, bytes, (first, (CHUNK / BLOCK).min(block_count - first)));
+        }
+        let sums = one.chunks_mut(STRIP_MAX).zip(two.chunks_mut(STRIP_MAX));
+        for (rows, (one, two)) in rows.chunks(STRIP_MAX).zip(sums) {
+            let tokens = strip_of(input, rows, first);
+            let (one, two) = (&mut one[..rows.len()], &mut two[..rows.len()]);
+            multiply_two(isa, layout, chunks.each_ref(), &tokens[..rows.len()], [one, two]);
         }
     }
 }

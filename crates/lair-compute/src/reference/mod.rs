@@ -107,6 +107,10 @@ impl Backend for Reference {
         Ok(())
     }
 
+    fn reserve_experts(&mut self, _rows: usize, _experts: &Experts<Self>) -> Result<(), ComputeError> {
+        Ok(())
+    }
+
     fn kv(&self, layout: &KvLayout) -> Result<Kv, ComputeError> {
         let positions = layout.page_count * PAGE_LENGTH;
         let layers = layout.layers.iter().map(|layer| {
@@ -265,6 +269,12 @@ impl Backend for Reference {
                 apply_norm(norm, &mut output);
             }
             add_scaled(residual.row_mut(row), &output, experts.residual_scale);
+        }
+    }
+
+    fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {
+        for (to, &from) in rows.iter().enumerate() {
+            copy_part(&mut buffer.values, buffer.width, from as u32, to as u32);
         }
     }
 

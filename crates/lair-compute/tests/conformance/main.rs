@@ -9,16 +9,19 @@ mod project;
 
 use lair_compute::Backend;
 use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
+use lair_simd::Isa;
 
 /// The CPU backend in every form that must agree to the bit.
 fn cpus() -> Vec<(&'static str, Cpu)> {
     let make = |threads, isa| Cpu::new(CpuOptions { threads: Some(threads), isa }).expect("a CPU backend");
-    vec![
+    let mut cpus = vec![
         ("one thread", make(1, IsaChoice::Auto)),
         ("two threads", make(2, IsaChoice::Auto)),
         ("three threads", make(3, IsaChoice::Auto)),
-        ("scalar", make(2, IsaChoice::Scalar)),
-    ]
+    ];
+    // The first is the best, which `Auto` gives.
+    cpus.extend(Isa::available().iter().skip(1).map(|isa| (isa.name(), make(2, isa.choice()))));
+    cpus
 }
 
 /// Runs `compute` on every form of the CPU backend; asserts that they agree to the bit and gives their result.

@@ -185,3 +185,18 @@ fn the_head_gives_only_the_wanted_rows() {
         assert_bits("a wanted row alone", &alone, &actual[200..]);
     }
 }
+
+#[test]
+fn kept_rows_move_to_the_front() {
+    fn run<B: Backend>(backend: &mut B, input: &[f32], rows: &[usize]) -> Vec<f32> {
+        let mut buffer = buffer(backend, 7, 5, input);
+        backend.keep_rows(rows, &mut buffer);
+        read(backend, rows.len(), 5, &buffer)
+    }
+    let input = Random(8).values(35);
+    for rows in [&[][..], &[0], &[6], &[0, 1, 2], &[1, 2, 5, 6], &[0, 1, 2, 3, 4, 5, 6]] {
+        let expected: Vec<f32> = rows.iter().flat_map(|row| &input[row * 5..][..5]).copied().collect();
+        assert_bits("kept rows", &run(&mut Reference, &input, rows), &expected);
+        assert_bits("kept rows", &on_every_cpu("kept rows", |cpu| run(cpu, &input, rows)), &expected);
+    }
+}

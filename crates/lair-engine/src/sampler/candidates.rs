@@ -2,6 +2,10 @@
 
 use std::cmp::Ordering;
 
+use lair_simd::Isa;
+
+use super::weights;
+
 /// A token that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
@@ -9,7 +13,7 @@ pub struct Candidate {
     pub token: u32,
     /// Its logit, as changed so far.
     pub logit: f32,
-    /// Its probability among the candidates; stands only after a softmax.
+    /// Its probability among the candidates. While tokens are dropped it is the weight, which is not divided by the sum.
     pub probability: f32,
 }
 
@@ -18,28 +22,26 @@ impl Candidate {
     pub(crate) fn by_logit(&self, other: &Self) -> Ordering {
         other.logit.total_cmp(&self.logit).then(self.token.cmp(&other.token))
     }
+
+    fn by_token(&self, other: &Self) -> Ordering {
+        self.token.cmp(&other.token)
+    }
+
+    fn weight(&self) -> f64 {
+        f64::from(self.probability)
+    }
 }
 
-/// How candidates are arranged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrangement {
-    ByToken,
-    ByLogit,
-    None,
-}
-
-/// The candidates of one token; never empty once filled.
+/// The candidates of one token, in no order that counts; never empty once filled.
 pub(crate) struct Candidates {
+    isa: Isa,
     items: Vec<Candidate>,
-    arrangement: Arrangement,
+    is_by_token: bool,
 }
-
-/// Least room for finding the greatest: fewer would be cut down too often.
-const ROOM_MIN: usize = 128;
 
 impl Candidates {
-    pub(crate) fn new(vocabulary_size: usize) -> Self {
-        Self { items: Vec::with_capacity(vocabulary_size.max(2 * ROOM_MIN)), arrangement: Arrangement::ByToken }
+    pub(crate) fn new(isa: Isa, vocabulary_size: usize) -> Self {
+        Self { isa, items: Vec::with_capacity(vocabulary_size), is_by_token: true }
     }
 
     pub(crate) fn items(&self) -> &[Candidate] {
@@ -50,42 +52,12 @@ impl Candidates {
         &mut self.items
     }
 
-    /// All tokens of a finite logit. At least one is.
-    pub(crate) fn fill(&mut self, logits: &[f32]) {
+    /// Takes the candidates that `fill` names, by token; there must be one.
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut dyn FnMut(u32, f32))) {
         self.items.clear();
-        for (token, &logit) in logits.iter().enumerate() {
-            if logit > f32::NEG_INFINITY {
-                self.items.push(Candidate { token: token as u32, logit, probability: 0.0 });
-            }
-        }
-        self.arrangement = Arrangement::ByToken;
-    }
-
-    /// The `count` first by logit, of all with a finite logit.
-    ///
-    /// One scan: only tokens above the least of the `count` best so far are looked at again, and those are cut back
-    /// to `count` when there are twice as many.
-    pub(crate) fn fill_greatest(&mut self, logits: &[f32], count: usize) {
-        if count >= logits.len() / 4 {
-            self.fill(logits);
-            return self.keep_greatest(count);
-        }
-        self.items.clear();
-        let room = 2 * count.max(ROOM_MIN);
-        let mut least = f32::NEG_INFINITY;
-        for (token, &logit) in logits.iter().enumerate() {
-            // One equal to the least comes after `count` lower tokens that are at least as great.
-            if logit > least {
-                self.items.push(Candidate { token: token as u32, logit, probability: 0.0 });
-                if self.items.len() == room {
-                    self.items.select_nth_unstable_by(count - 1, Candidate::by_logit);
-                    self.items.truncate(count);
-                    least = self.items[count - 1].logit;
-                }
-            }
-        }
-        self.arrangement = Arrangement::None;
-        self.keep_greatest(count);
+        fill(&mut |token, logit| self.items.push(Candidate { token, logit, probability: 0.0 }));
+        self.is_by_token = true;
+        debug_assert!(!self.items.is_empty() && self.items.is_sorted_by_key(|candidate| candidate.token));
     }
 
     /// Keeps the `count` first by logit.
@@ -93,59 +65,28 @@ impl Candidates {
         if count >= self.items.len() {
             return;
         }
-        if self.arrangement != Arrangement::ByLogit {
-            self.items.select_nth_unstable_by(count - 1, Candidate::by_logit);
-            self.arrangement = Arrangement::None;
-        }
+        self.items.select_nth_unstable_by(count - 1, Candidate::by_logit);
         self.items.truncate(count);
-    }
-
-    pub(crate) fn sort_by_logit(&mut self) {
-        if self.arrangement != Arrangement::ByLogit {
-            self.items.sort_unstable_by(Candidate::by_logit);
-            self.arrangement = Arrangement::ByLogit;
-        }
+        self.is_by_token = false;
     }
 
     pub(crate) fn sort_by_token(&mut self) {
-        if self.arrangement != Arrangement::ByToken {
-            self.items.sort_unstable_by_key(|candidate| candidate.token);
-            self.arrangement = Arrangement::ByToken;
+        if !self.is_by_token {
+            self.items.sort_unstable_by(Candidate::by_token);
+            self.is_by_token = true;
         }
     }
 
-    /// Keeps the first candidates in the order of `compare`, which must be total: as few as fulfil `is_enough`, which sees
-    /// them one after the other; all if it is never fulfilled.
-    ///
-    /// Most of the time few are enough, and sorting 150k takes ten milliseconds, so some are sorted first, then more.
+    /// Keeps the first candidates in the order of `compare`, which must be total: as few as have the weight that
+    /// `is_enough` asks for; all if they never have. The candidates must be weighed.
     pub(crate) fn keep_until(
         &mut self,
         compare: impl Fn(&Candidate, &Candidate) -> Ordering,
-        mut is_enough: impl FnMut(&Candidate) -> bool,
+        is_enough: impl Fn(f64) -> bool,
     ) {
-        const SORTED_FIRST: usize = 256;
-        let (mut begin, mut count) = (0, SORTED_FIRST);
-        while begin < self.items.len() {
-            let rest = &mut self.items[begin..];
-            if count < rest.len() {
-                rest.select_nth_unstable_by(count, &compare);
-            }
-            count = count.min(rest.len());
-            rest[..count].sort_unstable_by(&compare);
-            if let Some(last) = rest[..count].iter().position(&mut is_enough) {
-                self.items.truncate(begin + last + 1);
-                break;
-            }
-            begin += count;
-            count *= 4;
-        }
-        self.arrangement = Arrangement::None;
-    }
-
-    /// Drops the first `count` as they are arranged.
-    pub(crate) fn drop_first(&mut self, count: usize) {
-        debug_assert!(count < self.items.len());
-        self.items.drain(..count);
+        let kept = arrange_by_weight(&mut self.items, compare, is_enough).map_or(self.items.len(), |last| last + 1);
+        self.items.truncate(kept);
+        self.is_by_token = false;
     }
 
     /// Keeps those that fulfil a condition; at least one must.
@@ -159,39 +100,59 @@ impl Candidates {
         self.items.iter().fold(f32::NEG_INFINITY, |greatest, candidate| greatest.max(candidate.logit))
     }
 
-    /// Sets the probabilities. Sums in f64, so that the order of the candidates does not show.
-    pub(crate) fn softmax(&mut self) {
+    /// Sets the weights, relative to the greatest logit; returns their sum.
+    pub(crate) fn weigh(&mut self) -> f64 {
         let greatest = self.greatest();
-        let mut sum = 0.0;
+        weights::weigh(self.isa, &mut self.items, greatest)
+    }
+
+    /// Sets the probabilities.
+    pub(crate) fn softmax(&mut self) {
+        let sum = self.weigh();
         for candidate in &mut self.items {
-            candidate.probability = (candidate.logit - greatest).exp();
-            sum += f64::from(candidate.probability);
-        }
-        for candidate in &mut self.items {
-            candidate.probability = (f64::from(candidate.probability) / sum) as f32;
+            candidate.probability = (candidate.weight() / sum) as f32;
         }
     }
 
-    /// The token at which the cumulated probability, by token, passes `uniform`.
+    /// The first token, by token, at which the cumulated weight passes `uniform` times the whole.
     pub(crate) fn draw(&mut self, uniform: f64) -> u32 {
-        self.sort_by_token();
-        let greatest = self.greatest();
-        let mut sum = 0.0;
-        for candidate in &mut self.items {
-            candidate.probability = (candidate.logit - greatest).exp();
-            sum += f64::from(candidate.probability);
-        }
-        let mut left = uniform * sum;
-        let mut drawn = self.items[0].token;
-        for candidate in &self.items {
-            if candidate.probability > 0.0 {
-                drawn = candidate.token;
-                left -= f64::from(candidate.probability);
-                if left < 0.0 {
-                    break;
-                }
-            }
-        }
-        drawn
+        let target = uniform * self.weigh();
+        let place = arrange_by_weight(&mut self.items, Candidate::by_token, |weight| weight > target);
+        self.is_by_token = false;
+        let drawn = place.map(|place| self.items[place]);
+        // `uniform` is below 1, but its product with the sum may be rounded up to it.
+        let last = || self.items.iter().filter(|candidate| candidate.probability > 0.0).max_by_key(|item| item.token);
+        drawn.or_else(|| last().copied()).unwrap_or(self.items[0]).token
     }
+}
+
+/// Fewer candidates than this are sorted.
+const SORTED: usize = 48;
+
+/// Finds the first candidate, in the order of `compare`, with which the cumulated weight `is_reached`; puts all before it
+/// there and returns its place. Weights sum to the same in any order, so nothing needs to be sorted: the part that has
+/// the candidate is cut in two, over and over, in linear time.
+fn arrange_by_weight(
+    items: &mut [Candidate],
+    compare: impl Fn(&Candidate, &Candidate) -> Ordering,
+    is_reached: impl Fn(f64) -> bool,
+) -> Option<usize> {
+    let (mut begin, mut end, mut before) = (0, items.len(), 0.0);
+    while end - begin > SORTED {
+        // Mostly few are enough, so the cut is nearer to the begin.
+        let cut = begin + (end - begin) / 4;
+        items[begin..end].select_nth_unstable_by(cut - begin, &compare);
+        let with_first = before + items[begin..cut].iter().map(Candidate::weight).sum::<f64>();
+        if is_reached(with_first) {
+            end = cut;
+        } else {
+            (begin, before) = (cut, with_first);
+        }
+    }
+    items[begin..end].sort_unstable_by(&compare);
+    let reached = items[begin..end].iter().position(|candidate| {
+        before += candidate.weight();
+        is_reached(before)
+    });
+    reached.map(|place| begin + place)
 }

@@ -1,33 +1,74 @@
 //! Log-probabilities of the model's own distribution: before bias, penalties, temperature and filters.
 
+use lair_simd::{Isa, IsaChoice, LANES, Simd, math, vectorize};
+
 use super::{NonFiniteLogits, greatest};
 use crate::TokenLogprob;
 
 /// The natural logarithm of the sum of exponentials; a token's log-probability is its logit less this.
 ///
-/// Exponentials in f32 relative to the greatest, the sum in f64 and in the order of tokens: the error is below 1e-6.
+/// Exponentials in f32 relative to the greatest, of relative error below 2e-7; eight running sums in f64, by token. The
+/// error is below 1e-6, and the result the same on all machines.
 pub fn log_sum_exp(logits: &[f32]) -> Result<f64, NonFiniteLogits> {
     let (_, greatest) = greatest(logits)?;
-    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - greatest).exp())).sum();
+    let mut sum = 0.0;
+    vectorize!(Isa::detect(IsaChoice::Auto), sum_of_exponentials,
+        logits: &[f32] = logits,
+        greatest: f32 = greatest,
+        sum: &mut f64 = &mut sum,
+    );
     Ok(f64::from(greatest) + sum.ln())
+}
+
+#[inline(always)]
+fn sum_of_exponentials<S: Simd>(s: S, logits: &[f32], greatest: f32, sum: &mut f64) {
+    let mut sums = [0.0; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        let x = math::exp(s, s.sub(s.load(chunk), s.splat(greatest)));
+        // A grid of 0 rounds nothing.
+        s.add_on_grid(x, 0.0, &mut sums);
+    }
+    let x = s.to_array(math::exp(s, s.sub(s.load_part(rest, f32::NEG_INFINITY), s.splat(greatest))));
+    sums.iter_mut().zip(&x[..rest.len()]).for_each(|(sum, x)| *sum += f64::from(*x));
+    *sum = sums.iter().sum();
 }
 
 /// The `count` most likely tokens, best first, lower tokens first of equals.
 pub fn top_logprobs(logits: &[f32], log_sum_exp: f64, count: usize) -> Vec<TokenLogprob> {
-    let mut top: Vec<TokenLogprob> = Vec::with_capacity(count.saturating_add(1).min(logits.len() + 1));
-    if count == 0 {
-        return top;
-    }
-    for (token, &logit) in logits.iter().enumerate() {
-        if top.len() == count && top.last().is_some_and(|last| logit <= last.logprob) {
-            continue;
-        }
-        let place = top.partition_point(|better| better.logprob >= logit);
-        top.insert(place, TokenLogprob { token: token as u32, logprob: logit });
-        top.truncate(count);
+    let count = count.min(logits.len());
+    let mut top: Vec<TokenLogprob> = Vec::with_capacity(if count == 0 { 0 } else { count + 1 });
+    if count > 0 {
+        let isa = Isa::detect(IsaChoice::Auto);
+        vectorize!(isa, collect_top, logits: &[f32] = logits, count: usize = count, top: &mut Vec<TokenLogprob> = &mut top);
     }
     for entry in &mut top {
         entry.logprob = (f64::from(entry.logprob) - log_sum_exp) as f32;
     }
     top
+}
+
+/// The greatest logits in `top`, as log-probabilities before anything is taken off.
+#[inline(always)]
+fn collect_top<S: Simd>(s: S, logits: &[f32], count: usize, top: &mut Vec<TokenLogprob>) {
+    for (index, lanes) in logits.chunks(LANES).enumerate() {
+        if top.len() == count {
+            let x = match lanes.first_chunk() {
+                Some(lanes) => s.load(lanes),
+                None => s.load_part(lanes, f32::NEG_INFINITY),
+            };
+            // After some thousand tokens hardly any is among the best.
+            if s.at_least(x, s.splat(top[count - 1].logprob)) == 0 {
+                continue;
+            }
+        }
+        for (lane, &logit) in lanes.iter().enumerate() {
+            if top.len() == count && logit <= top[count - 1].logprob {
+                continue;
+            }
+            let place = top.partition_point(|better| better.logprob >= logit);
+            top.insert(place, TokenLogprob { token: (index * LANES + lane) as u32, logprob: logit });
+            top.truncate(count);
+        }
+    }
 }

@@ -4,8 +4,10 @@
 //! that the request gives (by default llama.cpp's). Last, one of the survivors is drawn in proportion to its
 //! probability; at temperature 0 the greatest changed logit wins instead, the lower token on a tie.
 //!
-//! Cost: a vocabulary of 150k is 600 kB of logits, a scan of which from the second-level cache takes some 20 to 50 us.
-//! Greedy is one such scan and a search; with top-k first, only tokens above a rising threshold are copied at all.
+//! Cost: a vocabulary of 150k is 600 kB of logits; reading them once from the second-level cache takes some 10 us, taking
+//! the exponential of each some 50 us. Greedy reads them once ([`survey`]). Top-k or min-p first look again only into
+//! the few blocks of logits whose greatest is great enough. Exponentials of all are taken where the whole distribution
+//! counts: a draw without filters, and top-p first. What survives is never sorted ([`candidates`]).
 
 mod candidates;
 mod draws;
@@ -14,11 +16,13 @@ mod logprobs;
 mod min_p;
 mod parameters;
 mod penalties;
+mod survey;
 mod temperature;
 mod top_k;
 mod top_n_sigma;
 mod top_p;
 mod typical_p;
+mod weights;
 mod xtc;
 
 pub use candidates::Candidate;
@@ -27,6 +31,9 @@ pub use logprobs::{log_sum_exp, top_logprobs};
 pub use parameters::{Dry, Filter, Sampling, SamplingError};
 
 use candidates::Candidates;
+use lair_simd::{Isa, IsaChoice};
+pub(crate) use survey::greatest;
+use survey::{BLOCK, Survey};
 
 /// Why nothing can be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,14 +51,16 @@ pub enum NonFiniteLogits {
 
 /// Chooses tokens; holds the room it needs for that, so that nothing is allocated for a token.
 pub struct Sampler {
+    survey: Survey,
     candidates: Candidates,
-    recent: Vec<u32>,
+    /// Sums of the weights of blocks of logits.
+    block_sums: Vec<f64>,
+    seen: penalties::Seen,
     dry: dry::Room,
     changes: Changes,
 }
 
 /// What logits were before bias and penalties, so that they can be put back.
-#[derive(Default)]
 pub(crate) struct Changes(Vec<(u32, f32)>);
 
 impl Changes {
@@ -70,13 +79,22 @@ impl Changes {
 }
 
 impl Sampler {
-    /// Room for vocabularies of this size.
+    /// Room for vocabularies of this size, on the best instruction set there is: the tokens are the same on all.
     pub fn new(vocabulary_size: usize) -> Self {
+        Self::with_isa(vocabulary_size, IsaChoice::Auto)
+    }
+
+    /// As [`Sampler::new`], on a given instruction set.
+    pub fn with_isa(vocabulary_size: usize, isa: IsaChoice) -> Self {
+        let isa = Isa::detect(isa);
+        // Room that is never used is never touched, so it takes no memory.
         Self {
-            candidates: Candidates::new(vocabulary_size),
-            recent: Vec::new(),
+            survey: Survey::new(isa, vocabulary_size),
+            candidates: Candidates::new(isa, vocabulary_size),
+            block_sums: Vec::with_capacity(vocabulary_size.div_ceil(BLOCK)),
+            seen: penalties::Seen::new(vocabulary_size),
             dry: dry::Room::default(),
-            changes: Changes::default(),
+            changes: Changes(Vec::with_capacity(2 * vocabulary_size)),
         }
     }
 
@@ -92,12 +110,20 @@ impl Sampler {
         mut draws: Draws,
     ) -> Result<u32, NonFiniteLogits> {
         self.adjust(logits, sampling, history);
-        let chosen = greatest(logits).map(|(best, _)| {
+        let chosen = self.survey.look(logits).map(|(best, greatest)| {
             if sampling.is_greedy() {
                 return best;
             }
-            self.filter(logits, sampling, &mut draws);
-            self.candidates.draw(draws.uniform())
+            let mut filters = sampling.order.iter().filter(|filter| filter.is_active(sampling));
+            let temperature = match (filters.next(), filters.next()) {
+                (None, _) => 1.0,
+                (Some(Filter::Temperature), None) => sampling.temperature,
+                _ => {
+                    self.filter(logits, greatest, sampling, &mut draws);
+                    return self.candidates.draw(draws.uniform());
+                }
+            };
+            self.draw_from_all(logits, greatest, temperature, draws.uniform())
         });
         self.changes.undo(logits);
         chosen
@@ -113,7 +139,8 @@ impl Sampler {
         mut draws: Draws,
     ) -> Result<&[Candidate], NonFiniteLogits> {
         self.adjust(logits, sampling, history);
-        let filtered = greatest(logits).map(|_| self.filter(logits, sampling, &mut draws));
+        let looked = self.survey.look(logits);
+        let filtered = looked.map(|(_, greatest)| self.filter(logits, greatest, sampling, &mut draws));
         self.changes.undo(logits);
         filtered?;
         self.candidates.sort_by_token();
@@ -125,22 +152,73 @@ impl Sampler {
         for &(token, bias) in &sampling.logit_bias {
             self.changes.change(logits, token, |logit| logit + bias);
         }
-        penalties::apply(sampling, history, &mut self.recent, logits, &mut self.changes);
+        penalties::apply(sampling, history, &mut self.seen, logits, &mut self.changes);
         dry::apply(&sampling.dry, history, &mut self.dry, logits, &mut self.changes);
     }
 
-    fn filter(&mut self, logits: &[f32], sampling: &Sampling, draws: &mut Draws) {
-        let candidates = &mut self.candidates;
+    fn filter(&mut self, logits: &[f32], greatest: f32, sampling: &Sampling, draws: &mut Draws) {
         let mut filters = sampling.order.iter().filter(|filter| filter.is_active(sampling)).peekable();
-        // Top-k first is the common case and need not look at the other tokens twice.
-        if filters.next_if(|&&filter| filter == Filter::TopK).is_some() {
-            candidates.fill_greatest(logits, sampling.top_k);
-        } else {
-            candidates.fill(logits);
+        let first = filters.next_if(|&&filter| self.fill_by(filter, logits, greatest, sampling));
+        if first.is_none() {
+            self.fill(logits, f32::NEG_INFINITY);
         }
         for filter in filters {
-            filter.apply(sampling, candidates, draws);
+            filter.apply(sampling, &mut self.candidates, draws);
         }
+    }
+
+    /// Takes as candidates the tokens of at least this logit.
+    fn fill(&mut self, logits: &[f32], bound: f32) {
+        let Self { survey, candidates, .. } = self;
+        candidates.fill(|take| survey.for_each_at_least(logits, bound, take));
+    }
+
+    /// Takes as candidates what a filter leaves of all tokens, if that can be had without listing all; `false` if not.
+    fn fill_by(&mut self, filter: Filter, logits: &[f32], greatest: f32, sampling: &Sampling) -> bool {
+        match filter {
+            Filter::TopK => {
+                let Some(bound) = self.survey.bound_of_greatest(sampling.top_k) else { return false };
+                self.fill(logits, bound);
+                self.candidates.keep_greatest(sampling.top_k);
+            }
+            Filter::MinP => self.fill(logits, min_p::least_logit(sampling.min_p, greatest)),
+            Filter::TopP => {
+                let total = weights::sum_blocks(self.survey.isa, logits, (greatest, 1.0), &mut self.block_sums);
+                let negligible = top_p::negligible_weight(sampling.top_p, total, logits.len());
+                // A little lower, for logarithm, exponential and the bound itself are rounded.
+                let slack = 1e-3 + 1e-6 * f64::from(greatest.abs());
+                self.fill(logits, (f64::from(greatest) + negligible.ln() - slack) as f32);
+                self.candidates.weigh();
+                top_p::keep(sampling.top_p, total, &mut self.candidates);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The first token at which the cumulated weight of all tokens passes `uniform` times the whole.
+    fn draw_from_all(&mut self, logits: &[f32], greatest: f32, temperature: f32, uniform: f64) -> u32 {
+        let isa = self.survey.isa;
+        let total = weights::sum_blocks(isa, logits, (greatest, temperature), &mut self.block_sums);
+        let (target, mut before, mut drawn) = (uniform * total, 0.0, 0);
+        for (index, block) in logits.chunks(BLOCK).enumerate() {
+            let with_block = before + self.block_sums[index];
+            let is_here = with_block > target;
+            // The last token of any weight is needed where rounding makes the target the whole.
+            if is_here || (with_block == total && self.block_sums[index] > 0.0) {
+                for (place, weight) in weights::of_block(isa, block, (greatest, temperature)).iter().enumerate() {
+                    before += weight;
+                    if *weight > 0.0 {
+                        drawn = (index * BLOCK + place) as u32;
+                    }
+                    if before > target {
+                        return drawn;
+                    }
+                }
+            }
+            before = with_block;
+        }
+        drawn
     }
 }
 
@@ -168,35 +246,4 @@ impl Filter {
             Self::Temperature => temperature::apply(sampling.temperature, candidates),
         }
     }
-}
-
-/// Logits that are looked at together: independent of each other, so that the compiler can use vectors.
-const LANES: usize = 16;
-
-/// The greatest logit and the first token that has it.
-pub(crate) fn greatest(logits: &[f32]) -> Result<(u32, f32), NonFiniteLogits> {
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    // As wide as the logits, or the vectors would be taken apart.
-    let mut not_finite = [0u32; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
-            // False for NaN too.
-            not_finite[lane] |= !u32::from(chunk[lane] < f32::INFINITY) & 1;
-        }
-    }
-    let is_not_finite = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-    if not_finite != [0; LANES] || rest.iter().any(is_not_finite) {
-        let token = logits.iter().position(is_not_finite).unwrap_or_default();
-        return Err(NonFiniteLogits::At { token: token as u32 });
-    }
-    let greatest = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |greatest, &logit| greatest.max(logit));
-    if greatest == f32::NEG_INFINITY {
-        return Err(NonFiniteLogits::Everywhere);
-    }
-    let has_it = |chunk: &[f32; LANES]| chunk.iter().fold(0, |found, &logit| found | u32::from(logit == greatest)) != 0;
-    let before = chunks.iter().position(has_it).unwrap_or(chunks.len()) * LANES;
-    let token = before + logits[before..].iter().position(|&logit| logit == greatest).unwrap_or_default();
-    Ok((token as u32, greatest))
 }

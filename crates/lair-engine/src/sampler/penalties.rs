@@ -5,28 +5,42 @@
 
 use super::{Changes, Sampling};
 
-pub(super) fn apply(
-    sampling: &Sampling,
-    history: &[u32],
-    recent: &mut Vec<u32>,
-    logits: &mut [f32],
-    changes: &mut Changes,
-) {
+/// How often each token was seen lately: all zero between two tokens that are chosen.
+pub(super) struct Seen {
+    /// `[vocabulary_size]`.
+    counts: Vec<u32>,
+    /// The tokens that have a count.
+    tokens: Vec<u32>,
+}
+
+impl Seen {
+    pub(super) fn new(vocabulary_size: usize) -> Self {
+        Self { counts: vec![0; vocabulary_size], tokens: Vec::with_capacity(vocabulary_size) }
+    }
+}
+
+/// Cost: one count for each of the last `penalty_last_n` tokens, one change for each that is new among them.
+pub(super) fn apply(sampling: &Sampling, history: &[u32], seen: &mut Seen, logits: &mut [f32], changes: &mut Changes) {
     let is_off =
         sampling.repeat_penalty == 1.0 && sampling.presence_penalty == 0.0 && sampling.frequency_penalty == 0.0;
     if is_off || sampling.penalty_last_n == 0 {
         return;
     }
-    recent.clear();
-    recent.extend_from_slice(&history[history.len().saturating_sub(sampling.penalty_last_n)..]);
-    recent.sort_unstable();
-    for run in recent.chunk_by(|left, right| left == right) {
-        let seen = run.len() as f32 * sampling.frequency_penalty + sampling.presence_penalty;
+    for &token in &history[history.len().saturating_sub(sampling.penalty_last_n)..] {
+        let count = &mut seen.counts[token as usize];
+        if *count == 0 {
+            seen.tokens.push(token);
+        }
+        *count += 1;
+    }
+    for token in seen.tokens.drain(..) {
+        let count = std::mem::take(&mut seen.counts[token as usize]);
+        let penalty = count as f32 * sampling.frequency_penalty + sampling.presence_penalty;
         let repeat = sampling.repeat_penalty;
         changes.change(
             logits,
-            run[0],
-            |logit| if logit <= 0.0 { logit * repeat - seen } else { logit / repeat - seen },
+            token,
+            |logit| if logit <= 0.0 { logit * repeat - penalty } else { logit / repeat - penalty },
         );
     }
 }

@@ -6,18 +6,21 @@ pub(super) fn apply(temperature: f32, candidates: &mut Candidates) {
     // Relative to the greatest, so that a tiny temperature sends the others to minus infinity and not all to plus.
     let greatest = candidates.greatest();
     for candidate in candidates.items_mut() {
-        candidate.logit = (candidate.logit - greatest) / temperature;
+        // Still finite, or a filter that drops the greatest would leave no distribution.
+        candidate.logit = ((candidate.logit - greatest) / temperature).max(f32::MIN);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lair_simd::{Isa, IsaChoice};
+
     use super::*;
 
     #[test]
     fn the_least_temperature_leaves_the_greatest_logit() {
-        let mut candidates = Candidates::new(3);
-        candidates.fill(&[1.0, 30.0, 2.0]);
+        let mut candidates = Candidates::new(Isa::detect(IsaChoice::Auto), 3);
+        candidates.fill(|take| (0..).zip([1.0, 30.0, 2.0]).for_each(|(token, logit)| take(token, logit)));
         apply(f32::MIN_POSITIVE, &mut candidates);
         candidates.softmax();
         assert_eq!(candidates.items().iter().map(|item| item.probability).collect::<Vec<_>>(), [0.0, 1.0, 0.0]);

@@ -4,14 +4,18 @@
 use super::candidates::{Candidate, Candidates};
 
 pub(super) fn apply(top_p: f32, candidates: &mut Candidates) {
-    candidates.softmax();
-    // All tokens below this together have less than `1 - top_p`, so none of them is needed. Mostly that is nearly all.
-    // Half of it leaves room for rounding.
-    let negligible = 0.5 * (1.0 - top_p) / candidates.items().len() as f32;
-    candidates.keep_if(|candidate| candidate.probability >= negligible);
-    let mut sum = 0.0;
-    candidates.keep_until(Candidate::by_logit, |candidate| {
-        sum += f64::from(candidate.probability);
-        sum >= f64::from(top_p)
-    });
+    let total = candidates.weigh();
+    keep(top_p, total, candidates);
+}
+
+/// As [`apply`], of weighed candidates, whose whole is `total` with what was left out.
+pub(super) fn keep(top_p: f32, total: f64, candidates: &mut Candidates) {
+    let enough = f64::from(top_p) * total;
+    candidates.keep_until(Candidate::by_logit, |weight| weight >= enough);
+}
+
+/// A weight of which all lesser ones of so many tokens together are not needed: they have less than half of what the
+/// nucleus leaves, the other half is room for rounding.
+pub(super) fn negligible_weight(top_p: f32, total: f64, count: usize) -> f64 {
+    0.5 * (1.0 - f64::from(top_p)) * total / count as f64
 }

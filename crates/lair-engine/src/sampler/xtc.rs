@@ -1,7 +1,10 @@
 //! Exclude top choices: with some probability, drop all tokens of at least `threshold` but the least likely of them
 //! (text-generation-webui PR 6335).
 
-use super::{Draws, candidates::Candidates};
+use super::{
+    Draws,
+    candidates::{Candidate, Candidates},
+};
 
 pub(super) fn apply(probability: f32, threshold: f32, candidates: &mut Candidates, draws: &mut Draws) {
     // Above one half at most one token is likely enough, and it is kept.
@@ -9,9 +12,9 @@ pub(super) fn apply(probability: f32, threshold: f32, candidates: &mut Candidate
         return;
     }
     candidates.softmax();
-    candidates.sort_by_logit();
-    let likely = candidates.items().iter().take_while(|candidate| candidate.probability >= threshold).count();
-    if likely > 1 {
-        candidates.drop_first(likely - 1);
+    let is_likely = |candidate: &Candidate| candidate.probability >= threshold;
+    let least = candidates.items().iter().filter(|item| is_likely(item)).max_by(|left, right| left.by_logit(right));
+    if let Some(&least) = least {
+        candidates.keep_if(|candidate| !is_likely(candidate) || candidate.token == least.token);
     }
 }

@@ -1,7 +1,14 @@
 //! A runner whose logits are a hash of the sequence as it is read back from pages and state, so that a wrong page table,
 //! a stale page or a state out of step shows as other tokens; and what the same sequence gives without any engine.
 
-use std::{collections::HashSet, sync::mpsc::Receiver};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::Receiver,
+    },
+};
 
 use lair_compute::{Batch, PAGE_LENGTH, PageId, StateSlot};
 use lair_engine::{Engine, EngineOptions, Event, FinishReason, Request, Runner, Sampler, SequenceId, sampler::Draws};
@@ -25,6 +32,9 @@ pub struct FakeRunner {
     pub page_copies: usize,
     /// Steps wait here until the other end sends or is dropped.
     pub gate: Option<Receiver<()>>,
+    /// Whether other tokens than they should be are likely here and there.
+    has_flaw: bool,
+    shared_rows: Arc<AtomicUsize>,
 }
 
 impl FakeRunner {
@@ -37,7 +47,19 @@ impl FakeRunner {
             rows: 0,
             page_copies: 0,
             gate: None,
+            has_flaw: false,
+            shared_rows: Arc::default(),
         }
+    }
+
+    /// A draft model that errs.
+    pub fn with_flaw(page_count: usize) -> Self {
+        Self { has_flaw: true, ..Self::new(page_count, 0) }
+    }
+
+    /// Rows computed in all, to be read when the runner has been given away.
+    pub fn rows_computed(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.shared_rows)
     }
 }
 
@@ -53,6 +75,10 @@ fn stored(token: u32, position: usize) -> u64 {
 fn fill_logits(context: u64, last: u32, logits: &mut [f32]) {
     for (token, logit) in logits.iter_mut().enumerate() {
         *logit = (mix(context, token as u64) >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
+    }
+    // A habit, so that what followed before often follows again.
+    if !mix(context, u64::MAX).is_multiple_of(8) {
+        logits[(last * 7 + 3) as usize % 45] += 7.0;
     }
     // Tokens that mean trouble are not chosen by themselves.
     logits[NAN_TOKEN as usize] = f32::NEG_INFINITY;
@@ -95,6 +121,7 @@ impl Runner for FakeRunner {
         let mut written = HashSet::new();
         let mut slots = HashSet::new();
         self.rows += batch.row_count();
+        self.shared_rows.fetch_add(batch.row_count(), Ordering::Relaxed);
         for rows in batch.sequences {
             assert_eq!(rows.state_slot.is_some(), !self.states.is_empty());
             assert!(rows.state_slot.is_none_or(|slot| slots.insert(slot)), "two sequences have one slot");
@@ -116,7 +143,11 @@ impl Runner for FakeRunner {
                     context = mix(context, state.0);
                 }
                 if let Ok(place) = rows_wanted.binary_search(&(rows.first_row + row)) {
-                    fill_logits(context, token, &mut logits[place * VOCABULARY_SIZE..][..VOCABULARY_SIZE]);
+                    let logits = &mut logits[place * VOCABULARY_SIZE..][..VOCABULARY_SIZE];
+                    fill_logits(context, token, logits);
+                    if self.has_flaw && context.is_multiple_of(4) {
+                        logits[token as usize] += 20.0;
+                    }
                 }
             }
         }

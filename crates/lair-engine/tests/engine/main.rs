@@ -8,3 +8,4 @@ mod handle;
 mod lifecycle;
 mod prefix;
 mod simulation;
+mod speculation;

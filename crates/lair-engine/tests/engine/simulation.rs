@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 
-use lair_engine::{EngineOptions, Event, Request, Sampling, SequenceId, sampler::Draws};
+use lair_engine::{
+    DraftOptions, EngineOptions, EngineStats, Event, Request, Sampling, SequenceId, Speculation, sampler::Draws,
+};
 
-use crate::fake::{alone_from, engine};
+use crate::fake::{FakeRunner, alone_from, engine};
 
 const SEED_COUNT: u64 = 3000;
 
@@ -55,8 +57,8 @@ fn random_request(dice: &mut Dice, memory_length: usize) -> Request {
     Request { tokens, max_tokens, stop_tokens, sampling, prompt_logprobs, ..Request::default() }
 }
 
-/// Runs one simulation; returns how many sequences lost their memory on the way, and how many tokens were reused.
-fn simulate(seed: u64) -> (u64, u64) {
+/// Runs one simulation; returns what was counted in it.
+fn simulate(seed: u64) -> EngineStats {
     let mut dice = Dice(seed, 0);
     let page_count = dice.roll(2, 16);
     let sequences_max = dice.roll(1, 6);
@@ -72,8 +74,17 @@ fn simulate(seed: u64) -> (u64, u64) {
         sequences_max,
         requests_max: 64,
         prefix_cache,
+        speculation: [Speculation::Off, Speculation::Lookup, Speculation::Lookup, Speculation::Draft][dice.roll(0, 3)],
     };
+    let has_draft = options.speculation == Speculation::Draft;
     let mut engine = engine(page_count, slot_count, options);
+    if has_draft && !has_state {
+        let draft_pages = dice.roll(1, 20);
+        let draft = if dice.chance(2) { FakeRunner::with_flaw(draft_pages) } else { FakeRunner::new(draft_pages, 0) };
+        let probability_min = if dice.chance(2) { 0.0 } else { 0.6 };
+        let options = DraftOptions { probability_min, tokens_max: dice.roll(1, 20), ..DraftOptions::default() };
+        engine = engine.with_draft(Box::new(draft), options).expect("the draft model can be used");
+    }
     let limits = engine.limits();
     let length_max = limits.context_length.min(limits.memory_length + 1);
     let prompt_max = limits.memory_length.min(limits.context_length - 1);
@@ -122,7 +133,7 @@ fn simulate(seed: u64) -> (u64, u64) {
     assert!(open.is_empty(), "sequences were lost");
     let stats = engine.stats();
     assert_eq!(stats.held_page_count, 0);
-    (stats.preemptions, stats.reused_tokens)
+    stats
 }
 
 fn take(open: &mut HashMap<SequenceId, Open>, event: Event, has_state: bool, length_max: usize) {
@@ -150,13 +161,19 @@ fn sequences_get_what_they_would_get_alone() {
         Ok(seed) => seed.parse().expect("LAIR_SIMULATION_SEED is a number"),
         Err(_) => 0,
     };
-    let (mut preemptions, mut reused) = (0, 0);
+    let (mut preemptions, mut reused, mut guessed, mut accepted) = (0, 0, 0, 0);
     for seed in first..first + SEED_COUNT {
         let outcome = std::panic::catch_unwind(|| simulate(seed));
         let Ok(counts) = outcome else { panic!("the simulation of seed {seed} fails (LAIR_SIMULATION_SEED={seed})") };
-        preemptions += counts.0;
-        reused += counts.1;
+        preemptions += counts.preemptions;
+        reused += counts.reused_tokens;
+        guessed += counts.guessed_tokens;
+        accepted += counts.accepted_tokens;
     }
     // Or the simulation shows nothing.
     assert!(preemptions > SEED_COUNT && reused > 10 * SEED_COUNT, "{preemptions} preemptions, {reused} tokens reused");
+    assert!(
+        accepted > 10 * SEED_COUNT && guessed > accepted + 10 * SEED_COUNT,
+        "{accepted} of {guessed} guesses came true"
+    );
 }

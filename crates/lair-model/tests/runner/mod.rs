@@ -33,8 +33,20 @@ impl<B: Backend> Runner<B> {
         Runner { model, backend, activations, memory: Memory { kv, states }, page_table, position: 0 }
     }
 
+    /// What computes.
+    #[allow(dead_code)] // Only some tests look at it.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
     /// Feeds tokens in one step; returns the logits, or the hidden states, of all of them.
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
+        let all: Vec<usize> = (0..tokens.len()).collect();
+        self.step_wanting(tokens, &all)
+    }
+
+    /// Feeds tokens in one step; returns the logits of some of them, or the hidden states of all.
+    pub fn step_wanting(&mut self, tokens: &[u32], rows_wanted: &[usize]) -> Vec<f32> {
         let sequence = SequenceRows {
             first_row: 0,
             row_count: tokens.len(),
@@ -43,15 +55,14 @@ impl<B: Backend> Runner<B> {
             state_slot: self.memory.states.as_ref().map(|_| StateSlot(1)),
         };
         let batch = Batch { tokens, sequences: &[sequence] };
-        let rows_wanted: Vec<usize> = (0..tokens.len()).collect();
         let Runner { model, backend, activations, memory, .. } = self;
         if !model.has_logits() {
             let mut states = vec![f32::NAN; tokens.len() * model.config().hidden_size];
             model.hidden_states(backend, activations, memory, &batch, &mut states);
             return states;
         }
-        let mut logits = vec![f32::NAN; tokens.len() * model.vocabulary_size()];
-        model.forward(backend, activations, memory, &batch, &rows_wanted, &mut logits);
+        let mut logits = vec![f32::NAN; rows_wanted.len() * model.vocabulary_size()];
+        model.forward(backend, activations, memory, &batch, rows_wanted, &mut logits);
         self.position += tokens.len();
         lair_model::check_logits(&logits, self.model.vocabulary_size()).expect("finite logits");
         logits

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use lair_compute::cpu::IsaChoice;
 use lair_compute::cpu::probe::Peaks;
+use lair_engine::Speculation;
 use lair_gguf::GgufFile;
 use lair_sizing::Roofline;
 
@@ -23,6 +24,8 @@ use crate::session::{LoadOptions, Session};
 pub enum IsaArg {
     /// The best that the machine has
     Auto,
+    /// At most AVX2 with AVX-VNNI
+    AvxVnni,
     /// At most AVX2
     Avx2,
     /// No vector instructions
@@ -34,6 +37,7 @@ impl IsaArg {
     pub fn choice(self) -> IsaChoice {
         match self {
             IsaArg::Auto => IsaChoice::Auto,
+            IsaArg::AvxVnni => IsaChoice::AvxVnni,
             IsaArg::Avx2 => IsaChoice::Avx2,
             IsaArg::Scalar => IsaChoice::Scalar,
         }
@@ -50,9 +54,15 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// How the model is loaded.
+    /// How the model is loaded. Nothing is guessed ahead: what repeats in the answers of a model says nothing of its speed.
     pub fn load_options(self, kv: KvChoice) -> LoadOptions {
-        LoadOptions { threads: self.threads, kv, isa: self.isa.choice(), ..LoadOptions::default() }
+        LoadOptions {
+            threads: self.threads,
+            kv,
+            isa: self.isa.choice(),
+            speculation: Speculation::Off,
+            ..LoadOptions::default()
+        }
     }
 
     /// The same as arguments of this command.

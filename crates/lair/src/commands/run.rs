@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read, Write};
 
 use clap::{Args, ValueEnum};
+use lair_engine::Usage;
 use serde_json::json;
 
 use crate::chat;
@@ -12,6 +13,7 @@ use crate::locate::{self, Located};
 use crate::machine;
 use crate::sampling::SamplingArgs;
 use crate::session::{Answer, LoadOptions, Message, Session, Wishes};
+use crate::speculate::SpeculateArgs;
 
 /// What to run, on what, and how.
 #[derive(Args, Debug)]
@@ -32,6 +34,8 @@ pub struct RunArgs {
     raw: bool,
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    speculate: SpeculateArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     /// Print prompt tokens, time to first token, decode rate and peak memory after each answer
@@ -99,7 +103,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
         _ => failure,
     })?;
-    let session = Session::load(&located, &args.load.options())?;
+    let load = args.speculate.over(args.load.options(), args.json)?;
+    let session = Session::load(&located, &load)?;
     // A context that is shorter than the model's is said without being asked: it is what an answer may run into.
     if args.verbose || (session.has_reduced_context() && args.load.context_length.is_none() && !args.json) {
         eprintln!("{}", session.summary());
@@ -112,7 +117,7 @@ pub fn run(args: &RunArgs) -> Outcome {
                 system: args.system.clone(),
                 sampling: args.sampling.clone(),
                 max_tokens: args.max_tokens,
-                load: args.load.options(),
+                load,
                 is_verbose: args.verbose,
             };
             chat::chat(located, session, settings)
@@ -195,12 +200,17 @@ pub fn report(answer: &Answer) -> String {
         0 => String::new(),
         count => format!(" ({count} from the prefix cache)"),
     };
+    let guesses = acceptance_rate(answer).map_or_else(String::new, |rate| {
+        let Usage { guessed_tokens, accepted_tokens, .. } = answer.usage;
+        format!("guessed tokens:       {guessed_tokens}, {accepted_tokens} accepted ({:.0} %)\n", rate * 100.0)
+    });
     format!(
         "prompt tokens:        {}{cached}\n\
          time to first token:  {:.0} ms\n\
          prefill rate:         {:.1} tokens/s\n\
          completion tokens:    {} ({})\n\
          decode rate:          {:.1} tokens/s\n\
+         {guesses}\
          peak memory:          {peak}",
         answer.usage.prompt_tokens,
         answer.time_to_first_token_ms,
@@ -209,6 +219,12 @@ pub fn report(answer: &Answer) -> String {
         answer.finish_reason,
         answer.decode_tokens_per_second,
     )
+}
+
+/// The part of the guessed tokens that were right, if any were guessed.
+fn acceptance_rate(answer: &Answer) -> Option<f64> {
+    let guessed = answer.usage.guessed_tokens;
+    (guessed > 0).then(|| answer.usage.accepted_tokens as f64 / guessed as f64)
 }
 
 /// The answer as JSON.
@@ -223,6 +239,9 @@ fn describe(located: &Located, session: &Session, prompt_tokens: &[u32], answer:
             "prompt_tokens": answer.usage.prompt_tokens,
             "cached_tokens": answer.usage.cached_tokens,
             "completion_tokens": answer.usage.completion_tokens,
+            "guessed_tokens": answer.usage.guessed_tokens,
+            "accepted_tokens": answer.usage.accepted_tokens,
+            "acceptance_rate": acceptance_rate(answer),
         },
         "context_length": session.context_length(),
         "time_to_first_token_ms": answer.time_to_first_token_ms,

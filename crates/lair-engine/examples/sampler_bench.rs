@@ -1,4 +1,4 @@
-//! How long one token takes to choose from a large vocabulary: `cargo run --release --example sampler_speed`.
+//! How long one token takes to choose from a large vocabulary: `cargo run --release --example sampler_bench`.
 
 use std::time::Instant;
 
