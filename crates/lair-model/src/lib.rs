@@ -7,6 +7,7 @@
 
 pub mod architectures;
 pub mod config;
+pub mod cost;
 mod error;
 mod forward;
 mod model;
@@ -19,6 +20,7 @@ mod tensor_source;
 mod weights;
 
 pub use config::ModelConfig;
+pub use cost::ModelCost;
 pub use error::ModelError;
 pub use forward::{Activations, Memory};
 pub use model::{LoadOptions, Model, check_logits};

@@ -16,6 +16,53 @@ pub fn peak_memory_bytes() -> Option<u64> {
     field_bytes(&status, "VmHWM:")
 }
 
+/// What of this process lies in memory now, in bytes: pages of its own, and pages of mapped files. Files in memory (shared
+/// memory) count as files.
+pub fn resident_bytes() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let file = field_bytes(&status, "RssFile:")? + field_bytes(&status, "RssShmem:").unwrap_or(0);
+    Some((field_bytes(&status, "RssAnon:")?, file))
+}
+
+/// Bytes that this process has had read from disks.
+pub fn disk_read_bytes() -> Option<u64> {
+    let counts = std::fs::read_to_string("/proc/self/io").ok()?;
+    counts.lines().find_map(|line| line.strip_prefix("read_bytes:"))?.trim().parse().ok()
+}
+
+/// What the processor calls itself.
+pub fn processor_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Bytes of the largest cache.
+pub fn largest_cache_bytes() -> Option<u64> {
+    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    caches.filter_map(|cache| cache_bytes(&std::fs::read_to_string(cache.ok()?.path().join("size")).ok()?)).max()
+}
+
+/// The bytes of `32768K`.
+fn cache_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, factor) = match text.strip_suffix('K') {
+        Some(digits) => (digits, 1 << 10),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Drops the pages of a file from the page cache, as far as no process has them mapped. Whether they are gone the system
+/// does not say.
+pub fn forget_pages(path: &std::path::Path) -> std::io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    drop(file);
+    Ok(())
+}
+
 fn meminfo_bytes(field: &str) -> Option<u64> {
     field_bytes(&std::fs::read_to_string("/proc/meminfo").ok()?, field)
 }
@@ -74,8 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn reads_the_size_of_a_cache() {
+        assert_eq!(["48K\n", "32M", "512", "K"].map(cache_bytes), [Some(48 << 10), Some(32 << 20), Some(512), None]);
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn the_machine_says_what_it_has() {
+        assert!(resident_bytes().is_some_and(|(own, _)| own > 0));
         assert!(available_memory_bytes().is_some_and(|size_bytes| size_bytes > 0));
         assert!(peak_memory_bytes().is_some_and(|size_bytes| size_bytes > 0));
     }

@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod bench;
 mod chat;
 mod commands;
 mod download_bar;
@@ -10,6 +11,7 @@ mod machine;
 mod sampling;
 mod session;
 mod speculate;
+mod synthetic;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +29,8 @@ enum Command {
     Run(Box<commands::run::RunArgs>),
     /// Say what a model file is
     Show(commands::show::ShowArgs),
+    /// Measure how fast a model runs, beside what the machine allows
+    Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
     Perplexity(commands::perplexity::PerplexityArgs),
 }
@@ -36,6 +40,7 @@ fn main() -> std::process::ExitCode {
     let (outcome, as_json) = match Cli::parse().command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
+        Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
     };
     match outcome {

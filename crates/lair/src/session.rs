@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lair_compute::cpu::{Cpu, CpuOptions};
+use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_engine::{
     Engine, EngineError, EngineHandle, EngineOptions, Event, FinishReason, MemoryOptions, ModelRunner, Refusal,
     Request, Sampling, SequenceError, Speculation, TokenLogprob, Usage,
@@ -31,6 +31,12 @@ pub struct LoadOptions {
     pub kv: KvChoice,
     /// Whether pages of earlier prompts are used again.
     pub prefix_cache: bool,
+    /// The best instruction set that may be used.
+    pub isa: IsaChoice,
+    /// Sequences that are computed at the same time.
+    pub sequences_max: usize,
+    /// Tokens that all sequences may have together; as many as one of them if not given.
+    pub memory_length: Option<usize>,
     /// Whether tokens are guessed ahead.
     pub speculation: Speculation,
     /// The model that guesses.
@@ -44,6 +50,9 @@ impl Default for LoadOptions {
             threads: None,
             kv: KvChoice::F16,
             prefix_cache: true,
+            isa: IsaChoice::Auto,
+            sequences_max: 1,
+            memory_length: None,
             speculation: Speculation::Lookup,
             draft: None,
         }
@@ -123,12 +132,13 @@ pub struct Session {
     default_sampling: Sampling,
     context_length: usize,
     model_context_length: usize,
+    kv_token_bytes: f64,
     load: Duration,
     description: String,
 }
 
 /// Rows a step may have. A prompt is computed in pieces of this length; longer ones use caches no better.
-const ROWS_MAX: usize = 512;
+pub const ROWS_MAX: usize = 512;
 /// Slots of recurrent state: the running conversation, and checkpoints of it to come back to.
 const STATE_SLOTS: usize = 8;
 /// Bytes of text that a token of context is counted as, for the limit on what a chat template may give.
@@ -153,7 +163,7 @@ impl Session {
         let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
             // Reading 150,000 pieces takes as long as packing a small model: side by side.
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
-            let backend = Cpu::new(CpuOptions { threads: options.threads, ..CpuOptions::default() })
+            let backend = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa })
                 .map_err(|error| Failure::new(ExitCode::Engine, error))?;
             let loaded = load_model(&file, backend, draft, options, available);
             let tokenizer = tokenizer
@@ -186,6 +196,7 @@ impl Session {
             default_sampling,
             context_length: loaded.context_length,
             model_context_length: loaded.model_context_length,
+            kv_token_bytes: loaded.kv_token_bytes,
             load: start.elapsed(),
             description,
         })
@@ -214,6 +225,16 @@ impl Session {
     /// How long loading took.
     pub fn load_ms(&self) -> u128 {
         self.load.as_millis()
+    }
+
+    /// The engine itself, for who has tokens instead of text.
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Bytes of keys and values that a token keeps in all layers.
+    pub fn kv_token_bytes(&self) -> f64 {
+        self.kv_token_bytes
     }
 
     /// What the model's author recommends, over the defaults.
@@ -412,6 +433,7 @@ struct Loaded {
     engine: Engine<ModelRunner<Cpu>>,
     context_length: usize,
     model_context_length: usize,
+    kv_token_bytes: f64,
 }
 
 /// Loads the weights and makes an engine with as large a context as was asked for, or as fits.
@@ -435,10 +457,14 @@ fn load_model(
     let page_bytes = (model.kv_layout(element, 1).page_bytes() + draft_page_bytes) as u64;
     let left = available.map(|bytes| bytes.saturating_sub(file.size_bytes() + RESERVE_BYTES));
     let context_length = plan_context(options.context_length, model.context_length(), page_bytes, left)?;
+    let memory_length = match options.memory_length {
+        Some(length) => plan_context(Some(length.max(context_length)), length, page_bytes, left)?,
+        None => context_length,
+    };
     let memory = MemoryOptions {
         kv_element: element,
-        page_count: context_length.div_ceil(lair_compute::PAGE_LENGTH),
-        state_slot_count: STATE_SLOTS,
+        page_count: memory_length.div_ceil(lair_compute::PAGE_LENGTH),
+        state_slot_count: STATE_SLOTS.max(2 * options.sequences_max),
         rows_max: ROWS_MAX,
     };
     let model_context_length = model.context_length();
@@ -448,7 +474,7 @@ fn load_model(
         context_length,
         rows_max: ROWS_MAX,
         prefill_rows_while_decoding: ROWS_MAX,
-        sequences_max: 1,
+        sequences_max: options.sequences_max,
         prefix_cache: options.prefix_cache,
         speculation: options.speculation,
         ..EngineOptions::default()
@@ -460,7 +486,8 @@ fn load_model(
             .map_err(|error| Failure::new(ExitCode::DoesNotFit, error))?;
         engine = engine.with_draft(Box::new(runner), options).map_err(engine_failure)?;
     }
-    Ok(Loaded { engine, context_length, model_context_length })
+    let kv_token_bytes = page_bytes as f64 / lair_compute::PAGE_LENGTH as f64;
+    Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes })
 }
 
 /// Refuses a model whose weights alone are larger than the memory there is.
@@ -511,11 +538,11 @@ fn engine_failure(error: EngineError) -> Failure {
     Failure::new(ExitCode::Engine, error)
 }
 
-fn model_failure(error: ModelError) -> Failure {
+pub(crate) fn model_failure(error: ModelError) -> Failure {
     Failure::new(ExitCode::BadModel, &error).with_hint(error.hint())
 }
 
-fn refusal(error: Refusal) -> Failure {
+pub(crate) fn refusal(error: Refusal) -> Failure {
     let code = match &error {
         Refusal::ContextTooShort { .. } | Refusal::MemoryTooSmall { .. } => ExitCode::DoesNotFit,
         Refusal::EngineStopped => ExitCode::Engine,
@@ -524,7 +551,7 @@ fn refusal(error: Refusal) -> Failure {
     Failure::new(code, &error).with_hint(error.hint())
 }
 
-fn broken(error: &SequenceError) -> Failure {
+pub(crate) fn broken(error: &SequenceError) -> Failure {
     Failure::new(ExitCode::Engine, error)
 }
 

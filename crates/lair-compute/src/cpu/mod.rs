@@ -36,6 +36,7 @@ mod pack_tests;
 mod packed;
 mod panel;
 mod pool;
+pub mod probe;
 mod product;
 #[cfg(test)]
 mod product_tests;
@@ -65,6 +66,14 @@ pub struct CpuOptions {
     pub threads: Option<usize>,
     /// Instruction set.
     pub isa: IsaChoice,
+}
+
+impl CpuOptions {
+    /// How many threads these options mean.
+    pub fn thread_count(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.unwrap_or_else(available).max(1)
+    }
 }
 
 /// The CPU backend.
@@ -97,8 +106,7 @@ impl Cpu {
     /// # Errors
     /// If a thread cannot be started.
     pub fn new(options: CpuOptions) -> Result<Cpu, ComputeError> {
-        let available = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = options.threads.unwrap_or_else(available).max(1);
+        let threads = options.thread_count();
         let pool = Pool::new(threads).map_err(|source| ComputeError::Threads { threads, source })?;
         let workers = (0..threads).map(|_| WorkerScratch::new()).collect();
         Ok(Cpu { isa: Isa::detect(options.isa), pool, workers, scratch: Scratch::default() })

@@ -210,7 +210,7 @@ fn describe(file: &GgufFile, with_tensors: bool, with_metadata: bool) -> serde_j
 }
 
 /// What `general.file_type` says, by the name tools use for it.
-fn file_type_text(metadata: &Metadata) -> String {
+pub fn file_type_text(metadata: &Metadata) -> String {
     const NAMES: [(i128, &str); 31] = [
         (0, "F32"),
         (1, "F16"),
@@ -321,7 +321,7 @@ fn shape_text(tensor: &TensorInfo) -> String {
 }
 
 /// `134.5 M` for 134,515,008.
-fn parameters_text(count: u64) -> String {
+pub fn parameters_text(count: u64) -> String {
     match count {
         0..1_000_000 => format!("{:.1} K", count as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} M", count as f64 / 1e6),
