@@ -35,8 +35,9 @@ const EXPANDED: usize = 8;
 const EIGHT: usize = 9;
 /// Groups of a block.
 const GROUPS: usize = BLOCK / 4;
-/// How far ahead packed codes are asked for.
-const PREFETCH_BYTES: usize = 2048;
+/// How far ahead of the products packed codes are asked for: a few hundred nanoseconds at the memory's pace. A third of
+/// it left decode 15 % slower, three times it the same as a third.
+const PREFETCH_BYTES: usize = 6144;
 
 /// 16 rows by 4 columns, in two vectors.
 type Group = [__m256i; 2];
