@@ -119,7 +119,6 @@ impl<R: Runner> Engine<R> {
             sequence.usage.cached_tokens = reused.length;
         }
         self.counters.reused_tokens += reused.length as u64;
-        sequence.guesses.reserve(sequence.length_max);
         if self.states.is_used() {
             let slot = self.states.take();
             match pages.last().and_then(|&page| self.pool.checkpoint(page)) {

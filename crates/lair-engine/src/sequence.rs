@@ -134,6 +134,7 @@ impl Sequence {
         let page_count = pages_for(self.length_max);
         self.page_table.reserve_exact(page_count.saturating_sub(self.page_table.len()));
         self.checkpoint_lengths.reserve_exact(CHECKPOINTS_MAX.saturating_sub(self.checkpoint_lengths.len()));
+        self.guesses.reserve(self.length_max);
     }
 
     /// Tokens that are not computed yet.

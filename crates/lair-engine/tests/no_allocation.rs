@@ -101,7 +101,8 @@ fn rich_sampling() -> Sampling {
     }
 }
 
-/// Runs so many steps and returns how many allocations there were in them; each step gives a token of each sequence.
+/// Runs so many steps and returns how many allocations there were in them; each step gives a token of each sequence, or
+/// more where a guess came true.
 fn allocations(engine: &mut CpuEngine, events: &mut Vec<Event>, steps: usize, tokens_a_step: usize) -> usize {
     let mut tokens = 0;
     COUNT.set(0);
@@ -112,7 +113,7 @@ fn allocations(engine: &mut CpuEngine, events: &mut Vec<Event>, steps: usize, to
         IS_COUNTING.set(false);
         tokens += events.iter().filter(|event| matches!(event, Event::Token { .. })).count();
     }
-    assert_eq!(tokens, steps * tokens_a_step, "the steps did not do what the test is about");
+    assert!(tokens >= steps * tokens_a_step, "{tokens} tokens: the steps did not do what the test is about");
     COUNT.get()
 }
 

@@ -192,8 +192,8 @@ impl Strip {
         for (index, (block, out)) in blocks.zip(outs).enumerate() {
             F::unpack_places(block, &mut codes);
             encoding.encode(s, &codes.codes[..F::BLOCK_LENGTH], out);
-            if layout.scale_form == ScaleForm::Super {
-                write_super_record(&codes, row, subs, layout.has_mins, scales_out);
+            if layout.scale_form.super_bytes().is_some() {
+                write_super_record(&codes, row, subs, layout.has_mins, layout.scale_form, scales_out);
                 continue;
             }
             for sub in 0..subs {
@@ -243,7 +243,7 @@ impl Strip {
     fn write_floats<S: Simd>(&self, s: S, layout: &Layout, sub_count: usize, scales_out: &mut [u8]) {
         let subs_a_record = layout.record_columns() / layout.sub_length;
         let kinds = 1 + usize::from(layout.has_mins);
-        if layout.scale_form == ScaleForm::Super {
+        if layout.scale_form.super_bytes().is_some() {
             return;
         }
         for (index, record) in scales_out.chunks_exact_mut(layout.record_bytes()).enumerate() {
@@ -258,21 +258,31 @@ impl Strip {
     }
 }
 
-/// Writes one row's part of a record of [`ScaleForm::Super`].
+/// Writes one row's part of a record whose scales are bytes.
 #[inline(always)]
-fn write_super_record(codes: &Codes, row: usize, subs: usize, has_mins: bool, record: &mut [u8]) {
-    let (supers, bytes) = record.split_at_mut((1 + usize::from(has_mins)) * 4 * PANEL);
-    let (supers, _) = supers.as_chunks_mut::<4>();
+fn write_super_record(codes: &Codes, row: usize, subs: usize, has_mins: bool, form: ScaleForm, record: &mut [u8]) {
+    let super_bytes = form.super_bytes().unwrap_or_default();
+    let (supers, bytes) = record.split_at_mut((1 + usize::from(has_mins)) * super_bytes * PANEL);
     let (bytes, _) = bytes.as_chunks_mut::<PANEL>();
-    supers[row] = codes.super_scale.to_le_bytes();
+    write_super(form, codes.super_scale, row, supers);
     for (bytes, scale) in bytes.iter_mut().zip(&codes.scales[..subs]) {
         bytes[row] = *scale as u8;
     }
     if has_mins {
-        supers[PANEL + row] = codes.super_min.to_le_bytes();
+        write_super(form, codes.super_min, PANEL + row, supers);
         for (bytes, min) in bytes[subs..].iter_mut().zip(&codes.mins[..subs]) {
             bytes[row] = *min as u8;
         }
+    }
+}
+
+/// Writes the number that 256 columns share at place `place`.
+#[inline(always)]
+fn write_super(form: ScaleForm, value: f32, place: usize, supers: &mut [u8]) {
+    if form == ScaleForm::Super {
+        supers.as_chunks_mut::<4>().0[place] = value.to_le_bytes();
+    } else {
+        supers.as_chunks_mut::<2>().0[place] = half::f16::from_f32(value).to_le_bytes();
     }
 }
 

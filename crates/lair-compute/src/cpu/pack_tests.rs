@@ -187,16 +187,24 @@ fn write_scales(layout: &Layout, codes: &Codes, row: usize, (column, length): (u
                     write_float(layout.scale_form, codes.super_min * min as f32, &mut record[2 * place..][..2]);
                 }
             }
-            ScaleForm::Super => {
-                record[4 * row..][..4].copy_from_slice(&codes.super_scale.to_le_bytes());
+            form @ (ScaleForm::Super | ScaleForm::HalfSuper) => {
+                let size = if form == ScaleForm::Super { 4 } else { 2 };
+                write_super(form, codes.super_scale, &mut record[size * row..][..size]);
                 let kinds = 1 + usize::from(layout.has_mins);
-                record[kinds * 4 * PANEL + place] = scale as u8;
+                record[kinds * size * PANEL + place] = scale as u8;
                 if layout.has_mins {
-                    record[4 * (PANEL + row)..][..4].copy_from_slice(&codes.super_min.to_le_bytes());
-                    record[kinds * 4 * PANEL + subs_a_record * PANEL + place] = min as u8;
+                    write_super(form, codes.super_min, &mut record[size * (PANEL + row)..][..size]);
+                    record[kinds * size * PANEL + subs_a_record * PANEL + place] = min as u8;
                 }
             }
         }
+    }
+}
+
+fn write_super(form: ScaleForm, value: f32, bytes: &mut [u8]) {
+    match form {
+        ScaleForm::Super => bytes.copy_from_slice(&value.to_le_bytes()),
+        _ => bytes.copy_from_slice(&half::f16::from_f32(value).to_le_bytes()),
     }
 }
 

@@ -72,6 +72,19 @@ pub(super) enum ScaleForm {
     Brain,
     /// A byte for each sub-block, times an f32 for each 256 columns.
     Super,
+    /// The same with a half-precision number for each 256 columns, where the file has one and nothing else in it.
+    HalfSuper,
+}
+
+impl ScaleForm {
+    /// Bytes of a number that 256 columns share.
+    pub(super) fn super_bytes(self) -> Option<usize> {
+        match self {
+            ScaleForm::Half | ScaleForm::Brain => None,
+            ScaleForm::Super => Some(4),
+            ScaleForm::HalfSuper => Some(2),
+        }
+    }
 }
 
 /// What holds for every block of a packed matrix.
@@ -103,6 +116,12 @@ impl Layout {
         // The scales of MXFP4 (powers of two) and NVFP4 (E4M3) have few digits but a wide range.
         let scale_form = match format.tensor_type {
             TensorType::MXFP4 | TensorType::NVFP4 => ScaleForm::Brain,
+            TensorType::Q2_K
+            | TensorType::Q3_K
+            | TensorType::Q4_K
+            | TensorType::Q5_K
+            | TensorType::Q6_K
+            | TensorType::IQ4_XS => ScaleForm::HalfSuper,
             _ if format.block_length == SUPER => ScaleForm::Super,
             _ => ScaleForm::Half,
         };
@@ -126,16 +145,16 @@ impl Layout {
 
     /// Columns that one record of scales serves.
     pub(super) fn record_columns(&self) -> usize {
-        if self.scale_form == ScaleForm::Super { SUPER } else { BLOCK }
+        if self.scale_form.super_bytes().is_some() { SUPER } else { BLOCK }
     }
 
     /// Bytes of a record: for 16 rows, super scales and super mins, then the sub-blocks' scales, then their mins.
     pub(super) fn record_bytes(&self) -> usize {
         let kinds = 1 + usize::from(self.has_mins);
         let subs = self.record_columns() / self.sub_length;
-        match self.scale_form {
-            ScaleForm::Half | ScaleForm::Brain => kinds * subs * PANEL * 2,
-            ScaleForm::Super => kinds * PANEL * (4 + subs),
+        match self.scale_form.super_bytes() {
+            None => kinds * subs * PANEL * 2,
+            Some(super_bytes) => kinds * PANEL * (super_bytes + subs),
         }
     }
 }

@@ -138,12 +138,20 @@ fn decode_record<S: Simd>(
                 }
             }
         }
-        ScaleForm::Super => {
+        ScaleForm::Super | ScaleForm::HalfSuper => {
             let kinds = 1 + usize::from(layout.has_mins);
-            let (supers, subs) = record.split_at(kinds * 4 * PANEL);
-            let (supers, _) = supers.as_chunks::<{ 4 * PANEL }>();
+            let super_bytes = layout.scale_form.super_bytes().unwrap_or_default();
+            let (supers, subs) = record.split_at(kinds * super_bytes * PANEL);
             let (subs, _) = subs.as_chunks::<PANEL>();
-            let factor = decode_floats(&supers[0]);
+            let mut factors = [[0.0; PANEL]; 2];
+            if layout.scale_form == ScaleForm::Super {
+                let (supers, _) = supers.as_chunks::<{ 4 * PANEL }>();
+                supers.iter().zip(&mut factors).for_each(|(part, out)| *out = decode_floats(part));
+            } else {
+                let (supers, _) = supers.as_chunks::<{ 2 * PANEL }>();
+                supers.iter().zip(&mut factors).for_each(|(part, out)| decode_halves(s, part, out));
+            }
+            let factor = factors[0];
             for (bytes, out) in subs[..subs_a_record].iter().zip(scales) {
                 if layout.is_signed {
                     *out = std::array::from_fn(|row| factor[row] * f32::from(bytes[row] as i8));
@@ -152,7 +160,7 @@ fn decode_record<S: Simd>(
                 }
             }
             if layout.has_mins {
-                let factor = decode_floats(&supers[1]);
+                let factor = factors[1];
                 for (bytes, out) in subs[subs_a_record..].iter().zip(mins) {
                     *out = std::array::from_fn(|row| factor[row] * f32::from(bytes[row]));
                 }

@@ -65,7 +65,8 @@ pub(super) fn attention(
     }
     let blocks = Blocks::new(batch, attention, layer);
     for worker in workers.iter_mut() {
-        worker.attention.make_room(blocks.rows * blocks.group(), layer);
+        // At once as much as the largest block takes, so that later steps allocate nothing.
+        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), layer);
     }
     let (q, output) = (&*q, Output { width: output.width, parts: Parts::new(&mut output.values), gate });
     if blocks.are_few_for(pool.worker_count()) {
