@@ -182,29 +182,7 @@ pub(super) unsafe fn add_by_twos(codes: *const u8, tokens: [*const i8; TILE], su
     }
 }
 
-/// One token and group of codes of 8 bits: low and high nibbles apart.
-macro_rules! split_token {
-    ($t:literal, $g:literal) => {
-        concat!(
-            "vpbroadcastd ymm14, [{t",
-            $t,
-            "} + 4*",
-            $g,
-            "]\n",
-            "vpmaddubsw ymm15, ymm12, ymm14\nvpmaddubsw ymm14, ymm13, ymm14\n",
-            "vpaddw {a",
-            $t,
-            "}, {a",
-            $t,
-            "}, ymm15\nvpaddw {b",
-            $t,
-            "}, {b",
-            $t,
-            "}, ymm14\n",
-        )
-    };
-}
-
+/// One group of codes of 8 bits into the words of four tokens: low and high nibbles take the places of the two halves.
 macro_rules! split_group {
     ($g:literal) => {
         concat!(
@@ -212,10 +190,10 @@ macro_rules! split_group {
             $g,
             "]\nvpsrlw ymm13, ymm12, 4\n",
             "vpand ymm12, ymm12, {mask}\nvpand ymm13, ymm13, {mask}\n",
-            split_token!("0", $g),
-            split_token!("1", $g),
-            split_token!("2", $g),
-            split_token!("3", $g),
+            token!(add, "0", $g),
+            token!(add, "1", $g),
+            token!(add, "2", $g),
+            token!(add, "3", $g),
         )
     };
 }
