@@ -22,8 +22,9 @@ use super::quantise::QuantisedBlock;
 
 /// Groups of a block.
 const GROUPS: usize = BLOCK / 4;
-/// How far ahead of the products packed codes are asked for: a few hundred nanoseconds at the memory's pace. A third of
-/// it left decode 15 % slower, three times it the same as a third.
+/// How far ahead of the products packed codes are asked for: a few hundred nanoseconds at the memory's pace. Decode of a
+/// 1.1B model in Q4_K_M, tokens/s in three alternating runs: 52 to 67 with a third of it, 55 to 79 with this, 50 to 73
+/// with three times it.
 const PREFETCH_BYTES: usize = 6144;
 
 /// See [`super::kernel::multiply`].

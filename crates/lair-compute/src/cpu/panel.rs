@@ -22,7 +22,7 @@ pub(super) struct Chunk {
 }
 
 /// How many chunks ahead scales are asked for. They are a second stream beside the codes, read in short pieces that the
-/// machine's own prefetcher does not foresee: without this half of a decode step's time was spent waiting for them.
+/// machine's own prefetcher does not foresee: without this a third of a decode run's samples stood there.
 const CHUNKS_AHEAD: usize = 2;
 
 /// Asks for the cache lines of a range of memory. The range may go beyond what there is.
