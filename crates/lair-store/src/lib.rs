@@ -17,6 +17,7 @@ mod error;
 mod file_system;
 mod manifest;
 mod model_name;
+pub mod modelfile;
 pub mod oci;
 mod partial;
 mod progress;
