@@ -1,4 +1,5 @@
-//! Tokenizers and chat templates.
+//! Tokenizers, chat templates, and what is read out of answers.
 
+pub mod output;
 pub mod template;
 pub mod tokenizer;

@@ -1,0 +1,18 @@
+//! What is read out of an answer while it streams: where it must stop, and which part of it is reasoning.
+//!
+//! Both take pieces of text as they come and give back what is certain. What might be the beginning of a stop string or
+//! of a tag is held back until the next pieces decide.
+
+mod reasoning;
+mod stop;
+
+pub use reasoning::{Channel, ReasoningSplitter, ReasoningStyle};
+pub use stop::StopMatcher;
+
+/// Length of the longest end of `text` that is a beginning of `pattern`, but not all of it.
+fn overlap(text: &str, pattern: &str) -> usize {
+    let most = text.len().min(pattern.len().saturating_sub(1));
+    let is_overlap = |&length: &usize| text.as_bytes()[text.len() - length..] == pattern.as_bytes()[..length];
+    // An end that equals a beginning of a pattern begins where a character does, for the pattern does.
+    (1..=most).rev().find(is_overlap).unwrap_or(0)
+}

@@ -1,0 +1,207 @@
+//! A loaded model with everything around it: tokenizer, chat template, engine.
+
+mod answer;
+mod load;
+mod prompt;
+
+use std::time::{Duration, Instant};
+
+use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
+use lair_engine::{EngineHandle, Refusal, Sampling, SequenceError, Speculation};
+use lair_gguf::GgufFile;
+use lair_model::ModelError;
+use lair_text::template::ChatTemplate;
+use lair_text::tokenizer::{ShowSpecial, Tokenizer};
+
+pub use answer::{Answer, Wishes};
+pub use load::ROWS_MAX;
+use load::{check_weights_fit, load_model};
+pub use prompt::Message;
+
+use crate::commands::run::KvChoice;
+use crate::commands::show::bytes_text;
+use crate::failure::{ExitCode, Failure};
+use crate::locate::Located;
+use crate::speculate::DraftChoice;
+use crate::{machine, sampling};
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Longest sequence; the largest that model and memory allow if not given.
+    pub context_length: Option<usize>,
+    /// Threads to compute with; all that the process may use if not given.
+    pub threads: Option<usize>,
+    /// How keys and values are kept.
+    pub kv: KvChoice,
+    /// Whether pages of earlier prompts are used again.
+    pub prefix_cache: bool,
+    /// The best instruction set that may be used.
+    pub isa: IsaChoice,
+    /// Sequences that are computed at the same time.
+    pub sequences_max: usize,
+    /// Tokens that all sequences may have together; as many as one of them if not given.
+    pub memory_length: Option<usize>,
+    /// Whether tokens are guessed ahead.
+    pub speculation: Speculation,
+    /// The model that guesses.
+    pub draft: Option<DraftChoice>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> LoadOptions {
+        LoadOptions {
+            context_length: None,
+            threads: None,
+            kv: KvChoice::F16,
+            prefix_cache: true,
+            isa: IsaChoice::Auto,
+            sequences_max: 1,
+            memory_length: None,
+            speculation: Speculation::Lookup,
+            draft: None,
+        }
+    }
+}
+
+/// A loaded model.
+pub struct Session {
+    /// Asked whether it is still what was loaded.
+    file: GgufFile,
+    tokenizer: Tokenizer,
+    /// The chat template, or why it cannot be used.
+    template: Option<Result<ChatTemplate, String>>,
+    template_source: Option<String>,
+    engine: EngineHandle,
+    default_sampling: Sampling,
+    context_length: usize,
+    model_context_length: usize,
+    kv_token_bytes: f64,
+    load: Duration,
+    description: String,
+}
+
+impl Session {
+    /// Loads a model.
+    pub fn load(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
+        let start = Instant::now();
+        let file = GgufFile::open(&located.path)?;
+        let available = machine::available_memory_bytes();
+        check_weights_fit(&file, available)?;
+        let draft = options.draft.as_ref().map(|draft| draft.load(&file, options)).transpose()?;
+        let available = available.map(|bytes| bytes.saturating_sub(draft.as_ref().map_or(0, |draft| draft.size_bytes)));
+        check_weights_fit(&file, available)?;
+        let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
+            // Reading 150,000 pieces takes as long as packing a small model: side by side.
+            let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
+            let backend = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa })
+                .map_err(|error| Failure::new(ExitCode::Engine, error))?;
+            let loaded = load_model(&file, backend, draft, options, available);
+            let tokenizer = tokenizer
+                .join()
+                .map_err(|_| Failure::new(ExitCode::Engine, "reading the tokenizer failed"))?
+                .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()));
+            // Of two refusals the model's says more.
+            let loaded = loaded?;
+            Ok((tokenizer?, loaded))
+        });
+        let (tokenizer, loaded) = tokenizer?;
+        // A file that was cut while its weights were read gives zeros for what is missing.
+        file.check_unchanged()?;
+        let template_source = file.metadata().optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+        // A template that cannot be read is no reason not to load: the model still completes text.
+        let template = template_source.as_deref().map(|source| {
+            ChatTemplate::parse(source).map_err(|error| format!("the model's chat template cannot be used: {error}"))
+        });
+        if let Some(Err(cause)) = &template {
+            eprintln!("warning: {cause}");
+        }
+        let description = format!("{}, {}", file.architecture()?, bytes_text(file.size_bytes()));
+        let default_sampling = sampling::defaults(file.metadata(), located.recommended);
+        Ok(Session {
+            file,
+            tokenizer,
+            template,
+            template_source,
+            engine: EngineHandle::spawn("engine", loaded.engine)?,
+            default_sampling,
+            context_length: loaded.context_length,
+            model_context_length: loaded.model_context_length,
+            kv_token_bytes: loaded.kv_token_bytes,
+            load: start.elapsed(),
+            description,
+        })
+    }
+
+    /// One line: what was loaded, and the context with its reason.
+    pub fn summary(&self) -> String {
+        let context = if self.context_length == self.model_context_length {
+            format!("context {}", self.context_length)
+        } else {
+            format!("context {} of the model's {}", self.context_length, self.model_context_length)
+        };
+        format!("{}, {context}, loaded in {} ms", self.description, self.load.as_millis())
+    }
+
+    /// Whether the context is shorter than the model's own.
+    pub fn has_reduced_context(&self) -> bool {
+        self.context_length < self.model_context_length
+    }
+
+    /// Tokens that prompt and answer may have together.
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// How long loading took.
+    pub fn load_ms(&self) -> u128 {
+        self.load.as_millis()
+    }
+
+    /// The engine itself, for who has tokens instead of text.
+    pub fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Bytes of keys and values that a token keeps in all layers.
+    pub fn kv_token_bytes(&self) -> f64 {
+        self.kv_token_bytes
+    }
+
+    /// What the model's author recommends, over the defaults.
+    pub fn default_sampling(&self) -> &Sampling {
+        &self.default_sampling
+    }
+
+    /// The chat template as it stands in the file.
+    pub fn template_source(&self) -> Option<&str> {
+        self.template_source.as_deref()
+    }
+
+    /// The token that begins a text, where the model wants one.
+    pub fn begin_token(&self) -> Option<u32> {
+        self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos())
+    }
+
+    /// The spelling of a token, control tokens included.
+    pub fn text_of_token(&self, token: u32) -> String {
+        self.tokenizer.decode(&[token], ShowSpecial::Show).unwrap_or_default()
+    }
+}
+
+pub(crate) fn model_failure(error: ModelError) -> Failure {
+    Failure::new(ExitCode::BadModel, &error).with_hint(error.hint())
+}
+
+pub(crate) fn refusal(error: Refusal) -> Failure {
+    let code = match &error {
+        Refusal::ContextTooShort { .. } | Refusal::MemoryTooSmall { .. } => ExitCode::DoesNotFit,
+        Refusal::EngineStopped => ExitCode::Engine,
+        _ => ExitCode::Usage,
+    };
+    Failure::new(code, &error).with_hint(error.hint())
+}
+
+pub(crate) fn broken(error: &SequenceError) -> Failure {
+    Failure::new(ExitCode::Engine, error)
+}
