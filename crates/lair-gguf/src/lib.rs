@@ -18,6 +18,7 @@
 mod cursor;
 mod error;
 mod file;
+mod file_type;
 mod foreign;
 mod foreign_types;
 mod header;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use error::GgufError;
 pub use file::{GgufFile, MapMode, OpenOptions, TensorData};
+pub use file_type::file_type_name;
 pub use foreign::OtherFormat;
 pub use foreign_types::{TypeMaker, type_maker};
 pub use header::{Header, limits};

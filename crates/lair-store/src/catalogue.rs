@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::error::CatalogueError;
-use crate::reference::{ModelName, near};
+use crate::model_name::{ModelName, ModelNameError};
+use crate::near::near;
 
 /// More entries or sources than this is a broken file, not a catalogue.
 const ENTRIES_MAX: usize = 10_000;
@@ -126,8 +127,18 @@ impl Catalogue {
 
     /// The entry called `name`, by its name or an alias. The tag `latest` is the same as none.
     pub fn find(&self, name: &str) -> Option<&Entry> {
-        let name = ModelName::parse(name).ok()?;
-        self.models.iter().find(|entry| entry.names().any(|known| known == name.as_str()))
+        let name = ShortName::parse(name).ok()?;
+        self.models.iter().find(|entry| entry.names().any(|known| known == name.0))
+    }
+
+    /// The name under which the store keeps the entry `name`.
+    pub fn stored_name(name: &str) -> Result<ModelName, ModelNameError> {
+        name.parse()
+    }
+
+    /// The entry with this blob, under whatever name it came.
+    pub fn with_digest(&self, digest: &Digest) -> Option<&Entry> {
+        self.models.iter().find(|entry| entry.digest == *digest)
     }
 
     /// All entries, in the order of the file.
@@ -148,10 +159,32 @@ impl Entry {
     }
 }
 
+/// A name in its one spelling: lower case, `[a-z0-9._-]`, at most one `:tag`, and no tag `latest`.
+struct ShortName(String);
+
+impl ShortName {
+    fn parse(text: &str) -> Result<ShortName, ()> {
+        let text = text.to_ascii_lowercase();
+        let (name, tag) = text.split_once(':').map_or((text.as_str(), None), |(name, tag)| (name, Some(tag)));
+        if !is_word(name) || !tag.is_none_or(is_word) {
+            return Err(());
+        }
+        Ok(ShortName(if tag == Some("latest") { name.to_string() } else { text }))
+    }
+}
+
+/// Begins and ends with a letter or digit, so that no name is `..`, an option, or trimmed by a file system.
+fn is_word(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    text.bytes().all(is_inner)
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.ends_with(|last: char| last.is_ascii_alphanumeric())
+}
+
 fn check_entry(entry: &Entry) -> Result<(), CatalogueError> {
     for name in entry.names() {
-        let is_plain = ModelName::parse(name).is_ok_and(|parsed| parsed.as_str() == name);
-        if !is_plain {
+        let is_plain = ShortName::parse(name).is_ok_and(|parsed| parsed.0 == name);
+        if !is_plain || Catalogue::stored_name(name).is_err() {
             return Err(CatalogueError::BadName { name: name.to_string() });
         }
     }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::digest::Digest;
+use crate::found::Damage;
+use crate::model_name::ModelNameError;
+use crate::oci::ManifestError;
 use crate::reference::ReferenceError;
 
 /// Why a model could not be found or fetched.
@@ -15,12 +18,73 @@ pub enum StoreError {
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// A path was given, and no file is there.
-    #[error("no file at `{}`", path.display())]
+    #[error("no file at `{}`{}", path.display(), no_name(name_problem))]
     FileNotFound {
         /// As given.
         path: PathBuf,
+        /// Why it is not read as a name, where it was not written as a path.
+        name_problem: Option<&'static str>,
     },
-    /// A name was given that the catalogue does not have.
+    /// The text is no model name.
+    #[error(transparent)]
+    Name(#[from] ModelNameError),
+    /// Several models have such an ID.
+    #[error("`{start}` begins the IDs of {}", names.join(", "))]
+    AmbiguousId {
+        /// As given.
+        start: String,
+        /// The models.
+        names: Vec<String>,
+    },
+    /// The model is here, and not whole.
+    #[error("`{name}` is damaged:{}", damage.iter().map(|damage| format!("\n  {damage}")).collect::<String>())]
+    Damaged {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        damage: Vec<Damage>,
+    },
+    /// A blob that is needed is not here.
+    #[error("blob {digest} is not at `{}`", path.display())]
+    MissingBlob {
+        /// Its digest.
+        digest: Digest,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A file does not hold what its name says.
+    #[error("`{}` hashes to {found}, {expected} is expected", path.display())]
+    WrongDigest {
+        /// The file.
+        path: PathBuf,
+        /// Of what it holds.
+        found: Digest,
+        /// By its name or the manifest.
+        expected: Digest,
+    },
+    /// A file was written to while it was read.
+    #[error("`{}` changed while it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A manifest that is none.
+    #[error("`{}`: {reason}", path.display())]
+    BadManifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: ManifestError,
+    },
+    /// A model file that is none.
+    #[error("`{}`: {reason}", path.display())]
+    BadModel {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: lair_gguf::GgufError,
+    },
+    /// A name was given that nothing here has.
     #[error("no model is called `{name}`")]
     UnknownModel {
         /// As given.
@@ -72,6 +136,10 @@ pub struct Attempt {
     pub error: SourceError,
 }
 
+fn no_name(problem: &Option<&'static str>) -> String {
+    problem.map(|problem| format!(", and it can be no name: a part {problem}")).unwrap_or_default()
+}
+
 fn list(attempts: &[Attempt]) -> String {
     if attempts.is_empty() {
         return " nothing, it has no source".to_string();
@@ -88,12 +156,17 @@ impl StoreError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            StoreError::Reference(ReferenceError::Empty) => {
-                Some("leave MODEL out to run the default model".to_string())
+            StoreError::Reference(error) => error.hint(),
+            StoreError::Name(_) => Some("a name is `[[HOST/]NAMESPACE/]MODEL[:TAG]`".to_string()),
+            StoreError::AmbiguousId { .. } => Some("write more of the ID, or the name".to_string()),
+            StoreError::Damaged { .. } | StoreError::MissingBlob { .. } | StoreError::WrongDigest { .. } => {
+                Some("`lair verify --repair` fetches what is broken; `lair pull` fetches the model again".to_string())
             }
-            StoreError::Reference(ReferenceError::Link { .. }) => {
-                Some("download the file and give its path".to_string())
+            StoreError::Changed { .. } => Some("try again when nothing writes to it".to_string()),
+            StoreError::BadManifest { .. } => {
+                Some("`lair rm` removes the name; `lair pull` brings it again".to_string())
             }
+            StoreError::BadModel { reason, .. } => reason.hint(),
             StoreError::FileNotFound { .. } => {
                 Some("a short name has no `/` and no `.gguf`; leave MODEL out to run the default model".to_string())
             }
@@ -103,14 +176,14 @@ impl StoreError {
             }
             StoreError::NoHome => Some("set `LAIR_HOME` to a folder for models".to_string()),
             StoreError::NoSpace { .. } => {
-                Some("free some space, or set `LAIR_HOME` to a folder on a larger disk".to_string())
+                Some("free some space, or set `LAIR_MODELS` to a folder on a larger disk".to_string())
             }
             StoreError::AllSourcesFailed { attempts, .. } => Some(all_failed_hint(attempts)),
             StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space and try again: what has arrived is kept and continued".to_string())
             }
             StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
-                Some("set `LAIR_HOME` to a folder that you may write to".to_string())
+                Some("set `LAIR_MODELS` to a folder that you may write to".to_string())
             }
             StoreError::Io { .. } => None,
         }

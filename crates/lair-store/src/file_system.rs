@@ -76,6 +76,8 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file a second name in the same file system.
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a file `to` that shares the bytes of `from` until one of them is changed. Most file systems cannot.
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes a symbolic link at `link` that says `target`.
     fn symbolic_link(&self, target: &Path, link: &Path) -> io::Result<()>;
     /// Removes a file or a link.
@@ -210,6 +212,28 @@ impl FileSystem for RealFileSystem {
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::hard_link(from, to)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let source = File::open(from)?;
+        let target = OpenOptions::new().write(true).create_new(true).open(to)?;
+        rustix::fs::ioctl_ficlone(&target, &source).map_err(|error| {
+            // Empty, and made here.
+            let _ = fs::remove_file(to);
+            error.into()
+        })
+    }
+
+    #[cfg(target_os = "macos")]
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let source = File::open(from)?;
+        Ok(rustix::fs::fclonefileat(&source, rustix::fs::CWD, to, rustix::fs::CloneFlags::empty())?)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    fn clone_file(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     #[cfg(unix)]

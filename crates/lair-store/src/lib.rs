@@ -1,40 +1,54 @@
-//! Where models are and how they arrive: catalogue, sources, downloads.
+//! Where models are and how they arrive: names, manifests, blobs, the catalogue, sources, downloads.
 //!
-//! A [`Catalogue`] maps short names to entries: a digest, a size and an ordered list of sources. A [`Store`] is a
-//! folder that keeps the bytes of entries under their digest:
+//! A [`Store`] is a folder in Ollama's layout, with a corner of its own for what only Lair needs:
 //!
 //! ```text
-//! <root>/blobs/sha256-<64 hex>           verified bytes, nothing else ever has this name
-//! <root>/blobs/sha256-<64 hex>.partial   what has arrived so far, hashed again before it is continued
-//! <root>/manifests/<name>.json           which blob a name stands for, and where it came from
-//! <root>/locks/sha256-<64 hex>.lock      held by the one process that fetches this blob
-//! <root>/scratch/sha256-<64 hex>/        what a package client downloads, removed afterwards
+//! <models>/blobs/sha256-<64 hex>                            verified bytes, nothing else ever has this name
+//! <models>/manifests/<host>/<namespace>/<model>/<tag>       which blobs a name stands for
+//! <models>/.lair/{tmp,leases,locks,partial,notes,scratch}   work under way, and where models came from
 //! ```
+//!
+//! A [`Reference`] is what a user writes where a model is meant; [`Store::resolve`] finds what it means. A [`Catalogue`]
+//! maps short names to entries: a digest, a size and an ordered list of sources.
 
+mod blobs;
 mod catalogue;
 mod digest;
 mod error;
+mod fetch;
 mod file_system;
-mod manifest;
+mod found;
+mod image_config;
+mod layouts;
+mod legacy;
 mod model_name;
 pub mod modelfile;
+mod near;
+mod note;
 pub mod oci;
 mod partial;
 mod progress;
 mod reference;
+mod resolve;
 mod settings;
 mod sources;
 mod store;
+mod workplace;
 
+pub use blobs::{Adopt, BlobLock, BlobStore};
 pub use catalogue::{Catalogue, Entry, PackagePart, RecommendedSampling, SourceSpec};
 pub use digest::{Digest, DigestError};
 pub use error::{Attempt, CatalogueError, SourceError, StoreError};
 pub use file_system::{FileFacts, FileKind, FileSystem, FolderEntry, OpenHow, RealFileSystem, StoreFile};
-pub use manifest::Manifest;
+pub use found::{Damage, FileRole, FoundModel, ModelFile, Owner, size_bytes_once};
+pub use image_config::{CONFIG_BYTES_MAX, ImageConfig, RootFs, human_count};
+pub use layouts::{OllamaLayout, StoredManifest};
 pub use model_name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName, ModelNameError};
+pub use note::Note;
 pub use partial::Partial;
 pub use progress::{Progress, Silent};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{HubPart, HubReference, PackageReference, Reference, ReferenceError};
+pub use resolve::Resolved;
 pub use settings::{HubToken, ProxySetting, Settings, free_bytes};
 pub use sources::Source;
-pub use store::{Resolved, Store};
+pub use store::{Removed, Store};

@@ -3,9 +3,11 @@
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::file_system::{FileSystem, RealFileSystem};
 
 /// The hub that is meant when `HF_ENDPOINT` names no other.
 const HUB_ENDPOINT: &str = "https://huggingface.co";
@@ -22,8 +24,12 @@ const PACKAGE_CLIENTS: &[&[&str]] =
 /// How a [`crate::Store`] works. Tests and embedders fill it in by hand; the program takes [`Settings::from_env`].
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Folder of the store. Created at the first fetch.
+    /// Lair's own folder: history, what is no model.
     pub root: PathBuf,
+    /// Folder of the store, with `blobs` and `manifests`. Created when something is kept.
+    pub models: PathBuf,
+    /// What the store works on.
+    pub file_system: Arc<dyn FileSystem>,
     /// Scheme and host of the hub, no slash at the end.
     pub hub_endpoint: String,
     /// Sent to the host of `hub_endpoint` and to nobody else.
@@ -74,10 +80,13 @@ impl fmt::Debug for HubToken {
 }
 
 impl Settings {
-    /// The usual way to work, with the store in `root` and nothing read from the environment but proxies.
+    /// The usual way to work, with the store in `root/models` and nothing read from the environment but proxies.
     pub fn at(root: impl Into<PathBuf>) -> Settings {
+        let root = root.into();
         Settings {
-            root: root.into(),
+            models: root.join("models"),
+            root,
+            file_system: Arc::new(RealFileSystem),
             hub_endpoint: HUB_ENDPOINT.to_string(),
             hub_token: None,
             proxy: ProxySetting::Environment,
@@ -92,7 +101,8 @@ impl Settings {
         }
     }
 
-    /// As [`Settings::at`], with `LAIR_HOME`, `LAIR_PIP`, `HF_ENDPOINT` and `HF_TOKEN` honoured.
+    /// As [`Settings::at`], with `LAIR_HOME`, `LAIR_MODELS`, `OLLAMA_MODELS`, `LAIR_PIP`, `HF_ENDPOINT` and `HF_TOKEN`
+    /// honoured.
     ///
     /// # Errors
     /// [`StoreError::NoHome`] when there is no place for a store.
@@ -102,6 +112,9 @@ impl Settings {
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, StoreError> {
         let mut settings = Settings::at(default_root(&variable)?);
+        if let Some(models) = shared_models(&variable) {
+            settings.models = models;
+        }
         if let Some(endpoint) = variable("HF_ENDPOINT") {
             settings.hub_endpoint = endpoint.trim_end_matches('/').to_string();
         }
@@ -111,6 +124,19 @@ impl Settings {
         }
         Ok(settings)
     }
+}
+
+/// Where models are kept if not in Lair's own folder: where the user says, or where Ollama keeps them already.
+fn shared_models(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let named = variable("LAIR_MODELS").or_else(|| variable("OLLAMA_MODELS")).map(PathBuf::from);
+    named.or_else(|| {
+        // A home of its own is asked for: nothing outside of it is written.
+        if variable("LAIR_HOME").is_some() {
+            return None;
+        }
+        let home = variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" })?;
+        Some(Path::new(&home).join(".ollama").join("models")).filter(|models| models.is_dir())
+    })
 }
 
 /// `LAIR_HOME`, or the folder where the platform keeps the data of programs.

@@ -1,236 +1,282 @@
-//! The store: finds a model on this machine, or fetches it.
+//! The store: names for blobs. Reads and writes Ollama's layout; what only Lair needs lies in `<models>/.lair`.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::{Catalogue, Entry};
-use crate::error::{Attempt, SourceError, StoreError};
-use crate::manifest::Manifest;
-use crate::partial::Partial;
-use crate::progress::Progress;
-use crate::reference::Reference;
+use crate::blobs::{BlobStore, create_durable};
+use crate::catalogue::Catalogue;
+use crate::digest::Digest;
+use crate::error::StoreError;
+use crate::file_system::FileSystem;
+use crate::found::{FoundModel, Owner};
+use crate::image_config::{ImageConfig, RootFs};
+use crate::layouts::{OllamaLayout, StoredManifest};
+use crate::model_name::ModelName;
+use crate::note::{NOTE_BYTES_MAX, Note};
+use crate::oci::{Layer, Manifest, media_type};
 use crate::settings::Settings;
-use crate::sources::{self, Source};
+use crate::workplace::StoreLock;
 
-/// Space that must stay free: a part of what is to come, because file systems need some for themselves.
-const SPACE_MARGIN_DIVISOR: u64 = 20;
-
-/// A folder of models and the catalogue they are fetched by.
+/// A store of models and the catalogue they are fetched by. Clones share what the process holds.
 #[derive(Clone, Debug)]
 pub struct Store {
     settings: Settings,
     catalogue: Catalogue,
+    blobs: BlobStore,
+    layout: OllamaLayout,
+    /// What could not be done at the opening.
+    warnings: Vec<String>,
 }
 
-/// What a model reference stands for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Resolved {
-    /// A file of the user's.
-    File(PathBuf),
-    /// A model of the catalogue that is here.
-    Present {
-        /// Which.
-        entry: Entry,
-        /// Its blob.
-        path: PathBuf,
-    },
-    /// A model of the catalogue that must be [fetched](Store::fetch) first.
-    Missing(Entry),
+/// What the removal of a name did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Blobs that went with it.
+    pub digests: Vec<Digest>,
+    /// How many bytes they had.
+    pub freed_bytes: u64,
+    /// Blobs of the name that stay, because another name or a process at work needs them.
+    pub kept_count: usize,
 }
 
 impl Store {
-    /// A store with the catalogue that comes with the program.
-    pub fn new(settings: Settings) -> Store {
+    /// The store that the settings name, with the catalogue that comes with the program. Removes temporary files of
+    /// processes that died and carries over what earlier versions kept; otherwise changes nothing.
+    pub fn open(settings: Settings) -> Store {
         Store::with_catalogue(settings, Catalogue::builtin())
     }
 
     /// A store with another catalogue.
     pub fn with_catalogue(settings: Settings, catalogue: Catalogue) -> Store {
-        Store { settings, catalogue }
+        let blobs = BlobStore::new(&settings.models, settings.file_system.clone());
+        let layout = OllamaLayout::new(&settings.models, settings.file_system.clone());
+        let mut store = Store { settings, catalogue, blobs, layout, warnings: Vec::new() };
+        store.blobs.workplace().tidy();
+        if let Err(error) = store.carry_over(&store.settings.root) {
+            store.warnings.push(format!("models of an earlier version could not be carried over: {error}"));
+        }
+        store
     }
 
-    /// The models that have a name.
+    /// What could not be done at the opening, for the user.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The models that have a short name.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
 
-    /// Folder of the store.
-    pub fn root(&self) -> &Path {
-        &self.settings.root
+    /// How it works.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
-    /// Finds what `reference` means; without one, the default model. Fetches nothing, changes nothing.
-    ///
-    /// A name of the catalogue means the same in every folder; `./name` means the file.
-    pub fn resolve(&self, reference: Option<&str>) -> Result<Resolved, StoreError> {
-        let Some(text) = reference else { return Ok(self.locate(self.catalogue.default_entry())) };
-        match Reference::parse(text)? {
-            Reference::Path(path) if path.is_file() => Ok(Resolved::File(path)),
-            Reference::Path(path) => Err(StoreError::FileNotFound { path }),
-            Reference::Name(name) => match self.catalogue.find(&name) {
-                Some(entry) => Ok(self.locate(entry)),
-                // As written: the name has lost its capitals.
-                None if Path::new(text).is_file() => Ok(Resolved::File(PathBuf::from(text))),
-                None => Err(StoreError::UnknownModel {
-                    near: self.catalogue.near(&name),
-                    known: self.catalogue.entries().iter().map(|entry| entry.name.clone()).collect(),
-                    name: text.to_string(),
-                }),
-            },
-        }
+    /// The bytes.
+    pub fn blobs(&self) -> &BlobStore {
+        &self.blobs
     }
 
-    fn locate(&self, entry: &Entry) -> Resolved {
-        if self.is_present(entry) {
-            Resolved::Present { entry: entry.clone(), path: self.blob_path(entry) }
-        } else {
-            Resolved::Missing(entry.clone())
-        }
+    /// The names, for reading.
+    pub fn layout(&self) -> &OllamaLayout {
+        &self.layout
     }
 
-    /// The note about how `entry` came here, if it did.
-    pub fn manifest(&self, entry: &Entry) -> Result<Option<Manifest>, StoreError> {
-        let path = self.manifest_path(entry);
-        Manifest::read(&path).map_err(StoreError::io("read", path))
+    pub(crate) fn file_system(&self) -> &dyn FileSystem {
+        self.settings.file_system.as_ref()
     }
 
-    /// Brings the model here and returns the path of its blob, whose size and digest are checked.
-    ///
-    /// Continues what an earlier run left. When another process fetches the same model, waits and takes its result.
+    /// The manifest of `name`, if it has one. Names that differ in case only are the same.
     ///
     /// # Errors
-    /// [`StoreError::AllSourcesFailed`] lists what was tried; what has arrived is kept for the next run.
-    pub fn fetch(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<PathBuf, StoreError> {
-        for folder in ["blobs", "manifests", "locks", "scratch"] {
-            let folder = self.root().join(folder);
-            fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
+    /// [`StoreError::BadManifest`] when what is there is none.
+    pub fn manifest(&self, name: &ModelName) -> Result<Option<StoredManifest>, StoreError> {
+        self.layout.manifest(name)
+    }
+
+    /// Gives `name` to these bytes, which become its manifest as they are, and returns their digest, the ID. Replaces
+    /// what had the name. A crash leaves the old or the new.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`] unless every blob is here with its length: what is listed can be run.
+    pub fn put_manifest(&self, name: &ModelName, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let path = self.layout.manifest_path(name);
+        let manifest =
+            Manifest::parse(bytes).map_err(|reason| StoreError::BadManifest { path: path.clone(), reason })?;
+        let temporary = self.blobs.write_temporary(bytes)?;
+        let lock = self.blobs.workplace().lock()?;
+        let placed = self.place_manifest(&temporary, &path, &manifest);
+        if placed.is_err() {
+            // If even this fails, the next start removes it.
+            let _ = self.file_system().remove_file(&temporary);
         }
-        let _lock = self.lock(entry, progress)?;
-        let blob = self.blob_path(entry);
-        if self.is_present(entry) {
-            return Ok(blob);
-        }
-        let path = self.root().join("blobs").join(format!("{}.partial", entry.digest.file_name()));
-        let mut partial = Partial::open(&path, entry.size_bytes, progress).map_err(StoreError::io("open", &path))?;
-        self.check_space(&partial)?;
-        let label = self.complete(entry, &mut partial)?;
-        partial.commit(&blob).map_err(StoreError::io("complete", &blob))?;
-        let manifest_path = self.manifest_path(entry);
-        Manifest::new(entry, &label).write(&manifest_path).map_err(StoreError::io("write", manifest_path))?;
-        Ok(blob)
+        placed?;
+        self.blobs.release_under(&manifest.blobs().map(|blob| blob.digest).collect(), &lock)?;
+        Ok(Digest::of(bytes))
     }
 
-    /// Nothing unverified ever has the name of a blob, so its length is all that can be wrong without a broken disk.
-    fn is_present(&self, entry: &Entry) -> bool {
-        fs::metadata(self.blob_path(entry)).is_ok_and(|data| data.is_file() && data.len() == entry.size_bytes)
-    }
-
-    fn blob_path(&self, entry: &Entry) -> PathBuf {
-        self.root().join("blobs").join(entry.digest.file_name())
-    }
-
-    fn manifest_path(&self, entry: &Entry) -> PathBuf {
-        self.root().join("manifests").join(format!("{}.json", entry.name))
-    }
-
-    /// Held until the file is dropped, also by a crash.
-    fn lock(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<File, StoreError> {
-        let path = self.root().join("locks").join(format!("{}.lock", entry.digest.file_name()));
-        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = open.map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                progress.note(&format!("another process is fetching `{}`; waiting for it", entry.name));
-                file.lock().map_err(StoreError::io("lock", &path))?;
-                Ok(file)
+    fn place_manifest(&self, temporary: &Path, path: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+        for blob in manifest.blobs() {
+            if !self.blobs.is_present(&blob.digest, blob.size_bytes) {
+                return Err(StoreError::MissingBlob { digest: blob.digest, path: self.blobs.path(&blob.digest) });
             }
-            // Some network file systems have no locks. Two fetches at once then waste bytes, but the digest holds.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
-            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path)(error)),
+        }
+        let folder = path.parent().expect("four parts stand below `manifests`");
+        create_durable(self.file_system(), folder)?;
+        self.file_system().rename(temporary, path).map_err(StoreError::io("write", path))?;
+        self.file_system().sync_folder(folder).map_err(StoreError::io("sync", folder))
+    }
+
+    /// Gives `name` to a GGUF blob that is here and claimed, with a configuration made from the file.
+    pub fn name_gguf(&self, name: &ModelName, weights: &Digest, note: Note) -> Result<Digest, StoreError> {
+        let path = self.blobs.path(weights);
+        let missing = || StoreError::MissingBlob { digest: *weights, path: path.clone() };
+        let size_bytes = self.blobs.size_bytes(weights).ok_or_else(missing)?;
+        // The digest is what was asked for; what the file cannot say, it will say when it is opened to run.
+        let config = ImageConfig::of_gguf(&path, &[*weights]).unwrap_or_else(|_| ImageConfig {
+            model_format: "gguf".to_string(),
+            rootfs: RootFs { kind: "layers".to_string(), diff_ids: vec![*weights] },
+            ..ImageConfig::default()
+        });
+        let config = self.put_layer(media_type::CONFIG, &config.to_bytes())?;
+        let model =
+            Layer { media_type: media_type::MODEL.to_string(), digest: *weights, size_bytes, from: None, name: None };
+        let id = self.put_manifest(name, &Manifest::new(config, vec![model]).to_bytes())?;
+        self.put_note(name, &note)?;
+        Ok(id)
+    }
+
+    /// Keeps `bytes` and returns what a manifest says of them.
+    pub fn put_layer(&self, media_type: &str, bytes: &[u8]) -> Result<Layer, StoreError> {
+        let digest = self.blobs.put(bytes)?;
+        let (media_type, size_bytes) = (media_type.to_string(), bytes.len() as u64);
+        Ok(Layer { media_type, digest, size_bytes, from: None, name: None })
+    }
+
+    /// Gives what `source` names a second name. Copies no blob.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownModel`] when there is no `source`.
+    pub fn copy(&self, source: &ModelName, target: &ModelName) -> Result<(), StoreError> {
+        let stored = self.manifest(source)?.ok_or_else(|| self.unknown(&source.short()))?;
+        self.put_manifest(target, &stored.bytes)?;
+        match self.note(source)? {
+            Some(note) => self.put_note(target, &note),
+            None => self.remove_note(target),
         }
     }
 
-    fn check_space(&self, partial: &Partial<'_>) -> Result<(), StoreError> {
-        let needed_bytes = with_margin(partial.missing_bytes());
-        match (self.settings.free_bytes)(self.root()) {
-            Some(available_bytes) if available_bytes < needed_bytes => {
-                Err(StoreError::NoSpace { path: self.root().to_path_buf(), needed_bytes, available_bytes })
+    /// Takes `name` away, and every blob that nothing else needs. Works for damaged models too.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownModel`] when there is no such name.
+    pub fn remove(&self, name: &ModelName) -> Result<Removed, StoreError> {
+        let lock = self.blobs.workplace().lock()?;
+        let path = self.layout.manifest_path(name);
+        let own: HashSet<Digest> = match self.manifest(name) {
+            Ok(Some(stored)) => stored.manifest.blobs().map(|blob| blob.digest).collect(),
+            Ok(None) => return Err(self.unknown(&name.short())),
+            // Whatever it named, `gc` finds.
+            Err(StoreError::BadManifest { .. }) => HashSet::new(),
+            Err(error) => return Err(error),
+        };
+        let fs = self.file_system();
+        fs.remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        let folder = path.parent().expect("four parts stand below `manifests`");
+        fs.sync_folder(folder).map_err(StoreError::io("sync", folder))?;
+        for empty in folder.ancestors().take(3) {
+            // Fails where something else is in it, which is as good.
+            let _ = fs.remove_folder(empty);
+        }
+        self.remove_note(name)?;
+        let needed = self.needed(&lock)?;
+        self.remove_blobs(own, &needed, &lock)
+    }
+
+    /// What must stay: every blob that a manifest names or a living process claims. `None` when a manifest cannot be
+    /// read, so that nobody knows.
+    pub(crate) fn needed(&self, lock: &StoreLock) -> Result<Option<HashSet<Digest>>, StoreError> {
+        let mut needed = self.blobs.workplace().claims(lock)?;
+        for (_, manifest) in self.layout.manifests()? {
+            match manifest {
+                Ok(stored) => needed.extend(stored.manifest.blobs().map(|blob| blob.digest)),
+                Err(_) => return Ok(None),
             }
+        }
+        Ok(Some(needed))
+    }
+
+    pub(crate) fn remove_blobs(
+        &self,
+        digests: HashSet<Digest>,
+        needed: &Option<HashSet<Digest>>,
+        _lock: &StoreLock,
+    ) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        for digest in digests {
+            if needed.as_ref().is_none_or(|needed| needed.contains(&digest)) {
+                removed.kept_count += 1;
+                continue;
+            }
+            let path = self.blobs.path(&digest);
+            let size_bytes = self.blobs.size_bytes(&digest);
+            match self.file_system().remove_file(&path) {
+                Ok(()) => {
+                    removed.freed_bytes += size_bytes.unwrap_or(0);
+                    removed.digests.push(digest);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io("remove", path)(error)),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Every name of this store with its model, damaged ones with what is wrong with them; sorted by name.
+    pub fn list(&self) -> Result<Vec<FoundModel>, StoreError> {
+        let mut models = self.layout.list(Owner::Ollama)?;
+        for model in &mut models {
+            model.owner = model.model_name.as_ref().map_or(Owner::Ollama, |name| self.owner_of(name));
+        }
+        Ok(models)
+    }
+
+    /// Lair's note is what tells its models from those that Ollama put into the same folder.
+    pub(crate) fn owner_of(&self, name: &ModelName) -> Owner {
+        if self.file_system().exists(&self.note_path(name)) { Owner::Lair } else { Owner::Ollama }
+    }
+
+    /// Where the model came from, if Lair brought it.
+    pub fn note(&self, name: &ModelName) -> Result<Option<Note>, StoreError> {
+        let path = self.note_path(name);
+        match self.file_system().read(&path, NOTE_BYTES_MAX) {
+            // A note is a comfort: one that is damaged is none.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("read", path)(error)),
+        }
+    }
+
+    /// Remembers where the model came from.
+    pub fn put_note(&self, name: &ModelName, note: &Note) -> Result<(), StoreError> {
+        let path = self.note_path(name);
+        let bytes = serde_json::to_vec_pretty(note).expect("a note has only text and numbers");
+        self.file_system().replace(&path, &bytes).map_err(StoreError::io("write", path))
+    }
+
+    fn remove_note(&self, name: &ModelName) -> Result<(), StoreError> {
+        let path = self.note_path(name);
+        match self.file_system().remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
             _ => Ok(()),
         }
     }
 
-    /// Tries the sources in turn until the partial is the blob. Returns the label of the one that did it.
-    fn complete(&self, entry: &Entry, partial: &mut Partial<'_>) -> Result<String, StoreError> {
-        if partial.missing_bytes() == 0 {
-            // The last run was killed between the last byte and the renaming.
-            if partial.check(&entry.digest).is_ok() {
-                return Ok("an earlier run".to_string());
-            }
-            partial.restart().map_err(write_error)?;
-        }
-        let scratch = self.root().join("scratch").join(entry.digest.file_name());
-        let mut attempts = Vec::new();
-        for spec in &entry.sources {
-            let source = sources::open(spec, &self.settings, scratch.clone());
-            match self.try_source(source.as_ref(), entry, partial) {
-                Ok(()) => return Ok(source.label()),
-                Err(error @ SourceError::Write { .. }) => return Err(write_error(error)),
-                Err(error) => {
-                    partial.note(&format!("{}: {error}", source.label()));
-                    attempts.push(Attempt { source: source.label(), error });
-                }
-            }
-        }
-        Err(StoreError::AllSourcesFailed { name: entry.name.clone(), attempts })
-    }
-
-    fn try_source(&self, source: &dyn Source, entry: &Entry, partial: &mut Partial<'_>) -> Result<(), SourceError> {
-        // A package lies beside the blob while it is unpacked, and beside its own copy while the client finishes.
-        let scratch_bytes = source.scratch_bytes();
-        let needed_bytes = with_margin(partial.missing_bytes().max(scratch_bytes)).saturating_add(scratch_bytes);
-        if scratch_bytes > 0
-            && let Some(available_bytes) = (self.settings.free_bytes)(self.root())
-            && available_bytes < needed_bytes
-        {
-            return Err(SourceError::NoScratchSpace { needed_bytes, available_bytes });
-        }
-        let was_continued = partial.length() > 0;
-        match deliver_checked(source, entry, partial) {
-            // The fault may lie in the bytes that were here before: this source deserves a clean start.
-            Err(SourceError::WrongDigest { .. }) if was_continued => {
-                partial.note("what an earlier try left does not fit; starting again");
-                deliver_checked(source, entry, partial)
-            }
-            outcome => outcome,
-        }
-    }
-}
-
-/// Lets the source deliver, and throws the bytes away if it turns out that they are of another file.
-fn deliver_checked(source: &dyn Source, entry: &Entry, partial: &mut Partial<'_>) -> Result<(), SourceError> {
-    partial.begin(&source.label());
-    let before = partial.length();
-    let outcome = source.deliver(partial).and_then(|()| partial.check(&entry.digest));
-    if let Err(error) = &outcome
-        && error.is_about_another_file()
-        && partial.length() != before
-    {
-        partial.restart()?;
-    }
-    outcome
-}
-
-fn with_margin(bytes: u64) -> u64 {
-    bytes.saturating_add(bytes / SPACE_MARGIN_DIVISOR)
-}
-
-/// A fault of the store's own disk, whoever met it.
-fn write_error(error: SourceError) -> StoreError {
-    match error {
-        SourceError::Write { path, reason } => StoreError::Io { action: "write", path, reason },
-        other => unreachable!("only write errors come here, not: {other}"),
+    fn note_path(&self, name: &ModelName) -> PathBuf {
+        // Lower case, so that a note is found in whatever case the name is written.
+        let path = name.manifest_path().to_string_lossy().to_ascii_lowercase();
+        self.blobs.workplace().root().join("notes").join(path)
     }
 }

@@ -139,7 +139,7 @@ fn refuses_what_is_not_the_wheel_of_the_catalogue() {
 fn clears_what_a_killed_run_left_in_the_scratch_folder() {
     let client = Client::new();
     let (root, store, entry) = in_three_parts(&client, |_| ());
-    let stale = root.path().join("scratch").join(entry.digest.file_name()).join("wheels");
+    let stale = root.path().join("models/.lair/scratch").join(entry.digest.file_name()).join("wheels");
     fs::create_dir_all(&stale).expect("creates");
     fs::write(stale.join("stale.whl"), b"half a wheel").expect("writes");
     store.fetch(&entry, &mut Told::default()).expect("fetched");

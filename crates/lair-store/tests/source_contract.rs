@@ -9,7 +9,7 @@ use std::path::Path;
 use fakes::client::Client;
 use fakes::server::{Answer, Server, dead_endpoint};
 use fakes::{Told, blob, leave_partial, partial_path};
-use lair_store::{Entry, Manifest, Store, StoreError};
+use lair_store::{Entry, ModelName, Store, StoreError};
 use zip::CompressionMethod::Deflated;
 
 /// What a source is made to meet.
@@ -25,6 +25,10 @@ enum Weather {
     Missing,
     /// Nothing can be reached.
     Offline,
+}
+
+fn tiny() -> ModelName {
+    "tiny".parse().expect("a name")
 }
 
 /// Keeps what a source needs alive.
@@ -93,7 +97,7 @@ fn for_each_kind(weather: Weather, check: impl Fn(&str, &Store, &Entry)) {
         let root = tempfile::tempdir().expect("a folder");
         let (store, entry, _keep) = kind(root.path(), weather);
         check(name, &store, &entry);
-        let scratch = fs::read_dir(store.root().join("scratch")).expect("exists").count();
+        let scratch = fs::read_dir(store.blobs().root().join(".lair/scratch")).map_or(0, Iterator::count);
         assert_eq!(scratch, 0, "{name}: the scratch folder is left behind");
     }
 }
@@ -105,9 +109,10 @@ fn expect_blob(name: &str, store: &Store, entry: &Entry) -> Told {
     assert!(!partial_path(store, entry).exists(), "{name}: the partial is left behind");
     assert_eq!((told.bytes, told.total_bytes), (entry.size_bytes, entry.size_bytes), "{name}: progress");
     assert!(told.is_finished, "{name}");
-    let manifest: Manifest = store.manifest(entry).expect("reads").expect("was written");
-    assert_eq!((manifest.digest, manifest.name.as_str()), (entry.digest, "tiny"), "{name}");
-    assert_eq!(&manifest.source, told.sources.last().expect("a source"), "{name}");
+    let stored = store.manifest(&tiny()).expect("reads").expect("was written");
+    assert_eq!((stored.manifest.layers[0].digest, stored.name), (entry.digest, tiny()), "{name}");
+    let note = store.note(&tiny()).expect("reads").expect("was written");
+    assert_eq!(&note.source, told.sources.last().expect("a source"), "{name}");
     told
 }
 
@@ -155,7 +160,7 @@ fn wrong_bytes_never_become_a_blob() {
         let message = expect_failure(name, store, entry);
         assert!(message.contains("hash to") && message.contains(&entry.digest.to_string()), "{name}: {message}");
         assert_eq!(fs::metadata(partial_path(store, entry)).expect("exists").len(), 0, "{name}: wrong bytes are kept");
-        assert!(store.manifest(entry).expect("reads").is_none(), "{name}");
+        assert!(store.manifest(&tiny()).expect("reads").is_none(), "{name}");
     });
 }
 

@@ -7,39 +7,42 @@ use std::sync::Barrier;
 use std::thread;
 
 use fakes::server::{Answer, Server, dead_endpoint};
-use fakes::{Told, blob, hub, leave_partial, partial_path, store};
+use fakes::{Told, blob, hub, leave_partial, partial_path, resolve, store, weights};
 use lair_store::{Resolved, Silent, SourceError, Store, StoreError};
 
 #[test]
-fn resolves_names_paths_and_nothing() {
+fn resolves_names_paths_and_ids() {
     let root = tempfile::tempdir().expect("a folder");
     let server = Server::start(vec![Answer::Serve(blob())]);
     let (store, entry) = store(root.path(), &[hub()], |settings| settings.hub_endpoint = server.endpoint.clone());
-    for reference in [None, Some("tiny"), Some("TINY:latest"), Some("tiny:1m")] {
-        assert_eq!(store.resolve(reference).expect("resolves"), Resolved::Missing(entry.clone()), "{reference:?}");
+    let names = ["tiny", "TINY:latest", "tiny:1m", "library/tiny"];
+    for reference in names {
+        assert_eq!(resolve(&store, reference).expect("resolves"), Resolved::Missing(entry.clone()), "{reference:?}");
     }
+    assert_eq!(store.resolve_default().expect("resolves"), Resolved::Missing(entry.clone()));
     assert_eq!(fs::read_dir(root.path()).expect("exists").count(), 0, "resolving must change nothing");
     let path = store.fetch(&entry, &mut Silent).expect("fetched");
-    let present = Resolved::Present { entry: entry.clone(), path: path.clone() };
-    for reference in [None, Some("tiny"), Some("tiny:1m")] {
-        assert_eq!(store.resolve(reference).expect("resolves"), present, "{reference:?}");
+    let id = store.list().expect("listed")[0].id.expect("an ID").to_string();
+    for reference in names.into_iter().chain([&id as &str, &id[..12], &id[7..19], &entry.digest.to_string()]) {
+        assert_eq!(weights(resolve(&store, reference).expect("resolves")), path, "{reference:?}");
     }
+    assert_eq!(weights(store.resolve_default().expect("resolves")), path);
     let text = path.to_str().expect("plain");
-    assert_eq!(store.resolve(Some(text)).expect("resolves"), Resolved::File(path.clone()));
-    assert!(matches!(store.resolve(Some("/no/such.gguf")), Err(StoreError::FileNotFound { .. })));
-    let folder = root.path().to_str().expect("plain");
-    assert!(matches!(store.resolve(Some(folder)), Err(StoreError::FileNotFound { .. })));
+    assert_eq!(resolve(&store, text).expect("resolves"), Resolved::File(path.clone()));
+    assert!(matches!(resolve(&store, "/no/such.gguf"), Err(StoreError::FileNotFound { .. })));
+    let message = resolve(&store, "a:b:c").expect_err("no name").to_string();
+    assert!(message.contains("it can be no name"), "{message}");
 }
 
 #[test]
 fn an_unknown_name_gets_the_near_ones_and_the_list() {
-    let store = Store::new(lair_store::Settings::at("/nowhere"));
-    let error = store.resolve(Some("smolm2")).expect_err("unknown");
+    let store = Store::open(lair_store::Settings::at("/nowhere"));
+    let error = resolve(&store, "smolm2").expect_err("unknown");
     assert_eq!(error.to_string(), "no model is called `smolm2`");
     let hint = error.hint().expect("a hint");
     assert!(hint.contains("did you mean `smollm2`?"), "{hint}");
     assert!(hint.contains("smollm2-135m-instruct, qwen2.5-coder-1.5b-instruct"), "{hint}");
-    let hint = store.resolve(Some("llama3")).expect_err("unknown").hint().expect("a hint");
+    let hint = resolve(&store, "llama3").expect_err("unknown").hint().expect("a hint");
     assert!(!hint.contains("did you mean"), "{hint}");
 }
 
@@ -124,9 +127,9 @@ fn the_second_waits_for_the_lock_and_says_so() {
     let server = Server::start(vec![Answer::Serve(blob())]);
     let root = tempfile::tempdir().expect("a folder");
     let (store, entry) = store(root.path(), &[hub()], |settings| settings.hub_endpoint = server.endpoint.clone());
-    let locks = root.path().join("locks");
+    let locks = store.blobs().root().join(".lair/locks");
     fs::create_dir_all(&locks).expect("creates");
-    let other = fs::File::create(locks.join(format!("{}.lock", entry.digest.file_name()))).expect("creates");
+    let other = fs::File::create(locks.join(entry.digest.file_name())).expect("creates");
     other.lock().expect("locks");
     let mut progress = LetGo(Some(other), Vec::new());
     store.fetch(&entry, &mut progress).expect("fetched");
@@ -172,12 +175,11 @@ fn a_kill_at_any_point_leaves_something_that_works() {
     let path = store.fetch(&entry, &mut Silent).expect("fetched");
     assert!(server.requests().is_empty());
     // Before the manifest: the blob is enough.
-    fs::remove_file(root.path().join("manifests/tiny.json")).expect("removes");
-    assert!(matches!(store.resolve(None), Ok(Resolved::Present { .. })));
+    fs::remove_file(store.layout().manifest_path(&"tiny".parse().expect("a name"))).expect("removes");
     assert_eq!(store.fetch(&entry, &mut Silent).expect("is here"), path);
     // A blob that lost its end is no blob: it is fetched anew.
     fs::write(&path, &blob()[..100]).expect("writes");
-    assert!(matches!(store.resolve(None), Ok(Resolved::Missing(_))));
+    assert_eq!(resolve(&store, "tiny").expect("resolves"), Resolved::Missing(entry.clone()));
     store.fetch(&entry, &mut Silent).expect("fetched");
     assert!(fs::read(&path).expect("reads") == blob());
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lair_store::{Entry, RecommendedSampling, Reference, Resolved, Settings, Store, StoreError};
+use lair_store::{RecommendedSampling, Reference, Resolved, Settings, Store, StoreError};
 
 use crate::download_bar::DownloadBar;
 use crate::failure::{ExitCode, Failure};
@@ -18,26 +18,37 @@ pub struct Located {
     pub recommended: RecommendedSampling,
 }
 
-/// Finds a model by file path or short name; without one, the default model. Fetches it where it is missing.
+/// Finds a model by whatever the user calls it; without a name, the default model. Fetches it where it is missing.
 pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
     let store = store()?;
-    let of_entry = |path: PathBuf, entry: Entry| Located { path, name: entry.name, recommended: entry.sampling };
-    match store.resolve(model).map_err(failure)? {
+    let resolved = match model {
+        Some(text) => Reference::parse(text).map_err(StoreError::from).and_then(|reference| store.resolve(&reference)),
+        None => store.resolve_default(),
+    };
+    match resolved.map_err(failure)? {
         Resolved::File(path) => {
             let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
             Ok(Located { path, name, recommended: RecommendedSampling::default() })
         }
-        Resolved::Present { path, entry } => Ok(of_entry(path, entry)),
+        Resolved::Model(model) => {
+            let Some(path) = model.weights() else {
+                return Err(Failure::new(ExitCode::BadModel, format!("`{}` has no weights in GGUF", model.name)));
+            };
+            let entry = model.files.iter().find_map(|file| store.catalogue().with_digest(&file.digest?));
+            let name = entry.map_or_else(|| model.name.clone(), |entry| entry.name.clone());
+            let recommended = entry.map(|entry| entry.sampling).unwrap_or_default();
+            Ok(Located { path: path.to_path_buf(), name, recommended })
+        }
         Resolved::Missing(entry) => {
             let path = store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet)).map_err(failure)?;
-            Ok(of_entry(path, entry))
+            Ok(Located { path, name: entry.name, recommended: entry.sampling })
         }
     }
 }
 
 /// Where the lines typed in chats are kept.
 pub fn history_file() -> Result<PathBuf, Failure> {
-    let root = store()?.root().to_owned();
+    let root = store()?.settings().root.clone();
     std::fs::create_dir_all(&root)?;
     Ok(root.join("history"))
 }
@@ -55,7 +66,7 @@ pub fn means_a_model(word: &str) -> Result<bool, Failure> {
 }
 
 fn store() -> Result<Store, Failure> {
-    Ok(Store::new(Settings::from_env().map_err(failure)?))
+    Ok(Store::open(Settings::from_env().map_err(failure)?))
 }
 
 fn failure(error: StoreError) -> Failure {

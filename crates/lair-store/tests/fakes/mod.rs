@@ -10,7 +10,7 @@ pub mod server;
 use std::path::Path;
 use std::time::Duration;
 
-use lair_store::{Catalogue, Digest, Entry, Progress, ProxySetting, Settings, Store};
+use lair_store::{Catalogue, Digest, Entry, Progress, ProxySetting, Reference, Resolved, Settings, Store, StoreError};
 
 /// A file that begins like a model, of some chunks and a rest; the same every time.
 pub fn blob() -> Vec<u8> {
@@ -70,7 +70,18 @@ pub fn leave_partial(store: &Store, entry: &Entry, bytes: &[u8]) {
 
 /// Where the bytes of `entry` are kept while they arrive.
 pub fn partial_path(store: &Store, entry: &Entry) -> std::path::PathBuf {
-    store.root().join("blobs").join(format!("{}.partial", entry.digest.file_name()))
+    store.blobs().partial_path(&entry.digest)
+}
+
+/// What `text` stands for in `store`.
+pub fn resolve(store: &Store, text: &str) -> Result<Resolved, StoreError> {
+    store.resolve(&Reference::parse(text)?)
+}
+
+/// The path of the weights of a model that is here.
+pub fn weights(resolved: Resolved) -> std::path::PathBuf {
+    let Resolved::Model(model) = resolved else { panic!("{resolved:?} is no model that is here") };
+    model.weights().expect("weights").to_path_buf()
 }
 
 /// Remembers what it was told.

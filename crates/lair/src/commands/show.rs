@@ -211,44 +211,8 @@ fn describe(file: &GgufFile, with_tensors: bool, with_metadata: bool) -> serde_j
 
 /// What `general.file_type` says, by the name tools use for it.
 pub fn file_type_text(metadata: &Metadata) -> String {
-    const NAMES: [(i128, &str); 31] = [
-        (0, "F32"),
-        (1, "F16"),
-        (2, "Q4_0"),
-        (3, "Q4_1"),
-        (7, "Q8_0"),
-        (8, "Q5_0"),
-        (9, "Q5_1"),
-        (10, "Q2_K"),
-        (11, "Q3_K_S"),
-        (12, "Q3_K_M"),
-        (13, "Q3_K_L"),
-        (14, "Q4_K_S"),
-        (15, "Q4_K_M"),
-        (16, "Q5_K_S"),
-        (17, "Q5_K_M"),
-        (18, "Q6_K"),
-        (19, "IQ2_XXS"),
-        (20, "IQ2_XS"),
-        (21, "Q2_K_S"),
-        (22, "IQ3_XS"),
-        (23, "IQ3_XXS"),
-        (24, "IQ1_S"),
-        (25, "IQ4_NL"),
-        (26, "IQ3_S"),
-        (27, "IQ3_M"),
-        (28, "IQ2_S"),
-        (29, "IQ2_M"),
-        (30, "IQ4_XS"),
-        (31, "IQ1_M"),
-        (32, "BF16"),
-        (38, "MXFP4_MOE"),
-    ];
     match metadata.get("general.file_type").and_then(Value::as_integer) {
-        Some(id) => NAMES
-            .iter()
-            .find(|(known, _)| *known == id % 1024)
-            .map_or_else(|| format!("id {id}"), |(_, name)| (*name).to_owned()),
+        Some(id) => lair_gguf::file_type_name(id).map_or_else(|| format!("id {id}"), str::to_owned),
         None => "not stated".to_owned(),
     }
 }
