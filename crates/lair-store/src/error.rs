@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::digest::Digest;
-use crate::found::Damage;
+use crate::found::{Damage, Owner};
 use crate::model_name::ModelNameError;
 use crate::oci::ManifestError;
 use crate::reference::ReferenceError;
@@ -35,6 +35,36 @@ pub enum StoreError {
         start: String,
         /// The models.
         names: Vec<String>,
+    },
+    /// A folder that holds no model, or several.
+    #[error("`{}` holds {}", path.display(), several(names))]
+    NotOneModel {
+        /// The folder.
+        path: PathBuf,
+        /// The models in it.
+        names: Vec<String>,
+    },
+    /// Nothing says where the model could be fetched from.
+    #[error("nothing says where `{name}` came from")]
+    NoSource {
+        /// Its name.
+        name: String,
+    },
+    /// A model without weights, an adapter alone for example.
+    #[error("`{name}` has no weights")]
+    NoWeights {
+        /// Its name.
+        name: String,
+    },
+    /// The model is in a store that belongs to another program.
+    #[error("`{name}` is in the store of {owner}, `{}`", root.display())]
+    NotOurs {
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: Owner,
+        /// The folder.
+        root: PathBuf,
     },
     /// The model is here, and not whole.
     #[error("`{name}` is damaged:{}", damage.iter().map(|damage| format!("\n  {damage}")).collect::<String>())]
@@ -136,6 +166,10 @@ pub struct Attempt {
     pub error: SourceError,
 }
 
+fn several(names: &[String]) -> String {
+    if names.is_empty() { "no GGUF file".to_string() } else { format!("{} models: {}", names.len(), names.join(", ")) }
+}
+
 fn no_name(problem: &Option<&'static str>) -> String {
     problem.map(|problem| format!(", and it can be no name: a part {problem}")).unwrap_or_default()
 }
@@ -159,6 +193,9 @@ impl StoreError {
             StoreError::Reference(error) => error.hint(),
             StoreError::Name(_) => Some("a name is `[[HOST/]NAMESPACE/]MODEL[:TAG]`".to_string()),
             StoreError::AmbiguousId { .. } => Some("write more of the ID, or the name".to_string()),
+            StoreError::NotOneModel { names, .. } if names.is_empty() => Some("give the path of a file".to_string()),
+            StoreError::NotOneModel { .. } => Some("give the path of one of them".to_string()),
+            StoreError::NotOurs { .. } => Some("remove it with that program; Lair only reads there".to_string()),
             StoreError::Damaged { .. } | StoreError::MissingBlob { .. } | StoreError::WrongDigest { .. } => {
                 Some("`lair verify --repair` fetches what is broken; `lair pull` fetches the model again".to_string())
             }
@@ -185,7 +222,8 @@ impl StoreError {
             StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
                 Some("set `LAIR_MODELS` to a folder that you may write to".to_string())
             }
-            StoreError::Io { .. } => None,
+            StoreError::NoSource { .. } => Some("import or create it again from its file".to_string()),
+            StoreError::NoWeights { .. } | StoreError::Io { .. } => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::model_name::ModelName;
+use crate::reference::{HubPart, HubReference};
 
 /// Whose a model is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,6 +130,23 @@ pub struct FoundModel {
     pub modified: Option<SystemTime>,
     /// Why it cannot be run; empty if it is whole.
     pub damage: Vec<Damage>,
+    /// The repository of the hub it is from, where its place says.
+    pub repository: Option<Repository>,
+}
+
+/// Which repository of the hub a model is from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repository {
+    /// User or organisation.
+    pub owner: String,
+    /// Name of the repository.
+    pub name: String,
+    /// The commit, where it is known.
+    pub commit: Option<String>,
+    /// Branches that are at this commit.
+    pub branches: Vec<String>,
+    /// The quantization that the file's name says.
+    pub quant: Option<String>,
 }
 
 impl FoundModel {
@@ -145,6 +163,26 @@ impl FoundModel {
     /// The first file of this role.
     pub fn file(&self, role: FileRole) -> Option<&ModelFile> {
         self.files.iter().find(|file| file.role == role)
+    }
+
+    /// Whether a reference to the hub means this model: the same repository, and what part of it and which revision was
+    /// asked for.
+    pub fn is_meant_by(&self, hub: &HubReference) -> bool {
+        let Some(repository) = &self.repository else { return false };
+        let same = |left: &str, right: &str| left.eq_ignore_ascii_case(right);
+        let is_revision = |revision: &String| {
+            repository.branches.contains(revision)
+                || repository.commit.as_ref().is_some_and(|commit| commit.starts_with(revision.as_str()))
+        };
+        let is_part = match &hub.part {
+            HubPart::Any => true,
+            HubPart::Quant(quant) => repository.quant.as_ref().is_some_and(|own| same(own, quant)),
+            HubPart::File(file) => self.files.iter().any(|own| own.path.ends_with(file)),
+        };
+        same(&repository.owner, &hub.owner)
+            && same(&repository.name, &hub.repository)
+            && hub.revision.as_ref().is_none_or(is_revision)
+            && is_part
     }
 
     /// Bytes of its files, the same bytes once.

@@ -5,7 +5,7 @@
 //! ```text
 //! <models>/blobs/sha256-<64 hex>                            verified bytes, nothing else ever has this name
 //! <models>/manifests/<host>/<namespace>/<model>/<tag>       which blobs a name stands for
-//! <models>/.lair/{tmp,leases,locks,partial,notes,scratch}   work under way, and where models came from
+//! <models>/.lair/                                           Lair's own: work under way, notes, pins, quarantine
 //! ```
 //!
 //! A [`Reference`] is what a user writes where a model is meant; [`Store::resolve`] finds what it means. A [`Catalogue`]
@@ -18,7 +18,9 @@ mod error;
 mod fetch;
 mod file_system;
 mod found;
+mod gc;
 mod image_config;
+mod import;
 mod layouts;
 mod legacy;
 mod model_name;
@@ -33,6 +35,8 @@ mod resolve;
 mod settings;
 mod sources;
 mod store;
+mod verify;
+mod view;
 mod workplace;
 
 pub use blobs::{Adopt, BlobLock, BlobStore};
@@ -40,15 +44,17 @@ pub use catalogue::{Catalogue, Entry, PackagePart, RecommendedSampling, SourceSp
 pub use digest::{Digest, DigestError};
 pub use error::{Attempt, CatalogueError, SourceError, StoreError};
 pub use file_system::{FileFacts, FileKind, FileSystem, FolderEntry, OpenHow, RealFileSystem, StoreFile};
-pub use found::{Damage, FileRole, FoundModel, ModelFile, Owner, size_bytes_once};
+pub use found::{Damage, FileRole, FoundModel, ModelFile, Owner, Repository, size_bytes_once};
+pub use gc::{GcOptions, GcReport};
 pub use image_config::{CONFIG_BYTES_MAX, ImageConfig, RootFs, human_count};
-pub use layouts::{OllamaLayout, StoredManifest};
+pub use layouts::{HubCache, LmStudio, OllamaLayout, Place, StoredManifest};
 pub use model_name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName, ModelNameError};
 pub use note::Note;
 pub use partial::Partial;
 pub use progress::{Progress, Silent};
 pub use reference::{HubPart, HubReference, PackageReference, Reference, ReferenceError};
-pub use resolve::Resolved;
+pub use resolve::{Listing, Resolved};
 pub use settings::{HubToken, ProxySetting, Settings, free_bytes};
 pub use sources::Source;
 pub use store::{Removed, Store};
+pub use verify::{Repairer, Verdict, Verified};

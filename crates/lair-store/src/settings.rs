@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::file_system::{FileSystem, RealFileSystem};
+use crate::found::Owner;
+use crate::layouts::Place;
 
 /// The hub that is meant when `HF_ENDPOINT` names no other.
 const HUB_ENDPOINT: &str = "https://huggingface.co";
@@ -28,6 +30,10 @@ pub struct Settings {
     pub root: PathBuf,
     /// Folder of the store, with `blobs` and `manifests`. Created when something is kept.
     pub models: PathBuf,
+    /// Whether `models` is Ollama's as well, so that what Lair does not know there may be needed by it.
+    pub is_shared: bool,
+    /// Folders with models that are read and not written.
+    pub places: Vec<Place>,
     /// What the store works on.
     pub file_system: Arc<dyn FileSystem>,
     /// Scheme and host of the hub, no slash at the end.
@@ -86,6 +92,8 @@ impl Settings {
         Settings {
             models: root.join("models"),
             root,
+            is_shared: false,
+            places: Vec::new(),
             file_system: Arc::new(RealFileSystem),
             hub_endpoint: HUB_ENDPOINT.to_string(),
             hub_token: None,
@@ -112,9 +120,12 @@ impl Settings {
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, StoreError> {
         let mut settings = Settings::at(default_root(&variable)?);
-        if let Some(models) = shared_models(&variable) {
+        if let Some((models, is_shared)) = other_models(&variable) {
             settings.models = models;
+            settings.is_shared = is_shared;
         }
+        settings.places = places(&variable);
+        settings.places.retain(|place| place.root != settings.models);
         if let Some(endpoint) = variable("HF_ENDPOINT") {
             settings.hub_endpoint = endpoint.trim_end_matches('/').to_string();
         }
@@ -126,17 +137,57 @@ impl Settings {
     }
 }
 
-/// Where models are kept if not in Lair's own folder: where the user says, or where Ollama keeps them already.
-fn shared_models(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let named = variable("LAIR_MODELS").or_else(|| variable("OLLAMA_MODELS")).map(PathBuf::from);
-    named.or_else(|| {
-        // A home of its own is asked for: nothing outside of it is written.
-        if variable("LAIR_HOME").is_some() {
-            return None;
+/// Where models are kept if not in Lair's own folder, and whether Ollama keeps its own there: where the user says, or
+/// where Ollama has begun.
+fn other_models(variable: &impl Fn(&str) -> Option<String>) -> Option<(PathBuf, bool)> {
+    if let Some(models) = variable("LAIR_MODELS") {
+        return Some((PathBuf::from(models), false));
+    }
+    if let Some(models) = variable("OLLAMA_MODELS") {
+        return Some((PathBuf::from(models), true));
+    }
+    // Whoever gives Lair a home of its own wants nothing written outside of it.
+    if variable("LAIR_HOME").is_some() {
+        return None;
+    }
+    let models = home(variable)?.join(".ollama").join("models");
+    models.is_dir().then_some((models, true))
+}
+
+fn home(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).map(PathBuf::from)
+}
+
+/// Where other programs keep their models, as their own variables and defaults say.
+fn places(variable: &impl Fn(&str) -> Option<String>) -> Vec<Place> {
+    let home = home(variable);
+    let at_home = |inner: &str| home.as_ref().map(|home| home.join(inner));
+    let named = |name: &str| variable(name).map(PathBuf::from);
+    let cache = || named("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()).or_else(|| at_home(".cache"));
+    let hub_home = || named("HF_HOME").or_else(|| Some(cache()?.join("huggingface")));
+    let hub =
+        named("HF_HUB_CACHE").or_else(|| named("HUGGINGFACE_HUB_CACHE")).or_else(|| Some(hub_home()?.join("hub")));
+    let mut found = vec![
+        (Owner::Ollama, named("OLLAMA_MODELS")),
+        (Owner::Ollama, at_home(".ollama/models")),
+        (Owner::Ollama, cfg!(target_os = "linux").then(|| PathBuf::from("/usr/share/ollama/.ollama/models"))),
+        (Owner::HubCache, hub),
+        (Owner::LmStudio, at_home(".lmstudio/models")),
+        (Owner::LmStudio, at_home(".cache/lm-studio/models")),
+    ];
+    let folders = variable("LAIR_FOLDERS").unwrap_or_default();
+    found.extend(
+        env::split_paths(&folders).filter(|path| !path.as_os_str().is_empty()).map(|path| (Owner::Folder, Some(path))),
+    );
+    let mut places: Vec<Place> = Vec::new();
+    for (owner, root) in found {
+        if let Some(root) = root
+            && !places.iter().any(|place| place.root == root)
+        {
+            places.push(Place { owner, root });
         }
-        let home = variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" })?;
-        Some(Path::new(&home).join(".ollama").join("models")).filter(|models| models.is_dir())
-    })
+    }
+    places
 }
 
 /// `LAIR_HOME`, or the folder where the platform keeps the data of programs.
@@ -199,6 +250,34 @@ mod tests {
             (&[("HOME", "/home/u"), ("XDG_DATA_HOME", "data")], "/home/u/.local/share/lair"),
         ] {
             assert_eq!(with(variables).expect("a place").root, Path::new(root));
+        }
+    }
+
+    #[test]
+    fn models_lie_where_the_user_or_ollama_says() {
+        let home = tempfile::tempdir().expect("a folder");
+        let at = |inner: &str| home.path().join(inner);
+        let text = home.path().to_str().expect("plain");
+        let base = [(if cfg!(windows) { "USERPROFILE" } else { "HOME" }, text), ("LAIR_HOME", "/lair")];
+        let models = |more: &[(&str, &str)]| {
+            let settings = with(&[&base[..], more].concat()).expect("a place");
+            (settings.models, settings.is_shared)
+        };
+        assert_eq!(models(&[]), (PathBuf::from("/lair/models"), false));
+        assert_eq!(models(&[("OLLAMA_MODELS", "/o")]), (PathBuf::from("/o"), true));
+        assert_eq!(models(&[("OLLAMA_MODELS", "/o"), ("LAIR_MODELS", "/l")]), (PathBuf::from("/l"), false));
+        std::fs::create_dir_all(at(".ollama/models")).expect("made");
+        assert_eq!(models(&[]), (PathBuf::from("/lair/models"), false), "a home of its own stays");
+        assert_eq!(with(&base[..1]).expect("a place").models, at(".ollama/models"));
+        let places =
+            with(&[&base[..], &[("HF_HOME", "/hf"), ("LAIR_FOLDERS", "/a")]].concat()).expect("a place").places;
+        for (owner, root) in [
+            (Owner::Ollama, at(".ollama/models")),
+            (Owner::HubCache, PathBuf::from("/hf/hub")),
+            (Owner::LmStudio, at(".lmstudio/models")),
+            (Owner::Folder, PathBuf::from("/a")),
+        ] {
+            assert!(places.contains(&Place { owner, root: root.clone() }), "{root:?} in {places:?}");
         }
     }
 

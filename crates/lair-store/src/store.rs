@@ -174,7 +174,6 @@ impl Store {
     /// [`StoreError::UnknownModel`] when there is no such name.
     pub fn remove(&self, name: &ModelName) -> Result<Removed, StoreError> {
         let lock = self.blobs.workplace().lock()?;
-        let path = self.layout.manifest_path(name);
         let own: HashSet<Digest> = match self.manifest(name) {
             Ok(Some(stored)) => stored.manifest.blobs().map(|blob| blob.digest).collect(),
             Ok(None) => return Err(self.unknown(&name.short())),
@@ -182,6 +181,14 @@ impl Store {
             Err(StoreError::BadManifest { .. }) => HashSet::new(),
             Err(error) => return Err(error),
         };
+        self.remove_name(name, &lock)?;
+        let needed = self.needed(&lock)?;
+        self.remove_blobs(own, &needed, &lock)
+    }
+
+    /// Takes a name away, and what Lair remembers of it; no blob.
+    pub(crate) fn remove_name(&self, name: &ModelName, _lock: &StoreLock) -> Result<(), StoreError> {
+        let path = self.layout.manifest_path(name);
         let fs = self.file_system();
         fs.remove_file(&path).map_err(StoreError::io("remove", &path))?;
         let folder = path.parent().expect("four parts stand below `manifests`");
@@ -190,9 +197,10 @@ impl Store {
             // Fails where something else is in it, which is as good.
             let _ = fs.remove_folder(empty);
         }
-        self.remove_note(name)?;
-        let needed = self.needed(&lock)?;
-        self.remove_blobs(own, &needed, &lock)
+        for kind in ["pins", "used"] {
+            let _ = fs.remove_file(&self.mark_path(kind, name));
+        }
+        self.remove_note(name)
     }
 
     /// What must stay: every blob that a manifest names or a living process claims. `None` when a manifest cannot be
@@ -224,6 +232,9 @@ impl Store {
             let size_bytes = self.blobs.size_bytes(&digest);
             match self.file_system().remove_file(&path) {
                 Ok(()) => {
+                    // What a download noted of its pieces means nothing without it.
+                    let checksums = self.blobs.workplace().root().join("checksums").join(digest.file_name());
+                    let _ = self.file_system().remove_file(&checksums);
                     removed.freed_bytes += size_bytes.unwrap_or(0);
                     removed.digests.push(digest);
                 }
@@ -261,9 +272,23 @@ impl Store {
 
     /// Remembers where the model came from.
     pub fn put_note(&self, name: &ModelName, note: &Note) -> Result<(), StoreError> {
-        let path = self.note_path(name);
         let bytes = serde_json::to_vec_pretty(note).expect("a note has only text and numbers");
-        self.file_system().replace(&path, &bytes).map_err(StoreError::io("write", path))
+        self.put_mark("notes", name, &bytes)
+    }
+
+    /// Remembers something of a name; a crash leaves the old or the new.
+    pub(crate) fn put_mark(&self, kind: &str, name: &ModelName, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.mark_path(kind, name);
+        let folder = path.parent().expect("four parts stand below the kind");
+        create_durable(self.file_system(), folder)?;
+        let temporary = self.blobs.write_temporary(bytes)?;
+        let placed = self.file_system().rename(&temporary, &path).map_err(StoreError::io("write", &path));
+        if placed.is_err() {
+            // If even this fails, the next start removes it.
+            let _ = self.file_system().remove_file(&temporary);
+        }
+        placed?;
+        self.file_system().sync_folder(folder).map_err(StoreError::io("sync", folder))
     }
 
     fn remove_note(&self, name: &ModelName) -> Result<(), StoreError> {
@@ -275,8 +300,13 @@ impl Store {
     }
 
     fn note_path(&self, name: &ModelName) -> PathBuf {
-        // Lower case, so that a note is found in whatever case the name is written.
+        self.mark_path("notes", name)
+    }
+
+    /// Where Lair keeps what it remembers of a name.
+    pub(crate) fn mark_path(&self, kind: &str, name: &ModelName) -> PathBuf {
+        // Lower case, so that it is found in whatever case the name is written.
         let path = name.manifest_path().to_string_lossy().to_ascii_lowercase();
-        self.blobs.workplace().root().join("notes").join(path)
+        self.blobs.workplace().root().join(kind).join(path)
     }
 }

@@ -98,6 +98,12 @@ impl Workplace {
         }
     }
 
+    /// Whether somebody holds the lock called `name`.
+    pub(crate) fn is_locked(&self, name: &str) -> bool {
+        let opened = self.file_system.open(&self.root.join("locks").join(name), OpenHow::Update);
+        opened.is_ok_and(|file| file.try_lock().is_ok_and(|is_free| !is_free))
+    }
+
     /// Says that `digests` are needed, whatever no manifest says yet. Until [`released`](Workplace::release) nobody
     /// removes them; whether they are there is to be looked up afterwards.
     pub(crate) fn claim(&self, digests: &[Digest]) -> Result<(), StoreError> {

@@ -87,6 +87,25 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<lair_store::StoreError> for Failure {
+    fn from(error: lair_store::StoreError) -> Failure {
+        use lair_store::StoreError as E;
+        let code = match &error {
+            E::Reference(_) | E::Name(_) | E::AmbiguousId { .. } | E::NotOneModel { .. } | E::NotOurs { .. } => {
+                ExitCode::Usage
+            }
+            E::Damaged { .. } | E::MissingBlob { .. } | E::WrongDigest { .. } | E::BadManifest { .. } => {
+                ExitCode::BadModel
+            }
+            E::BadModel { .. } | E::NoWeights { .. } => ExitCode::BadModel,
+            E::NoSpace { .. } | E::Changed { .. } => ExitCode::Other,
+            E::Io { reason, .. } if reason.kind() != std::io::ErrorKind::NotFound => ExitCode::Other,
+            _ => ExitCode::NotFound,
+        };
+        Failure::with_lines(code, &error.to_string()).with_hint(error.hint())
+    }
+}
+
 impl From<lair_gguf::GgufError> for Failure {
     fn from(error: lair_gguf::GgufError) -> Failure {
         let is_absent = std::error::Error::source(&error)

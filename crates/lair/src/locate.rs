@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lair_store::{RecommendedSampling, Reference, Resolved, Settings, Store, StoreError};
 
 use crate::download_bar::DownloadBar;
-use crate::failure::{ExitCode, Failure};
+use crate::failure::Failure;
 
 /// A model on this machine.
 #[derive(Clone, Debug)]
@@ -25,22 +25,23 @@ pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
         Some(text) => Reference::parse(text).map_err(StoreError::from).and_then(|reference| store.resolve(&reference)),
         None => store.resolve_default(),
     };
-    match resolved.map_err(failure)? {
+    match resolved? {
         Resolved::File(path) => {
             let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
             Ok(Located { path, name, recommended: RecommendedSampling::default() })
         }
         Resolved::Model(model) => {
-            let Some(path) = model.weights() else {
-                return Err(Failure::new(ExitCode::BadModel, format!("`{}` has no weights in GGUF", model.name)));
-            };
+            let path = store.weights_path(&model)?;
+            if let Some(name) = model.model_name.as_ref().filter(|_| model.root == store.settings().models) {
+                store.mark_used(name);
+            }
             let entry = model.files.iter().find_map(|file| store.catalogue().with_digest(&file.digest?));
             let name = entry.map_or_else(|| model.name.clone(), |entry| entry.name.clone());
             let recommended = entry.map(|entry| entry.sampling).unwrap_or_default();
-            Ok(Located { path: path.to_path_buf(), name, recommended })
+            Ok(Located { path, name, recommended })
         }
         Resolved::Missing(entry) => {
-            let path = store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet)).map_err(failure)?;
+            let path = store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet))?;
             Ok(Located { path, name: entry.name, recommended: entry.sampling })
         }
     }
@@ -65,10 +66,11 @@ pub fn means_a_model(word: &str) -> Result<bool, Failure> {
     }
 }
 
-fn store() -> Result<Store, Failure> {
-    Ok(Store::open(Settings::from_env().map_err(failure)?))
-}
-
-fn failure(error: StoreError) -> Failure {
-    Failure::with_lines(ExitCode::NotFound, &error.to_string()).with_hint(error.hint())
+/// The store that the environment names.
+pub fn store() -> Result<Store, Failure> {
+    let store = Store::open(Settings::from_env()?);
+    for warning in store.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(store)
 }

@@ -5,9 +5,11 @@ mod chat;
 mod commands;
 mod download_bar;
 mod failure;
+mod human;
 mod interrupt;
 mod locate;
 mod machine;
+mod provenance;
 mod sampling;
 mod session;
 mod speculate;
@@ -29,6 +31,24 @@ enum Command {
     Run(Box<commands::run::RunArgs>),
     /// Say what a model file is
     Show(commands::show::ShowArgs),
+    /// List the models on this machine, whoever keeps them
+    #[command(visible_alias = "ls")]
+    List(commands::list::ListArgs),
+    /// Give a model a second name
+    Cp(commands::rm::CpArgs),
+    /// Remove models
+    #[command(visible_aliases = ["remove", "delete"])]
+    Rm(commands::rm::RmArgs),
+    /// Take model files of yours into the store, without copying where that is possible
+    Import(commands::import::ImportArgs),
+    /// Hash stored models again
+    Verify(commands::verify::VerifyArgs),
+    /// Remove what nothing needs, or what was not used for longest
+    Gc(commands::gc::GcArgs),
+    /// Keep models from being removed by `gc --quota`
+    Pin(commands::gc::PinArgs),
+    /// End what `pin` began
+    Unpin(commands::gc::PinArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
@@ -40,6 +60,14 @@ fn main() -> std::process::ExitCode {
     let (outcome, as_json) = match Cli::parse().command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
+        Command::List(args) => (commands::list::list(&args), args.json),
+        Command::Cp(args) => (commands::rm::cp(&args), false),
+        Command::Rm(args) => (commands::rm::rm(&args), false),
+        Command::Import(args) => (commands::import::import(&args), false),
+        Command::Verify(args) => (commands::verify::verify(&args), args.json),
+        Command::Gc(args) => (commands::gc::gc(&args), args.json),
+        Command::Pin(args) => (commands::gc::pin(&args), false),
+        Command::Unpin(args) => (commands::gc::unpin(&args), false),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
     };

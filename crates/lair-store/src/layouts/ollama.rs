@@ -200,6 +200,7 @@ impl OllamaLayout {
             files: Vec::new(),
             modified: None,
             damage,
+            repository: None,
         }
     }
 }

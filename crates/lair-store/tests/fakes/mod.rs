@@ -3,9 +3,11 @@
 // Each test binary uses some of this.
 #![allow(dead_code)]
 
+pub mod announcing;
 #[cfg(unix)]
 pub mod client;
 pub mod server;
+pub mod sim_fs;
 
 use std::path::Path;
 use std::time::Duration;

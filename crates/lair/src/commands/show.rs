@@ -7,8 +7,9 @@ use clap::Args;
 use lair_gguf::{Array, GgufFile, Metadata, TensorInfo, Value};
 use serde_json::json;
 
-use crate::failure::Outcome;
+use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate;
+use crate::provenance::Stored;
 
 /// What to show of which model.
 #[derive(Args, Debug)]
@@ -21,12 +22,18 @@ pub struct ShowArgs {
     /// Every metadata key with its value
     #[arg(long)]
     metadata: bool,
-    /// The chat template only, as it stands in the file
+    /// The chat template only: the model's own, else that of the file
     #[arg(long)]
     template: bool,
-    /// The licence text only, as it stands in the file
+    /// The licence text only: the model's own, else that of the file
     #[arg(long)]
     license: bool,
+    /// The system prompt only
+    #[arg(long)]
+    system: bool,
+    /// The parameters only
+    #[arg(long)]
+    parameters: bool,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -38,24 +45,25 @@ const ARRAY_SHOWN: usize = 8;
 /// Runs the command.
 pub fn show(args: &ShowArgs) -> Outcome {
     let located = locate::locate(args.model.as_deref(), args.json)?;
+    let stored = Stored::find(args.model.as_deref())?;
     let file = GgufFile::open(&located.path)?;
     let mut out = std::io::stdout().lock();
-    if args.template || args.license {
-        let key = if args.template { "tokenizer.chat_template" } else { "general.license" };
-        let text: Option<&str> = file.metadata().optional(key)?;
-        return match text {
-            Some(text) => Ok(writeln!(out, "{text}")?),
-            None => Err(crate::failure::Failure::new(
-                crate::failure::ExitCode::Other,
-                format!("{} has no `{key}`", located.path.display()),
-            )),
-        };
+    if let Some(text) = only(args, &stored, &file)? {
+        return Ok(writeln!(out, "{text}")?);
     }
     if args.json {
-        let value = describe(&file, args.tensors, args.metadata);
+        let mut value = describe(&file, args.tensors, args.metadata);
+        value["provenance"] = stored.to_json(file.metadata());
         return Ok(writeln!(out, "{value:#}")?);
     }
     print_summary(&mut out, &file)?;
+    let lines = stored.lines(file.metadata());
+    if !lines.is_empty() {
+        writeln!(out, "\nProvenance")?;
+    }
+    for (name, value) in lines {
+        writeln!(out, "  {name:<20} {}", printable(&value))?;
+    }
     if args.metadata {
         writeln!(out, "\nMetadata")?;
         for (key, value) in file.metadata().iter() {
@@ -71,6 +79,36 @@ pub fn show(args: &ShowArgs) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The one text that was asked for. What the model says of itself counts before what its file says.
+///
+/// # Errors
+/// When there is none.
+fn only(args: &ShowArgs, stored: &Stored, file: &GgufFile) -> Result<Option<String>, Failure> {
+    let in_file = |key: &str| -> Result<Option<String>, Failure> {
+        Ok(file.metadata().optional::<&str>(key)?.map(str::to_owned))
+    };
+    let settings = &stored.settings;
+    let (what, text) = if args.template {
+        let own = settings.template.clone();
+        ("template", if own.is_some() { own } else { in_file("tokenizer.chat_template")? })
+    } else if args.license {
+        let own = (!settings.licenses.is_empty()).then(|| settings.licenses.join("\n"));
+        ("licence", if own.is_some() { own } else { in_file("general.license")? })
+    } else if args.system {
+        ("system prompt", settings.system.clone())
+    } else if args.parameters {
+        let lines = settings.parameters.lines().into_iter().map(|(name, value)| format!("{name:<30} {value}"));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        ("parameters", Some(text).filter(|text| !text.is_empty()))
+    } else {
+        return Ok(None);
+    };
+    match text {
+        Some(text) => Ok(Some(text)),
+        None => Err(Failure::new(ExitCode::Other, format!("{} has no {what}", file.path().display()))),
+    }
 }
 
 /// The summary for people.
