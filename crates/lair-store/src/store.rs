@@ -106,14 +106,15 @@ impl Store {
         let manifest =
             Manifest::parse(bytes).map_err(|reason| StoreError::BadManifest { path: path.clone(), reason })?;
         let temporary = self.blobs.write_temporary(bytes)?;
-        let lock = self.blobs.workplace().lock()?;
-        let placed = self.place_manifest(&temporary, &path, &manifest);
+        let placed = self.blobs.workplace().lock().and_then(|lock| {
+            self.place_manifest(&temporary, &path, &manifest)?;
+            self.blobs.release_under(&manifest.blobs().map(|blob| blob.digest).collect(), &lock)
+        });
         if placed.is_err() {
             // If even this fails, the next start removes it.
             let _ = self.file_system().remove_file(&temporary);
         }
         placed?;
-        self.blobs.release_under(&manifest.blobs().map(|blob| blob.digest).collect(), &lock)?;
         Ok(Digest::of(bytes))
     }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::blobs::create_durable;
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::file_system::{FileSystem, OpenHow, StoreFile};
@@ -82,7 +83,7 @@ impl Workplace {
     /// Takes the lock called `name`, telling `waiting` once if somebody has it.
     pub(crate) fn lock_file(&self, name: &str, waiting: impl FnOnce()) -> Result<Box<dyn StoreFile>, StoreError> {
         let folder = self.root.join("locks");
-        self.file_system.create_folder(&folder).map_err(StoreError::io("create", &folder))?;
+        create_durable(self.file_system.as_ref(), &folder)?;
         let path = folder.join(name);
         let file = self.file_system.open(&path, OpenHow::UpdateOrCreate).map_err(StoreError::io("open", &path))?;
         match file.try_lock() {
@@ -189,7 +190,7 @@ impl Workplace {
             return Ok(held);
         }
         for folder in [self.leases(), self.temporary()] {
-            self.file_system.create_folder(&folder).map_err(StoreError::io("create", &folder))?;
+            create_durable(self.file_system.as_ref(), &folder)?;
         }
         self.remove_leftovers(lock);
         // The number tells two stores of one process apart, and this process from a dead one of the same id.

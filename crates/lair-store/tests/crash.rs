@@ -209,6 +209,26 @@ fn a_death_at_any_operation_harms_nothing_with_or_without_power() {
 }
 
 #[test]
+fn what_was_done_survives_a_loss_of_power() {
+    let empty = SimFs::default().snapshot();
+    let first =
+        Verb { what: "the first model", changes: &[], run: |store| create(store, "new", &[b"weights"]).map(drop) };
+    let prepared = prepared();
+    for (start, verb) in VERBS.iter().map(|verb| (&prepared, verb)).chain([(&empty, &first)]) {
+        let fs = SimFs::at(start);
+        let store = open(&fs);
+        (verb.run)(&store).unwrap_or_else(|error| panic!("{}: {error}", verb.what));
+        let done = listed(&store);
+        for seed in 0..POWER_LOSSES {
+            let lost = fs.after_power_loss(seed);
+            let unchanged = Verb { changes: &[], ..*verb };
+            check(&lost, &done, &unchanged, &format!("{}, done, then power lost, seed {seed}", verb.what));
+            assert_eq!(open(&lost).list().expect("lists").len(), done.len());
+        }
+    }
+}
+
+#[test]
 fn clearing_spares_what_a_living_process_claims() {
     let fs = SimFs::default();
     let (busy, other) = (open(&fs), open(&fs));
