@@ -89,10 +89,15 @@ impl Store {
         quota_bytes: u64,
         report: &mut GcReport,
     ) -> Result<(), StoreError> {
+        let mut may_go = HashSet::new();
+        for stored in kept.iter() {
+            if self.owner_of(&stored.name) == Owner::Lair && !self.is_pinned(&stored.name)? {
+                may_go.insert(stored.name.clone());
+            }
+        }
         while bytes_of(kept) > quota_bytes {
-            let may_go =
-                |stored: &&StoredManifest| !self.is_pinned(&stored.name) && self.owner_of(&stored.name) == Owner::Lair;
-            let oldest = kept.iter().filter(may_go).min_by_key(|stored| self.used_at_s(stored));
+            let candidates = kept.iter().filter(|stored| may_go.contains(&stored.name));
+            let oldest = candidates.min_by_key(|stored| self.used_at_s(stored));
             let Some(name) = oldest.map(|stored| stored.name.clone()) else { break };
             kept.retain(|stored| stored.name != name);
             report.evicted.push(name);
@@ -218,9 +223,14 @@ impl Store {
         }
     }
 
-    /// Whether a quota spares it.
-    pub fn is_pinned(&self, name: &ModelName) -> bool {
-        self.file_system().exists(&self.mark_path("pins", name))
+    /// Whether a quota spares it. What cannot be found out is an error: a guess could cost a model.
+    pub fn is_pinned(&self, name: &ModelName) -> Result<bool, StoreError> {
+        let path = self.mark_path("pins", name);
+        match self.file_system().facts(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("read", path)(error)),
+        }
     }
 
     /// Remembers that a model of this store is used now. What cannot be written is not remembered: a store that is

@@ -247,7 +247,12 @@ impl fmt::Display for Reference {
     /// A text that parses to the same reference.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reference::Name(name) => formatter.write_str(&name.short()),
+            Reference::Name(name) => {
+                let short = name.short();
+                // A model called `pip` or `sha256` needs all of its name to be meant.
+                let is_enough = Reference::parse(&short).as_ref() == Ok(self);
+                formatter.write_str(&if is_enough { short } else { name.to_string() })
+            }
             Reference::Hub(hub) => hub.fmt(formatter),
             Reference::Path(path) => path.display().fmt(formatter),
             Reference::Link(link) => formatter.write_str(link),
@@ -346,11 +351,11 @@ fn parse_hub(text: &str, rest: &str) -> Result<HubReference, ReferenceError> {
     })
 }
 
-/// A tag is a quantization unless it is plainly a file.
+/// A tag is a quantization unless it is plainly a file: no quantization has a dot in its name.
 fn part_of(tag: &str) -> HubPart {
     if tag.eq_ignore_ascii_case(DEFAULT_TAG) {
         HubPart::Any
-    } else if tag.contains('/') || is_model_file(tag) || tag.to_ascii_lowercase().ends_with(".safetensors") {
+    } else if tag.contains(['/', '.']) {
         HubPart::File(tag.to_string())
     } else {
         HubPart::Quant(tag.to_string())

@@ -5,7 +5,7 @@ mod fakes;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use fakes::announcing::Announcing;
@@ -19,6 +19,9 @@ const SEED: &str = "LAIR_TEST_KILL_SEED";
 const KILLS: u64 = 100;
 /// A cycle of the child has some 700 operations; a few cycles are seen.
 const OPERATIONS_MAX: u64 = 1500;
+/// Processes at once, and how often they start together.
+const WORKERS: u64 = 8;
+const ROUNDS_AT_ONCE: u64 = 4;
 
 fn name(text: &str) -> ModelName {
     text.parse().expect("a name")
@@ -52,7 +55,11 @@ fn child() {
             .blobs()
             .adopt(&file, if index % 2 == 0 { Adopt::Copy } else { Adopt::HardLink }, &mut |_| ())
             .expect("adopted");
-        store.copy(&name(&model), &name(&format!("{model}:copy"))).expect("copied");
+        match store.copy(&name(&model), &name(&format!("{model}:copy"))) {
+            // Another process was faster.
+            Ok(()) | Err(StoreError::UnknownModel { .. } | StoreError::MissingBlob { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
         store.gc(GcOptions { quota_bytes: Some(120_000), ..GcOptions::default() }).expect("cleared");
         match store.remove(&name(&format!("m{}", (index + 2) % 5))) {
             Ok(_) | Err(StoreError::UnknownModel { .. }) => {}
@@ -61,37 +68,74 @@ fn child() {
     }
 }
 
-/// Starts a child, and kills it after it has announced so many operations.
-fn kill_after(folder: &Path, seed: u64, operation_count: u64) {
-    let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(FOLDER, folder)
-        .env(SEED, seed.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let mut announced = 0;
-    let mut bytes = [0; 256];
-    let mut out = child.stdout.take().expect("piped");
-    while announced < operation_count {
-        let count = out.read(&mut bytes).expect("reads");
-        assert!(count > 0, "the child has ended by itself");
-        announced += bytes[..count].iter().filter(|byte| **byte == 1).count() as u64;
+/// A process that works on the store in a folder.
+struct Worker(Child);
+
+impl Worker {
+    fn start(folder: &Path, seed: u64) -> Worker {
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, folder)
+            .env(SEED, seed.to_string())
+            .stdout(Stdio::piped())
+            .spawn();
+        Worker(child.expect("starts"))
     }
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+
+    /// Waits until it has announced so many operations.
+    fn wait_for(&mut self, operation_count: u64) {
+        let mut announced = 0;
+        let mut bytes = [0; 256];
+        let out = self.0.stdout.as_mut().expect("piped");
+        while announced < operation_count {
+            let count = out.read(&mut bytes).expect("reads");
+            assert!(count > 0, "the child has ended by itself");
+            announced += bytes[..count].iter().filter(|byte| **byte == 1).count() as u64;
+        }
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("ended");
+    }
+}
+
+const KEPT: [(&str, &[u8]); 3] = [("keep:a", b"kept weights"), ("keep:b", b"kept weights"), ("keep:c", b"others")];
+
+/// A folder whose store has some models that nobody touches.
+fn prepared() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("file.gguf"), vec![5; 70_000]).expect("written");
+    let store = Store::open(Settings::at(folder.path()));
+    for (model, weights) in KEPT {
+        create(&store, model, weights).expect("created");
+        store.pin(&name(model)).expect("pinned");
+    }
+    folder
+}
+
+/// What must hold when nobody works on the store.
+fn check(folder: &Path, context: &str) {
+    let store = Store::open(Settings::at(folder));
+    let models = store.list().unwrap_or_else(|error| panic!("{context}: {error}"));
+    for model in &models {
+        assert!(model.is_whole(), "{context}: {} {:?}", model.name, model.damage);
+        for file in &model.files {
+            let verified = store.blobs().verify(&file.digest.expect("a digest"));
+            verified.unwrap_or_else(|error| panic!("{context}: {error}"));
+        }
+    }
+    for (model, _) in KEPT {
+        assert!(models.iter().any(|found| found.name == model), "{context}: `{model}` is lost");
+    }
+    let left: Vec<PathBuf> = std::fs::read_dir(store.blobs().root().join(".lair/tmp"))
+        .map_or(Vec::new(), |entries| entries.map(|entry| entry.expect("an entry").path()).collect());
+    assert!(left.is_empty(), "{context}: {left:?} is left");
 }
 
 #[test]
 fn nothing_is_lost_or_half_written_wherever_a_process_is_killed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("file.gguf"), vec![5; 70_000]).expect("written");
-    let open = || Store::open(Settings::at(folder.path()));
-    let kept = [("keep:a", &b"kept weights"[..]), ("keep:b", b"kept weights"), ("keep:c", b"others")];
-    for (model, weights) in kept {
-        create(&open(), model, weights).expect("created");
-        open().pin(&name(model)).expect("pinned");
-    }
+    let folder = prepared();
     let mut state = 0x5EED_u64;
     for seed in 0..KILLS {
         // xorshift64
@@ -99,25 +143,22 @@ fn nothing_is_lost_or_half_written_wherever_a_process_is_killed() {
         state ^= state >> 7;
         state ^= state << 17;
         let operation_count = 1 + state % OPERATIONS_MAX;
-        kill_after(folder.path(), seed, operation_count);
-        let context = format!("kill {seed} after {operation_count} operations");
-        let store = open();
-        let models = store.list().unwrap_or_else(|error| panic!("{context}: {error}"));
-        for model in &models {
-            assert!(model.is_whole(), "{context}: {} {:?}", model.name, model.damage);
-            for file in &model.files {
-                store
-                    .blobs()
-                    .verify(&file.digest.expect("a digest"))
-                    .unwrap_or_else(|error| panic!("{context}: {error}"));
-            }
-        }
-        for (model, _) in kept {
-            assert!(models.iter().any(|found| found.name == model), "{context}: `{model}` is lost");
-        }
-        let left: Vec<PathBuf> = std::fs::read_dir(store.blobs().root().join(".lair/tmp"))
-            .map_or(Vec::new(), |entries| entries.map(|entry| entry.expect("an entry").path()).collect());
-        assert!(left.is_empty(), "{context}: {left:?} is left");
+        let mut worker = Worker::start(folder.path(), seed);
+        worker.wait_for(operation_count);
+        worker.kill();
+        check(folder.path(), &format!("kill {seed} after {operation_count} operations"));
     }
     println!("{KILLS} kills survived");
+}
+
+#[test]
+fn processes_at_once_do_not_harm_each_other() {
+    let folder = prepared();
+    for round in 0..ROUNDS_AT_ONCE {
+        let mut workers: Vec<Worker> =
+            (0..WORKERS).map(|index| Worker::start(folder.path(), round * 10 + index)).collect();
+        workers.iter_mut().for_each(|worker| worker.wait_for(OPERATIONS_MAX / 2));
+        workers.into_iter().for_each(Worker::kill);
+        check(folder.path(), &format!("round {round}"));
+    }
 }

@@ -141,13 +141,17 @@ impl OllamaLayout {
         let mut known = HashMap::new();
         let mut models = Vec::new();
         for (name, manifest) in self.manifests()? {
-            models.push(match manifest {
+            let model = match manifest {
                 Ok(stored) => self.found_with(&stored, owner, &mut known),
                 Err(error) => {
                     let damage = Damage::Unreadable { path: self.manifest_path(&name), problem: error.to_string() };
-                    self.bare(owner, name, vec![damage])
+                    self.bare(owner, name.clone(), vec![damage])
                 }
-            });
+            };
+            // Another process may have removed it since its name was read.
+            if model.is_whole() || self.file_system.exists(&self.manifest_path(&name)) {
+                models.push(model);
+            }
         }
         Ok(models)
     }
