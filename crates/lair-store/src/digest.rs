@@ -32,6 +32,11 @@ impl Digest {
         format!("sha256-{}", self.hex())
     }
 
+    /// The 32 bytes.
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -59,6 +59,8 @@ pub fn store(root: &Path, sources: &[serde_json::Value], adjust: impl FnOnce(&mu
     settings.proxy = ProxySetting::Direct;
     settings.stall_timeout = Duration::from_secs(20);
     settings.package_clients = Vec::new();
+    settings.transfer.tries_max = 1;
+    settings.transfer.first_wait = Duration::ZERO;
     adjust(&mut settings);
     (Store::with_catalogue(settings, catalogue), entry)
 }
