@@ -37,7 +37,8 @@ impl Digest {
         self.0
     }
 
-    fn hex(&self) -> String {
+    /// The 64 digits alone.
+    pub(crate) fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -138,6 +138,18 @@ pub enum StoreError {
         /// What the file system offers.
         available_bytes: u64,
     },
+    /// Something that is here, or nowhere.
+    #[error("`{reference}` is nothing that can be pulled")]
+    NotPullable {
+        /// As given.
+        reference: String,
+    },
+    /// A name that is not the user's to give away.
+    #[error("`{name}` has no user in its name, so it cannot be pushed")]
+    NotPushable {
+        /// As given.
+        name: String,
+    },
     /// The one source there is did not deliver.
     #[error(transparent)]
     Source(SourceError),
@@ -233,6 +245,12 @@ impl StoreError {
                 Some("free some space, or set `LAIR_MODELS` to a folder on a larger disk".to_string())
             }
             StoreError::Source(error) => error.hint(),
+            StoreError::NotPullable { .. } => {
+                Some("a name, `hf.co/USER/REPOSITORY` or a link to a GGUF file can be pulled".to_string())
+            }
+            StoreError::NotPushable { name } => {
+                Some(format!("give it one with `lair cp {name} USER/{name}` or `lair cp {name} HOST/USER/{name}`"))
+            }
             StoreError::AllSourcesFailed { attempts, .. } => Some(all_failed_hint(attempts)),
             StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space and try again: what has arrived is kept and continued".to_string())

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use ureq::http::Uri;
+use ureq::http::{Method, Uri};
 
 use super::http::{Answer, Client, Credential, Trust, host_of, origin_of, parse};
 use super::{Source, SourceError};
@@ -57,6 +57,16 @@ impl HttpsSource {
             .as_ref()
             .and_then(|token| Some(Credential { header: token.header(), origin: origin.clone()? }));
         HttpsSource::new("hub", url, Trust::Configured, credential, settings)
+    }
+
+    /// Length of the file, as the server announces it.
+    pub(crate) fn size_bytes(&self) -> Result<u64, SourceError> {
+        let answer = self.client.follow(Method::HEAD, &self.url, &[], self.credential.as_ref())?;
+        if !answer.is_success() {
+            return Err(answer.into_error());
+        }
+        let no_length = || SourceError::bad_answer(answer.host(), "it does not say how long the file is");
+        answer.length().filter(|length| *length <= i64::MAX as u64).ok_or_else(no_length)
     }
 
     /// Asks where the file was found before, then from the beginning.

@@ -5,6 +5,8 @@ mod challenge;
 mod error;
 pub(crate) mod http;
 pub(crate) mod https;
+pub(crate) mod hub;
+pub(crate) mod hub_choice;
 mod login;
 mod ollama_key;
 mod package;

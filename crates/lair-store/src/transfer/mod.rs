@@ -29,8 +29,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use expected::{Check, Expected};
-pub(crate) use obtain::{Failed, obtain};
+pub(crate) use obtain::{Failed, obtain, with_margin};
 pub use repair::BrokenRanges;
+pub(crate) use repair::{RepairSource, repair};
 pub use settings::{CONNECTIONS_MAX, TransferSettings};
 
 use crate::sources::SourceError;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::journal::Pieces;
 use super::pace::Watched;
-use super::{Expected, Places, RangeSource};
+use super::{Expected, Failed, Places, RangeSource, obtain};
 use crate::file_system::{FileSystem, OpenHow, StoreFile};
-use crate::partial::CHUNK_BYTES;
+use crate::partial::{CHUNK_BYTES, Partial, remove};
+use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::sources::SourceError;
+use crate::sources::{Source, SourceError};
 
 /// What a look at every piece of a blob found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,73 @@ fn crc_of(file: &dyn StoreFile, range: Range<u64>, chunk: &mut [u8]) -> io::Resu
     Ok(Some(crc.finalize()))
 }
 
+/// Something that a repair can ask for a part and, failing that, for the whole.
+pub(crate) trait RepairSource: RangeSource + Source {}
+
+impl<T: RangeSource + Source> RepairSource for T {}
+
+/// Mends the blob at `places.target`; the caller holds its lock. Returns how many bytes were fetched.
+///
+/// The blob keeps its name only as long as the mended copy is not whole and checked. Without checksums, or if they do
+/// not show where the damage is, all of it is fetched again.
+pub(crate) fn repair(
+    file_system: &dyn FileSystem,
+    places: &Places,
+    expected: Expected,
+    source: &dyn RepairSource,
+    settings: &Settings,
+    progress: &mut dyn Progress,
+) -> Result<u64, SourceError> {
+    let found = match &places.checksums {
+        Some(checksums) if file_system.exists(&places.target) => {
+            find_broken(file_system, &places.target, checksums, &expected)?
+        }
+        _ => None,
+    };
+    if let Some((broken, kept)) = found
+        && broken.bytes() < expected.size_bytes
+        && (broken.bytes() > 0 || broken.found_bytes != expected.size_bytes)
+    {
+        progress.started(expected.size_bytes, &RangeSource::label(source));
+        let mended = mend_copy(file_system, places, &broken, &kept, source, settings);
+        // What is whole now is checked by its digest like any other partial, then committed.
+        match mended {
+            Ok(()) => {
+                let piece_bytes = settings.transfer.piece_bytes(expected.size_bytes);
+                let partial = Partial::open(file_system, places, expected, piece_bytes, progress)
+                    .map_err(SourceError::write(&places.partial))?;
+                if partial.check().is_ok() {
+                    partial.commit(places).map_err(SourceError::write(&places.target))?;
+                    return Ok(broken.bytes());
+                }
+            }
+            Err(error) if error.is_about_this_disk() => return Err(error),
+            Err(error) => progress.note(&format!("{error}; fetching all of it")),
+        }
+        remove(file_system, &places.partial).map_err(SourceError::write(&places.partial))?;
+    }
+    match obtain(file_system, places, expected, &[&Whole(source)], settings, progress) {
+        Ok(_) => Ok(expected.size_bytes),
+        Err(Failed::Disk(error)) => Err(error),
+        Err(Failed::Sources(mut attempts)) => {
+            Err(attempts.pop().expect("one source was tried, so one has failed").error)
+        }
+    }
+}
+
+/// The same source, as one that delivers all.
+struct Whole<'s>(&'s dyn RepairSource);
+
+impl Source for Whole<'_> {
+    fn label(&self) -> String {
+        RangeSource::label(self.0)
+    }
+
+    fn deliver(&self, partial: &mut Partial<'_>) -> Result<(), SourceError> {
+        self.0.deliver(partial)
+    }
+}
+
 /// Makes a mended copy of a blob at `places.partial`: what is sound is taken from the blob, what is broken from
 /// `source`. Whoever calls checks the digest and commits; until then the blob stays as it is.
 ///
@@ -76,11 +144,15 @@ pub(crate) fn mend_copy(
     places: &Places,
     broken: &BrokenRanges,
     kept: &Pieces,
-    source: &dyn RangeSource,
+    source: &dyn RepairSource,
     settings: &Settings,
 ) -> Result<(), SourceError> {
     let write = || SourceError::write(&places.partial);
     let from = file_system.open(&places.target, OpenHow::Read).map_err(SourceError::write(&places.target))?;
+    if let Some(folder) = places.partial.parent() {
+        file_system.create_folder(folder).map_err(write())?;
+    }
+    remove(file_system, &places.journal).map_err(write())?;
     let mut to = file_system.open(&places.partial, OpenHow::UpdateOrCreate).map_err(write())?;
     to.set_size(0).map_err(write())?;
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -109,14 +181,14 @@ fn copy(from: &dyn StoreFile, to: &dyn StoreFile, range: Range<u64>, chunk: &mut
 
 /// Brings one broken range and compares its pieces with what they were.
 fn fetch(
-    source: &dyn RangeSource,
+    source: &dyn RepairSource,
     to: &dyn StoreFile,
     path: &PathBuf,
     range: Range<u64>,
     kept: &Pieces,
     settings: &Settings,
 ) -> Result<(), SourceError> {
-    let opened = source.open(&range, kept.size_bytes)?;
+    let opened = RangeSource::open(source, &range, kept.size_bytes)?;
     let mut body = Watched::new(opened.reader, settings.stall_timeout);
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut position = if opened.is_range { range.start } else { 0 };
@@ -140,7 +212,7 @@ fn fetch(
         let crc = crc_of(to, kept.range(index), &mut chunk).map_err(SourceError::write(path))?;
         if crc != kept.crcs[index] {
             let problem = format!("piece {index} is not what it was when it was fetched first");
-            return Err(SourceError::bad_answer(source.label(), problem));
+            return Err(SourceError::bad_answer(RangeSource::label(source), problem));
         }
     }
     Ok(())
