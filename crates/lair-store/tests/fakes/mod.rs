@@ -6,6 +6,8 @@
 pub mod announcing;
 #[cfg(unix)]
 pub mod client;
+pub mod http;
+pub mod registry;
 pub mod server;
 pub mod sim_fs;
 
