@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::file_system::{FileFacts, FileKind, FileSystem, OpenHow, StoreFile};
+use crate::transfer::Places;
 use crate::workplace::{StoreLock, Workplace};
 
 /// Large enough that a system call costs nothing beside the hash, small enough to stay in the cache.
@@ -79,6 +80,17 @@ impl BlobStore {
     /// Ollama clears of all it does not know. What else belongs to it (a journal) lies beside, with a suffix.
     pub fn partial_path(&self, digest: &Digest) -> PathBuf {
         self.workplace.root().join("partial").join(digest.file_name())
+    }
+
+    /// Where everything about a blob on its way lies.
+    pub(crate) fn places(&self, digest: &Digest) -> Places {
+        let checksums = Some(self.checksums_path(digest));
+        Places { checksums, ..Places::new(&self.path(digest), &self.partial_path(digest)) }
+    }
+
+    /// Where the checksums of the pieces of a blob are kept, by which a repair finds the broken ones.
+    pub(crate) fn checksums_path(&self, digest: &Digest) -> PathBuf {
+        self.workplace.root().join("checksums").join(digest.file_name())
     }
 
     fn folder(&self) -> PathBuf {

@@ -152,6 +152,16 @@ impl Catalogue {
     }
 }
 
+impl SourceSpec {
+    /// What kind of source it is, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            SourceSpec::Hub { .. } => "hub",
+            SourceSpec::Package { .. } => "package",
+        }
+    }
+}
+
 impl Entry {
     /// Its name, then its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {

@@ -32,7 +32,13 @@ impl Digest {
         format!("sha256-{}", self.hex())
     }
 
-    fn hex(&self) -> String {
+    /// The 32 bytes.
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The 64 digits alone.
+    pub(crate) fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

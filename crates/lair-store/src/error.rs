@@ -10,6 +10,7 @@ use crate::found::{Damage, Owner};
 use crate::model_name::ModelNameError;
 use crate::oci::ManifestError;
 use crate::reference::ReferenceError;
+use crate::sources::SourceError;
 
 /// Why a model could not be found or fetched.
 #[derive(Debug, Error)]
@@ -137,6 +138,21 @@ pub enum StoreError {
         /// What the file system offers.
         available_bytes: u64,
     },
+    /// Something that is here, or nowhere.
+    #[error("`{reference}` is nothing that can be pulled")]
+    NotPullable {
+        /// As given.
+        reference: String,
+    },
+    /// A name that is not the user's to give away.
+    #[error("`{name}` has no user in its name, so it cannot be pushed")]
+    NotPushable {
+        /// As given.
+        name: String,
+    },
+    /// The one source there is did not deliver.
+    #[error(transparent)]
+    Source(SourceError),
     /// Every source was tried.
     #[error("`{name}` could not be fetched; tried:{}", list(attempts))]
     AllSourcesFailed {
@@ -181,6 +197,19 @@ fn list(attempts: &[Attempt]) -> String {
     attempts.iter().map(|attempt| format!("\n  {}: {}", attempt.source, attempt.error)).collect()
 }
 
+impl From<SourceError> for StoreError {
+    /// A fault of the disk is not the source's.
+    fn from(error: SourceError) -> StoreError {
+        match error {
+            SourceError::Write { path, reason } => StoreError::Io { action: "write", path, reason },
+            SourceError::NoSpace { path, needed_bytes, available_bytes } => {
+                StoreError::NoSpace { path, needed_bytes, available_bytes }
+            }
+            other => StoreError::Source(other),
+        }
+    }
+}
+
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.into();
@@ -215,6 +244,13 @@ impl StoreError {
             StoreError::NoSpace { .. } => {
                 Some("free some space, or set `LAIR_MODELS` to a folder on a larger disk".to_string())
             }
+            StoreError::Source(error) => error.hint(),
+            StoreError::NotPullable { .. } => {
+                Some("a name, `hf.co/USER/REPOSITORY` or a link to a GGUF file can be pulled".to_string())
+            }
+            StoreError::NotPushable { name } => {
+                Some(format!("give it one with `lair cp {name} USER/{name}` or `lair cp {name} HOST/USER/{name}`"))
+            }
             StoreError::AllSourcesFailed { attempts, .. } => Some(all_failed_hint(attempts)),
             StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space and try again: what has arrived is kept and continued".to_string())
@@ -242,137 +278,6 @@ fn all_failed_hint(attempts: &[Attempt]) -> String {
         hint.push_str("; freeing some disk space would help");
     }
     hint
-}
-
-/// Why one source did not deliver.
-#[derive(Debug, Error)]
-pub enum SourceError {
-    /// No connection: name not found, refused, timed out, TLS failed.
-    #[error("no connection to {host}: {reason}")]
-    NoConnection {
-        /// Host and port.
-        host: String,
-        /// In the words of the HTTP client.
-        reason: String,
-    },
-    /// The server answered with a status that is no success.
-    #[error("{host} answered with status {status} for `{path}`")]
-    Status {
-        /// Host and port.
-        host: String,
-        /// Path without the query, which may hold a signature.
-        path: String,
-        /// HTTP status code.
-        status: u16,
-    },
-    /// A redirection that is not followed.
-    #[error("{host} redirects {problem}")]
-    Redirect {
-        /// Who redirects.
-        host: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// Bytes stopped coming.
-    #[error("nothing arrived for {stall_ms} ms, after {received_bytes} of {expected_bytes} bytes")]
-    Stalled {
-        /// How long was waited.
-        stall_ms: u128,
-        /// What is here.
-        received_bytes: u64,
-        /// Length of the blob.
-        expected_bytes: u64,
-    },
-    /// The connection ended early.
-    #[error("the connection ended after {received_bytes} of {expected_bytes} bytes: {reason}")]
-    Cut {
-        /// What is here.
-        received_bytes: u64,
-        /// Length of the blob.
-        expected_bytes: u64,
-        /// In the words of the HTTP client.
-        reason: String,
-    },
-    /// The source has a file of another length.
-    #[error("it offers {found} bytes, {expected} are expected")]
-    WrongSize {
-        /// Offered.
-        found: u64,
-        /// By the catalogue.
-        expected: u64,
-    },
-    /// The bytes are not those of the catalogue.
-    #[error("its bytes hash to {found}, {expected} is expected")]
-    WrongDigest {
-        /// Of what arrived.
-        found: Digest,
-        /// By the catalogue.
-        expected: Digest,
-    },
-    /// What arrives is not a model file, perhaps a page of a proxy.
-    #[error("it sends no model file: the first bytes are `{}`, not `GGUF`", found.escape_ascii())]
-    NotGguf {
-        /// First bytes.
-        found: Vec<u8>,
-    },
-    /// No package client was found.
-    #[error("no package client found (looked for {})", tried.join(", "))]
-    NoClient {
-        /// Command lines that were looked for.
-        tried: Vec<String>,
-    },
-    /// The package client ended with an error.
-    #[error("`{command}` failed: {reason}")]
-    ClientFailed {
-        /// As it was called.
-        command: String,
-        /// Its last words.
-        reason: String,
-    },
-    /// The package client did nothing for too long.
-    #[error("`{command}` was stopped: nothing arrived for {stall_ms} ms")]
-    ClientStalled {
-        /// As it was called.
-        command: String,
-        /// How long was waited.
-        stall_ms: u128,
-    },
-    /// The package does not hold what the catalogue says.
-    #[error("package {package}: {problem}")]
-    BadPackage {
-        /// `name==version`.
-        package: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Room for the blob, but not for the package beside it.
-    #[error("{needed_bytes} bytes of space are needed to unpack, {available_bytes} are free")]
-    NoScratchSpace {
-        /// The rest of the blob and the largest package.
-        needed_bytes: u64,
-        /// What the file system offers.
-        available_bytes: u64,
-    },
-    /// Not the fault of the source: the file in the store cannot be written, so no other source will do better.
-    #[error("cannot write `{}`: {reason}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
-}
-
-impl SourceError {
-    pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> SourceError {
-        let path = path.into();
-        move |reason| SourceError::Write { path, reason }
-    }
-
-    /// Whether what was delivered is not the blob, so that nothing of it is worth keeping.
-    pub(crate) fn is_about_another_file(&self) -> bool {
-        matches!(self, SourceError::WrongSize { .. } | SourceError::WrongDigest { .. } | SourceError::NotGguf { .. })
-    }
 }
 
 /// Why a catalogue was refused.

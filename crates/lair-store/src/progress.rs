@@ -1,7 +1,16 @@
 //! What a download tells the one who waits for it.
 
-/// Receives the course of one [`crate::Store::fetch`]. The store draws nothing itself.
+/// Receives the course of a fetch, a pull or a push. The store draws nothing itself.
 pub trait Progress {
+    /// A step of a pull or a push begins: `pulling manifest`, `verifying sha256 digest`, `success`.
+    fn status(&mut self, _text: &str) {}
+
+    /// So many bytes are to come or to go in all, in blobs that follow one after the other.
+    fn planned(&mut self, _total_bytes: u64) {}
+
+    /// What follows is about this blob: a short digest, a file name.
+    fn blob(&mut self, _name: &str) {}
+
     /// A source begins to deliver a blob of `total_bytes`; what came before no longer counts.
     ///
     /// Bytes already here from an earlier run follow at once as `advanced`.

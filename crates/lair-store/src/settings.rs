@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::error::StoreError;
 use crate::file_system::{FileSystem, RealFileSystem};
 use crate::found::Owner;
 use crate::layouts::Place;
+use crate::transfer::TransferSettings;
 
 /// The hub that is meant when `HF_ENDPOINT` names no other.
 const HUB_ENDPOINT: &str = "https://huggingface.co";
@@ -52,6 +54,8 @@ pub struct Settings {
     pub client_stall_timeout: Duration,
     /// Bytes free in the file system of a folder, if that can be known.
     pub free_bytes: fn(&Path) -> Option<u64>,
+    /// How bytes are fetched.
+    pub transfer: TransferSettings,
 }
 
 /// Where proxies come from.
@@ -106,6 +110,7 @@ impl Settings {
                 .collect(),
             client_stall_timeout: CLIENT_STALL_TIMEOUT,
             free_bytes,
+            transfer: TransferSettings::default(),
         }
     }
 
@@ -129,12 +134,41 @@ impl Settings {
         if let Some(endpoint) = variable("HF_ENDPOINT") {
             settings.hub_endpoint = endpoint.trim_end_matches('/').to_string();
         }
-        settings.hub_token = variable("HF_TOKEN").as_deref().and_then(HubToken::new);
+        settings.hub_token = hub_token(&variable);
+        settings.transfer.read_variables(&variable);
         if let Some(client) = variable("LAIR_PIP") {
             settings.package_clients = vec![vec![client]];
         }
         Ok(settings)
     }
+}
+
+/// `HF_TOKEN`, or the file in which `hf auth login` keeps the token.
+fn hub_token(variable: &impl Fn(&str) -> Option<String>) -> Option<HubToken> {
+    /// No token is longer.
+    const TOKEN_BYTES_MAX: u64 = 4096;
+    if let Some(token) = variable("HF_TOKEN").as_deref().and_then(HubToken::new) {
+        return Some(token);
+    }
+    let path = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(hub_home(variable)?.join("token")))?;
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.take(TOKEN_BYTES_MAX).read_to_string(&mut text).ok()?;
+    HubToken::new(&text)
+}
+
+/// The folder of the Hugging Face clients: `HF_HOME`, or in the cache folder of the user.
+fn hub_home(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    if let Some(home) = variable("HF_HOME") {
+        return Some(PathBuf::from(home));
+    }
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute());
+    Some(cache.or_else(|| Some(home(variable)?.join(".cache")))?.join("huggingface"))
+}
+
+/// The cache of the Hugging Face clients.
+pub(crate) fn hub_cache(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let named = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
+    named.or_else(|| Some(hub_home(variable)?.join("hub")))
 }
 
 /// Where models are kept if not in Lair's own folder, and whether Ollama keeps its own there: where the user says, or
@@ -163,10 +197,7 @@ fn places(variable: &impl Fn(&str) -> Option<String>) -> Vec<Place> {
     let home = home(variable);
     let at_home = |inner: &str| home.as_ref().map(|home| home.join(inner));
     let named = |name: &str| variable(name).map(PathBuf::from);
-    let cache = || named("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()).or_else(|| at_home(".cache"));
-    let hub_home = || named("HF_HOME").or_else(|| Some(cache()?.join("huggingface")));
-    let hub =
-        named("HF_HUB_CACHE").or_else(|| named("HUGGINGFACE_HUB_CACHE")).or_else(|| Some(hub_home()?.join("hub")));
+    let hub = hub_cache(variable);
     let mut found = vec![
         (Owner::Ollama, named("OLLAMA_MODELS")),
         (Owner::Ollama, at_home(".ollama/models")),

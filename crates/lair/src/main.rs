@@ -29,6 +29,16 @@ struct Cli {
 enum Command {
     /// Answer a prompt, or chat
     Run(Box<commands::run::RunArgs>),
+    /// Bring a model here
+    Pull(commands::pull::PullArgs),
+    /// Give a model to a registry
+    Push(commands::push::PushArgs),
+    /// Look for models in the catalogue and on the hub
+    Search(commands::search::SearchArgs),
+    /// Say which models have changed where they came from
+    Outdated(commands::outdated::OutdatedArgs),
+    /// Bring what has changed
+    Update(commands::outdated::UpdateArgs),
     /// Say what a model file is
     Show(commands::show::ShowArgs),
     /// List the models on this machine, whoever keeps them
@@ -59,6 +69,11 @@ fn main() -> std::process::ExitCode {
     // clap exits with 2 on a wrong command line, which is `ExitCode::Usage`.
     let (outcome, as_json) = match Cli::parse().command {
         Command::Run(args) => (commands::run::run(&args), args.json),
+        Command::Pull(args) => (commands::pull::pull(&args), args.transfer.json),
+        Command::Push(args) => (commands::push::push(&args), args.transfer.json),
+        Command::Search(args) => (commands::search::search(&args), args.transfer.json),
+        Command::Outdated(args) => (commands::outdated::outdated(&args), args.transfer.json),
+        Command::Update(args) => (commands::outdated::update(&args), args.outdated.transfer.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
         Command::List(args) => (commands::list::list(&args), args.json),
         Command::Cp(args) => (commands::rm::cp(&args), false),

@@ -1,12 +1,24 @@
 //! The ways a blob can arrive. One file for each kind; the list of kinds is [`open`].
 
-mod https;
+mod address;
+mod challenge;
+mod error;
+pub(crate) mod http;
+pub(crate) mod https;
+pub(crate) mod hub;
+pub(crate) mod hub_choice;
+mod login;
+mod ollama_key;
 mod package;
+pub(crate) mod registry;
+mod roots;
+pub(crate) mod upload;
 
 use std::path::PathBuf;
 
 use crate::catalogue::SourceSpec;
-use crate::error::SourceError;
+pub use error::SourceError;
+
 use crate::partial::Partial;
 use crate::settings::Settings;
 
@@ -28,11 +40,11 @@ pub trait Source {
 }
 
 /// The source that `spec` describes. `scratch` is a folder of its own that need not exist yet.
-pub(crate) fn open(spec: &SourceSpec, settings: &Settings, scratch: PathBuf) -> Box<dyn Source> {
-    match spec {
+pub(crate) fn open(spec: &SourceSpec, settings: &Settings, scratch: PathBuf) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match spec {
         SourceSpec::Hub { repository, revision, file } => {
-            Box::new(https::HttpsSource::hub(repository, revision, file, settings))
+            Box::new(https::HttpsSource::hub(repository, revision, file, settings)?)
         }
         SourceSpec::Package { parts } => Box::new(package::PackageSource::new(parts, settings, scratch)),
-    }
+    })
 }

@@ -11,9 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Source;
+use super::{Source, SourceError};
 use crate::catalogue::PackagePart;
-use crate::error::SourceError;
 use crate::partial::{CHUNK_BYTES, Partial};
 use crate::settings::Settings;
 

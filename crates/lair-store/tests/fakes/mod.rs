@@ -6,6 +6,8 @@
 pub mod announcing;
 #[cfg(unix)]
 pub mod client;
+pub mod http;
+pub mod registry;
 pub mod server;
 pub mod sim_fs;
 
@@ -59,6 +61,8 @@ pub fn store(root: &Path, sources: &[serde_json::Value], adjust: impl FnOnce(&mu
     settings.proxy = ProxySetting::Direct;
     settings.stall_timeout = Duration::from_secs(20);
     settings.package_clients = Vec::new();
+    settings.transfer.tries_max = 1;
+    settings.transfer.first_wait = Duration::ZERO;
     adjust(&mut settings);
     (Store::with_catalogue(settings, catalogue), entry)
 }

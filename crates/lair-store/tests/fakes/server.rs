@@ -70,7 +70,7 @@ pub fn dead_endpoint() -> String {
 
 fn give(mut stream: TcpStream, answer: &Answer, seen: &Mutex<Vec<Request>>) -> std::io::Result<()> {
     let request = read_request(&stream)?;
-    let from = request.range.as_deref().and_then(first_byte);
+    let from = request.range.as_deref().and_then(bounds);
     seen.lock().expect("not poisoned").push(request);
     match answer {
         Answer::Serve(file) => serve(&mut stream, file, from, usize::MAX),
@@ -123,16 +123,20 @@ fn read_request(stream: &TcpStream) -> std::io::Result<Request> {
     Ok(request)
 }
 
-fn first_byte(range: &str) -> Option<usize> {
-    range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+/// First and last byte that are asked for.
+pub fn bounds(range: &str) -> Option<(usize, usize)> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
-fn serve(stream: &mut TcpStream, file: &[u8], from: Option<usize>, count_max: usize) -> std::io::Result<()> {
-    let body = &file[from.unwrap_or(0).min(file.len())..];
-    match from {
-        Some(from) => {
-            let (last, total) = (file.len() - 1, file.len());
-            write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{last}/{total}\r\n")?;
+fn serve(stream: &mut TcpStream, file: &[u8], range: Option<(usize, usize)>, count_max: usize) -> std::io::Result<()> {
+    let total = file.len();
+    let (first, last) = range.unwrap_or((0, total - 1));
+    let last = last.min(total - 1);
+    let body = &file[first.min(total)..last + 1];
+    match range {
+        Some(_) => {
+            write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{last}/{total}\r\n")?;
         }
         None => write!(stream, "HTTP/1.1 200 OK\r\n")?,
     }
