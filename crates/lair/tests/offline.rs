@@ -25,6 +25,8 @@ fn local_commands(model: &str) -> Vec<Vec<&str>> {
         vec!["run", model, "Once upon a time", "--max-tokens", "3"],
         vec!["show", model],
         vec!["show", model, "--json"],
+        vec!["list"],
+        vec!["list", "--json"],
         vec!["slm", "list"],
         vec!["--version"],
     ]
