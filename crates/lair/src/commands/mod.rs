@@ -1,17 +1,20 @@
 //! The commands, one file each.
 
 pub mod bench;
+pub mod completions;
 pub mod gc;
 pub mod import;
 pub mod list;
-pub mod perplexity;
-pub mod rm;
 pub mod outdated;
 pub mod perplexity;
 pub mod pull;
 pub mod push;
+pub mod rm;
 pub mod run;
 pub mod search;
 pub mod show;
-pub mod verify;
+pub mod slm;
 pub mod transfer_args;
+pub mod verify;
+pub mod version;
+pub mod welcome;
