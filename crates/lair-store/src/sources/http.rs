@@ -49,7 +49,6 @@ pub(crate) struct Credential {
 pub(crate) struct Client {
     agent: Agent,
     allows_plain_http: bool,
-    pub(crate) stall_timeout: Duration,
 }
 
 /// What is sent along with a request.
@@ -100,7 +99,6 @@ impl Client {
         Ok(Client {
             agent: Agent::with_parts(config, DefaultConnector::new(), resolver),
             allows_plain_http: transfer.is_plain_http_allowed || trust == Trust::Configured,
-            stall_timeout: settings.stall_timeout,
         })
     }
 
