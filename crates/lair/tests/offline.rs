@@ -44,6 +44,11 @@ fn what_is_here_opens_no_socket() {
         Some(output) if output.status.success() => {}
         _ => return skipped("system calls cannot be watched: strace is missing or not permitted"),
     }
+    // What is looked for is found where it is.
+    let connect = ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9 || true"];
+    run("strace", &[&strace[..], &connect].concat(), home.path()).expect("strace was there");
+    let calls = std::fs::read_to_string(&trace).expect("the trace");
+    assert!(calls.contains("AF_INET"), "a socket is seen: {calls}");
     for command in local_commands(model) {
         let output = run("strace", &[&strace[..], &[LAIR], &command].concat(), home.path()).expect("strace was there");
         assert!(output.status.success(), "{command:?}: {}", stderr(&output));
