@@ -95,7 +95,10 @@ fn main() -> std::process::ExitCode {
     offline::set(cli.offline);
     let (outcome, as_json) = match cli.command {
         Some(command) if cli.version => (Err(version_with_command(&command)), cli.json),
-        Some(command) => run(command),
+        Some(command) => match offline_refusal(&command) {
+            Some(failure) => (Err(failure), false),
+            None => run(command),
+        },
         None if cli.version => (commands::version::version(cli.json), cli.json),
         None => (commands::welcome::welcome(), false),
     };
@@ -128,6 +131,19 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Completions(args) => (commands::completions::completions(&args, Cli::command()), false),
     }
+}
+
+/// Why a command that is about the network cannot run offline.
+fn offline_refusal(command: &Command) -> Option<Failure> {
+    let name = match command {
+        Command::Pull(_) => "pull",
+        Command::Push(_) => "push",
+        Command::Search(_) => "search",
+        Command::Outdated(_) => "outdated",
+        Command::Update(_) => "update",
+        _ => return None,
+    };
+    offline::reason().map(|reason| Failure::new(ExitCode::Usage, format!("{reason} forbids `lair {name}`")))
 }
 
 fn version_with_command(command: &Command) -> Failure {
