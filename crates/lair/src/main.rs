@@ -59,6 +59,8 @@ enum Command {
     Outdated(commands::outdated::OutdatedArgs),
     /// Bring what has changed
     Update(commands::outdated::UpdateArgs),
+    /// Make a model of a Modelfile
+    Create(commands::create::CreateArgs),
     /// Say what a model file is
     Show(commands::show::ShowArgs),
     /// List the models on this machine, whoever keeps them
@@ -117,6 +119,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Search(args) => (commands::search::search(&args), args.transfer.json),
         Command::Outdated(args) => (commands::outdated::outdated(&args), args.transfer.json),
         Command::Update(args) => (commands::outdated::update(&args), args.outdated.transfer.json),
+        Command::Create(args) => (commands::create::create_model(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
         Command::List(args) => (commands::list::list(&args), args.json),
         Command::Cp(args) => (commands::rm::cp(&args), false),
