@@ -53,7 +53,7 @@ pub use gc::{GcOptions, GcReport};
 pub use found::{Damage, FileRole, FoundModel, ModelFile, Owner, size_bytes_once};
 pub use hub_download::HubPulled;
 pub use image_config::{CONFIG_BYTES_MAX, ImageConfig, RootFs, human_count};
-pub use layouts::{HubCache, LmStudio, OllamaLayout, Place, StoredManifest};
+pub use layouts::{HubCache, LmStudio, OllamaLayout, Place, ReadManifest, StoredManifest};
 pub use model_name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName, ModelNameError};
 pub use note::Note;
 pub use partial::Partial;
