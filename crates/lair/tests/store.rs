@@ -94,7 +94,8 @@ fn damage_is_found_and_told_by_the_exit_code() {
     assert_eq!(sound.lines().filter(|line| line.starts_with("ok ")).count(), 2, "{sound}");
     let listed = json(&lair(home, &["list", "--json", "tales"]));
     let files = listed["models"][0]["files"].as_array().expect("files");
-    let weights = files.iter().find(|file| file["role"] == "weights").expect("weights")["path"].as_str().expect("a path");
+    let weights =
+        files.iter().find(|file| file["role"] == "weights").expect("weights")["path"].as_str().expect("a path");
     let mut bytes = std::fs::read(weights).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
