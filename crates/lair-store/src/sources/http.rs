@@ -2,7 +2,6 @@
 //! its host, and the rule about addresses.
 
 use std::io::{self, Read};
-use std::time::Duration;
 
 use ureq::http::{HeaderMap, Method, Request, Response, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;
@@ -49,7 +48,6 @@ pub(crate) struct Credential {
 pub(crate) struct Client {
     agent: Agent,
     allows_plain_http: bool,
-    pub(crate) stall_timeout: Duration,
 }
 
 /// What is sent along with a request.
@@ -100,7 +98,6 @@ impl Client {
         Ok(Client {
             agent: Agent::with_parts(config, DefaultConnector::new(), resolver),
             allows_plain_http: transfer.is_plain_http_allowed || trust == Trust::Configured,
-            stall_timeout: settings.stall_timeout,
         })
     }
 
