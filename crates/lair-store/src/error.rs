@@ -152,7 +152,7 @@ pub enum StoreError {
     },
     /// The one source there is did not deliver.
     #[error(transparent)]
-    Source(SourceError),
+    Source(Box<SourceError>),
     /// Every source was tried.
     #[error("`{name}` could not be fetched; tried:{}", list(attempts))]
     AllSourcesFailed {
@@ -205,7 +205,7 @@ impl From<SourceError> for StoreError {
             SourceError::NoSpace { path, needed_bytes, available_bytes } => {
                 StoreError::NoSpace { path, needed_bytes, available_bytes }
             }
-            other => StoreError::Source(other),
+            other => StoreError::Source(Box::new(other)),
         }
     }
 }

@@ -36,7 +36,8 @@ impl Store {
         Ok(blob)
     }
 
-    fn obtain_entry(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<String, StoreError> {
+    /// Tries the sources of the entry in turn. Returns the label of the one that did it. The caller holds the lock.
+    pub(crate) fn obtain_entry(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<String, StoreError> {
         let scratch = self.blobs().workplace().root().join("scratch").join(entry.digest.file_name());
         let mut attempts = Vec::new();
         let mut opened = Vec::new();

@@ -148,7 +148,7 @@ impl Store {
             (Some(age), Some(modified)) => now.duration_since(modified).is_ok_and(|since| since >= age),
             _ => false,
         };
-        for (folder, is_partial) in [("partial", true), ("quarantine", false)] {
+        for (folder, is_partial) in [("partial", true), ("quarantine", false), ("checksums", false)] {
             for path in self.entries_of(root.join(folder))? {
                 let Ok(facts) = self.file_system().facts_of_link(&path) else { continue };
                 if facts.kind == FileKind::Folder || (is_partial && !is_old(facts.modified)) {
@@ -158,7 +158,7 @@ impl Store {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let stem = name.split('.').next().unwrap_or_default();
                 let digest = stem.replacen('-', ":", 1).parse::<Digest>().ok();
-                // In quarantine lies what a repair starts from, as long as something needs it.
+                // In quarantine lies what a repair starts from, and its checksums, as long as something needs it.
                 let is_needed = digest.is_some_and(|digest| needed.contains(&digest));
                 let is_claimed = is_partial && self.blobs().workplace().is_locked(stem);
                 if (is_partial && !is_claimed) || (!is_partial && !is_needed) {

@@ -24,6 +24,7 @@ mod image_config;
 mod import;
 mod layouts;
 mod legacy;
+mod mend;
 mod model_name;
 pub mod modelfile;
 mod near;
@@ -52,7 +53,8 @@ pub use found::{Damage, FileRole, FoundModel, ModelFile, Owner, Repository, size
 pub use gc::{GcOptions, GcReport};
 pub use hub_download::HubPulled;
 pub use image_config::{CONFIG_BYTES_MAX, ImageConfig, RootFs, human_count};
-pub use layouts::{HubCache, LmStudio, OllamaLayout, Place, StoredManifest};
+pub use layouts::{HubCache, LmStudio, OllamaLayout, Place, ReadManifest, StoredManifest};
+pub use mend::Fetcher;
 pub use model_name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName, ModelNameError};
 pub use note::Note;
 pub use partial::Partial;

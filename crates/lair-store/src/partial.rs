@@ -384,7 +384,8 @@ mod tests {
                 file.write_at(11, b"?").expect("writes");
             });
             with(places, BLOB.len(), |mut partial| {
-                assert_eq!((partial.length(), partial.pieces.missing(100)), (10, vec![10..24]));
+                assert_eq!(partial.length(), 10);
+                assert!(partial.pieces.missing(100).into_iter().eq(std::iter::once(10..24)));
                 // One way from here: the journal is left.
                 partial.append(&BLOB[10..]).expect("appends");
                 partial.check().expect("is whole");

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::catalogue::{Catalogue, Entry, SourceSpec};
+use crate::catalogue::Catalogue;
 use crate::digest::Digest;
 use crate::error::{Attempt, StoreError};
 use crate::hub_download::{self, HubPulled};
@@ -17,7 +17,7 @@ use crate::sources::https::HttpsSource;
 use crate::sources::registry::{FetchedManifest, Registry};
 use crate::sources::{Source, SourceError};
 use crate::store::Store;
-use crate::transfer::{Check, Expected, Failed, Places, RepairSource, obtain, repair, with_margin, with_suffix};
+use crate::transfer::{Check, Expected, Failed, Places, obtain, with_margin, with_suffix};
 
 /// A model that was pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,16 +83,16 @@ impl Store {
             Err(error) => error,
             pulled => return pulled,
         };
-        let may_be_on_hub = matches!(
-            error,
-            StoreError::Source(SourceError::Status { status: 404, .. } | SourceError::NoConnection { .. })
-        );
+        let is_absence = |source: &SourceError| {
+            matches!(source, SourceError::Status { status: 404, .. } | SourceError::NoConnection { .. })
+        };
+        let may_be_on_hub = matches!(&error, StoreError::Source(source) if is_absence(source));
         let Some(hub) = reference.as_hub().filter(|_| may_be_on_hub) else { return Err(error) };
         progress.note(&format!("{error}; looking for {hub}"));
         self.pull_from_hub(&hub, progress).map_err(|of_hub| match (error, of_hub) {
             (StoreError::Source(first), StoreError::Source(second)) => {
                 let attempt = |source: &str, error| Attempt { source: source.to_string(), error };
-                let attempts = vec![attempt("registry", first), attempt("hub", second)];
+                let attempts = vec![attempt("registry", *first), attempt("hub", *second)];
                 StoreError::AllSourcesFailed { name: name.short(), attempts }
             }
             // Found on the hub, so its failure is the one that counts.
@@ -240,37 +240,6 @@ impl Store {
             _ => Err(StoreError::NotPullable { reference: reference.to_string() }),
         }
     }
-
-    /// Mends what is damaged of a model that a registry has: only broken ranges are fetched, where checksums of the
-    /// pieces were kept; else the whole blob. Returns how many bytes were fetched.
-    pub fn repair_blob(&self, name: &ModelName, blob: &Layer, progress: &mut dyn Progress) -> Result<u64, StoreError> {
-        progress.blob(&short(&blob.digest));
-        let expected = Expected::sha256(blob.digest, blob.size_bytes);
-        let places = self.blobs().places(&blob.digest);
-        let waiting = format!("another process is fetching {}; waiting for it", short(&blob.digest));
-        let _lock = self.blobs().lock(&blob.digest, || progress.note(&waiting))?;
-        let entry = self.catalogue().entries().iter().find(|entry| entry.digest == blob.digest);
-        let repository = repository_of(name);
-        let registry;
-        let source: Box<dyn RepairSource + '_> = match entry.and_then(hub_file_of) {
-            Some((repository, revision, file)) => {
-                Box::new(HttpsSource::hub(repository, revision, file, self.settings())?)
-            }
-            None => {
-                registry = Registry::of(name, self.settings())?;
-                Box::new(registry.blob(&repository, blob.digest))
-            }
-        };
-        let fs = self.file_system();
-        Ok(repair(fs, &places, expected, source.as_ref(), self.settings(), progress)?)
-    }
-}
-
-fn hub_file_of(entry: &Entry) -> Option<(&str, &str, &str)> {
-    entry.sources.iter().find_map(|source| match source {
-        SourceSpec::Hub { repository, revision, file } => Some((repository.as_str(), revision.as_str(), file.as_str())),
-        SourceSpec::Package { .. } => None,
-    })
 }
 
 /// A failure of the one source that there was.

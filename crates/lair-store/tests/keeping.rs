@@ -151,9 +151,12 @@ fn weights_of(store: &Store, model: &str) -> (FoundModel, ModelFile) {
     (found, file)
 }
 
+/// What happens to the bytes of a blob.
+type Damaging = fn(&mut Vec<u8>);
+
 #[test]
 fn each_kind_of_damage_is_found_named_and_repaired() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    let damages: [(&str, Damaging); 4] = [
         ("flipped", |bytes| bytes[3] ^= 1),
         ("zeroed", |bytes| bytes.fill(0)),
         ("cut", |bytes| bytes.truncate(2)),

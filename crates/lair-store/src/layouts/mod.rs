@@ -13,7 +13,7 @@ pub use folder::{models_below, models_in};
 pub(crate) use gguf_files::quant_of;
 pub use hub_cache::HubCache;
 pub use lm_studio::LmStudio;
-pub use ollama::{OllamaLayout, StoredManifest};
+pub use ollama::{OllamaLayout, ReadManifest, StoredManifest};
 
 use crate::error::StoreError;
 use crate::file_system::FileSystem;

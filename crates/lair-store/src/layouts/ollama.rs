@@ -43,6 +43,9 @@ pub struct StoredManifest {
     pub modified: Option<SystemTime>,
 }
 
+/// A manifest, or why it cannot be read.
+pub type ReadManifest = Result<StoredManifest, StoreError>;
+
 impl OllamaLayout {
     /// The store in `root`, which need not be there.
     pub fn new(root: impl Into<PathBuf>, file_system: Arc<dyn FileSystem>) -> OllamaLayout {
@@ -131,7 +134,7 @@ impl OllamaLayout {
     }
 
     /// All manifests; what cannot be read stands in its place with the reason.
-    pub fn manifests(&self) -> Result<Vec<(ModelName, Result<StoredManifest, StoreError>)>, StoreError> {
+    pub fn manifests(&self) -> Result<Vec<(ModelName, ReadManifest)>, StoreError> {
         let read = |(name, path): (ModelName, PathBuf)| (name.clone(), self.read_manifest(&path, name));
         Ok(self.names()?.into_iter().map(read).collect())
     }

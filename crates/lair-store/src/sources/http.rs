@@ -2,7 +2,6 @@
 //! its host, and the rule about addresses.
 
 use std::io::{self, Read};
-use std::time::Duration;
 
 use ureq::http::{HeaderMap, Method, Request, Response, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;

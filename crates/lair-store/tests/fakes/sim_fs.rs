@@ -316,7 +316,10 @@ impl FileSystem for SimFs {
         let mut state = self.operate(Needs::Nothing)?;
         match state.names.get(path) {
             Some(Node::Folder) => Err(io::ErrorKind::IsADirectory.into()),
-            Some(_) => Ok(drop(state.names.remove(path))),
+            Some(_) => {
+                state.names.remove(path);
+                Ok(())
+            }
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

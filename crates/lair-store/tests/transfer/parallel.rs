@@ -73,7 +73,7 @@ fn continuing_asks_for_at_most_one_part_again() {
         let store = store(root.path(), |_| ());
         let server = dying(bytes_max);
         let error = store.pull(&reference(&server), &mut Told::default()).expect_err("it dies");
-        assert!(matches!(error, StoreError::Source(SourceError::Cut { .. })), "{error}");
+        assert!(matches!(&error, StoreError::Source(source) if matches!(**source, SourceError::Cut { .. })), "{error}");
         let honest = Model::new(blob()).serve();
         // The same blob from another registry continues it as well.
         store.pull(&reference(&honest), &mut Told::default()).expect("pulled");
@@ -136,7 +136,8 @@ fn a_repair_fetches_the_broken_pieces_alone() {
     store.pull(&reference(&server), &mut Told::default()).expect("pulled");
     let path = store.blobs().path(&Digest::of(&blob()));
     let weights = layer(media_type::MODEL, &blob());
-    let damages: [(&str, &dyn Fn(&mut Vec<u8>), usize); 4] = [
+    type Damaging<'d> = &'d dyn Fn(&mut Vec<u8>);
+    let damages: [(&str, Damaging<'_>, usize); 4] = [
         ("a flipped byte", &|bytes| bytes[123_456] ^= 1, PIECE_BYTES),
         ("two places", &|bytes| (bytes[0], bytes[600_000]) = (b'X', 0), 2 * PIECE_BYTES),
         ("a lost end", &|bytes| bytes.truncate(690_000), 2 * PIECE_BYTES),

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::io::IsTerminal;
 
 use clap::Args;
-use lair_store::{
-    FoundModel, ModelFile, Progress, Reference, Repairer, Resolved, Store, StoreError, Verdict, Verified,
-};
+use lair_store::{Fetcher, FoundModel, Progress, Reference, Resolved, Store, StoreError, Verdict, Verified};
 use serde_json::json;
 
 use crate::download_bar::DownloadBar;
@@ -46,8 +44,8 @@ pub fn verify(args: &VerifyArgs) -> Outcome {
             let mut verified = store.verify(file, &mut |bytes| bar.advanced(bytes))?;
             bar.finished();
             if args.repair && verified.is_bad() {
-                let mut repairer = CatalogueRepairer { store: &store, is_quiet: args.quiet || args.json };
-                verified.verdict = store.repair(model, &verified, &mut repairer)?;
+                let mut bar = DownloadBar::new(&model.name, args.quiet || args.json);
+                verified.verdict = store.repair(model, &verified, &mut Fetcher::new(&store, &mut bar))?;
             }
             results.push((model.name.clone(), verified));
         }
@@ -101,27 +99,6 @@ fn chosen(store: &Store, texts: &[String]) -> Result<Vec<FoundModel>, Failure> {
         }
     }
     Ok(models)
-}
-
-/// Fetches blobs of the catalogue again.
-struct CatalogueRepairer<'s> {
-    store: &'s Store,
-    is_quiet: bool,
-}
-
-impl Repairer for CatalogueRepairer<'_> {
-    fn repair(&mut self, model: &FoundModel, file: &ModelFile) -> Result<u64, StoreError> {
-        let entry = file.digest.and_then(|digest| self.store.catalogue().with_digest(&digest));
-        let entry = entry.ok_or_else(|| StoreError::NoSource { name: model.name.clone() })?;
-        match std::fs::remove_file(&file.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Io { action: "remove", path: file.path.clone(), reason: error });
-            }
-            _ => {}
-        }
-        self.store.fetch(entry, &mut DownloadBar::new(&entry.name, self.is_quiet))?;
-        Ok(entry.size_bytes)
-    }
 }
 
 fn print_text(results: &[(String, Verified)], is_quiet: bool) {

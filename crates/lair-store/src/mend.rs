@@ -1,0 +1,93 @@
+//! Mending: broken or lost blobs are fetched again from where their model came from, as little of them as possible.
+
+use crate::catalogue::{Entry, SourceSpec};
+use crate::error::StoreError;
+use crate::found::{FoundModel, ModelFile};
+use crate::model_name::ModelName;
+use crate::oci::{Layer, media_type};
+use crate::progress::Progress;
+use crate::pull::{repository_of, short};
+use crate::sources::http::Trust;
+use crate::sources::https::HttpsSource;
+use crate::sources::registry::Registry;
+use crate::store::Store;
+use crate::transfer::{Expected, RepairSource, repair};
+use crate::verify::Repairer;
+
+/// Fetches what is broken from the catalogue's hub, the registry or the link that a model came from.
+pub struct Fetcher<'f> {
+    store: &'f Store,
+    progress: &'f mut dyn Progress,
+}
+
+impl<'f> Fetcher<'f> {
+    /// Fetches for `store` and tells `progress`.
+    pub fn new(store: &'f Store, progress: &'f mut dyn Progress) -> Fetcher<'f> {
+        Fetcher { store, progress }
+    }
+}
+
+impl Repairer for Fetcher<'_> {
+    fn repair(&mut self, model: &FoundModel, file: &ModelFile) -> Result<u64, StoreError> {
+        let no_source = || StoreError::NoSource { name: model.name.clone() };
+        let name = model.model_name.as_ref().ok_or_else(no_source)?;
+        let digest = file.digest.ok_or_else(no_source)?;
+        // What was imported or created here is in no registry; a model without a note is Ollama's, from its registry.
+        let note = self.store.note(name)?;
+        let was_pulled = note.is_none_or(|note| note.reference.is_some() || note.address.is_some());
+        if !was_pulled && self.store.catalogue().with_digest(&digest).is_none() {
+            return Err(no_source());
+        }
+        let blob = Layer {
+            media_type: media_type::MODEL.to_string(),
+            digest,
+            size_bytes: file.size_bytes,
+            from: None,
+            name: None,
+        };
+        self.store.repair_blob(name, &blob, self.progress)
+    }
+}
+
+impl Store {
+    /// Makes a blob of `name` whole: only broken ranges are fetched, where checksums of its pieces were kept; else all
+    /// of it. Returns how many bytes were fetched.
+    pub fn repair_blob(&self, name: &ModelName, blob: &Layer, progress: &mut dyn Progress) -> Result<u64, StoreError> {
+        progress.blob(&short(&blob.digest));
+        let expected = Expected::sha256(blob.digest, blob.size_bytes);
+        let places = self.blobs().places(&blob.digest);
+        let waiting = format!("another process is fetching {}; waiting for it", short(&blob.digest));
+        let _lock = self.blobs().lock(&blob.digest, || progress.note(&waiting))?;
+        let link = self.note(name)?.and_then(|note| note.reference).filter(|reference| reference.contains("://"));
+        let entry = self.catalogue().entries().iter().find(|entry| entry.digest == blob.digest);
+        let repository = repository_of(name);
+        let registry;
+        let source: Box<dyn RepairSource + '_> = match (entry.and_then(hub_file_of), link) {
+            (Some((repository, revision, file)), _) => {
+                Box::new(HttpsSource::hub(repository, revision, file, self.settings())?)
+            }
+            (None, Some(link)) => Box::new(HttpsSource::new("link", link, Trust::Named, None, self.settings())?),
+            (None, None) => {
+                registry = Registry::of(name, self.settings())?;
+                Box::new(registry.blob(&repository, blob.digest))
+            }
+        };
+        let mended = repair(self.file_system(), &places, expected, source.as_ref(), self.settings(), progress);
+        match (mended, entry) {
+            // What the hub cannot give, a package may.
+            (Err(error), Some(entry)) if !error.is_about_this_disk() => {
+                progress.note(&error.to_string());
+                self.obtain_entry(entry, progress)?;
+                Ok(entry.size_bytes)
+            }
+            (mended, _) => Ok(mended?),
+        }
+    }
+}
+
+fn hub_file_of(entry: &Entry) -> Option<(&str, &str, &str)> {
+    entry.sources.iter().find_map(|source| match source {
+        SourceSpec::Hub { repository, revision, file } => Some((repository.as_str(), revision.as_str(), file.as_str())),
+        SourceSpec::Package { .. } => None,
+    })
+}
