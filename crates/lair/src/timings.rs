@@ -52,9 +52,9 @@ fn duration_text(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     match nanoseconds {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{nanoseconds}ns"),
-        ..1_000_000 => shortest(nanoseconds, 3, "µs"),
-        ..1_000_000_000 => shortest(nanoseconds, 6, "ms"),
+        1..1_000 => format!("{nanoseconds}ns"),
+        1_000..1_000_000 => shortest(nanoseconds, 3, "µs"),
+        1_000_000..1_000_000_000 => shortest(nanoseconds, 6, "ms"),
         _ => {
             let seconds = duration.as_secs();
             let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);

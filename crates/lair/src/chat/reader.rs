@@ -146,7 +146,8 @@ impl Assembly {
 fn split_at_fence(line: &str) -> Option<(&str, &str)> {
     let (before, text) = line.split_once(FENCE)?;
     let is_command = before.split_whitespace().eq(["/set", "system"]);
-    (before.trim().is_empty() || is_command).then(|| if is_command { (before, text) } else { ("", text) })
+    let command = if is_command { before } else { "" };
+    (before.trim().is_empty() || is_command).then_some((command, text))
 }
 
 /// Completes commands, and says what to do where nothing is typed yet.

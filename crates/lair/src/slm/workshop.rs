@@ -14,6 +14,9 @@ pub struct Workshop {
     root: PathBuf,
 }
 
+/// A project's file, with the project or why it cannot be read.
+pub type Installed = (PathBuf, Result<Project, Failure>);
+
 /// What a model or a project was meant by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meant {
@@ -78,7 +81,7 @@ impl Workshop {
     }
 
     /// All projects of the folder, sorted by the names of their files; those that cannot be read with the reason.
-    pub fn projects(&self) -> Result<Vec<(PathBuf, Result<Project, Failure>)>, Failure> {
+    pub fn projects(&self) -> Result<Vec<Installed>, Failure> {
         let entries = match std::fs::read_dir(self.configs()) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
