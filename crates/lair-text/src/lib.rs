@@ -1,5 +1,6 @@
 //! Tokenizers, chat templates, and what is read out of answers.
 
+pub mod go_template;
 pub mod output;
 pub mod template;
 pub mod tokenizer;

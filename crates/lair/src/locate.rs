@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
-use lair_store::{RecommendedSampling, Reference, Resolved, Settings, Store, StoreError};
+use lair_store::modelfile::ModelSettings;
+use lair_store::{
+    FileRole, FoundModel, ModelName, RecommendedSampling, Reference, Resolved, Settings, Store, StoreError,
+};
 
 use crate::download_bar::DownloadBar;
 use crate::failure::Failure;
+use crate::{offline, stored_model};
 
 /// A model on this machine.
 #[derive(Clone, Debug)]
@@ -16,6 +20,12 @@ pub struct Located {
     pub name: String,
     /// How the catalogue says to sample from it.
     pub recommended: RecommendedSampling,
+    /// What it says about how it is used.
+    pub settings: ModelSettings,
+    /// The name that the store keeps it under, if it is one of the store.
+    pub stored: Option<ModelName>,
+    /// Its draft model's file, if it brings one.
+    pub draft: Option<PathBuf>,
 }
 
 /// Finds a model by whatever the user calls it; without a name, the default model. Fetches it where it is missing.
@@ -26,25 +36,47 @@ pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
         None => store.resolve_default(),
     };
     match resolved? {
-        Resolved::File(path) => {
-            let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-            Ok(Located { path, name, recommended: RecommendedSampling::default() })
-        }
-        Resolved::Model(model) => {
-            let path = store.weights_path(&model)?;
-            if let Some(name) = model.model_name.as_ref().filter(|_| model.root == store.settings().models) {
-                store.mark_used(name);
-            }
-            let entry = model.files.iter().find_map(|file| store.catalogue().with_digest(&file.digest?));
-            let name = entry.map_or_else(|| model.name.clone(), |entry| entry.name.clone());
-            let recommended = entry.map(|entry| entry.sampling).unwrap_or_default();
-            Ok(Located { path, name, recommended })
-        }
+        Resolved::File(path) => Ok(Located::file(path)),
+        Resolved::Model(model) => of_store(&store, &model),
         Resolved::Missing(entry) => {
+            offline::check(&entry.name, &format!("lair pull {}", entry.name))?;
             let path = store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet))?;
-            Ok(Located { path, name: entry.name, recommended: entry.sampling })
+            Ok(Located { name: entry.name, recommended: entry.sampling, ..Located::file(path) })
         }
     }
+}
+
+impl Located {
+    /// A file that no store knows.
+    pub fn file(path: PathBuf) -> Located {
+        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        Located {
+            path,
+            name,
+            recommended: RecommendedSampling::default(),
+            settings: ModelSettings::default(),
+            stored: None,
+            draft: None,
+        }
+    }
+}
+
+/// A model of a store, with what it says about how it is used.
+fn of_store(store: &Store, model: &FoundModel) -> Result<Located, Failure> {
+    let path = store.weights_path(model)?;
+    let entry = model.files.iter().find_map(|file| store.catalogue().with_digest(&file.digest?));
+    let name = entry.map_or_else(|| model.name.clone(), |entry| entry.name.clone());
+    let recommended = entry.map(|entry| entry.sampling).unwrap_or_default();
+    let stored = model.model_name.clone().filter(|_| model.root == store.settings().models);
+    let settings = match &stored {
+        Some(name) => {
+            store.mark_used(name);
+            stored_model::settings(store, name)?
+        }
+        None => ModelSettings::default(),
+    };
+    let draft = model.file(FileRole::Draft).map(|file| file.path.clone());
+    Ok(Located { path, name, recommended, settings, stored, draft })
 }
 
 /// Where the lines typed in chats are kept.

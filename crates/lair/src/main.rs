@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod answer_printer;
 mod bench;
 mod chat;
 mod commands;
@@ -9,20 +10,39 @@ mod human;
 mod interrupt;
 mod locate;
 mod machine;
+mod offline;
+mod parameters;
+mod pictures;
 mod provenance;
 mod sampling;
 mod session;
+mod slm;
 mod speculate;
+mod stored_model;
 mod synthetic;
+mod terminal;
+mod timings;
+mod word_wrap;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+use crate::failure::{ExitCode, Failure, Outcome};
 
 /// Runs open-weight language models on this machine.
 #[derive(Parser, Debug)]
-#[command(name = "lair", version, arg_required_else_help = true)]
+#[command(name = "lair", disable_version_flag = true)]
 struct Cli {
+    /// Fetch nothing and open no socket; what is not on this machine is refused
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Print the version; with --json as an object
+    #[arg(long, short = 'V', action = ArgAction::SetTrue)]
+    version: bool,
+    /// With --version: one JSON object
+    #[arg(long, requires = "version")]
+    json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -63,11 +83,31 @@ enum Command {
     Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
     Perplexity(commands::perplexity::PerplexityArgs),
+    /// Do as SLM Packager does: its YAML files and commands
+    Slm(commands::slm::SlmArgs),
+    /// Print the completions for a shell
+    Completions(commands::completions::CompletionsArgs),
 }
 
 fn main() -> std::process::ExitCode {
     // clap exits with 2 on a wrong command line, which is `ExitCode::Usage`.
-    let (outcome, as_json) = match Cli::parse().command {
+    let cli = Cli::parse();
+    offline::set(cli.offline);
+    let (outcome, as_json) = match cli.command {
+        Some(command) if cli.version => (Err(version_with_command(&command)), cli.json),
+        Some(command) => run(command),
+        None if cli.version => (commands::version::version(cli.json), cli.json),
+        None => (commands::welcome::welcome(), false),
+    };
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => failure.report(as_json),
+    }
+}
+
+/// Runs a command; gives what came of it, and whether a failure is to be said in JSON.
+fn run(command: Command) -> (Outcome, bool) {
+    match command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Pull(args) => (commands::pull::pull(&args), args.transfer.json),
         Command::Push(args) => (commands::push::push(&args), args.transfer.json),
@@ -85,9 +125,12 @@ fn main() -> std::process::ExitCode {
         Command::Unpin(args) => (commands::gc::unpin(&args), false),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
-    };
-    match outcome {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(failure) => failure.report(as_json),
+        Command::Slm(args) => (commands::slm::slm(&args), false),
+        Command::Completions(args) => (commands::completions::completions(&args, Cli::command()), false),
     }
+}
+
+fn version_with_command(command: &Command) -> Failure {
+    let name = format!("{command:?}").split(['(', ' ']).next().unwrap_or_default().to_lowercase();
+    Failure::new(ExitCode::Usage, format!("--version takes no command, `{name}` is given"))
 }

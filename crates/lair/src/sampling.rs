@@ -92,55 +92,11 @@ impl SamplingArgs {
         sampling.check().map_err(|error| Failure::new(ExitCode::Usage, error))?;
         Ok(sampling)
     }
-
-    /// Sets one parameter by its name, as `/set parameter` does. The message names what is wrong.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        fn number<T: std::str::FromStr>(value: &str) -> Result<Option<T>, String> {
-            value.parse().map(Some).map_err(|_| format!("`{value}` is not a number of the right kind"))
-        }
-        match name.replace('-', "_").as_str() {
-            "temperature" => self.temperature = number(value)?,
-            "top_k" => self.top_k = number(value)?,
-            "top_p" => self.top_p = number(value)?,
-            "min_p" => self.min_p = number(value)?,
-            "typical_p" => self.typical_p = number(value)?,
-            "repeat_penalty" => self.repeat_penalty = number(value)?,
-            "presence_penalty" => self.presence_penalty = number(value)?,
-            "frequency_penalty" => self.frequency_penalty = number(value)?,
-            "repeat_last_n" => self.repeat_last_n = number(value)?,
-            "seed" => self.seed = number(value)?,
-            _ => return Err(format!("there is no parameter `{name}`; there are {}", PARAMETERS.join(", "))),
-        }
-        Ok(())
-    }
 }
-
-/// The names `/set parameter` knows of [`SamplingArgs`].
-pub const PARAMETERS: [&str; 10] = [
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "repeat_last_n",
-    "seed",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_parameter_that_is_listed_can_be_set() {
-        for name in PARAMETERS {
-            SamplingArgs::default().set(name, "1").unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
-        assert!(SamplingArgs::default().set("nonsense", "1").is_err());
-        assert!(SamplingArgs::default().set("top_k", "-1").is_err());
-    }
 
     #[test]
     fn wishes_go_over_the_model_s_values_and_are_checked() {

@@ -1,5 +1,6 @@
 //! Guessing tokens ahead: what the user asked for, and the draft model.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -112,6 +113,21 @@ impl SpeculateArgs {
 }
 
 impl DraftChoice {
+    /// The draft model that a model brings, with the defaults of how it guesses.
+    pub fn of_file(path: PathBuf) -> DraftChoice {
+        DraftChoice { located: Located::file(path), options: DraftOptions::default() }
+    }
+
+    /// Options with this draft model, unless another one or none at all is wished.
+    pub fn where_none_is_chosen(self, options: LoadOptions) -> LoadOptions {
+        match (&options.draft, options.speculation) {
+            (None, Speculation::Lookup) => {
+                LoadOptions { speculation: Speculation::Draft, draft: Some(self), ..options }
+            }
+            _ => options,
+        }
+    }
+
     /// Loads the draft model for the model of this file.
     pub fn load(&self, file: &GgufFile, options: &LoadOptions) -> Result<LoadedDraft, Failure> {
         let draft_file = GgufFile::open(&self.located.path)?;

@@ -143,7 +143,7 @@ fn answers_come_streamed_from_arguments_and_standard_input() {
     assert!(stdout(&argument).len() > 20);
     assert_eq!(stdout(&argument), stdout(&piped), "the same prompt and seed give the same answer");
     let figures = lair(&[&["run", text(&model), "Once", "--verbose"][..], &fixed].concat());
-    for word in ["prompt tokens", "time to first token", "decode rate", "peak memory", "context"] {
+    for word in ["prompt eval count:", "load duration:", "eval rate:", "peak memory:", "context"] {
         assert!(stderr(&figures).contains(word), "`{word}` is not in: {}", stderr(&figures));
     }
 }
@@ -339,4 +339,61 @@ fn a_draft_model_of_another_vocabulary_is_refused() {
     for word in ["another vocabulary", "token 300", "altogether-another", "same family"] {
         assert!(stderr(&output).contains(word), "`{word}` is not in: {}", stderr(&output));
     }
+}
+
+#[test]
+fn the_program_says_what_it_is_and_what_to_type_next() {
+    let welcome = lair(&[]);
+    assert!(welcome.status.success());
+    for word in ["lair run", "lair show", "lair --help"] {
+        assert!(stdout(&welcome).contains(word), "{}", stdout(&welcome));
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(stdout(&lair(&["--version"])), format!("lair {version}\n"));
+    assert_eq!(stdout(&lair(&["-V"])), format!("lair {version}\n"));
+    let value = json(&lair(&["--version", "--json"]));
+    assert_eq!((&value["name"], &value["version"]), (&"lair".into(), &version.into()));
+    assert_eq!(lair(&["--json"]).status.code(), Some(2), "--json alone describes nothing");
+    assert_eq!(lair(&["--version", "run"]).status.code(), Some(2));
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = lair(&["completions", shell]);
+        assert!(script.status.success() && stdout(&script).contains("hidethinking"), "{shell}");
+    }
+}
+
+#[test]
+fn several_words_are_a_prompt_and_stop_texts_end_the_answer() {
+    let Some(model) = stories() else { return };
+    let fixed = ["--raw", "--temperature", "0", "--max-tokens", "30"];
+    let answer = |words: &[&str], more: &[&str]| {
+        let output = lair(&[&["run", text(&model)][..], words, &fixed, more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let whole = answer(&["Once upon a time"], &[]);
+    assert_eq!(answer(&["Once", "upon", "a", "time"], &[]), whole);
+    let word = whole.split_whitespace().nth(4).expect("a fifth word");
+    let cut = answer(&["Once upon a time"], &["--stop", "no such text", "--stop", word]);
+    assert_eq!(cut.trim_end_matches('\n'), &whole[..whole.find(word).expect("it is there")]);
+}
+
+#[test]
+fn what_run_cannot_do_is_refused_by_name() {
+    let Some(model) = stories() else { return };
+    for (arguments, words) in [
+        (vec!["--format", "json"], vec!["grammar", "not built yet"]),
+        (vec!["--format", "{\"type\": \"object\"}"], vec!["grammar"]),
+        (vec!["--format", "xml"], vec!["`xml`"]),
+        (vec!["--keepalive", "5m"], vec!["--keepalive 5m"]),
+        (vec!["--think"], vec!["does not support thinking"]),
+        (vec!["--think=hard"], vec!["`hard`", "medium"]),
+    ] {
+        let output = lair(&[&["run", text(&model), "Once"][..], &arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{arguments:?}: {}", stderr(&output));
+        }
+    }
+    let accepted = lair(&["run", text(&model), "Once", "--max-tokens", "2", "--keepalive", "0", "--hidethinking"]);
+    assert!(accepted.status.success(), "{}", stderr(&accepted));
 }

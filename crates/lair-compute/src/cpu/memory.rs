@@ -14,8 +14,10 @@ use crate::ComputeError;
 /// A cache line, and the width of the widest vector.
 pub(super) const ALIGNMENT: usize = 64;
 /// Allocations of at least this are mapped: below it, the pages that are never written are not worth a mapping.
+#[cfg(any(unix, test))]
 const MAPPED_BYTES: usize = 64 << 10;
 /// Mapped memory of at least this is aligned to it and offered to the kernel as huge pages.
+#[cfg(any(unix, test))]
 pub(super) const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Plain numbers, for which all bytes zero is a value.

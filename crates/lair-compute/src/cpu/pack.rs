@@ -20,6 +20,7 @@ use lair_quant::{CodeShape, Codes};
 use lair_simd::{Isa, LANES, Simd, Work};
 
 use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm};
+use super::panel::prefetch;
 use crate::MatrixBytes;
 
 /// Columns that are packed in one go: the longest block of a format, and a multiple of all others.
@@ -89,6 +90,13 @@ impl<F: BlockFormat> Work for PackPanelOf<'_, F> {
             let length = STRIP.min(columns - first_column);
             let first_byte = first_column / F::BLOCK_LENGTH * F::BLOCK_BYTES;
             let size_bytes = length / F::BLOCK_LENGTH * F::BLOCK_BYTES;
+            for row in &rows {
+                // Sixteen streams, each read in short pieces, are more than the machine's own prefetcher follows. Behind
+                // the last strip of a panel stands the first of the next one, where all rows are used.
+                let is_last = first_column + STRIP >= columns;
+                let ahead = if is_last { (PANEL - 1) * row.len() + size_bytes } else { size_bytes };
+                prefetch(row.as_ptr().wrapping_add(first_byte + ahead), size_bytes);
+            }
             for (row, bytes) in rows.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
                 strip.take_row::<F, S>(s, row, &bytes[first_byte..][..size_bytes], layout, &encoding, scales_out);
             }

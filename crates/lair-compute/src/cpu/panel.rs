@@ -27,8 +27,8 @@ const CHUNKS_AHEAD: usize = 2;
 
 /// Asks for the cache lines of a range of memory. The range may go beyond what there is.
 #[allow(unsafe_code)] // An intrinsic that takes an address.
-#[inline]
-fn prefetch(start: *const u8, bytes: usize) {
+#[inline(always)]
+pub(super) fn prefetch(start: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

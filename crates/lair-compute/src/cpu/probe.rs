@@ -162,6 +162,7 @@ struct MultiplyLoop {
 }
 
 const F32_ONE: &[u8] = &1.0f32.to_le_bytes();
+#[cfg(target_arch = "x86_64")]
 const I16_ONE: &[u8] = &1i16.to_le_bytes();
 const I8_ONE: &[u8] = &[1];
 
@@ -215,9 +216,9 @@ impl Loops<MultiplyLoop> {
 /// Reads all bytes, 64 at a time, in so many streams that begin equally far apart.
 fn sum_of_words(isa: Isa, bytes: &[u8], streams: usize) -> u64 {
     match isa {
-        Isa::Scalar => scalar::sum_of_words(bytes),
+        Isa::Scalar => scalar::sum_of_words(bytes, streams),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => scalar::sum_of_words(bytes),
+        Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => scalar::sum_of_words(bytes, streams),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the instruction set was found on this machine.
         Isa::Avx2(_) | Isa::AvxVnni(_) => unsafe { x86::avx2_sum(bytes, streams) },
@@ -231,7 +232,8 @@ fn sum_of_words(isa: Isa, bytes: &[u8], streams: usize) -> u64 {
 mod scalar {
     use super::{COLUMNS, Isa, Operands, ROWS};
 
-    pub(super) fn sum_of_words(bytes: &[u8]) -> u64 {
+    /// In one stream whatever is asked for: it is slower than memory.
+    pub(super) fn sum_of_words(bytes: &[u8], _streams: usize) -> u64 {
         let words = bytes.as_chunks::<8>().0;
         words.iter().fold(0, |sum, word| sum ^ u64::from_le_bytes(*word))
     }
@@ -308,6 +310,30 @@ mod x86 {
         };
     }
 
+    /// A [`multiply_loop`] of integers with 256 bits.
+    macro_rules! integers_256 {
+        ($name:ident, $isa:pat, $features:literal, $lane:ty, $step:expr) => {
+            multiply_loop!($name, $isa, $features, __m256i, $lane, _mm256_setzero_si256, _mm256_loadu_si256, $step, 4);
+        };
+    }
+
+    /// A [`multiply_loop`] of integers with 512 bits.
+    macro_rules! integers_512 {
+        ($name:ident, $step:expr) => {
+            multiply_loop!(
+                $name,
+                Isa::Avx512Vnni(_),
+                "avx512f,avx512vnni",
+                __m512i,
+                i32,
+                _mm512_setzero_si512,
+                _mm512_loadu_si512,
+                $step,
+                6
+            );
+        };
+    }
+
     // Sixteen registers hold 2 x 4 sums, four activations and the weights; thirty-two hold 2 x 6. Eight sums are as many as two
     // units with a delay of four cycles need.
     multiply_loop!(
@@ -322,50 +348,6 @@ mod x86 {
         4
     );
     multiply_loop!(
-        avx2_words,
-        Isa::Avx2(_),
-        "avx2,fma",
-        __m256i,
-        i32,
-        _mm256_setzero_si256,
-        _mm256_loadu_si256,
-        |sum, w, x| _mm256_add_epi32(sum, _mm256_madd_epi16(w, x)),
-        4
-    );
-    multiply_loop!(
-        avx2_codes,
-        Isa::Avx2(_),
-        "avx2,fma",
-        __m256i,
-        i16,
-        _mm256_setzero_si256,
-        _mm256_loadu_si256,
-        |sum, w, x| _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x)),
-        4
-    );
-    multiply_loop!(
-        avx_vnni_words,
-        Isa::AvxVnni(_),
-        "avx2,avxvnni",
-        __m256i,
-        i32,
-        _mm256_setzero_si256,
-        _mm256_loadu_si256,
-        |sum, w, x| _mm256_dpwssd_avx_epi32(sum, w, x),
-        4
-    );
-    multiply_loop!(
-        avx_vnni_bytes,
-        Isa::AvxVnni(_),
-        "avx2,avxvnni",
-        __m256i,
-        i32,
-        _mm256_setzero_si256,
-        _mm256_loadu_si256,
-        |sum, w, x| _mm256_dpbusd_avx_epi32(sum, w, x),
-        4
-    );
-    multiply_loop!(
         avx512_floats,
         Isa::Avx512Vnni(_),
         "avx512f",
@@ -376,28 +358,20 @@ mod x86 {
         |sum, w, x| _mm512_fmadd_ps(w, x, sum),
         6
     );
-    multiply_loop!(
-        vnni_words,
-        Isa::Avx512Vnni(_),
-        "avx512f,avx512vnni",
-        __m512i,
-        i32,
-        _mm512_setzero_si512,
-        _mm512_loadu_si512,
-        |sum, w, x| _mm512_dpwssd_epi32(sum, w, x),
-        6
-    );
-    multiply_loop!(
-        vnni_bytes,
-        Isa::Avx512Vnni(_),
-        "avx512f,avx512vnni",
-        __m512i,
-        i32,
-        _mm512_setzero_si512,
-        _mm512_loadu_si512,
-        |sum, w, x| _mm512_dpbusd_epi32(sum, w, x),
-        6
-    );
+    integers_256!(avx2_words, Isa::Avx2(_), "avx2,fma", i32, |sum, w, x| {
+        _mm256_add_epi32(sum, _mm256_madd_epi16(w, x))
+    });
+    integers_256!(avx2_codes, Isa::Avx2(_), "avx2,fma", i16, |sum, w, x| {
+        _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x))
+    });
+    integers_256!(avx_vnni_words, Isa::AvxVnni(_), "avx2,avxvnni", i32, |sum, w, x| {
+        _mm256_dpwssd_avx_epi32(sum, w, x)
+    });
+    integers_256!(avx_vnni_bytes, Isa::AvxVnni(_), "avx2,avxvnni", i32, |sum, w, x| {
+        _mm256_dpbusd_avx_epi32(sum, w, x)
+    });
+    integers_512!(vnni_words, |sum, w, x| _mm512_dpwssd_epi32(sum, w, x));
+    integers_512!(vnni_bytes, |sum, w, x| _mm512_dpbusd_epi32(sum, w, x));
 
     /// The bytes of a piece read in `streams` streams, vector by vector.
     macro_rules! read_loop {

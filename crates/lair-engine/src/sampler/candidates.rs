@@ -37,11 +37,16 @@ pub(crate) struct Candidates {
     isa: Isa,
     items: Vec<Candidate>,
     is_by_token: bool,
+    /// What the weights are relative to, where they are those of the logits.
+    weighed_by: Option<f32>,
+    /// Room for those near the end of what a filter keeps.
+    edge: Vec<Candidate>,
 }
 
 impl Candidates {
     pub(crate) fn new(isa: Isa, vocabulary_size: usize) -> Self {
-        Self { isa, items: Vec::with_capacity(vocabulary_size), is_by_token: true }
+        let room = || Vec::with_capacity(vocabulary_size);
+        Self { isa, items: room(), is_by_token: true, weighed_by: None, edge: room() }
     }
 
     pub(crate) fn items(&self) -> &[Candidate] {
@@ -49,14 +54,15 @@ impl Candidates {
     }
 
     pub(crate) fn items_mut(&mut self) -> &mut [Candidate] {
+        self.weighed_by = None;
         &mut self.items
     }
 
-    /// Takes the candidates that `fill` names, by token; there must be one.
-    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut dyn FnMut(u32, f32))) {
+    /// Takes the candidates that `fill` puts into the empty list, by token; there must be one.
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut Vec<Candidate>)) {
         self.items.clear();
-        fill(&mut |token, logit| self.items.push(Candidate { token, logit, probability: 0.0 }));
-        self.is_by_token = true;
+        fill(&mut self.items);
+        (self.is_by_token, self.weighed_by) = (true, None);
         debug_assert!(!self.items.is_empty() && self.items.is_sorted_by_key(|candidate| candidate.token));
     }
 
@@ -78,15 +84,29 @@ impl Candidates {
     }
 
     /// Keeps the first candidates in the order of `compare`, which must be total: as few as have the weight that
-    /// `is_enough` asks for; all if they never have. The candidates must be weighed.
+    /// `is_enough` asks for; all if they never have. `distance` must not fall along that order, and be 0 or more. The
+    /// candidates must be weighed; they stay in their order. Returns the last one that is kept, if not all are.
+    ///
+    /// Distances are counted in bins first, so that only the candidates of one bin are compared with each other.
     pub(crate) fn keep_until(
         &mut self,
+        distance: impl Fn(&Candidate) -> f64,
         compare: impl Fn(&Candidate, &Candidate) -> Ordering,
         is_enough: impl Fn(f64) -> bool,
-    ) {
-        let kept = arrange_by_weight(&mut self.items, compare, is_enough).map_or(self.items.len(), |last| last + 1);
-        self.items.truncate(kept);
-        self.is_by_token = false;
+    ) -> Option<Candidate> {
+        let mut bins = Bins::new();
+        self.items.iter().for_each(|item| bins.add(distance(item), item.weight()));
+        let (bin, before) = bins.first_reaching(&is_enough)?;
+        self.edge.clear();
+        self.edge.extend(self.items.iter().filter(|item| Bins::place(distance(item)) == bin));
+        let place = arrange_by_weight(&mut self.edge, &compare, |weight| is_enough(before + weight));
+        // Where sums were rounded in another order, the last of the bin may be the one.
+        let last = place.map_or_else(|| self.edge.iter().copied().max_by(&compare), |place| Some(self.edge[place]))?;
+        self.items.retain(|item| {
+            let place = Bins::place(distance(item));
+            place < bin || place == bin && compare(item, &last) != Ordering::Greater
+        });
+        Some(last)
     }
 
     /// Keeps those that fulfil a condition; at least one must.
@@ -103,6 +123,15 @@ impl Candidates {
     /// Sets the weights, relative to the greatest logit; returns their sum.
     pub(crate) fn weigh(&mut self) -> f64 {
         let greatest = self.greatest();
+        self.weigh_by(greatest)
+    }
+
+    /// Sets the weights, relative to a logit that none of them surpasses; returns their sum.
+    pub(crate) fn weigh_by(&mut self, greatest: f32) -> f64 {
+        if self.weighed_by == Some(greatest) {
+            return self.items.iter().map(Candidate::weight).sum();
+        }
+        self.weighed_by = Some(greatest);
         weights::weigh(self.isa, &mut self.items, greatest)
     }
 
@@ -112,13 +141,17 @@ impl Candidates {
         for candidate in &mut self.items {
             candidate.probability = (candidate.weight() / sum) as f32;
         }
+        self.weighed_by = None;
     }
 
     /// The first token, by token, at which the cumulated weight passes `uniform` times the whole.
     pub(crate) fn draw(&mut self, uniform: f64) -> u32 {
         let target = uniform * self.weigh();
-        let place = arrange_by_weight(&mut self.items, Candidate::by_token, |weight| weight > target);
-        self.is_by_token = false;
+        let place = if self.is_by_token {
+            first_reaching(&self.items, 0.0, |weight| weight > target)
+        } else {
+            arrange_by_weight(&mut self.items, Candidate::by_token, |weight| weight > target)
+        };
         let drawn = place.map(|place| self.items[place]);
         // `uniform` is below 1, but its product with the sum may be rounded up to it.
         let last = || self.items.iter().filter(|candidate| candidate.probability > 0.0).max_by_key(|item| item.token);
@@ -150,9 +183,51 @@ fn arrange_by_weight(
         }
     }
     items[begin..end].sort_unstable_by(&compare);
-    let reached = items[begin..end].iter().position(|candidate| {
+    first_reaching(&items[begin..end], before, is_reached).map(|place| begin + place)
+}
+
+/// The place with which the cumulated weight, `before` and that of the items up to there, `is_reached`.
+fn first_reaching(items: &[Candidate], mut before: f64, is_reached: impl Fn(f64) -> bool) -> Option<usize> {
+    items.iter().position(|candidate| {
         before += candidate.weight();
         is_reached(before)
-    });
-    reached.map(|place| begin + place)
+    })
+}
+
+/// Weights by distance.
+pub(super) struct Bins([f64; BIN_COUNT]);
+
+/// Distances are of logits, and a weight is nothing from 24.3 on: the last bins have hardly anything.
+const BIN_COUNT: usize = 512;
+const BINS_A_UNIT: f64 = 20.0;
+
+impl Bins {
+    pub(super) fn new() -> Self {
+        Self([0.0; BIN_COUNT])
+    }
+
+    fn place(distance: f64) -> usize {
+        ((distance * BINS_A_UNIT) as usize).min(BIN_COUNT - 1)
+    }
+
+    pub(super) fn add(&mut self, distance: f64, weight: f64) {
+        self.0[Self::place(distance)] += weight;
+    }
+
+    /// The first bin with which the weight `is_reached`, and the weight of the bins before it.
+    pub(super) fn first_reaching(&self, is_reached: impl Fn(f64) -> bool) -> Option<(usize, f64)> {
+        let mut before = 0.0;
+        for (bin, weight) in self.0.iter().enumerate() {
+            if is_reached(before + weight) {
+                return Some((bin, before));
+            }
+            before += weight;
+        }
+        None
+    }
+
+    /// The distance at which a bin ends.
+    pub(super) fn end(bin: usize) -> f64 {
+        if bin + 1 < BIN_COUNT { (bin + 1) as f64 / BINS_A_UNIT } else { f64::INFINITY }
+    }
 }

@@ -7,13 +7,15 @@
 //! Cost: a vocabulary of 150k is 600 kB of logits; reading them once from the second-level cache takes some 10 us, taking
 //! the exponential of each some 50 us. Greedy reads them once ([`survey`]). Top-k or min-p first look again only into
 //! the few blocks of logits whose greatest is great enough. Exponentials of all are taken where the whole distribution
-//! counts: a draw without filters, and top-p first. What survives is never sorted ([`candidates`]).
+//! counts: a draw without filters, and top-p or typical-p first, which list only tokens that a sample says are needed
+//! ([`nucleus`]). What survives is never sorted ([`candidates`]).
 
 mod candidates;
 mod draws;
 mod dry;
 mod logprobs;
 mod min_p;
+mod nucleus;
 mod parameters;
 mod penalties;
 mod survey;
@@ -170,7 +172,7 @@ impl Sampler {
     /// Takes as candidates the tokens of at least this logit.
     fn fill(&mut self, logits: &[f32], bound: f32) {
         let Self { survey, candidates, .. } = self;
-        candidates.fill(|take| survey.for_each_at_least(logits, bound, take));
+        candidates.fill(|found| survey.find_at_least(logits, bound, found));
     }
 
     /// Takes as candidates what a filter leaves of all tokens, if that can be had without listing all; `false` if not.
@@ -180,20 +182,45 @@ impl Sampler {
                 let Some(bound) = self.survey.bound_of_greatest(sampling.top_k) else { return false };
                 self.fill(logits, bound);
                 self.candidates.keep_greatest(sampling.top_k);
+                true
             }
-            Filter::MinP => self.fill(logits, min_p::least_logit(sampling.min_p, greatest)),
-            Filter::TopP => {
-                let total = weights::sum_blocks(self.survey.isa, logits, (greatest, 1.0), &mut self.block_sums);
-                let negligible = top_p::negligible_weight(sampling.top_p, total, logits.len());
-                // A little lower, for logarithm, exponential and the bound itself are rounded.
-                let slack = 1e-3 + 1e-6 * f64::from(greatest.abs());
-                self.fill(logits, (f64::from(greatest) + negligible.ln() - slack) as f32);
-                self.candidates.weigh();
-                top_p::keep(sampling.top_p, total, &mut self.candidates);
+            Filter::MinP => {
+                self.fill(logits, min_p::least_logit(sampling.min_p, greatest));
+                true
             }
-            _ => return false,
+            Filter::TopP => self.fill_by_top_p(logits, greatest, sampling.top_p),
+            Filter::TypicalP => self.fill_by_typical_p(logits, greatest, sampling.typical_p),
+            _ => false,
         }
-        true
+    }
+
+    fn fill_by_top_p(&mut self, logits: &[f32], greatest: f32, top_p: f32) -> bool {
+        let total = weights::sum_blocks(self.survey.isa, logits, (greatest, 1.0), &mut self.block_sums);
+        let enough = f64::from(top_p) * total;
+        let distance = |logit| top_p::distance(greatest, logit);
+        let Some(reach) = nucleus::reach(&self.survey, logits, greatest, distance, |weight| weight >= enough) else {
+            return false;
+        };
+        self.fill(logits, (f64::from(greatest) - reach) as f32);
+        self.candidates.weigh();
+        // Whatever was left out comes after whatever was listed, so if these have enough, these are the ones.
+        top_p::keep(top_p, total, &mut self.candidates).is_some()
+    }
+
+    fn fill_by_typical_p(&mut self, logits: &[f32], greatest: f32, typical_p: f32) -> bool {
+        let isa = self.survey.isa;
+        let total = weights::sum_blocks(isa, logits, (greatest, 1.0), &mut self.block_sums);
+        let expected = weights::sum_weighted_logits(isa, logits, greatest) / total;
+        let typical = typical_p::Typical { greatest, expected };
+        let enough = f64::from(typical_p) * total;
+        let distance = |logit| typical.distance(logit);
+        let Some(reach) = nucleus::reach(&self.survey, logits, greatest, distance, |weight| weight > enough) else {
+            return false;
+        };
+        self.fill(logits, typical.least_logit(reach));
+        self.candidates.weigh_by(greatest);
+        let last = typical_p::keep(typical_p, total, typical, &mut self.candidates);
+        last.is_some_and(|last| typical.distance(last.logit) <= reach)
     }
 
     /// The first token at which the cumulated weight of all tokens passes `uniform` times the whole.

@@ -7,7 +7,7 @@
 
 use lair_simd::{Isa, IsaChoice, LANES, Simd, vectorize};
 
-use super::NonFiniteLogits;
+use super::{Candidate, NonFiniteLogits};
 
 /// Logits of a block: eight vectors.
 pub(super) const BLOCK: usize = 8 * LANES;
@@ -39,6 +39,11 @@ impl Survey {
         Ok((token as u32, greatest))
     }
 
+    /// The greatest logit of each block, as last seen.
+    pub(super) fn maxima(&self) -> &[f32] {
+        &self.maxima
+    }
+
     /// A logit that at least `count` others reach or surpass; `None` if the blocks are too few to tell.
     pub(super) fn bound_of_greatest(&mut self, count: usize) -> Option<f32> {
         // With nearly as many blocks as tokens wanted, most blocks would have to be looked into.
@@ -51,13 +56,12 @@ impl Survey {
         Some(*bound)
     }
 
-    /// Calls `found(token, logit)` for every logit of at least `bound`, by token. A bound of minus infinity is passed by
+    /// Puts the tokens whose logits are at least `bound` into `found`, by token. A bound of minus infinity is passed by
     /// all that are finite.
-    pub(super) fn for_each_at_least(&self, logits: &[f32], bound: f32, found: impl FnMut(u32, f32)) {
+    pub(super) fn find_at_least(&self, logits: &[f32], bound: f32, found: &mut Vec<Candidate>) {
         // The least finite number: what is infinite downwards is no candidate.
         let bound = bound.max(f32::MIN);
-        let at_least = AtLeast { logits, maxima: &self.maxima, bound, found };
-        self.isa.run(at_least);
+        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound, found });
     }
 }
 
@@ -128,18 +132,18 @@ fn look_at_block<S: Simd>(s: S, block: &[f32], faults: &mut S::F) -> f32 {
     s.largest(greatest)
 }
 
-struct AtLeast<'a, T> {
+struct AtLeast<'a> {
     logits: &'a [f32],
     maxima: &'a [f32],
     bound: f32,
-    found: T,
+    found: &'a mut Vec<Candidate>,
 }
 
-impl<T: FnMut(u32, f32)> lair_simd::Work for AtLeast<'_, T> {
+impl lair_simd::Work for AtLeast<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd>(self, s: S) {
         let bound = s.splat(self.bound);
         for (index, &maximum) in self.maxima.iter().enumerate() {
             if maximum < self.bound {
@@ -155,7 +159,8 @@ impl<T: FnMut(u32, f32)> lair_simd::Work for AtLeast<'_, T> {
                 let mut bits = s.at_least(x, bound);
                 while bits != 0 {
                     let lane = bits.trailing_zeros() as usize;
-                    (self.found)((begin + place * LANES + lane) as u32, lanes[lane]);
+                    let token = (begin + place * LANES + lane) as u32;
+                    self.found.push(Candidate { token, logit: lanes[lane], probability: 0.0 });
                     bits &= bits - 1;
                 }
             }

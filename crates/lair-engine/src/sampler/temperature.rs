@@ -16,11 +16,13 @@ mod tests {
     use lair_simd::{Isa, IsaChoice};
 
     use super::*;
+    use crate::sampler::Candidate;
 
     #[test]
     fn the_least_temperature_leaves_the_greatest_logit() {
         let mut candidates = Candidates::new(Isa::detect(IsaChoice::Auto), 3);
-        candidates.fill(|take| (0..).zip([1.0, 30.0, 2.0]).for_each(|(token, logit)| take(token, logit)));
+        let candidate = |(token, logit)| Candidate { token, logit, probability: 0.0 };
+        candidates.fill(|found| found.extend((0..).zip([1.0, 30.0, 2.0]).map(candidate)));
         apply(f32::MIN_POSITIVE, &mut candidates);
         candidates.softmax();
         assert_eq!(candidates.items().iter().map(|item| item.probability).collect::<Vec<_>>(), [0.0, 1.0, 0.0]);

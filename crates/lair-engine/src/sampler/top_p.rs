@@ -8,14 +8,19 @@ pub(super) fn apply(top_p: f32, candidates: &mut Candidates) {
     keep(top_p, total, candidates);
 }
 
-/// As [`apply`], of weighed candidates, whose whole is `total` with what was left out.
-pub(super) fn keep(top_p: f32, total: f64, candidates: &mut Candidates) {
+/// As [`apply`], of weighed candidates with the most likely one among them, whose whole is `total` with what was left out.
+/// Returns the last that is kept, if not all are.
+pub(super) fn keep(top_p: f32, total: f64, candidates: &mut Candidates) -> Option<Candidate> {
+    let greatest = candidates.greatest();
     let enough = f64::from(top_p) * total;
-    candidates.keep_until(Candidate::by_logit, |weight| weight >= enough);
+    candidates.keep_until(
+        |candidate| distance(greatest, candidate.logit),
+        Candidate::by_logit,
+        |weight| weight >= enough,
+    )
 }
 
-/// A weight of which all lesser ones of so many tokens together are not needed: they have less than half of what the
-/// nucleus leaves, the other half is room for rounding.
-pub(super) fn negligible_weight(top_p: f32, total: f64, count: usize) -> f64 {
-    0.5 * (1.0 - f64::from(top_p)) * total / count as f64
+/// How far a logit is from the greatest.
+pub(super) fn distance(greatest: f32, logit: f32) -> f64 {
+    f64::from(greatest) - f64::from(logit)
 }

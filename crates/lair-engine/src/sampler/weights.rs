@@ -69,6 +69,34 @@ fn sum_blocks_with<S: Simd>(s: S, logits: &[f32], greatest: f32, temperature: f3
     }
 }
 
+/// A weight times the logit that it belongs to, relative to the greatest, as it counts. At most 1/e in magnitude, so sums of
+/// these have no order either.
+#[inline(always)]
+pub(super) fn weighted_logit(weight: f32, relative: f32) -> f64 {
+    on_grid(if weight == 0.0 { 0.0 } else { weight * relative })
+}
+
+/// The sum of all [`weighted_logit`]s.
+pub(super) fn sum_weighted_logits(isa: Isa, logits: &[f32], greatest: f32) -> f64 {
+    let mut sum = 0.0;
+    vectorize!(isa, sum_weighted_logits_with, logits: &[f32] = logits, greatest: f32 = greatest, sum: &mut f64 = &mut sum);
+    sum
+}
+
+#[inline(always)]
+fn sum_weighted_logits_with<S: Simd>(s: S, logits: &[f32], greatest: f32, sum: &mut f64) {
+    let mut lanes = [0.0; LANES];
+    for logits in logits.chunks(LANES) {
+        let x = s.load_part(logits, f32::NEG_INFINITY);
+        let weights = s.to_array(weight(s, x, greatest, 1.0));
+        let relative = s.to_array(s.sub(x, s.splat(greatest)));
+        for lane in 0..LANES {
+            lanes[lane] += weighted_logit(on_grid(weights[lane]) as f32, relative[lane]);
+        }
+    }
+    *sum = lanes.iter().sum();
+}
+
 #[inline(always)]
 fn weight<S: Simd>(s: S, logits: S::F, greatest: f32, temperature: f32) -> S::F {
     let x = s.sub(logits, s.splat(greatest));

@@ -47,10 +47,14 @@ pub(super) fn spread_pairs<const LENGTH: usize>(packed: &[u8; LENGTH], codes: &m
 }
 
 /// Sets 32 codes, each by its index. As one array of results: codes that are changed again where they lie are taken apart
-/// into single bytes by the compiler wherever this is inlined into vector code.
+/// into single bytes by the compiler wherever this is inlined into vector code. And by a loop: what `array::from_fn` calls
+/// may stay a function of its own, which is compiled without the vectors of the code around it.
 #[inline(always)]
 pub(super) fn set_codes(codes: &mut [i8], code: impl Fn(usize) -> u8) {
-    let values: [u8; 32] = std::array::from_fn(code);
+    let mut values = [0; 32];
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = code(i);
+    }
     for (code, value) in codes[..32].iter_mut().zip(values) {
         *code = value as i8;
     }

@@ -16,10 +16,10 @@ const BYTES_PER_FUEL: usize = 64;
 const CHARACTER_BYTES_PER_FUEL: usize = 8;
 
 /// The longest single string a template may build, whatever it then does with it.
-pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
+pub(crate) const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// The account of one rendering.
-pub(super) struct Budget {
+pub(crate) struct Budget {
     fuel_left: Cell<u64>,
     fuel_max: u64,
     memory_bytes: Cell<usize>,
@@ -27,12 +27,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(fuel_max: u64, memory_bytes_max: usize) -> Rc<Budget> {
+    pub(crate) fn new(fuel_max: u64, memory_bytes_max: usize) -> Rc<Budget> {
         Rc::new(Budget { fuel_left: Cell::new(fuel_max), fuel_max, memory_bytes: Cell::new(0), memory_bytes_max })
     }
 
     /// Pays for `amount` nodes or elements.
-    pub(super) fn spend(&self, amount: usize) -> Result<(), TemplateError> {
+    pub(crate) fn spend(&self, amount: usize) -> Result<(), TemplateError> {
         match self.fuel_left.get().checked_sub(amount as u64) {
             Some(left) => {
                 self.fuel_left.set(left);
@@ -46,34 +46,34 @@ impl Budget {
     }
 
     /// Pays for copying or searching `bytes` bytes.
-    pub(super) fn spend_bytes(&self, bytes: usize) -> Result<(), TemplateError> {
+    pub(crate) fn spend_bytes(&self, bytes: usize) -> Result<(), TemplateError> {
         self.spend(1 + bytes / BYTES_PER_FUEL)
     }
 
     /// Pays for looking at each character of `bytes` bytes.
-    pub(super) fn spend_characters(&self, bytes: usize) -> Result<(), TemplateError> {
+    pub(crate) fn spend_characters(&self, bytes: usize) -> Result<(), TemplateError> {
         self.spend(1 + bytes / CHARACTER_BYTES_PER_FUEL)
     }
 
-    pub(super) fn fuel_used(&self) -> u64 {
+    pub(crate) fn fuel_used(&self) -> u64 {
         self.fuel_max - self.fuel_left.get()
     }
 }
 
 /// A share of the memory, given back on drop.
-pub(super) struct Charge {
+pub(crate) struct Charge {
     budget: Rc<Budget>,
     bytes: usize,
 }
 
 impl Charge {
-    pub(super) fn new(budget: &Rc<Budget>, bytes: usize) -> Result<Charge, TemplateError> {
+    pub(crate) fn new(budget: &Rc<Budget>, bytes: usize) -> Result<Charge, TemplateError> {
         let mut charge = Charge { budget: Rc::clone(budget), bytes: 0 };
         charge.grow(bytes)?;
         Ok(charge)
     }
 
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), TemplateError> {
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), TemplateError> {
         let total = self.budget.memory_bytes.get().saturating_add(bytes);
         if total > self.budget.memory_bytes_max {
             return Err(TemplateFault::OutOfMemory { limit_bytes: self.budget.memory_bytes_max }.into());
@@ -83,7 +83,7 @@ impl Charge {
         Ok(())
     }
 
-    pub(super) fn budget(&self) -> &Rc<Budget> {
+    pub(crate) fn budget(&self) -> &Rc<Budget> {
         &self.budget
     }
 }

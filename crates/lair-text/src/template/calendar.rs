@@ -51,6 +51,11 @@ impl LocalTime {
         LocalTime { seconds: i64::try_from(seconds).unwrap_or(i64::MAX / 2) }
     }
 
+    /// The time this many seconds later.
+    pub(crate) fn plus_seconds(self, seconds: i64) -> LocalTime {
+        LocalTime { seconds: self.seconds.saturating_add(seconds) }
+    }
+
     /// Year, month from 1, day from 1.
     fn date(self) -> (i64, i64, i64) {
         let days = self.seconds.div_euclid(DAY_SECONDS) + 719_468;

@@ -44,13 +44,13 @@ pub enum TemplateFault {
     /// A value that does not exist was used.
     #[error("{message}")]
     Undefined {
-        /// Which value, in the words of Python's Jinja.
+        /// Which value, in the words of the template language.
         message: String,
     },
     /// An operation that its operands do not have.
     #[error("{message}")]
     Type {
-        /// What was tried, in the words of Python.
+        /// What was tried, in the words of the template language.
         message: String,
     },
     /// A feature of Jinja that chat templates are not given.
@@ -100,15 +100,15 @@ pub enum TemplateFault {
 }
 
 impl TemplateFault {
-    pub(super) fn type_error(message: impl Into<String>) -> TemplateError {
+    pub(crate) fn type_error(message: impl Into<String>) -> TemplateError {
         TemplateFault::Type { message: message.into() }.into()
     }
 
-    pub(super) fn undefined(message: impl Into<String>) -> TemplateError {
+    pub(crate) fn undefined(message: impl Into<String>) -> TemplateError {
         TemplateFault::Undefined { message: message.into() }.into()
     }
 
-    pub(super) fn syntax(line: u32, message: impl Into<String>) -> TemplateError {
+    pub(crate) fn syntax(line: u32, message: impl Into<String>) -> TemplateError {
         TemplateError { line: Some(line), fault: TemplateFault::Syntax { message: message.into() } }
     }
 }
@@ -121,7 +121,7 @@ impl From<TemplateFault> for TemplateError {
 
 impl TemplateError {
     /// The same error with a line, unless it has one already: the innermost place wins.
-    pub(super) fn at(mut self, line: u32) -> TemplateError {
+    pub(crate) fn at(mut self, line: u32) -> TemplateError {
         self.line.get_or_insert(line);
         self
     }

@@ -8,9 +8,9 @@
 
 mod arguments;
 mod attributes;
-mod budget;
+pub(crate) mod budget;
 mod calendar;
-mod error;
+pub(crate) mod error;
 mod evaluate;
 mod expression_parser;
 mod filters;
@@ -26,7 +26,7 @@ mod scope;
 mod sequence_filters;
 mod sources;
 mod syntax;
-mod text;
+pub(crate) mod text;
 mod text_methods;
 mod value;
 

@@ -14,7 +14,7 @@ const TEXT_OVERHEAD_BYTES: usize = 96;
 
 /// Who wrote a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// The template, the tokenizer's own tokens or the engine: may be a special token.
     Template,
     /// The conversation: messages, tools, extra variables. Never a special token.
@@ -22,7 +22,7 @@ pub(super) enum Origin {
 }
 
 /// An immutable string with the origin of each byte.
-pub(super) struct Text {
+pub(crate) struct Text {
     string: String,
     /// The bytes of origin [`Origin::Content`]: sorted, not touching each other.
     content: Vec<Range<usize>>,
@@ -32,33 +32,33 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) fn new(budget: &Rc<Budget>, string: &str, origin: Origin) -> Result<Rc<Text>, TemplateError> {
+    pub(crate) fn new(budget: &Rc<Budget>, string: &str, origin: Origin) -> Result<Rc<Text>, TemplateError> {
         let mut builder = TextBuilder::new(budget)?;
         builder.push(string, origin)?;
         Ok(builder.finish())
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.string
     }
 
-    pub(super) fn is_markup(&self) -> bool {
+    pub(crate) fn is_markup(&self) -> bool {
         self.is_markup
     }
 
-    pub(super) fn budget(&self) -> &Rc<Budget> {
+    pub(crate) fn budget(&self) -> &Rc<Budget> {
         self.charge.budget()
     }
 
     /// A copy of the bytes in `range`, which must lie on character boundaries.
-    pub(super) fn slice(&self, range: Range<usize>) -> Result<Rc<Text>, TemplateError> {
+    pub(crate) fn slice(&self, range: Range<usize>) -> Result<Rc<Text>, TemplateError> {
         let mut builder = TextBuilder::like(self)?;
         builder.push_slice(self, range)?;
         Ok(builder.finish())
     }
 
     /// The runs of equal origin in `range`, in order, without gaps.
-    pub(super) fn runs(&self, range: Range<usize>) -> Vec<(Range<usize>, Origin)> {
+    pub(crate) fn runs(&self, range: Range<usize>) -> Vec<(Range<usize>, Origin)> {
         let mut runs = Vec::new();
         let mut position = range.start;
         let first = self.content.partition_point(|content| content.end <= range.start);
@@ -81,7 +81,7 @@ impl Text {
     }
 
     /// A text with each run of equal origin replaced by `change` of it: for mappings that look at single characters.
-    pub(super) fn map_runs(&self, change: impl Fn(&str) -> String) -> Result<Rc<Text>, TemplateError> {
+    pub(crate) fn map_runs(&self, change: impl Fn(&str) -> String) -> Result<Rc<Text>, TemplateError> {
         let mut builder = TextBuilder::like(self)?;
         for (range, origin) in self.runs(0..self.string.len()) {
             builder.push(&change(&self.string[range]), origin)?;
@@ -90,24 +90,24 @@ impl Text {
     }
 
     /// The string and the runs that cover it, for the world outside.
-    pub(super) fn into_parts(self) -> (String, Vec<(Range<usize>, Origin)>) {
+    pub(crate) fn into_parts(self) -> (String, Vec<(Range<usize>, Origin)>) {
         let runs = self.runs(0..self.string.len());
         (self.string, runs)
     }
 }
 
 /// Builds a [`Text`], paying for each byte and refusing what grows too long.
-pub(super) struct TextBuilder {
+pub(crate) struct TextBuilder {
     text: Text,
     bytes_max: usize,
 }
 
 impl TextBuilder {
-    pub(super) fn new(budget: &Rc<Budget>) -> Result<TextBuilder, TemplateError> {
+    pub(crate) fn new(budget: &Rc<Budget>) -> Result<TextBuilder, TemplateError> {
         TextBuilder::with_limit(budget, TEXT_BYTES_MAX)
     }
 
-    pub(super) fn with_limit(budget: &Rc<Budget>, bytes_max: usize) -> Result<TextBuilder, TemplateError> {
+    pub(crate) fn with_limit(budget: &Rc<Budget>, bytes_max: usize) -> Result<TextBuilder, TemplateError> {
         let charge = Charge::new(budget, TEXT_OVERHEAD_BYTES)?;
         Ok(TextBuilder {
             text: Text { string: String::new(), content: Vec::new(), is_markup: false, charge },
@@ -116,26 +116,26 @@ impl TextBuilder {
     }
 
     /// For a text made of `text`, which is markup if that is.
-    pub(super) fn like(text: &Text) -> Result<TextBuilder, TemplateError> {
+    pub(crate) fn like(text: &Text) -> Result<TextBuilder, TemplateError> {
         let mut builder = TextBuilder::new(text.budget())?;
         builder.text.is_markup = text.is_markup;
         Ok(builder)
     }
 
-    pub(super) fn is_markup(&self) -> bool {
+    pub(crate) fn is_markup(&self) -> bool {
         self.text.is_markup
     }
 
     /// Makes the text markup.
-    pub(super) fn mark_up(&mut self) {
+    pub(crate) fn mark_up(&mut self) {
         self.text.is_markup = true;
     }
 
-    pub(super) fn budget(&self) -> &Rc<Budget> {
+    pub(crate) fn budget(&self) -> &Rc<Budget> {
         self.text.budget()
     }
 
-    pub(super) fn push(&mut self, string: &str, origin: Origin) -> Result<(), TemplateError> {
+    pub(crate) fn push(&mut self, string: &str, origin: Origin) -> Result<(), TemplateError> {
         if string.is_empty() {
             return Ok(());
         }
@@ -160,16 +160,16 @@ impl TextBuilder {
     }
 
     /// Appends what the template itself wrote.
-    pub(super) fn push_own(&mut self, string: &str) -> Result<(), TemplateError> {
+    pub(crate) fn push_own(&mut self, string: &str) -> Result<(), TemplateError> {
         self.push(string, Origin::Template)
     }
 
-    pub(super) fn push_char(&mut self, character: char, origin: Origin) -> Result<(), TemplateError> {
+    pub(crate) fn push_char(&mut self, character: char, origin: Origin) -> Result<(), TemplateError> {
         self.push(character.encode_utf8(&mut [0; 4]), origin)
     }
 
     /// Appends `count` times the character: padding, paid before it is written.
-    pub(super) fn push_repeated(&mut self, character: char, count: usize) -> Result<(), TemplateError> {
+    pub(crate) fn push_repeated(&mut self, character: char, count: usize) -> Result<(), TemplateError> {
         if count.saturating_mul(character.len_utf8()) > self.bytes_max {
             return Err(TemplateFault::OutputTooLarge { limit_bytes: self.bytes_max }.into());
         }
@@ -179,11 +179,11 @@ impl TextBuilder {
         Ok(())
     }
 
-    pub(super) fn push_text(&mut self, text: &Text) -> Result<(), TemplateError> {
+    pub(crate) fn push_text(&mut self, text: &Text) -> Result<(), TemplateError> {
         self.push_slice(text, 0..text.string.len())
     }
 
-    pub(super) fn push_slice(&mut self, text: &Text, range: Range<usize>) -> Result<(), TemplateError> {
+    pub(crate) fn push_slice(&mut self, text: &Text, range: Range<usize>) -> Result<(), TemplateError> {
         // Most texts have one origin: spare them the list of runs.
         match text.content.as_slice() {
             [] => self.push(&text.string[range], Origin::Template),
@@ -194,11 +194,11 @@ impl TextBuilder {
         }
     }
 
-    pub(super) fn finish(self) -> Rc<Text> {
+    pub(crate) fn finish(self) -> Rc<Text> {
         Rc::new(self.text)
     }
 
-    pub(super) fn into_text(self) -> Text {
+    pub(crate) fn into_text(self) -> Text {
         self.text
     }
 }

@@ -6,6 +6,7 @@ use super::byte_level;
 use super::error::TokenizerError;
 use super::merge::{MergeBuffer, Merges, Symbol};
 use super::pieces::{NONE, PairMap};
+use super::uncovered::Uncovered;
 use super::vocabulary::{TokenId, Vocabulary, words};
 
 /// What the symbols are before the first merge.
@@ -37,12 +38,9 @@ pub(crate) struct BytePair {
     ranks: PairMap,
     /// The token each merge makes.
     merged: Vec<TokenId>,
-    /// The token of each byte, or [`NONE`]. Characters: the byte tokens.
-    byte_tokens: [u32; 256],
-    /// What replaces text that no token covers; without it such text is left out, as all implementations do.
-    unknown: Option<TokenId>,
-    /// Consecutive unknowns are one.
-    fuses_unknown: bool,
+    /// What the symbols of bytes are, or [`NONE`]; nothing where they are characters.
+    byte_symbols: [u32; 256],
+    uncovered: Uncovered,
     /// See [`Vocabulary::keeps_words_apart`]; only asked where spaces are escaped.
     keeps_words_apart: bool,
 }
@@ -87,19 +85,18 @@ impl BytePair {
             ranks.insert_first(find(&spelled[..border])?, find(&spelled[border..])?, rank as u32);
             merged.push(token);
         }
-        let byte_tokens = match alphabet {
-            Alphabet::Bytes => std::array::from_fn(|byte| vocabulary.find(&[byte as u8]).unwrap_or(NONE)),
-            Alphabet::Characters => vocabulary.byte_tokens(),
+        let (byte_symbols, byte_tokens) = match alphabet {
+            Alphabet::Bytes => (std::array::from_fn(|byte| vocabulary.find(&[byte as u8]).unwrap_or(NONE)), None),
+            Alphabet::Characters => ([NONE; 256], Some(vocabulary.byte_tokens())),
         };
         let keeps_words_apart = alphabet == Alphabet::Characters && vocabulary.keeps_words_apart();
-        let (unknown, fuses_unknown) = (None, false);
-        Ok(Self { alphabet, whole_words, ranks, merged, byte_tokens, unknown, fuses_unknown, keeps_words_apart })
+        let uncovered = Uncovered::new(byte_tokens, None, false);
+        Ok(Self { alphabet, whole_words, ranks, merged, byte_symbols, uncovered, keeps_words_apart })
     }
 
     /// Names the token for text that no token covers.
     pub(crate) fn with_unknown(mut self, unknown: Option<TokenId>, fuses_unknown: bool) -> Self {
-        self.unknown = unknown;
-        self.fuses_unknown = fuses_unknown;
+        self.uncovered = self.uncovered.with_unknown(unknown, fuses_unknown);
         self
     }
 
@@ -131,40 +128,16 @@ impl BytePair {
         buffer: &mut MergeBuffer,
         ids: &mut Vec<TokenId>,
     ) {
-        let bytes = word.as_bytes();
-        buffer.clear();
         match self.alphabet {
             Alphabet::Bytes => {
-                for (start, &byte) in bytes.iter().enumerate() {
-                    buffer.push(self.byte_tokens[usize::from(byte)], start as u32);
+                buffer.clear();
+                for (start, &byte) in word.as_bytes().iter().enumerate() {
+                    buffer.push(self.byte_symbols[usize::from(byte)], start as u32);
                 }
             }
-            Alphabet::Characters => {
-                for (start, character) in word.char_indices() {
-                    let piece = &bytes[start..start + character.len_utf8()];
-                    buffer.push(vocabulary.find(piece).unwrap_or(NONE), start as u32);
-                }
-            }
+            Alphabet::Characters => buffer.begin_with_characters(vocabulary, word),
         }
-        buffer.run(self, bytes.len() as u32, |token, range| {
-            if token == NONE {
-                self.encode_uncovered(&bytes[range.start as usize..range.end as usize], first_id, ids);
-            } else {
-                ids.push(token);
-            }
-        });
-    }
-
-    /// A symbol without a token: its bytes, else the unknown token.
-    fn encode_uncovered(&self, bytes: &[u8], first_id: usize, ids: &mut Vec<TokenId>) {
-        let as_byte = |&byte: &u8| self.byte_tokens[usize::from(byte)];
-        if self.alphabet == Alphabet::Characters && bytes.iter().all(|byte| as_byte(byte) != NONE) {
-            ids.extend(bytes.iter().map(as_byte));
-        } else if let Some(unknown) = self.unknown
-            && !(self.fuses_unknown && ids.len() > first_id && ids.last() == Some(&unknown))
-        {
-            ids.push(unknown);
-        }
+        buffer.encode(self, &self.uncovered, word, first_id, ids);
     }
 }
 

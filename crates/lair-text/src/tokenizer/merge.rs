@@ -13,7 +13,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::pieces::NONE;
-use super::vocabulary::TokenId;
+use super::uncovered::Uncovered;
+use super::vocabulary::{TokenId, Vocabulary};
 
 /// Rows up to this many symbols are merged by looking at all pairs each time, which is faster than a queue.
 const SCAN_SYMBOLS_MAX: usize = 24;
@@ -68,8 +69,36 @@ impl MergeBuffer {
         self.symbols.push(Symbol { token, start, previous: index.wrapping_sub(1), next: index + 1, merge: NONE });
     }
 
+    /// Starts a new row with the characters of a word; those that are no piece have no token.
+    pub(crate) fn begin_with_characters(&mut self, vocabulary: &Vocabulary, word: &str) {
+        self.clear();
+        for (start, character) in word.char_indices() {
+            let piece = &word.as_bytes()[start..start + character.len_utf8()];
+            self.push(vocabulary.find(piece).unwrap_or(NONE), start as u32);
+        }
+    }
+
+    /// Merges the row of a word and appends its tokens to those of a text, which begin at `first_id`.
+    pub(crate) fn encode(
+        &mut self,
+        merges: &impl Merges,
+        uncovered: &Uncovered,
+        word: &str,
+        first_id: usize,
+        ids: &mut Vec<TokenId>,
+    ) {
+        let bytes = word.as_bytes();
+        self.run(merges, bytes.len() as u32, |token, range| {
+            if token == NONE {
+                uncovered.encode(&bytes[range.start as usize..range.end as usize], first_id, ids);
+            } else {
+                ids.push(token);
+            }
+        });
+    }
+
     /// Merges the row, which ends at byte `end`, and hands each remaining symbol's token and byte range to `emit`.
-    pub(crate) fn run(&mut self, merges: &impl Merges, end: u32, mut emit: impl FnMut(TokenId, std::ops::Range<u32>)) {
+    fn run(&mut self, merges: &impl Merges, end: u32, mut emit: impl FnMut(TokenId, std::ops::Range<u32>)) {
         let Some(last) = self.symbols.last_mut() else { return };
         last.next = NONE;
         for index in 0..self.symbols.len() {

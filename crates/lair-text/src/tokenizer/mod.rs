@@ -27,6 +27,7 @@ mod spelling;
 mod split;
 mod tokenizer_json;
 mod trie;
+mod uncovered;
 mod unigram;
 mod vocabulary;
 

@@ -6,6 +6,7 @@
 use super::error::TokenizerError;
 use super::merge::{MergeBuffer, Merges, Symbol};
 use super::pieces::NONE;
+use super::uncovered::Uncovered;
 use super::vocabulary::{TokenId, Vocabulary, words};
 
 /// The order of the pieces, and what becomes of the rest.
@@ -13,9 +14,7 @@ use super::vocabulary::{TokenId, Vocabulary, words};
 pub(crate) struct ScorePair {
     /// For each token its place when all are sorted by falling score; equal scores share one place.
     priorities: Vec<u32>,
-    /// The token of each byte, or [`NONE`].
-    byte_tokens: [u32; 256],
-    unknown: Option<TokenId>,
+    uncovered: Uncovered,
     /// The longest piece in bytes: a longer stretch of text need not be looked up.
     piece_length_max: usize,
     /// See [`Vocabulary::keeps_words_apart`].
@@ -44,10 +43,11 @@ impl ScorePair {
             }
             priorities[id as usize] = place;
         }
-        let byte_tokens = vocabulary.byte_tokens();
+        // One unknown token stands for a whole run.
+        let uncovered = Uncovered::new(Some(vocabulary.byte_tokens()), unknown, true);
         let piece_length_max = vocabulary.pieces.iter().map(<[u8]>::len).max().unwrap_or(0);
         let keeps_words_apart = vocabulary.keeps_words_apart();
-        Ok(Self { priorities, byte_tokens, unknown, piece_length_max, keeps_words_apart })
+        Ok(Self { priorities, uncovered, piece_length_max, keeps_words_apart })
     }
 
     /// Appends the tokens of `text`, in which spaces are already U+2581.
@@ -68,32 +68,9 @@ impl ScorePair {
         buffer: &mut MergeBuffer,
         ids: &mut Vec<TokenId>,
     ) {
-        let bytes = word.as_bytes();
-        buffer.clear();
-        for (start, character) in word.char_indices() {
-            let piece = &bytes[start..start + character.len_utf8()];
-            buffer.push(vocabulary.find(piece).unwrap_or(NONE), start as u32);
-        }
-        let run = Run { model: self, vocabulary, text: bytes };
-        buffer.run(&run, bytes.len() as u32, |token, range| {
-            if token == NONE {
-                self.encode_uncovered(&bytes[range.start as usize..range.end as usize], first_id, ids);
-            } else {
-                ids.push(token);
-            }
-        });
-    }
-
-    /// A character without a piece: its bytes if all have a token, else the unknown token, one for a whole run.
-    fn encode_uncovered(&self, bytes: &[u8], first_id: usize, ids: &mut Vec<TokenId>) {
-        let as_byte = |&byte: &u8| self.byte_tokens[usize::from(byte)];
-        if bytes.iter().all(|byte| as_byte(byte) != NONE) {
-            ids.extend(bytes.iter().map(as_byte));
-        } else if let Some(unknown) = self.unknown
-            && !(ids.len() > first_id && ids.last() == Some(&unknown))
-        {
-            ids.push(unknown);
-        }
+        buffer.begin_with_characters(vocabulary, word);
+        let run = Run { model: self, vocabulary, text: word.as_bytes() };
+        buffer.encode(&run, &self.uncovered, word, first_id, ids);
     }
 }
 

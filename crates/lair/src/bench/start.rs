@@ -152,7 +152,7 @@ pub fn run_as_child(session: &Session, (prompt, answer): (usize, usize)) -> Resu
     }
     let resident = machine::resident_bytes();
     let report = json!({
-        "load_ms": session.load_ms() as u64,
+        "load_ms": session.load_duration().as_millis() as u64,
         "disk_read_bytes": machine::disk_read_bytes(),
         "peak_bytes": machine::peak_memory_bytes(),
         "anonymous_bytes": resident.map(|(anonymous, _)| anonymous),

@@ -289,7 +289,7 @@ fn synthetic(
             (model.path().to_owned(), Some(model))
         }
     };
-    Ok((Located { path, name: synthetic.name, recommended: Default::default() }, temporary))
+    Ok((Located { name: synthetic.name, ..Located::file(path) }, temporary))
 }
 
 /// The read bandwidth and the rates of multiply-adds with each set-up.

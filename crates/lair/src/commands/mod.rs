@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod bench;
+pub mod completions;
 pub mod gc;
 pub mod import;
 pub mod list;
@@ -12,5 +13,8 @@ pub mod rm;
 pub mod run;
 pub mod search;
 pub mod show;
+pub mod slm;
 pub mod transfer_args;
 pub mod verify;
+pub mod version;
+pub mod welcome;

@@ -4,32 +4,38 @@ use std::io::{IsTerminal, Read, Write};
 
 use clap::{Args, ValueEnum};
 use lair_compute::KvElement;
-use lair_engine::Usage;
+use lair_store::modelfile::Parameters;
 use serde_json::json;
 
+use crate::answer_printer::{AnswerLook, AnswerPrinter};
 use crate::chat;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::interrupt;
 use crate::locate::{self, Located};
-use crate::machine;
+use crate::pictures::refuse_pictures;
 use crate::sampling::SamplingArgs;
-use crate::session::{Answer, LoadOptions, Message, Session, Wishes};
+use crate::session::{Answer, LoadOptions, Message, Session, Think, Wishes};
 use crate::speculate::SpeculateArgs;
+use crate::timings::{acceptance_rate, timings};
+use crate::{machine, parameters};
 
 /// What to run, on what, and how.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// A GGUF file or the short name of a model [default: smollm2]
-    model: Option<String>,
-    /// What to answer; without it, and with nothing on standard input, a chat begins. Text on standard input is put
-    /// after it
-    prompt: Option<String>,
+    /// The model, then what to answer: `[MODEL] [PROMPT]...`. One word alone is a model if it can be one [default:
+    /// smollm2]. Without a prompt, and with nothing on standard input, a chat begins. Text on standard input is put after
+    /// the prompt
+    #[arg(value_name = "MODEL] [PROMPT")]
+    words: Vec<String>,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// Stop after so many tokens [default: when the model ends, or the context is full]
     #[arg(long, value_name = "COUNT")]
     max_tokens: Option<usize>,
+    /// Stop before this text; may be given several times [default: the model's]
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// Give the prompt to the model as it is, without the chat template
     #[arg(long)]
     raw: bool,
@@ -39,15 +45,38 @@ pub struct RunArgs {
     speculate: SpeculateArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// Print prompt tokens, time to first token, decode rate and peak memory after each answer
-    #[arg(long, short)]
-    verbose: bool,
+    #[command(flatten)]
+    look: LookArgs,
     /// One JSON object with the answer, its tokens and timings, instead of streamed text
     #[arg(long)]
     pub json: bool,
     /// With --json: log-probabilities of each token and of this many others beside it
     #[arg(long, value_name = "COUNT", requires = "json")]
     logprobs: Option<usize>,
+    /// How long the model stays loaded after the answer: 0, for it is unloaded when the command ends
+    #[arg(long, visible_alias = "keep-alive", value_name = "DURATION")]
+    keepalive: Option<String>,
+}
+
+/// How answers are made and shown.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Answers")]
+pub struct LookArgs {
+    /// Durations, counts and rates, as Ollama prints them, and peak memory after each answer
+    #[arg(long, short)]
+    verbose: bool,
+    /// Do not break lines between words
+    #[arg(long)]
+    nowordwrap: bool,
+    /// Form of the answer: `json` or a JSON schema (not built yet)
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Think before answering, or not: true, false, low, medium, high [default: as the model does]
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    think: Option<Think>,
+    /// Leave reasoning out of what is shown
+    #[arg(long)]
+    hidethinking: bool,
 }
 
 /// How a model is loaded.
@@ -118,15 +147,17 @@ impl LoadArgs {
 
 /// Runs the command.
 pub fn run(args: &RunArgs) -> Outcome {
-    let (model, prompt) = split_arguments(args)?;
+    check_wishes(args)?;
+    let (model, prompt) = split_words(&args.words)?;
     let prompt = with_standard_input(prompt)?;
     if args.json && prompt.is_none() {
         let cause = "--json needs a prompt, on the command line or on standard input";
         return Err(Failure::new(ExitCode::Usage, cause));
     }
-    let located = locate::locate(model.as_deref(), args.json).map_err(|failure| match (&args.model, &args.prompt) {
+    prompt.as_deref().map_or(Ok(()), refuse_pictures)?;
+    let located = locate::locate(model.as_deref(), args.json).map_err(|failure| match args.words.as_slice() {
         // A single word could have been meant either way.
-        (Some(word), None) if failure.code == ExitCode::NotFound && !word.contains(['/', '\\']) => {
+        [word] if failure.code == ExitCode::NotFound && !word.contains(['/', '\\']) => {
             let hint = failure.hint.clone().map(|hint| format!("{hint}; ")).unwrap_or_default();
             failure.with_hint(format!(
                 "{hint}to use `{word}` as the prompt, name the model first: `lair run smollm2 {word}`"
@@ -135,33 +166,70 @@ pub fn run(args: &RunArgs) -> Outcome {
         _ => failure,
     })?;
     let load = args.speculate.over(args.load.options()?, args.json)?;
-    let session = Session::load(&located, &load)?;
+    let session = Session::load(&located, &located.load_options(&Parameters::default(), &load)?)?;
     // A context that is shorter than the model's is said without being asked: it is what an answer may run into.
-    if args.verbose || (session.has_reduced_context() && args.load.context_length.is_none() && !args.json) {
+    let has_short_context = session.has_reduced_context() && args.load.context_length.is_none();
+    if args.look.verbose || (has_short_context && prompt.is_some() && !args.json) {
         eprintln!("{}", session.summary());
     }
     interrupt::catch();
     match prompt {
-        Some(prompt) => answer_once(args, &located, &session, prompt),
-        None => {
-            let settings = chat::Settings {
-                system: args.system.clone(),
-                sampling: args.sampling.clone(),
-                max_tokens: args.max_tokens,
-                load,
-                is_verbose: args.verbose,
-            };
-            chat::chat(located, session, settings)
-        }
+        Some(prompt) => answer_once(args, &located, &session, &prompt),
+        None => chat::chat(located, session, chat_settings(args, load)),
     }
 }
 
-/// One word alone is a model if it can be one, else it is the prompt.
-fn split_arguments(args: &RunArgs) -> Result<(Option<String>, Option<String>), Failure> {
-    match (&args.model, &args.prompt) {
-        (Some(word), None) if !locate::means_a_model(word)? => Ok((None, Some(word.clone()))),
-        (model, prompt) => Ok((model.clone(), prompt.clone())),
+fn chat_settings(args: &RunArgs, load: LoadOptions) -> chat::Settings {
+    chat::Settings {
+        system: args.system.clone(),
+        sampling: args.sampling.clone(),
+        max_tokens: args.max_tokens,
+        stop: args.stop.clone(),
+        parameters: Parameters::default(),
+        load,
+        think: args.look.think.unwrap_or_default(),
+        hides_reasoning: args.look.hidethinking,
+        wraps_words: !args.look.nowordwrap,
+        is_verbose: args.look.verbose,
     }
+}
+
+/// Refuses what the command takes and cannot do, before anything is loaded.
+fn check_wishes(args: &RunArgs) -> Outcome {
+    if let Some(format) = &args.look.format {
+        return Err(format_refusal(format));
+    }
+    let is_zero = |text: &str| text.trim_end_matches(['s', 'm', 'h']).chars().all(|c| matches!(c, '0' | '.'));
+    match args.keepalive.as_deref() {
+        Some(duration) if duration.is_empty() || !is_zero(duration) => {
+            let cause =
+                format!("--keepalive {duration} needs a server that keeps models loaded, which is not built yet");
+            let hint = "leave it out: `lair run` unloads the model when it ends".to_owned();
+            Err(Failure::new(ExitCode::Usage, cause).with_hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The answer to who wants JSON: what is missing, and what can be done.
+pub fn format_refusal(format: &str) -> Failure {
+    let cause = if format.is_empty() || format == "json" || format.trim_start().starts_with('{') {
+        "answers in JSON need decoding that is constrained by a grammar, which is not built yet".to_owned()
+    } else {
+        format!("the format `{format}` is neither `json` nor a JSON schema")
+    };
+    let hint = "ask for JSON in the prompt; --json describes the answer, it does not shape it".to_owned();
+    Failure::new(ExitCode::Usage, cause).with_hint(hint)
+}
+
+/// The model and the prompt. One word alone is a model if it can be one, else it is the prompt.
+fn split_words(words: &[String]) -> Result<(Option<String>, Option<String>), Failure> {
+    Ok(match words {
+        [] => (None, None),
+        [word] if locate::means_a_model(word)? => (Some(word.clone()), None),
+        [word] => (None, Some(word.clone())),
+        [model, prompt @ ..] => (Some(model.clone()), Some(prompt.join(" "))),
+    })
 }
 
 /// The prompt with what stands on standard input, if that is not a terminal.
@@ -189,73 +257,44 @@ fn with_standard_input(prompt: Option<String>) -> Result<Option<String>, Failure
 }
 
 /// One prompt, one answer.
-fn answer_once(args: &RunArgs, located: &Located, session: &Session, prompt: String) -> Outcome {
-    let tokens = if args.raw {
-        session.tokens_of_text(&prompt)
+fn answer_once(args: &RunArgs, located: &Located, session: &Session, text: &str) -> Outcome {
+    let prompt = if args.raw {
+        session.prompt_of_text(text)
     } else {
-        let system = args.system.iter().map(|text| Message::new("system", text));
-        let messages: Vec<Message> = system.chain([Message::new("user", &prompt)]).collect();
-        session.tokens_of_messages(&messages)?
+        let system = args.system.as_ref().or(located.settings.system.as_ref()).filter(|text| !text.is_empty());
+        let mut messages: Vec<Message> = system.map(|text| Message::new("system", text)).into_iter().collect();
+        messages.extend(located.messages());
+        messages.push(Message::new("user", text));
+        session.prompt_of_messages(&messages, args.look.think.unwrap_or_default())?
     };
+    let stored = &located.settings.parameters;
     let wishes = Wishes {
         sampling: args.sampling.over(session.default_sampling())?,
-        max_tokens: args.max_tokens,
+        max_tokens: args.max_tokens.or_else(|| parameters::max_tokens(stored)),
+        stop: if args.stop.is_empty() { stored.stop().to_vec() } else { args.stop.clone() },
         logprobs: args.logprobs,
     };
     let mut out = std::io::stdout().lock();
-    let answer = session.answer(&tokens, &wishes, &mut |text| {
-        if !args.json {
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
-        }
-        Ok(())
-    })?;
+    let look = AnswerLook::of_terminal(!args.look.nowordwrap, args.look.hidethinking);
+    let mut printer = AnswerPrinter::new(&mut out, look);
+    let answer = session.answer(&prompt, &wishes, &mut |channel, text| match args.json {
+        true => Ok(()),
+        false => printer.write(channel, text),
+    });
+    printer.finish()?;
+    let answer = answer?;
     if args.json {
-        writeln!(out, "{}", describe(located, session, &tokens, &answer))?;
+        writeln!(out, "{}", describe(located, session, &prompt.tokens, &answer))?;
     } else {
         writeln!(out)?;
     }
-    if args.verbose {
-        eprintln!("\n{}", report(&answer));
+    if args.look.verbose {
+        eprintln!("\n{}", timings(&answer, session.load_duration()));
     }
     if answer.was_interrupted {
         return Err(Failure::new(ExitCode::Interrupted, "stopped by Ctrl-C"));
     }
     Ok(())
-}
-
-/// The figures of an answer, for people.
-pub fn report(answer: &Answer) -> String {
-    let peak = machine::peak_memory_bytes().map_or_else(|| "not known".to_owned(), super::show::bytes_text);
-    let cached = match answer.usage.cached_tokens {
-        0 => String::new(),
-        count => format!(" ({count} from the prefix cache)"),
-    };
-    let guesses = acceptance_rate(answer).map_or_else(String::new, |rate| {
-        let Usage { guessed_tokens, accepted_tokens, .. } = answer.usage;
-        format!("guessed tokens:       {guessed_tokens}, {accepted_tokens} accepted ({:.0} %)\n", rate * 100.0)
-    });
-    format!(
-        "prompt tokens:        {}{cached}\n\
-         time to first token:  {:.0} ms\n\
-         prefill rate:         {:.1} tokens/s\n\
-         completion tokens:    {} ({})\n\
-         decode rate:          {:.1} tokens/s\n\
-         {guesses}\
-         peak memory:          {peak}",
-        answer.usage.prompt_tokens,
-        answer.time_to_first_token_ms,
-        answer.prefill_tokens_per_second,
-        answer.usage.completion_tokens,
-        answer.finish_reason,
-        answer.decode_tokens_per_second,
-    )
-}
-
-/// The part of the guessed tokens that were right, if any were guessed.
-fn acceptance_rate(answer: &Answer) -> Option<f64> {
-    let guessed = answer.usage.guessed_tokens;
-    (guessed > 0).then(|| answer.usage.accepted_tokens as f64 / guessed as f64)
 }
 
 /// The answer as JSON.
@@ -279,8 +318,11 @@ fn describe(located: &Located, session: &Session, prompt_tokens: &[u32], answer:
         "prefill_tokens_per_second": answer.prefill_tokens_per_second,
         "decode_tokens_per_second": answer.decode_tokens_per_second,
         "peak_memory_bytes": machine::peak_memory_bytes(),
-        "load_ms": session.load_ms(),
+        "load_ms": session.load_duration().as_millis(),
     });
+    if !answer.reasoning.is_empty() {
+        value["reasoning"] = answer.reasoning.clone().into();
+    }
     if !answer.logprobs.is_empty() {
         let entries = answer.logprobs.iter().map(|step| {
             let likely = step.top.iter().map(|(token, logprob)| {

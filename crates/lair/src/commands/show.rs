@@ -112,7 +112,7 @@ fn only(args: &ShowArgs, stored: &Stored, file: &GgufFile) -> Result<Option<Stri
 }
 
 /// The summary for people.
-fn print_summary(out: &mut impl Write, file: &GgufFile) -> std::io::Result<()> {
+pub(crate) fn print_summary(out: &mut impl Write, file: &GgufFile) -> std::io::Result<()> {
     let facts = Facts::of(file);
     let line = |out: &mut dyn Write, name: &str, value: &str| writeln!(out, "  {name:<20} {}", printable(value));
     writeln!(out, "Model")?;

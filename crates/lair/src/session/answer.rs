@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use lair_engine::{Event, FinishReason, Request, Sampling, TokenLogprob, Usage};
-use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder};
+use lair_text::output::{Channel, ReasoningSplitter, StopMatcher};
+use lair_text::tokenizer::{AddSpecial, Position, ShowSpecial, Special, StreamDecoder, Tokenizer};
 
-use super::{Session, broken, refusal};
+use super::{Prompt, Session, broken, refusal};
 use crate::failure::{ExitCode, Failure};
 use crate::interrupt;
 
@@ -16,6 +17,8 @@ pub struct Wishes {
     pub sampling: Sampling,
     /// Longest answer in tokens.
     pub max_tokens: Option<usize>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
     /// Log-probabilities of each token and of this many others.
     pub logprobs: Option<usize>,
 }
@@ -34,14 +37,22 @@ pub struct TokenStep {
 /// A finished answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its text, without control tokens.
+    /// Its text, without reasoning and control tokens.
     pub text: String,
+    /// What the model thought aloud before.
+    pub reasoning: String,
     /// Its tokens, the one that ended it not among them.
     pub tokens: Vec<u32>,
     /// `stop`, `length`, or `interrupted`.
     pub finish_reason: &'static str,
     /// Tokens counted.
     pub usage: Usage,
+    /// From asking to the end.
+    pub total: Duration,
+    /// From asking to the first token.
+    pub prefill: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
     /// From asking to the first token.
     pub time_to_first_token_ms: f64,
     /// Prompt tokens computed a second; 0 if none was.
@@ -78,12 +89,12 @@ impl Session {
     /// Streams an answer: `write` gets its text as it comes, whole characters at a time. Ctrl-C ends it.
     pub fn answer(
         &self,
-        tokens: &[u32],
+        prompt: &Prompt,
         wishes: &Wishes,
-        write: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        write: &mut dyn FnMut(Channel, &str) -> std::io::Result<()>,
     ) -> Result<Answer, Failure> {
         let request = Request {
-            tokens: tokens.to_vec(),
+            tokens: prompt.tokens.clone(),
             max_tokens: wishes.max_tokens,
             stop_tokens: self.tokenizer.ends_of_generation().to_vec(),
             sampling: wishes.sampling.clone(),
@@ -92,8 +103,8 @@ impl Session {
         };
         let start = Instant::now();
         let mut events = self.engine.submit(request).map_err(refusal)?;
-        let mut decoder = StreamDecoder::new(&self.tokenizer, Position::Middle, ShowSpecial::Hide);
-        let mut answer = Answer::empty(tokens.len());
+        let mut reader = AnswerReader::new(&self.tokenizer, prompt, &wishes.stop);
+        let mut answer = Answer::empty(prompt.tokens.len());
         let (mut first, mut last) = (None, start);
         loop {
             if interrupt::was_pressed() {
@@ -111,9 +122,11 @@ impl Session {
                     last = Instant::now();
                     first.get_or_insert(last);
                     answer.take_token(token, logprob, &top);
-                    let text = decoder.push(token).map_err(|error| Failure::new(ExitCode::Engine, error))?;
-                    write(&text)?;
-                    answer.text.push_str(&text);
+                    answer.take_parts(reader.push(token)?, write)?;
+                    if reader.stop.has_stopped() {
+                        // Dropping the events ends the computation.
+                        break;
+                    }
                 }
                 Event::Finished { reason, usage, .. } => {
                     answer.usage = usage;
@@ -131,11 +144,60 @@ impl Session {
         if self.file.was_damaged() {
             self.file.check_unchanged()?;
         }
-        let rest = decoder.finish();
-        write(&rest)?;
-        answer.text.push_str(&rest);
+        answer.take_parts(reader.finish(), write)?;
         answer.measure(start, first.unwrap_or(last), last);
         Ok(answer)
+    }
+}
+
+/// Makes text of tokens, ends it at a stop text, and splits it into reasoning and answer.
+struct AnswerReader<'t> {
+    tokenizer: &'t Tokenizer,
+    decoder: StreamDecoder<&'t Tokenizer>,
+    stop: StopMatcher,
+    splitter: Option<ReasoningSplitter>,
+    /// Control tokens that tags of reasoning are spelled with; all others are not shown.
+    tag_tokens: Vec<u32>,
+}
+
+impl<'t> AnswerReader<'t> {
+    fn new(tokenizer: &'t Tokenizer, prompt: &Prompt, stop: &[String]) -> AnswerReader<'t> {
+        let tags = prompt.reasoning.iter().flat_map(|(style, _)| [style.open, style.close]);
+        let tag_tokens = tags.flat_map(|tag| tokenizer.encode(tag, Special::Parse, AddSpecial::No));
+        AnswerReader {
+            tokenizer,
+            decoder: StreamDecoder::new(tokenizer, Position::Middle, ShowSpecial::Hide),
+            stop: StopMatcher::new(stop),
+            splitter: prompt.reasoning.map(|(style, is_open)| ReasoningSplitter::new(style, is_open)),
+            tag_tokens: tag_tokens.filter(|token| tokenizer.is_control(*token)).collect(),
+        }
+    }
+
+    fn push(&mut self, token: u32) -> Result<Vec<(Channel, String)>, Failure> {
+        let wrong = |error| Failure::new(ExitCode::Engine, error);
+        let text = if self.tag_tokens.contains(&token) {
+            self.decoder.finish() + &self.tokenizer.decode(&[token], ShowSpecial::Show).map_err(wrong)?
+        } else {
+            self.decoder.push(token).map_err(wrong)?
+        };
+        let text = self.stop.push(&text);
+        Ok(self.split(&text))
+    }
+
+    fn finish(&mut self) -> Vec<(Channel, String)> {
+        let mut text = self.decoder.finish();
+        text = self.stop.push(&text) + &self.stop.finish();
+        let mut parts = self.split(&text);
+        parts.extend(self.splitter.iter_mut().flat_map(ReasoningSplitter::finish));
+        parts
+    }
+
+    fn split(&mut self, text: &str) -> Vec<(Channel, String)> {
+        match &mut self.splitter {
+            Some(splitter) => splitter.push(text),
+            None if text.is_empty() => Vec::new(),
+            None => vec![(Channel::Answer, text.to_owned())],
+        }
     }
 }
 
@@ -143,9 +205,13 @@ impl Answer {
     fn empty(prompt_tokens: usize) -> Answer {
         Answer {
             text: String::new(),
+            reasoning: String::new(),
             tokens: Vec::new(),
             finish_reason: "stop",
             usage: Usage { prompt_tokens, ..Usage::default() },
+            total: Duration::ZERO,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
             time_to_first_token_ms: 0.0,
             prefill_tokens_per_second: 0.0,
             decode_tokens_per_second: 0.0,
@@ -163,11 +229,27 @@ impl Answer {
         }
     }
 
+    fn take_parts(
+        &mut self,
+        parts: Vec<(Channel, String)>,
+        write: &mut dyn FnMut(Channel, &str) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        for (channel, text) in parts {
+            write(channel, &text)?;
+            match channel {
+                Channel::Reasoning => self.reasoning.push_str(&text),
+                Channel::Answer => self.text.push_str(&text),
+            }
+        }
+        Ok(())
+    }
+
     fn measure(&mut self, start: Instant, first: Instant, last: Instant) {
         let rate = |count: usize, time: Duration| {
             if count == 0 || time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
         };
         let computed = self.usage.prompt_tokens.saturating_sub(self.usage.cached_tokens);
+        (self.total, self.prefill, self.decode) = (start.elapsed(), first - start, last - first);
         self.time_to_first_token_ms = (first - start).as_secs_f64() * 1e3;
         self.prefill_tokens_per_second = rate(computed, first - start);
         self.decode_tokens_per_second = rate(self.tokens.len().saturating_sub(1), last - first);

@@ -3,6 +3,8 @@
 mod answer;
 mod load;
 mod prompt;
+mod template;
+mod think;
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +12,21 @@ use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_engine::{EngineHandle, Refusal, Sampling, SequenceError, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::ModelError;
-use lair_text::template::ChatTemplate;
 use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 
 pub use answer::{Answer, Wishes};
 pub use load::ROWS_MAX;
 use load::{check_weights_fit, load_model};
-pub use prompt::Message;
+pub use prompt::{Message, Prompt};
+use template::PromptTemplate;
+pub use think::Think;
 
 use crate::commands::run::KvChoice;
-use crate::commands::show::bytes_text;
+use crate::commands::show::{bytes_text, print_summary};
 use crate::failure::{ExitCode, Failure};
 use crate::locate::Located;
 use crate::speculate::DraftChoice;
-use crate::{machine, sampling};
+use crate::{machine, parameters, sampling};
 
 /// How a model is loaded.
 #[derive(Clone, Debug)]
@@ -69,9 +72,7 @@ pub struct Session {
     /// Asked whether it is still what was loaded.
     file: GgufFile,
     tokenizer: Tokenizer,
-    /// The chat template, or why it cannot be used.
-    template: Option<Result<ChatTemplate, String>>,
-    template_source: Option<String>,
+    template: Option<PromptTemplate>,
     engine: EngineHandle,
     default_sampling: Sampling,
     context_length: usize,
@@ -108,21 +109,18 @@ impl Session {
         let (tokenizer, loaded) = tokenizer?;
         // A file that was cut while its weights were read gives zeros for what is missing.
         file.check_unchanged()?;
-        let template_source = file.metadata().optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
-        // A template that cannot be read is no reason not to load: the model still completes text.
-        let template = template_source.as_deref().map(|source| {
-            ChatTemplate::parse(source).map_err(|error| format!("the model's chat template cannot be used: {error}"))
-        });
-        if let Some(Err(cause)) = &template {
+        let of_file = file.metadata().optional::<&str>("tokenizer.chat_template")?;
+        let template = PromptTemplate::of_model(template_of_settings(located, of_file.is_some())?, of_file);
+        if let Some(cause) = template.as_ref().and_then(PromptTemplate::problem) {
             eprintln!("warning: {cause}");
         }
         let description = format!("{}, {}", file.architecture()?, bytes_text(file.size_bytes()));
-        let default_sampling = sampling::defaults(file.metadata(), located.recommended);
+        let defaults = sampling::defaults(file.metadata(), located.recommended);
+        let default_sampling = parameters::sampling(&located.settings.parameters, &defaults, loaded.context_length)?;
         Ok(Session {
             file,
             tokenizer,
             template,
-            template_source,
             engine: EngineHandle::spawn("engine", loaded.engine)?,
             default_sampling,
             context_length: loaded.context_length,
@@ -131,6 +129,11 @@ impl Session {
             load: start.elapsed(),
             description,
         })
+    }
+
+    /// Ends the engine; returns when its memory is free.
+    pub fn unload(self) {
+        self.engine.stop();
     }
 
     /// One line: what was loaded, and the context with its reason.
@@ -154,8 +157,20 @@ impl Session {
     }
 
     /// How long loading took.
-    pub fn load_ms(&self) -> u128 {
-        self.load.as_millis()
+    pub fn load_duration(&self) -> Duration {
+        self.load
+    }
+
+    /// What the model file says it is, as `lair show` prints it.
+    pub fn info(&self) -> Result<String, Failure> {
+        let mut text = Vec::new();
+        print_summary(&mut text, &self.file)?;
+        Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
+    }
+
+    /// The licence as the model file states it.
+    pub fn license(&self) -> Option<String> {
+        self.file.metadata().optional::<&str>("general.license").ok().flatten().map(str::to_owned)
     }
 
     /// The engine itself, for who has tokens instead of text.
@@ -173,9 +188,9 @@ impl Session {
         &self.default_sampling
     }
 
-    /// The chat template as it stands in the file.
+    /// The chat template as it is written.
     pub fn template_source(&self) -> Option<&str> {
-        self.template_source.as_deref()
+        self.template.as_ref().map(PromptTemplate::source)
     }
 
     /// The token that begins a text, where the model wants one.
@@ -187,6 +202,18 @@ impl Session {
     pub fn text_of_token(&self, token: u32) -> String {
         self.tokenizer.decode(&[token], ShowSpecial::Show).unwrap_or_default()
     }
+}
+
+/// The Go template that a model was stored with. Where it names a renderer instead, the template of its file stands for
+/// that, and the one it was stored with is only a stand-in.
+fn template_of_settings(located: &Located, has_file_template: bool) -> Result<Option<&str>, Failure> {
+    let Some(renderer) = &located.settings.renderer else { return Ok(located.settings.template.as_deref()) };
+    if !has_file_template {
+        let cause =
+            format!("`{}` has the RENDERER `{renderer}`, which is not built, and no chat template", located.name);
+        return Err(Failure::new(ExitCode::BadModel, cause).with_hint("use another file of the same model".to_owned()));
+    }
+    Ok(None)
 }
 
 pub(crate) fn model_failure(error: ModelError) -> Failure {

@@ -135,7 +135,10 @@ pub(super) fn run<W: Work>(isa: Isa, work: W) {
             // SAFETY: a token exists only where the instructions were found.
             unsafe { with_features(token, work) }
         }
-        _ => work.run(Pair(Scalar)),
+        // Every aarch64 target with a standard library has NEON switched on throughout.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) | Isa::NeonDotprod(token) | Isa::NeonI8mm(token) => work.run(Pair(token)),
+        Isa::Scalar => work.run(Pair(Scalar)),
     }
 }
 
@@ -151,7 +154,7 @@ pub(super) fn run_wide<W: Work>(isa: Isa, work: W) {
     }
 }
 
-/// Queries of a strip where a vector of sixteen takes two registers of sixteen.
+/// Queries of a strip where a vector of sixteen takes two registers of sixteen, or four of thirty-two.
 const NARROW_STRIP: usize = 4;
 
 /// Queries that are computed together: as many as leave registers for what they are multiplied with.

@@ -19,6 +19,8 @@ mod block;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_avx512;
+#[cfg(target_arch = "aarch64")]
+mod lanes_neon;
 mod rotation;
 mod scores;
 mod span;

@@ -1,0 +1,95 @@
+//! The template of a model's prompts: the Jinja template of its file, or the Go template that it was stored with.
+
+use lair_text::go_template::{GoTemplate, GoTemplateInput};
+use lair_text::output::ReasoningStyle;
+use lair_text::template::{ChatTemplate, RenderInput, RenderLimits, Rendered, TemplateError};
+
+use super::{Message, Think};
+
+/// A template with its text.
+pub struct PromptTemplate {
+    source: String,
+    parsed: Result<Parsed, String>,
+}
+
+enum Parsed {
+    Jinja(Box<ChatTemplate>),
+    Go(Box<GoTemplate>),
+}
+
+impl PromptTemplate {
+    /// The template of a model: `stored`, a Go template, goes over the one of its file. One that cannot be read is kept with
+    /// the reason: the model still completes text.
+    pub fn of_model(stored: Option<&str>, of_file: Option<&str>) -> Option<PromptTemplate> {
+        let wrong = |what: &str, error: TemplateError| format!("the model's {what} cannot be used: {error}");
+        match (stored, of_file) {
+            (Some(source), _) => Some(PromptTemplate {
+                source: source.to_owned(),
+                parsed: GoTemplate::parse(source)
+                    .map(|template| Parsed::Go(Box::new(template)))
+                    .map_err(|error| wrong("TEMPLATE", error)),
+            }),
+            (None, Some(source)) => Some(PromptTemplate {
+                source: source.to_owned(),
+                parsed: ChatTemplate::parse(source)
+                    .map(|template| Parsed::Jinja(Box::new(template)))
+                    .map_err(|error| wrong("chat template", error)),
+            }),
+            (None, None) => None,
+        }
+    }
+
+    /// As it is written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Why it cannot be used, if it cannot.
+    pub fn problem(&self) -> Option<&str> {
+        self.parsed.as_ref().err().map(String::as_str)
+    }
+
+    /// How answers to its prompts mark their reasoning.
+    pub fn reasoning(&self) -> Option<ReasoningStyle> {
+        ReasoningStyle::of_template(&self.source)
+    }
+
+    /// Renders a conversation up to where the answer begins; `Err(None)` if the template cannot be used at all.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        think: Think,
+        tokens: &[(&str, &str)],
+        limits: RenderLimits,
+    ) -> Result<Rendered, Option<TemplateError>> {
+        let messages: Vec<_> = messages
+            .iter()
+            .map(|message| serde_json::json!({ "role": message.role, "content": message.content }))
+            .collect();
+        match &self.parsed {
+            Ok(Parsed::Jinja(template)) => {
+                let variables = think.variables();
+                let variables = Some(&variables);
+                let input = RenderInput {
+                    messages: &messages,
+                    add_generation_prompt: true,
+                    tokens,
+                    variables,
+                    limits,
+                    ..RenderInput::default()
+                };
+                template.render(&input).map_err(Some)
+            }
+            Ok(Parsed::Go(template)) => {
+                let input = GoTemplateInput {
+                    messages: &messages,
+                    thinking: think.of_go(),
+                    limits,
+                    ..GoTemplateInput::default()
+                };
+                template.render(&input).map_err(Some)
+            }
+            Err(_) => Err(None),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Reads YAML and JSON into one kind of value, within limits, and writes the little YAML that projects need.
+
+use serde_json::Value;
+
+use crate::failure::{ExitCode, Failure};
+
+/// A project has some twenty lines.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Events (scalars, beginnings and ends) of a document, with what its aliases repeat. An alias bomb ends here.
+const EVENTS_MAX: usize = 20_000;
+/// Aliases of a document.
+const ALIASES_MAX: usize = 100;
+/// Maps within maps.
+const DEPTH_MAX: usize = 32;
+
+/// How a configuration is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// `.yaml`, `.yml`
+    Yaml,
+    /// `.json`
+    Json,
+}
+
+impl Syntax {
+    /// What the ending of a file's name says.
+    pub fn of_path(path: &std::path::Path) -> Option<Syntax> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" => Some(Syntax::Yaml),
+            "json" => Some(Syntax::Json),
+            _ => None,
+        }
+    }
+}
+
+/// The value that a text stands for.
+///
+/// # Errors
+/// Where and why it is none.
+pub fn parse(text: &str, syntax: Syntax) -> Result<Value, Failure> {
+    match syntax {
+        Syntax::Json => {
+            serde_json::from_str(text).map_err(|error| Failure::new(ExitCode::Usage, format!("no valid JSON: {error}")))
+        }
+        Syntax::Yaml => {
+            let options = serde_saphyr::options! {
+                budget: serde_saphyr::budget! {
+                    max_events: EVENTS_MAX,
+                    max_aliases: ALIASES_MAX,
+                    max_anchors: ALIASES_MAX,
+                    max_depth: DEPTH_MAX,
+                },
+                alias_limits: serde_saphyr::alias_limits! {
+                    max_total_replayed_events: EVENTS_MAX,
+                    max_replay_stack_depth: DEPTH_MAX,
+                },
+                with_snippet: false,
+            };
+            serde_saphyr::from_str_with_options(text, options)
+                .map_err(|error| Failure::with_lines(ExitCode::Usage, &format!("no valid YAML: {error}")))
+        }
+    }
+}
+
+/// A value as YAML: maps of maps, lists and scalars, two spaces a level.
+pub fn print(value: &Value) -> String {
+    let mut out = String::new();
+    print_at(value, 0, &mut out);
+    out
+}
+
+fn print_at(value: &Value, depth: usize, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::Object(fields) if !fields.is_empty() => {
+                        out.push_str(&format!("{indent}{}:\n", scalar(&Value::String(name.clone()))));
+                        print_at(value, depth + 1, out);
+                    }
+                    Value::Array(items) if !items.is_empty() => {
+                        out.push_str(&format!("{indent}{}:\n", scalar(&Value::String(name.clone()))));
+                        for item in items {
+                            out.push_str(&format!("{indent}- {}\n", scalar(item)));
+                        }
+                    }
+                    _ => {
+                        let name = scalar(&Value::String(name.clone()));
+                        out.push_str(&format!("{indent}{name}: {}\n", scalar(value)));
+                    }
+                }
+            }
+        }
+        _ => out.push_str(&format!("{indent}{}\n", scalar(value))),
+    }
+}
+
+/// A scalar on one line. JSON is YAML, so what could be read as something else is written as JSON.
+fn scalar(value: &Value) -> String {
+    let Value::String(text) = value else { return value.to_string() };
+    let is_plain_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
+    let has_other_meaning = ["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"]
+        .contains(&text.to_ascii_lowercase().trim_start_matches('.'));
+    // A word of digits could be a number, a date or a time in some version of YAML.
+    let begins_plain = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/');
+    if begins_plain && !has_other_meaning && text.bytes().all(is_plain_byte) { text.clone() } else { value.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let value = json!({
+            "model": {"name": "my-model", "path": "/a b/c:d.gguf", "description": null, "version": "1.0"},
+            "params": {"temperature": 0.7, "stop": ["\n", "User:", "yes"], "stream": false, "none": [], "of": {}},
+            "odd": ["1e3", "0x1f", "12:30", "~", "- x", "#", "", "é", "a\"b", "No"],
+        });
+        let text = print(&value);
+        assert_eq!(parse(&text, Syntax::Yaml).expect(&text), value, "{text}");
+        assert!(text.contains("name: my-model\n"), "plain words have no quotes: {text}");
+    }
+
+    #[test]
+    fn a_document_that_unfolds_without_end_is_refused() {
+        let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (last, next) in ["a", "b", "c", "d", "e", "f", "g"].into_iter().zip(["b", "c", "d", "e", "f", "g", "h"]) {
+            let aliases = vec![format!("*{last}"); 10].join(", ");
+            bomb.push_str(&format!("{next}: &{next} [{aliases}]\n"));
+        }
+        assert_eq!(parse(&bomb, Syntax::Yaml).expect_err("a bomb").code, ExitCode::Usage);
+        let deep = "[".repeat(10_000);
+        assert!(parse(&deep, Syntax::Yaml).is_err());
+        assert!(parse("a: [1, 2", Syntax::Yaml).is_err());
+        assert!(parse("{", Syntax::Json).is_err());
+        assert_eq!(parse("a: &x 1\nb: *x", Syntax::Yaml).expect("honest aliases work"), json!({"a": 1, "b": 1}));
+    }
+}
