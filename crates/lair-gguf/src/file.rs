@@ -8,6 +8,7 @@ use crate::error::GgufError;
 use crate::header::Header;
 use crate::mapping::Mapping;
 use crate::metadata::Metadata;
+use crate::ollama_layout;
 use crate::shard_name::ShardName;
 use crate::tensor_info::TensorInfo;
 
@@ -238,12 +239,13 @@ impl GgufFile {
     fn join(parts: Vec<(Mapping, Header)>) -> GgufFile {
         let mut parts = parts.into_iter().enumerate();
         let (_, (mapping, first)) = parts.next().expect("there is at least one file");
-        let Header { version, metadata, mut tensors, alignment, data_start } = first;
+        let Header { version, mut metadata, mut tensors, alignment, data_start } = first;
         let mut shards = vec![Shard { mapping: Arc::new(mapping), data_start }];
         for (index, (mapping, header)) in parts {
             tensors.extend(header.tensors.into_iter().map(|tensor| TensorInfo { shard: index, ..tensor }));
             shards.push(Shard { mapping: Arc::new(mapping), data_start: header.data_start });
         }
+        ollama_layout::translate(&mut metadata, &mut tensors);
         let count = u32::try_from(tensors.len()).expect("each of the files has far fewer than 2^32 tensors");
         let mut by_name: Vec<u32> = (0..count).collect();
         by_name.sort_by(|left, right| tensors[*left as usize].name.cmp(&tensors[*right as usize].name));

@@ -25,6 +25,7 @@ mod header;
 mod mapping;
 mod metadata;
 mod new_file;
+mod ollama_layout;
 mod shard_name;
 #[cfg(target_os = "linux")]
 mod sigbus;

@@ -189,6 +189,33 @@ fn prints_quotes_where_they_are_needed() {
     assert_eq!(modelfile.print(), Err(ModelfileError::Unprintable { instruction: "SYSTEM" }));
 }
 
+/// Files as `ollama show --modelfile` prints them; `modelfiles/README.md` says where their parts are from.
+#[test]
+fn published_modelfiles_print_back_equal() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/modelfiles");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is beside the test") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "Modelfile") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let modelfile = parse(&text);
+        let (_, body) = text.split_once("\n\n").expect("comments, an empty line, instructions");
+        assert_eq!(modelfile.print().expect("printable"), body, "{}", path.display());
+
+        let settings = ModelSettings::from_modelfile(&modelfile).expect("settings");
+        let from: Vec<String> = modelfile.from().map(str::to_string).collect();
+        let again = settings.to_modelfile(&from, |part| match part {
+            Part::Written(path) => path.clone(),
+            Part::Blob(digest) => digest.to_string(),
+        });
+        assert_eq!(ModelSettings::from_modelfile(&again).expect("settings"), settings, "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 30, "{count} Modelfiles");
+}
+
 #[test]
 fn parameters_keep_types_merge_by_name_and_write_what_ollama_writes() {
     let json = serde_json::json!({

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use lair_store::modelfile::ModelSettings;
 use lair_store::{
-    FileRole, FoundModel, ModelName, RecommendedSampling, Reference, Resolved, Settings, Store, StoreError,
+    FileRole, FoundModel, ModelName, Pulled, RecommendedSampling, Reference, Resolved, Settings, Store, StoreError,
 };
 
 use crate::download_bar::DownloadBar;
-use crate::failure::Failure;
+use crate::failure::{ExitCode, Failure};
 use crate::{offline, stored_model};
 
 /// A model on this machine.
@@ -28,16 +28,36 @@ pub struct Located {
     pub draft: Option<PathBuf>,
 }
 
-/// Finds a model by whatever the user calls it; without a name, the default model. Fetches it where it is missing.
+/// Finds a model by whatever the user calls it; without a name, the default model. Fetches it where it is missing and it
+/// is said where from: a model of the catalogue, a repository of the hub, a link. Other names are for `lair pull`.
 pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
     let store = store()?;
-    let resolved = match model {
-        Some(text) => Reference::parse(text).map_err(StoreError::from).and_then(|reference| store.resolve(&reference)),
-        None => store.resolve_default(),
-    };
-    match resolved? {
+    let Some(text) = model else { return of_resolved(&store, store.resolve_default()?, is_quiet) };
+    let reference = Reference::parse(text).map_err(StoreError::from)?;
+    match store.resolve(&reference) {
+        Err(StoreError::UnknownModel { .. }) if matches!(reference, Reference::Hub(_) | Reference::Link(_)) => {
+            offline::check(text, &format!("lair pull {text}"))?;
+            match store.pull(&reference, &mut DownloadBar::transfer("pulling", is_quiet))? {
+                Pulled::Named { name, .. } => of_resolved(&store, store.resolve(&Reference::Name(name))?, is_quiet),
+                Pulled::Hub(hub) => {
+                    let nothing = || Failure::new(ExitCode::NotFound, format!("`{text}` has no files"));
+                    Ok(Located::file(hub.files.into_iter().next().ok_or_else(nothing)?))
+                }
+            }
+        }
+        Err(error @ StoreError::UnknownModel { .. }) => {
+            let failure = Failure::from(error);
+            let hint = failure.hint.clone().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            Err(failure.with_hint(format!("{hint}`lair pull {text}` asks the registry for it")))
+        }
+        resolved => of_resolved(&store, resolved?, is_quiet),
+    }
+}
+
+fn of_resolved(store: &Store, resolved: Resolved, is_quiet: bool) -> Result<Located, Failure> {
+    match resolved {
         Resolved::File(path) => Ok(Located::file(path)),
-        Resolved::Model(model) => of_store(&store, &model),
+        Resolved::Model(model) => of_store(store, &model),
         Resolved::Missing(entry) => {
             offline::check(&entry.name, &format!("lair pull {}", entry.name))?;
             let path = store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet))?;

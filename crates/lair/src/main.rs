@@ -59,6 +59,8 @@ enum Command {
     Outdated(commands::outdated::OutdatedArgs),
     /// Bring what has changed
     Update(commands::outdated::UpdateArgs),
+    /// Make a model of a Modelfile
+    Create(commands::create::CreateArgs),
     /// Say what a model file is
     Show(commands::show::ShowArgs),
     /// List the models on this machine, whoever keeps them
@@ -95,7 +97,10 @@ fn main() -> std::process::ExitCode {
     offline::set(cli.offline);
     let (outcome, as_json) = match cli.command {
         Some(command) if cli.version => (Err(version_with_command(&command)), cli.json),
-        Some(command) => run(command),
+        Some(command) => match offline_refusal(&command) {
+            Some(failure) => (Err(failure), false),
+            None => run(command),
+        },
         None if cli.version => (commands::version::version(cli.json), cli.json),
         None => (commands::welcome::welcome(), false),
     };
@@ -114,6 +119,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Search(args) => (commands::search::search(&args), args.transfer.json),
         Command::Outdated(args) => (commands::outdated::outdated(&args), args.transfer.json),
         Command::Update(args) => (commands::outdated::update(&args), args.outdated.transfer.json),
+        Command::Create(args) => (commands::create::create_model(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
         Command::List(args) => (commands::list::list(&args), args.json),
         Command::Cp(args) => (commands::rm::cp(&args), false),
@@ -128,6 +134,19 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Completions(args) => (commands::completions::completions(&args, Cli::command()), false),
     }
+}
+
+/// Why a command that is about the network cannot run offline.
+fn offline_refusal(command: &Command) -> Option<Failure> {
+    let name = match command {
+        Command::Pull(_) => "pull",
+        Command::Push(_) => "push",
+        Command::Search(_) => "search",
+        Command::Outdated(_) => "outdated",
+        Command::Update(_) => "update",
+        _ => return None,
+    };
+    offline::reason().map(|reason| Failure::new(ExitCode::Usage, format!("{reason} forbids `lair {name}`")))
 }
 
 fn version_with_command(command: &Command) -> Failure {

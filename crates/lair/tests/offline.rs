@@ -44,6 +44,11 @@ fn what_is_here_opens_no_socket() {
         Some(output) if output.status.success() => {}
         _ => return skipped("system calls cannot be watched: strace is missing or not permitted"),
     }
+    // What is looked for is found where it is.
+    let connect = ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9 || true"];
+    run("strace", &[&strace[..], &connect].concat(), home.path()).expect("strace was there");
+    let calls = std::fs::read_to_string(&trace).expect("the trace");
+    assert!(calls.contains("AF_INET"), "a socket is seen: {calls}");
     for command in local_commands(model) {
         let output = run("strace", &[&strace[..], &[LAIR], &command].concat(), home.path()).expect("strace was there");
         assert!(output.status.success(), "{command:?}: {}", stderr(&output));
@@ -78,12 +83,20 @@ fn what_is_missing_is_refused_early_when_offline() {
         &["--offline", "run", "smollm2", "Hi"],
         &["--offline", "show", "smollm2"],
         &["run", "--offline", "--draft", "smollm2", "smollm2", "Hi"],
+        &["run", "--offline", "hf.co/user/smollm2:x.gguf", "Hi"],
+        &["slm", "pull", "--offline", "user/smollm2", "x.gguf"],
     ] {
         let output = run(LAIR, arguments, home.path()).expect("the program starts");
         assert_eq!(output.status.code(), Some(3), "{arguments:?}: {}", stderr(&output));
-        for word in ["smollm2", "not on this machine", "--offline forbids", "lair pull smollm2"] {
+        for word in ["smollm2", "not on this machine", "--offline forbids", "lair pull"] {
             assert!(stderr(&output).contains(word), "{arguments:?}: `{word}` is not in: {}", stderr(&output));
         }
+    }
+    for command in ["pull smollm2", "push smollm2", "search qwen", "outdated", "update"] {
+        let arguments: Vec<&str> = ["--offline"].into_iter().chain(command.split(' ')).collect();
+        let output = run(LAIR, &arguments, home.path()).expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{command}: {}", stderr(&output));
+        assert!(stderr(&output).contains("--offline forbids"), "{command}: {}", stderr(&output));
     }
     for (name, value, is_offline) in [("HF_HUB_OFFLINE", "1", true), ("LAIR_OFFLINE", "yes", true)] {
         let mut command = Command::new(LAIR);

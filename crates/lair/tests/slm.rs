@@ -156,3 +156,24 @@ fn a_wrong_project_is_refused_with_all_that_is_wrong() {
     write("absent.yaml", "model: {name: x, path: no.gguf, format: gguf}\nruntime: {type: onnx}\nextra: 1\n");
     check(&slm(home.path(), &["run", "absent.yaml", "-p", "x"], ""), 3, &["no.gguf", "`extra`"]);
 }
+
+#[test]
+fn a_repository_s_file_in_the_hub_s_cache_is_pulled_and_run_without_a_network() {
+    let Some(model) = stories() else { return };
+    let home = tempfile::tempdir().expect("a folder");
+    // As the hub's own client leaves it: a branch that points to a commit, and the commit's files.
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let repository = home.path().join("hf/hub/models--Qwen--Qwen3-4B-GGUF");
+    let write = |path: &str, bytes: &[u8]| {
+        let path = repository.join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    };
+    write("refs/main", commit.as_bytes());
+    write(&format!("snapshots/{commit}/Qwen3-4B-Q4_K_M.gguf"), &std::fs::read(model).expect("readable"));
+    let pull = ["pull", "Qwen/Qwen3-4B-GGUF", "Qwen3-4B-Q4_K_M.gguf", "--name", "qwen3-4b", "--offline"];
+    check(&slm(home.path(), &pull, ""), 0, &["qwen3-4b.yaml", "lair slm run qwen3-4b"]);
+    let run = slm(home.path(), &["run", "qwen3-4b", "--prompt", "Hello!", "--offline"], "");
+    check(&run, 0, &["Loading model qwen3-4b"]);
+    check(&slm(home.path(), &["list", "--installed"], ""), 0, &["qwen3-4b (", "models--Qwen--Qwen3-4B-GGUF"]);
+}

@@ -29,7 +29,7 @@ pub enum ModelfileError {
         /// The word, cut if it is long.
         found: String,
         /// The instruction that may be meant.
-        near: Option<&'static str>,
+        near: Option<String>,
     },
     /// An instruction with nothing after it.
     #[error("line {line}: `{instruction}` needs {expected} after it")]
@@ -65,7 +65,7 @@ pub enum ModelfileError {
         /// The name.
         name: String,
         /// The parameter that may be meant.
-        near: Option<&'static str>,
+        near: Option<String>,
     },
     /// A value of the wrong type.
     #[error("{}parameter `{name}` is `{found}`, expected {expected}", line_words(.line))]
@@ -124,6 +124,6 @@ fn line_words(line: &Option<u32>) -> String {
     line.map(|line| format!("line {line}: ")).unwrap_or_default()
 }
 
-fn near_words(near: &Option<&'static str>) -> String {
-    near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default()
+fn near_words(near: &Option<String>) -> String {
+    near.as_ref().map(|near| format!(", did you mean `{near}`?")).unwrap_or_default()
 }

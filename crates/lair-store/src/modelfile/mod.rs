@@ -7,21 +7,28 @@
 //! ```
 //!
 //! [`Modelfile`] is the text as a list of instructions; [`ModelSettings`] is what they amount to, and what the layers of a
-//! stored model amount to. Nothing here opens a file.
+//! stored model amount to; [`create`] makes a stored model of them.
 //!
 //! Source: Ollama's documentation of the Modelfile, and the behaviour of its parser (`parser/parser.go`, MIT).
 
+mod config;
+mod create;
+mod create_error;
 mod error;
+mod family;
 mod go_json;
-mod near_name;
 mod parameters;
 mod parser;
 mod printer;
 mod settings;
+mod weights;
 
+pub use create::{CreateRequest, CreateStep, Created, create, stored_modelfile};
+pub use create_error::CreateError;
 pub use error::ModelfileError;
 pub use parameters::{KnownParameter, ParameterEffect, ParameterKind, ParameterValue, Parameters, known_parameters};
 pub use settings::{LayerReadError, ModelSettings, Part};
+pub use weights::QUANTIZATIONS;
 
 /// The longest Modelfile that is read: licences are the longest part of published ones, at most some 100 KiB.
 pub const MODELFILE_BYTES_MAX: usize = 16 << 20;

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::error::ModelfileError;
 use super::go_json::{self, float_text};
-use super::near_name::nearest;
+use crate::near::near;
 
 /// What values a parameter has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,7 +280,7 @@ fn json_word(json: &Json) -> String {
 /// The value of a parameter as a Modelfile writes it, or what is wrong with it.
 pub(super) fn check_parameter(name: &str, value: &str, line: Option<u32>) -> Result<ParameterValue, ModelfileError> {
     let Some(known) = KnownParameter::find(name) else {
-        let near = nearest(name, KNOWN.iter().map(|known| known.name));
+        let near = near(name, KNOWN.iter().map(|known| known.name)).into_iter().next();
         return Err(ModelfileError::UnknownParameter { line, name: name.to_string(), near });
     };
     let parsed = match known.kind {

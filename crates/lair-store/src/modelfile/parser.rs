@@ -5,9 +5,9 @@
 //! There are no escapes.
 
 use super::error::ModelfileError;
-use super::near_name::nearest;
 use super::parameters::check_parameter;
 use super::{Instruction, MESSAGE_ROLES, MODELFILE_BYTES_MAX, Message, Modelfile};
+use crate::near::near;
 
 /// Names of the instructions, as they are printed.
 pub(super) const INSTRUCTIONS: [&str; 11] = [
@@ -99,7 +99,7 @@ impl<'t> Cursor<'t> {
         let word = self.take_while(|character| !is_blank(character) && !is_line_end(character));
         let Some(name) = INSTRUCTIONS.iter().find(|name| name.eq_ignore_ascii_case(word)) else {
             let found = word.chars().take(SHOWN_CHARACTERS_MAX).collect();
-            return Err(ModelfileError::UnknownInstruction { line, found, near: nearest(word, INSTRUCTIONS) });
+            return Err(ModelfileError::UnknownInstruction { line, found, near: near_instruction(word) });
         };
         if !self.peek().is_some_and(is_blank) {
             return Err(ModelfileError::MissingValue { line, instruction: name, expected: "a value" });
@@ -204,6 +204,11 @@ impl<'t> Cursor<'t> {
         self.position += character.len_utf8();
         self.line += u32::from(character == '\n');
     }
+}
+
+fn near_instruction(word: &str) -> Option<String> {
+    let names = INSTRUCTIONS.map(str::to_ascii_lowercase);
+    near(word, names.iter().map(String::as_str)).first().map(|name| name.to_ascii_uppercase())
 }
 
 fn is_blank(character: char) -> bool {

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod create;
 pub mod gc;
 pub mod import;
 pub mod list;

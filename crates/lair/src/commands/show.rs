@@ -34,6 +34,9 @@ pub struct ShowArgs {
     /// The parameters only
     #[arg(long)]
     parameters: bool,
+    /// The Modelfile only, which makes the same model again
+    #[arg(long)]
+    modelfile: bool,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -44,6 +47,9 @@ const ARRAY_SHOWN: usize = 8;
 
 /// Runs the command.
 pub fn show(args: &ShowArgs) -> Outcome {
+    if args.modelfile {
+        return super::create::print_modelfile(args.model.as_deref(), &mut std::io::stdout().lock());
+    }
     let located = locate::locate(args.model.as_deref(), args.json)?;
     let stored = Stored::find(args.model.as_deref())?;
     let file = GgufFile::open(&located.path)?;
