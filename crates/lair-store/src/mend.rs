@@ -59,7 +59,8 @@ impl Store {
         let waiting = format!("another process is fetching {}; waiting for it", short(&blob.digest));
         let _lock = self.blobs().lock(&blob.digest, || progress.note(&waiting))?;
         let link = self.note(name)?.and_then(|note| note.reference).filter(|reference| reference.contains("://"));
-        let entry = self.catalogue().entries().iter().find(|entry| entry.digest == blob.digest);
+        // From where it came: the catalogue's sources serve the catalogue's names.
+        let entry = self.catalogue().find(&name.short()).filter(|entry| entry.digest == blob.digest);
         let repository = repository_of(name);
         let registry;
         let source: Box<dyn RepairSource + '_> = match (entry.and_then(hub_file_of), link) {

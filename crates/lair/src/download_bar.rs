@@ -115,7 +115,8 @@ impl Progress for DownloadBar {
             Form::Silent => {}
             Form::Lines => self.write_position(),
             Form::People if !self.is_terminal => {
-                eprintln!("{} {} ({}) from {source}", self.verb, self.name, bytes_text(total_bytes));
+                let way = if self.verb == "pushing" { "to" } else { "from" };
+                eprintln!("{} {} ({}) {way} {source}", self.verb, self.name, bytes_text(total_bytes));
             }
             Form::People => {
                 if let Some(bar) = self.bar.take() {

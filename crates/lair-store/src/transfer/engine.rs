@@ -37,11 +37,8 @@ pub(crate) fn fill(
         let first = first.clone();
         // With gaps, one way would throw away what lies beyond the first.
         let has_gaps = partial.present_bytes() > partial.length();
-        if parts.len() == 1 && !has_gaps {
-            return one_way(partial, source, settings, &pace, None);
-        }
         let opened = open_patiently(partial, source, &first, transfer)?;
-        if !opened.is_range {
+        if (parts.len() == 1 && !has_gaps) || !opened.is_range {
             return one_way(partial, source, settings, &pace, Some(opened));
         }
         out_of_order(partial, source, settings, &pace, parts, opened)?;
@@ -82,6 +79,8 @@ fn open_patiently(
     loop {
         let error = match source.open(range, partial.size_bytes()) {
             Ok(opened) => return Ok(opened),
+            // Whoever cannot be reached at all makes room for the next source at once.
+            Err(error @ SourceError::NoConnection { .. }) => return Err(error),
             Err(error) => error,
         };
         tries += 1;
