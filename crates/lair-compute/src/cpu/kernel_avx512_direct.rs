@@ -299,7 +299,7 @@ fn add_upper(bits: __m512i, bytes: __m512i) -> __m512i {
 /// The table of codes in every lane of 16 bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn spread_table(layout: &Layout) -> __m512i {
+pub(super) fn spread_table(layout: &Layout) -> __m512i {
     let table = layout.table.unwrap_or_default();
     // SAFETY: 16 bytes.
     _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
@@ -311,7 +311,7 @@ fn spread_table(layout: &Layout) -> __m512i {
 /// `at` must be followed by `BITS * 64` bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn expand<const BITS: usize>(at: *const u8) -> [__m512i; GROUPS] {
+pub(super) unsafe fn expand<const BITS: usize>(at: *const u8) -> [__m512i; GROUPS] {
     // SAFETY: the caller's promise; parts are fewer than `BITS`.
     let load = |part: usize| unsafe { _mm512_loadu_si512(at.add(part * GROUP_BYTES).cast()) };
     match BITS {
