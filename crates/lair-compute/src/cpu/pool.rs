@@ -20,8 +20,8 @@ const SPIN_TURNS: u32 = 20_000;
 /// Turns of the waiting loop before the caller lets another thread have its core: workers may be waiting for one.
 const YIELD_TURNS: u32 = 2_000;
 /// A worker takes this part of what is left of a share: large pieces first, so that memory is read in long runs, and
-/// single items last, so that all workers end together. With twelve equal pieces a share, those who were first waited
-/// for half a piece of the others: with two threads a tenth of the time of decoding, 20 microseconds a region.
+/// single items last, so that all workers end together. With twelve equal pieces a share, two threads that decoded stood
+/// waiting in 6 and 11 % of a profile's samples.
 const PIECE_PART: usize = 4;
 
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
