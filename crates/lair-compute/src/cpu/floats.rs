@@ -5,7 +5,7 @@ use lair_simd::Isa;
 
 use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max};
 use super::float_pack::{pack_bytes, pack_values};
-use super::memory::Memory;
+use super::memory::{Memory, Use};
 use super::packed::PANEL;
 use super::pool::Pool;
 use crate::{ComputeError, MatrixBytes};
@@ -41,12 +41,12 @@ impl Floats {
     pub(super) fn pack(pool: &Pool, source: &MatrixBytes) -> Result<Floats, ComputeError> {
         let (columns, panels) = (source.columns, source.rows().div_ceil(PANEL));
         let length = source.count * panels * PANEL * columns;
-        let what = "weights";
+        let (usage, what) = (Use::Whole, "weights");
         let elements = match source.tensor_type {
-            TensorType::F16 => Elements::F16(pack_bytes(pool, source, Memory::zeroed(length, what)?)),
-            TensorType::BF16 => Elements::BF16(pack_bytes(pool, source, Memory::zeroed(length, what)?)),
-            TensorType::F32 => Elements::F32(pack_bytes(pool, source, Memory::zeroed(length, what)?)),
-            _ => Elements::F32(pack_values(pool, source, Memory::zeroed(length, what)?)?),
+            TensorType::F16 => Elements::F16(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)),
+            TensorType::BF16 => Elements::BF16(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)),
+            TensorType::F32 => Elements::F32(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)),
+            _ => Elements::F32(pack_values(pool, source, Memory::zeroed_for(usage, length, what)?)?),
         };
         Ok(Floats { elements, columns, panels })
     }

@@ -7,7 +7,7 @@
 use lair_simd::Isa;
 
 use super::packed::{BLOCK, Layout, PANEL};
-use super::panel::Chunk;
+use super::panel::{CHUNK, Chunk};
 use super::quantise::QuantisedBlock;
 
 /// The most tokens that one call of a kernel takes.
@@ -60,8 +60,8 @@ pub(super) fn multiply_two(
     multiply(isa, layout, chunks[1], tokens, two);
 }
 
-/// The most tokens for which [`multiply_packed`] is to be called: with few, expanding codes costs more than products.
-pub(super) fn packed_tokens_max(isa: Isa) -> usize {
+/// The most tokens for which [`multiply_direct`] is to be called: with few, expanding codes costs more than products.
+pub(super) fn direct_tokens_max(isa: Isa) -> usize {
     match isa {
         Isa::Scalar => 0,
         // Sixteen registers do not hold what taking codes apart for four tokens needs.
@@ -74,8 +74,33 @@ pub(super) fn packed_tokens_max(isa: Isa) -> usize {
     }
 }
 
+/// Adds the products of a whole panel, given its codes and scales as they are packed, with every token to `sums`.
+///
+/// `chunk` is room for scales.
+pub(super) fn multiply_direct(
+    isa: Isa,
+    layout: &Layout,
+    (codes, scales): (&[u8], &[u8]),
+    chunk: &mut Chunk,
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if let Isa::Avx512Vnni(_) = isa {
+        return super::kernel_avx512_direct::multiply_panel(isa, layout, (codes, scales), tokens, sums);
+    }
+    let block_bytes = layout.bits.block_bytes();
+    for (index, codes) in codes.chunks(CHUNK / BLOCK * block_bytes).enumerate() {
+        let first = index * (CHUNK / BLOCK);
+        chunk.fill_scales(isa, layout, scales, (first, codes.len() / block_bytes));
+        let mut rest: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
+        rest.iter_mut().zip(tokens).for_each(|(rest, token)| *rest = &token[first..]);
+        multiply_packed(isa, layout, chunk, codes, &rest[..tokens.len()], sums);
+    }
+}
+
 /// [`multiply`] for codes as they are packed: only scales and mins of the chunk are read.
-pub(super) fn multiply_packed(
+fn multiply_packed(
     isa: Isa,
     layout: &Layout,
     chunk: &Chunk,
@@ -89,13 +114,13 @@ pub(super) fn multiply_packed(
         #[cfg(target_arch = "x86_64")]
         Isa::AvxVnni(_) => super::kernel_avx_vnni::multiply_packed(isa, layout, chunk, codes, tokens, sums),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_packed(isa, layout, chunk, codes, tokens, sums),
-        #[cfg(target_arch = "x86_64")]
         Isa::Avx2(avx2) => super::kernel_avx2::multiply_packed(avx2, layout, chunk, codes, tokens, sums),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => {
             super::kernel_neon::multiply_packed(isa, layout, chunk, codes, tokens, sums)
         }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => unreachable!("takes whole panels"),
         Isa::Scalar => unreachable!("not for any number of tokens"),
     }
 }

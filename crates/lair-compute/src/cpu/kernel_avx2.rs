@@ -55,7 +55,7 @@ pub(super) fn multiply(
     unsafe { by_fold::<EXPANDED>(&Strip { layout, chunk, codes, table: None }, tokens, sums) }
 }
 
-/// See [`super::kernel::multiply_packed`].
+/// Few tokens: see [`super::kernel::multiply_direct`].
 pub(super) fn multiply_packed(
     _isa: Avx2,
     layout: &Layout,

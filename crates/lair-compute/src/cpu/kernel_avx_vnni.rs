@@ -40,7 +40,7 @@ pub(super) fn multiply(
     unsafe { by_length::<8, false>(&Job { layout, chunk, codes }, tokens, sums) };
 }
 
-/// See [`super::kernel::multiply_packed`].
+/// Few tokens: see [`super::kernel::multiply_direct`].
 pub(super) fn multiply_packed(
     isa: Isa,
     layout: &Layout,

@@ -50,7 +50,7 @@ pub(super) fn multiply(
     by_instructions::<8, false>(isa, &Job { layout, chunk, codes }, tokens, sums);
 }
 
-/// See [`super::kernel::multiply_packed`].
+/// Few tokens: see [`super::kernel::multiply_direct`].
 pub(super) fn multiply_packed(
     isa: Isa,
     layout: &Layout,

@@ -9,7 +9,7 @@
 //! words [16 rows, 8 blocks x parts] -> transposed -> packed [8 blocks, parts, 16 rows]
 //! ```
 //!
-//! For 256 columns of Q4_K (144 bytes read, 148 written) that is some 60 vector instructions for the codes, 16 for their
+//! For 256 columns of Q4_K (144 bytes read, as many written) that is some 60 vector instructions for the codes, 16 for their
 //! share of the transposition, and 32 scalar ones for the scales: by count about 40 cycles. `kernel_bench` has measured
 //! 3.4 GB/s on one thread, with the time the system takes to clear fresh pages.
 
@@ -19,7 +19,7 @@ use lair_quant::formats::{BlockFormat, FormatWork, with_format};
 use lair_quant::{CodeShape, Codes};
 use lair_simd::{Isa, LANES, Simd, Work};
 
-use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm};
+use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm, SubBits};
 use super::panel::prefetch;
 use crate::MatrixBytes;
 
@@ -100,6 +100,7 @@ impl<F: BlockFormat> Work for PackPanelOf<'_, F> {
             for (row, bytes) in rows.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
                 strip.take_row::<F, S>(s, row, &bytes[first_byte..][..size_bytes], layout, &encoding, scales_out);
             }
+            strip.write_subs(layout, scales_out);
             strip.squeeze(layout.bits, length / BLOCK);
             interleave(s, &strip.words, codes_out);
             strip.write_floats(s, layout, length / layout.sub_length, scales_out);
@@ -177,13 +178,19 @@ struct Strip {
     words: [[u32; WORDS_MAX]; PANEL],
     /// `[scales or mins, sub-block, row]`, where they are stored as floats.
     floats: [[[f32; PANEL]; SUBS_MAX]; 2],
+    /// `[scale or min, row]`, four a group, where they are stored as small integers.
+    subs: [[u8; GROUP_BYTES]; 2 * SUBS_MAX * PANEL / GROUP_BYTES],
 }
 
 impl Strip {
-    const ZERO: Strip =
-        Strip { codes: [[0; STRIP]; PANEL], words: [[0; WORDS_MAX]; PANEL], floats: [[[0.0; PANEL]; SUBS_MAX]; 2] };
+    const ZERO: Strip = Strip {
+        codes: [[0; STRIP]; PANEL],
+        words: [[0; WORDS_MAX]; PANEL],
+        floats: [[[0.0; PANEL]; SUBS_MAX]; 2],
+        subs: [[0; GROUP_BYTES]; 2 * SUBS_MAX * PANEL / GROUP_BYTES],
+    };
 
-    /// Takes the blocks of one row apart. Scales that are stored as bytes go straight to their record.
+    /// Takes the blocks of one row apart. Numbers that 256 columns share go straight to their record.
     #[inline(always)]
     fn take_row<F: BlockFormat, S: Simd>(
         &mut self,
@@ -201,7 +208,7 @@ impl Strip {
             F::unpack_places(block, &mut codes);
             encoding.encode(s, &codes.codes[..F::BLOCK_LENGTH], out);
             if layout.scale_form.super_bytes().is_some() {
-                write_super_record(&codes, row, subs, layout.has_mins, layout.scale_form, scales_out);
+                take_subs(&codes, (row, subs), layout, &mut self.subs, scales_out);
                 continue;
             }
             for sub in 0..subs {
@@ -210,6 +217,32 @@ impl Strip {
                 if layout.has_mins {
                     self.floats[1][place][row] = codes.super_min * codes.mins[sub] as f32;
                 }
+            }
+        }
+    }
+
+    /// Writes the small integers of a record: the inverse of [`super::packed::expand_subs`].
+    #[inline(always)]
+    fn write_subs(&self, layout: &Layout, record: &mut [u8]) {
+        if layout.scale_form.super_bytes().is_none() {
+            return;
+        }
+        let groups = &self.subs[..layout.subs_a_record() * PANEL / GROUP_BYTES];
+        let (parts, _) = record[layout.supers_bytes()..].as_chunks_mut::<GROUP_BYTES>();
+        if layout.sub_bits == SubBits::Eight {
+            parts.copy_from_slice(groups);
+            return;
+        }
+        let (pairs, _) = groups.as_chunks::<2>();
+        for (part, [low, high]) in parts.iter_mut().zip(pairs) {
+            *part = std::array::from_fn(|i| low[i] & 15 | high[i] << 4);
+        }
+        if layout.sub_bits == SubBits::Six {
+            let (fours, _) = groups.as_chunks::<4>();
+            for (part, four) in parts[pairs.len()..].iter_mut().zip(fours) {
+                *part = std::array::from_fn(|i| {
+                    four[0][i] >> 4 | four[1][i] >> 4 << 2 | four[2][i] >> 4 << 4 | four[3][i] >> 4 << 6
+                });
             }
         }
     }
@@ -266,20 +299,24 @@ impl Strip {
     }
 }
 
-/// Writes one row's part of a record whose scales are bytes.
+/// Takes one row's part of a record whose scales are small integers; the numbers they are multiples of are written.
 #[inline(always)]
-fn write_super_record(codes: &Codes, row: usize, subs: usize, has_mins: bool, form: ScaleForm, record: &mut [u8]) {
-    let super_bytes = form.super_bytes().unwrap_or_default();
-    let (supers, bytes) = record.split_at_mut((1 + usize::from(has_mins)) * super_bytes * PANEL);
-    let (bytes, _) = bytes.as_chunks_mut::<PANEL>();
-    write_super(form, codes.super_scale, row, supers);
-    for (bytes, scale) in bytes.iter_mut().zip(&codes.scales[..subs]) {
-        bytes[row] = *scale as u8;
+fn take_subs(
+    codes: &Codes,
+    (row, subs): (usize, usize),
+    layout: &Layout,
+    groups: &mut [[u8; GROUP_BYTES]],
+    supers: &mut [u8],
+) {
+    let (places, _) = groups.as_flattened_mut().as_chunks_mut::<PANEL>();
+    write_super(layout.scale_form, codes.super_scale, row, supers);
+    for (place, scale) in places.iter_mut().zip(&codes.scales[..subs]) {
+        place[row] = *scale as u8;
     }
-    if has_mins {
-        write_super(form, codes.super_min, PANEL + row, supers);
-        for (bytes, min) in bytes[subs..].iter_mut().zip(&codes.mins[..subs]) {
-            bytes[row] = *min as u8;
+    if layout.has_mins {
+        write_super(layout.scale_form, codes.super_min, PANEL + row, supers);
+        for (place, min) in places[subs..].iter_mut().zip(&codes.mins[..subs]) {
+            place[row] = *min as u8;
         }
     }
 }

@@ -6,7 +6,7 @@ use lair_quant::{Codes, Format, TensorType, formats::FORMATS};
 use lair_simd::{Isa, IsaChoice};
 
 use super::pack::pack_panel;
-use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm, expand};
+use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm, SubBits, expand};
 use crate::{MatrixBytes, RowSelection};
 
 const SUPER: usize = 256;
@@ -111,6 +111,7 @@ fn expand_undoes_compress() {
             sub_length: 32,
             scale_form: ScaleForm::Half,
             has_mins: false,
+            sub_bits: SubBits::Eight,
             is_signed: false,
         };
         let mut back = [[0xff; GROUP_BYTES]; 8];
@@ -191,13 +192,30 @@ fn write_scales(layout: &Layout, codes: &Codes, row: usize, (column, length): (u
                 let size = if form == ScaleForm::Super { 4 } else { 2 };
                 write_super(form, codes.super_scale, &mut record[size * row..][..size]);
                 let kinds = 1 + usize::from(layout.has_mins);
-                record[kinds * size * PANEL + place] = scale as u8;
+                let (supers, packed) = record.split_at_mut(kinds * size * PANEL);
+                write_sub(layout.sub_bits, place, scale as u8, packed);
                 if layout.has_mins {
-                    write_super(form, codes.super_min, &mut record[size * (PANEL + row)..][..size]);
-                    record[kinds * size * PANEL + subs_a_record * PANEL + place] = min as u8;
+                    write_super(form, codes.super_min, &mut supers[size * (PANEL + row)..][..size]);
+                    write_sub(layout.sub_bits, subs_a_record * PANEL + place, min as u8, packed);
                 }
             }
         }
+    }
+}
+
+/// Puts a small integer into its bits: place `64 g + i` is byte `i` of group `g`.
+fn write_sub(bits: SubBits, place: usize, value: u8, packed: &mut [u8]) {
+    let (group, byte) = (place / GROUP_BYTES, place % GROUP_BYTES);
+    if bits == SubBits::Eight {
+        packed[place] = value;
+        return;
+    }
+    packed[group / 2 * GROUP_BYTES + byte] |= (value & 15) << (4 * (group % 2));
+    if bits == SubBits::Six {
+        let pairs = packed.len() / 3 * 2;
+        packed[pairs + group / 4 * GROUP_BYTES + byte] |= value >> 4 << (2 * (group % 4));
+    } else {
+        assert!(value < 16, "a number of more bits than its format has");
     }
 }
 

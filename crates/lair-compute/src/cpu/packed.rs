@@ -6,6 +6,9 @@
 //! packed   4 bits: 4 x 64 bytes, group 2j in the low nibbles and 2j + 1 in the high ones of part j
 //!          2 bits: 2 x 64 bytes, groups 4p .. 4p + 3 in part p, two bits each; 1 bit: 64 bytes, group g in bit g
 //!          3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2 bits; 8 bits: 8 x 64 bytes
+//! scales   a stream of their own, in records ([`Layout::record_bytes`]): a number for each sub-block, or for 256 columns
+//!          one and a small integer for each sub-block. Those of four sub-blocks and 16 rows are a group, packed as
+//!          codes are in 4, 6 or 8 bits
 //! ```
 //!
 //! Codes are kept unsigned (`code + offset`), so that products of unsigned with signed bytes serve every format. One
@@ -63,6 +66,15 @@ impl CodeBits {
     }
 }
 
+/// How many bits the scale (or min) of a sub-block takes where 256 columns share a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SubBits {
+    Four,
+    Six,
+    /// Of which some are signed.
+    Eight,
+}
+
 /// How scales (and mins) of sub-blocks are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScaleForm {
@@ -70,7 +82,7 @@ pub(super) enum ScaleForm {
     Half,
     /// The upper half of an f32 for each sub-block: exact where scales are powers of two or small floats.
     Brain,
-    /// A byte for each sub-block, times an f32 for each 256 columns.
+    /// A small integer for each sub-block ([`SubBits`]), times an f32 for each 256 columns.
     Super,
     /// The same with a half-precision number for each 256 columns, where the file has one and nothing else in it.
     HalfSuper,
@@ -101,7 +113,8 @@ pub(super) struct Layout {
     pub(super) sub_length: usize,
     pub(super) scale_form: ScaleForm,
     pub(super) has_mins: bool,
-    /// Whether the bytes of [`ScaleForm::Super`] are signed.
+    pub(super) sub_bits: SubBits,
+    /// Whether the small integers of [`ScaleForm::Super`] are signed.
     pub(super) is_signed: bool,
 }
 
@@ -125,6 +138,13 @@ impl Layout {
             _ if format.block_length == SUPER => ScaleForm::Super,
             _ => ScaleForm::Half,
         };
+        let is_signed = *shape.scale_range.start() < 0;
+        let subs = (1 + usize::from(shape.has_mins())) * SUPER / shape.sub_length;
+        let sub_bits = match (*shape.scale_range.end()).max(*shape.min_range.end()) {
+            0..=15 if !is_signed && subs.is_multiple_of(8) => SubBits::Four,
+            0..=63 if !is_signed && subs.is_multiple_of(16) => SubBits::Six,
+            _ => SubBits::Eight,
+        };
         Layout {
             bits: CodeBits::for_count(table.map_or(span as usize + 1, <[i8]>::len)),
             table: table
@@ -134,7 +154,8 @@ impl Layout {
             sub_length: shape.sub_length,
             scale_form,
             has_mins: shape.has_mins(),
-            is_signed: *shape.scale_range.start() < 0,
+            sub_bits,
+            is_signed,
         }
     }
 
@@ -148,13 +169,24 @@ impl Layout {
         if self.scale_form.super_bytes().is_some() { SUPER } else { BLOCK }
     }
 
+    /// Scales and mins of the sub-blocks of a record, for each row.
+    pub(super) fn subs_a_record(&self) -> usize {
+        (1 + usize::from(self.has_mins)) * self.record_columns() / self.sub_length
+    }
+
+    /// Bytes of what 256 columns of 16 rows share.
+    pub(super) fn supers_bytes(&self) -> usize {
+        (1 + usize::from(self.has_mins)) * self.scale_form.super_bytes().unwrap_or_default() * PANEL
+    }
+
     /// Bytes of a record: for 16 rows, super scales and super mins, then the sub-blocks' scales, then their mins.
     pub(super) fn record_bytes(&self) -> usize {
-        let kinds = 1 + usize::from(self.has_mins);
-        let subs = self.record_columns() / self.sub_length;
-        match self.scale_form.super_bytes() {
-            None => kinds * subs * PANEL * 2,
-            Some(super_bytes) => kinds * PANEL * (super_bytes + subs),
+        let subs = self.subs_a_record() * PANEL;
+        match (self.scale_form.super_bytes(), self.sub_bits) {
+            (None, _) => 2 * subs,
+            (Some(_), SubBits::Four) => self.supers_bytes() + subs / 2,
+            (Some(_), SubBits::Six) => self.supers_bytes() + subs / 4 * 3,
+            (Some(_), SubBits::Eight) => self.supers_bytes() + subs,
         }
     }
 }
@@ -227,6 +259,23 @@ pub(super) fn expand(layout: &Layout, packed: &[u8], groups: &mut [[u8; GROUP_BY
             expand_pairs::<4>(&parts[4..6], groups);
         }
         CodeBits::Eight => groups.copy_from_slice(parts),
+    }
+}
+
+/// Takes the scales and mins of a record's sub-blocks out of their bits: `[scale or min, row]`, four of them a group.
+///
+/// They lie as codes do: two groups share 64 bytes in nibbles, and the upper bits of four groups 64 more.
+#[inline(always)]
+pub(super) fn expand_subs(layout: &Layout, packed: &[u8], groups: &mut [[u8; GROUP_BYTES]; 8]) {
+    let (parts, _) = packed.as_chunks::<GROUP_BYTES>();
+    match layout.sub_bits {
+        SubBits::Four => expand_nibbles(parts, groups),
+        SubBits::Six => {
+            let (nibbles, pairs) = parts.split_at(parts.len() / 3 * 2);
+            expand_nibbles(nibbles, groups);
+            expand_pairs::<4>(pairs, groups);
+        }
+        SubBits::Eight => groups.as_flattened_mut()[..packed.len()].copy_from_slice(packed),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lair_simd::{Isa, LANES, Simd, vectorize};
 
-use super::packed::{BLOCK, GROUP_BYTES, Layout, PANEL, ScaleForm, expand};
+use super::packed::{BLOCK, GROUP_BYTES, Layout, PANEL, ScaleForm, expand, expand_subs};
 
 /// Columns of a part. With 16 rows that is 8 KiB of codes, 4 KiB of scales and mins.
 pub(super) const CHUNK: usize = 512;
@@ -139,10 +139,10 @@ fn decode_record<S: Simd>(
             }
         }
         ScaleForm::Super | ScaleForm::HalfSuper => {
-            let kinds = 1 + usize::from(layout.has_mins);
-            let super_bytes = layout.scale_form.super_bytes().unwrap_or_default();
-            let (supers, subs) = record.split_at(kinds * super_bytes * PANEL);
-            let (subs, _) = subs.as_chunks::<PANEL>();
+            let (supers, packed) = record.split_at(layout.supers_bytes());
+            let mut groups = [[0; GROUP_BYTES]; 8];
+            expand_subs(layout, packed, &mut groups);
+            let (subs, _) = groups.as_flattened().as_chunks::<PANEL>();
             let mut factors = [[0.0; PANEL]; 2];
             if layout.scale_form == ScaleForm::Super {
                 let (supers, _) = supers.as_chunks::<{ 4 * PANEL }>();

@@ -19,8 +19,10 @@ use std::thread::JoinHandle;
 const SPIN_TURNS: u32 = 20_000;
 /// Turns of the waiting loop before the caller lets another thread have its core: workers may be waiting for one.
 const YIELD_TURNS: u32 = 2_000;
-/// Pieces that each worker's share is cut into, so that a slow worker's rest can be taken over.
-const PIECES_A_WORKER: usize = 12;
+/// A worker takes this part of what is left of a share: large pieces first, so that memory is read in long runs, and
+/// single items last, so that all workers end together. With twelve equal pieces a share, two threads that decoded stood
+/// waiting in 6 and 11 % of a profile's samples.
+const PIECE_PART: usize = 4;
 
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -35,6 +37,16 @@ unsafe impl Send for JobAddress {}
 #[repr(align(128))]
 #[derive(Default)]
 struct Cursor(AtomicUsize);
+
+impl Cursor {
+    /// The next piece of a share that goes up to `end`; `None` if all is taken.
+    fn take(&self, end: usize) -> Option<Range<usize>> {
+        let piece = |start: usize| (end.saturating_sub(start) / PIECE_PART).max(1);
+        let advance = |start: usize| (start < end).then(|| start + piece(start));
+        let start = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance).ok()?;
+        Some(start..start + piece(start))
+    }
+}
 
 /// Bit of the state that is set while workers may join.
 const OPEN: u64 = 1 << 16;
@@ -159,16 +171,11 @@ impl Pool {
         for (worker, cursor) in self.cursors.iter().enumerate() {
             cursor.0.store(share(worker).start, Ordering::Relaxed);
         }
-        let piece = (count / (workers * PIECES_A_WORKER)).max(1);
         let work = |worker: usize| {
             for victim in (0..workers).map(|step| (worker + step) % workers) {
                 let end = share(victim).end;
-                loop {
-                    let start = self.cursors[victim].0.fetch_add(piece, Ordering::Relaxed);
-                    if start >= end {
-                        break;
-                    }
-                    job(worker, start..(start + piece).min(end));
+                while let Some(piece) = self.cursors[victim].take(end) {
+                    job(worker, piece);
                 }
             }
         };
@@ -263,6 +270,19 @@ mod tests {
                     "{workers} workers, {count} items"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn pieces_shrink_to_single_items_and_cover_a_share() {
+        for (start, end) in [(0, 0), (0, 1), (3, 10), (64, 1000)] {
+            let cursor = Cursor(AtomicUsize::new(start));
+            let pieces: Vec<Range<usize>> = std::iter::from_fn(|| cursor.take(end)).collect();
+            assert!(pieces.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].len() >= pair[1].len()));
+            assert_eq!(pieces.iter().map(ExactSizeIterator::len).sum::<usize>(), end - start);
+            assert!(pieces.first().is_none_or(|piece| piece.start == start));
+            assert!(pieces.last().is_none_or(|piece| piece.len() == 1 && piece.end == end));
+            assert_eq!(cursor.take(end), None);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use lair_simd::Isa;
 
 use super::CpuOptions;
-use super::memory::{Memory, Parts};
+use super::memory::{Memory, Parts, Use};
 use super::pool::Pool;
 use crate::ComputeError;
 
@@ -74,7 +74,7 @@ pub fn measure(options: &CpuOptions, buffer_bytes: usize) -> Result<Peaks, Compu
     Ok(Peaks {
         thread_count,
         isa_name: isa.name(),
-        read_bytes_per_second: read_rate(&pool, isa, buffer_bytes)?,
+        read_bytes_per_second: read_rate(options, buffer_bytes)?,
         f32_macs_per_second: rates.f32,
         i16_macs_per_second: rates.i16,
         i8_macs_per_second: rates.i8,
@@ -82,31 +82,51 @@ pub fn measure(options: &CpuOptions, buffer_bytes: usize) -> Result<Peaks, Compu
     })
 }
 
-/// Bytes a second, of the best trial.
-fn read_rate(pool: &Pool, isa: Isa, buffer_bytes: usize) -> Result<f64, ComputeError> {
-    let piece_count = (buffer_bytes / PIECE_BYTES).max(1);
-    let mut buffer = Memory::<u8>::zeroed(piece_count * PIECE_BYTES, "measuring the memory")?;
-    let parts = Parts::new(&mut buffer);
-    pool.split(piece_count, &|_, pieces| {
-        for piece in pieces {
-            // SAFETY: each piece is handed out once.
-            let bytes = unsafe { parts.part(piece * PIECE_BYTES, PIECE_BYTES) };
-            // Pages come into being when they are written; zeros could all be one page.
-            bytes.fill(piece as u8 | 1);
-        }
-    });
-    let mut best = 0.0f64;
-    for trial in 0..2 * READ_TRIALS {
-        let streams = if trial % 2 == 0 { 1 } else { 4 };
-        let start = Instant::now();
+/// Memory that is read as fast as it comes, and the threads that read it.
+pub struct Reader {
+    pool: Pool,
+    isa: Isa,
+    buffer: Memory<u8>,
+}
+
+impl Reader {
+    /// Fills a buffer of at least `buffer_bytes`, which should be several times the last cache.
+    ///
+    /// # Errors
+    /// If the threads cannot be started or the buffer cannot be had.
+    pub fn new(options: &CpuOptions, buffer_bytes: usize) -> Result<Reader, ComputeError> {
+        let threads = options.thread_count();
+        let pool = Pool::new(threads).map_err(|source| ComputeError::Threads { threads, source })?;
+        let piece_count = (buffer_bytes / PIECE_BYTES).max(1);
+        let mut buffer = Memory::<u8>::zeroed_for(Use::Whole, piece_count * PIECE_BYTES, "measuring the memory")?;
+        let parts = Parts::new(&mut buffer);
         pool.split(piece_count, &|_, pieces| {
             for piece in pieces {
-                black_box(sum_of_words(isa, &buffer[piece * PIECE_BYTES..][..PIECE_BYTES], streams));
+                // SAFETY: each piece is handed out once.
+                let bytes = unsafe { parts.part(piece * PIECE_BYTES, PIECE_BYTES) };
+                // Pages come into being when they are written; zeros could all be one page.
+                bytes.fill(piece as u8 | 1);
             }
         });
-        best = best.max((piece_count * PIECE_BYTES) as f64 / start.elapsed().as_secs_f64());
+        Ok(Reader { pool, isa: Isa::detect(options.isa), buffer })
     }
-    Ok(best)
+
+    /// Reads everything once, each thread in so many streams at a time: bytes a second.
+    pub fn read(&self, streams: usize) -> f64 {
+        let start = Instant::now();
+        self.pool.split(self.buffer.len() / PIECE_BYTES, &|_, pieces| {
+            for piece in pieces {
+                black_box(sum_of_words(self.isa, &self.buffer[piece * PIECE_BYTES..][..PIECE_BYTES], streams));
+            }
+        });
+        self.buffer.len() as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+/// Bytes a second, of the best trial.
+fn read_rate(options: &CpuOptions, buffer_bytes: usize) -> Result<f64, ComputeError> {
+    let reader = Reader::new(options, buffer_bytes)?;
+    Ok((0..2 * READ_TRIALS).map(|trial| reader.read([1, 4][trial % 2])).fold(0.0, f64::max))
 }
 
 /// Multiply-adds a second, of the best trial.

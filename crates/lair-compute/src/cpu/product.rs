@@ -1,10 +1,12 @@
 //! Matrix products over panels: what one worker does with one panel, and how panels are dealt to workers.
 
+use std::ops::Range;
+
 use lair_simd::Isa;
 
 use super::Cpu;
 use super::floats::multiply_panels;
-use super::kernel::{STRIP_MAX, multiply, multiply_packed, multiply_two, packed_tokens_max};
+use super::kernel::{STRIP_MAX, direct_tokens_max, multiply, multiply_direct, multiply_two};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
 use super::packed::{BLOCK, PANEL, Packed};
@@ -44,7 +46,7 @@ impl WorkerScratch {
     pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
         assert!((1..=PANELS_MAX).contains(&panels.len()));
         self.sums[..panels.len()].iter_mut().for_each(|sums| sums[..rows.len()].fill([0.0; PANEL]));
-        let is_direct = rows.len() <= packed_tokens_max(isa);
+        let is_direct = rows.len() <= direct_tokens_max(isa);
         if let ([a, b], false) = (panels, is_direct)
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
             && first.layout.multiplies_like(&second.layout)
@@ -72,7 +74,9 @@ impl WorkerScratch {
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
                     if is_direct {
-                        multiply_direct(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
+                        let tokens = strip_of(input, rows, 0);
+                        let tokens = &tokens[..rows.len()];
+                        multiply_direct(isa, &packed.layout, bytes, &mut self.chunks[0], tokens, sums);
                     } else {
                         multiply_expanded(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
                     }
@@ -152,29 +156,6 @@ fn strip_of<'a>(input: &Input<'a>, rows: &[u32], first: usize) -> [&'a [Quantise
         *token = &input.row_blocks(row as usize)[first..];
     }
     tokens
-}
-
-/// Few tokens: codes are read as they are packed.
-fn multiply_direct(
-    isa: Isa,
-    packed: &Packed,
-    (codes, scales): PanelBytes<'_>,
-    chunk: &mut Chunk,
-    input: &Input<'_>,
-    rows: &[u32],
-    sums: &mut [[f32; PANEL]],
-) {
-    let (layout, block_count) = (&packed.layout, packed.columns / BLOCK);
-    let block_bytes = layout.bits.block_bytes();
-    for first in (0..block_count).step_by(CHUNK / BLOCK) {
-        let count = (CHUNK / BLOCK).min(block_count - first);
-        chunk.fill_scales(isa, layout, scales, (first, count));
-        let codes = &codes[first * block_bytes..][..count * block_bytes];
-        for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
-            let tokens = strip_of(input, rows, first);
-            multiply_packed(isa, layout, chunk, codes, &tokens[..rows.len()], sums);
-        }
-    }
 }
 
 /// Many tokens: a part of the panel is expanded once for all of them.
@@ -265,18 +246,27 @@ impl Finish<'_> {
 }
 
 /// Calls `job(scratch, item)` for every item below `count`, on all workers.
-#[allow(unsafe_code)] // Each worker takes its own scratch.
 pub(super) fn for_each_item(
     pool: &Pool,
     workers: &mut [WorkerScratch],
     count: usize,
     job: &(dyn Fn(&mut WorkerScratch, usize) + Sync),
 ) {
+    for_each_run(pool, workers, count, &|scratch, run| run.for_each(|item| job(scratch, item)));
+}
+
+/// Calls `job(scratch, run)` for runs of items that make up all below `count`, on all workers.
+#[allow(unsafe_code)] // Each worker takes its own scratch.
+pub(super) fn for_each_run(
+    pool: &Pool,
+    workers: &mut [WorkerScratch],
+    count: usize,
+    job: &(dyn Fn(&mut WorkerScratch, Range<usize>) + Sync),
+) {
     assert_eq!(workers.len(), pool.worker_count());
     let workers = Parts::new(workers);
-    pool.split(count, &|worker, range| {
+    pool.split(count, &|worker, run| {
         // SAFETY: no two threads are the same worker.
-        let scratch = unsafe { workers.element(worker) };
-        range.for_each(|item| job(scratch, item));
+        job(unsafe { workers.element(worker) }, run);
     });
 }

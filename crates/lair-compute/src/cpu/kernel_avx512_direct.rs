@@ -1,0 +1,376 @@
+//! Inner products by AVX-512 VNNI with few tokens: a panel's codes go from memory through registers into the products.
+//!
+//! Writing codes out and reading them back would cost as much as the products. Taking 4-bit codes apart costs 4 loads and
+//! 12 other instructions a block, scales some 8: with one token about 45 instructions for 288 bytes, which a core does in
+//! a third of the time in which it gets them from memory (110 GB/s from the second-level cache, at most 40 from memory).
+//!
+//! So all that counts is that memory never waits for the next request. It answers after 150 ns and more, in which a core
+//! could have got 6 KiB; hence codes and scales are asked for so far ahead, a few lines with every block, and scales are
+//! taken apart in small pieces (256 columns) between them.
+#![allow(unsafe_code)] // Intrinsics.
+#![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
+
+use std::arch::x86_64::*;
+
+use lair_simd::Isa;
+
+use super::kernel::STRIP_MAX;
+use super::kernel_avx512::{GROUPS, add_part};
+use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm, SubBits};
+use super::quantise::QuantisedBlock;
+
+/// Blocks whose scales are taken apart at a time: those that share a number, in formats that have such.
+const SPAN: usize = 256 / BLOCK;
+/// Sub-blocks of a span at most.
+const SUBS_MAX: usize = 2 * SPAN;
+/// How far ahead of the products packed codes are asked for, at least. Decode of a 1.1B model in Q4_K_M, tokens/s in
+/// three alternating runs: 52 to 67 with a third of it, 55 to 79 with this, 50 to 73 with three times it.
+const AHEAD_BYTES: usize = 6144;
+
+/// Adds the products of a panel with every token to `sums`, `[token, row]`.
+///
+/// `tokens` are whole rows of activations, of at most [`STRIP_MAX`] tokens.
+pub(super) fn multiply_panel(
+    isa: Isa,
+    layout: &Layout,
+    (codes, scales): (&[u8], &[u8]),
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    let block_count = codes.len() / layout.bits.block_bytes();
+    let columns = block_count * BLOCK;
+    assert!(matches!(isa, Isa::Avx512Vnni(_)));
+    assert!(tokens.len() <= STRIP_MAX && tokens.len() == sums.len());
+    assert!(tokens.iter().all(|blocks| blocks.len() >= block_count));
+    // Only the last span may be shorter, and only where its records serve a block each.
+    assert!(columns.is_multiple_of(layout.record_columns()));
+    assert!(scales.len() >= columns / layout.record_columns() * layout.record_bytes());
+    // SAFETY: the instruction set was found on this machine; there are activations and scales for all blocks.
+    unsafe {
+        match layout.bits {
+            CodeBits::Two => by_length::<2>(layout, codes, scales, tokens, sums),
+            CodeBits::Three => by_length::<3>(layout, codes, scales, tokens, sums),
+            CodeBits::Four => by_length::<4>(layout, codes, scales, tokens, sums),
+            CodeBits::Five => by_length::<5>(layout, codes, scales, tokens, sums),
+            CodeBits::Six => by_length::<6>(layout, codes, scales, tokens, sums),
+            CodeBits::Eight => by_length::<8>(layout, codes, scales, tokens, sums),
+        }
+    }
+}
+
+/// # Safety
+/// `codes` must hold whole blocks of `BITS` bits, `scales` their records, and every token that many blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn by_length<const BITS: usize>(
+    layout: &Layout,
+    codes: &[u8],
+    scales: &[u8],
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if layout.sub_length == BLOCK {
+            by_count::<BITS, 1>(layout, codes, scales, tokens, sums);
+        } else {
+            by_count::<BITS, 2>(layout, codes, scales, tokens, sums);
+        }
+    }
+}
+
+/// # Safety
+/// As [`by_length`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn by_count<const BITS: usize, const PARTS: usize>(
+    layout: &Layout,
+    codes: &[u8],
+    scales: &[u8],
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    const { assert!(STRIP_MAX == 8) };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tokens.len() {
+            0 => {}
+            1 => strip::<BITS, PARTS, 1>(layout, codes, scales, tokens, sums),
+            2 => strip::<BITS, PARTS, 2>(layout, codes, scales, tokens, sums),
+            3 => strip::<BITS, PARTS, 3>(layout, codes, scales, tokens, sums),
+            4 => strip::<BITS, PARTS, 4>(layout, codes, scales, tokens, sums),
+            5 => strip::<BITS, PARTS, 5>(layout, codes, scales, tokens, sums),
+            6 => strip::<BITS, PARTS, 6>(layout, codes, scales, tokens, sums),
+            7 => strip::<BITS, PARTS, 7>(layout, codes, scales, tokens, sums),
+            _ => strip::<BITS, PARTS, 8>(layout, codes, scales, tokens, sums),
+        }
+    }
+}
+
+/// `PARTS` sub-blocks a block, `T` tokens.
+///
+/// # Safety
+/// As [`by_length`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
+    layout: &Layout,
+    codes: &[u8],
+    scales: &[u8],
+    tokens: &[&[QuantisedBlock]],
+    sums: &mut [[f32; PANEL]],
+) {
+    let block_bytes = BITS * GROUP_BYTES;
+    let spans_ahead = AHEAD_BYTES.div_ceil(SPAN * block_bytes);
+    let scale_bytes = SPAN * BLOCK / layout.record_columns() * layout.record_bytes();
+    let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
+    let table = (BITS <= 4 && layout.table.is_some()).then(|| spread_table(layout));
+    let block_count = codes.len() / block_bytes;
+    let mut spread = SpanScales { scales: [[0.0; PANEL]; SUBS_MAX], mins: [[0.0; PANEL]; SUBS_MAX] };
+    // SAFETY: the caller promised codes, scales and activations of all blocks.
+    unsafe {
+        let mut totals: [__m512; T] = std::array::from_fn(|t| _mm512_loadu_ps(sums[t].as_ptr()));
+        for first in (0..block_count).step_by(SPAN) {
+            let count = SPAN.min(block_count - first);
+            let scales = scales.as_ptr().add(first / SPAN * scale_bytes);
+            spread.fill(layout, scales, count * PARTS);
+            for index in 0..count {
+                let at = codes.as_ptr().add((first + index) * block_bytes);
+                prefetch(at.wrapping_add(spans_ahead * SPAN * block_bytes), BITS);
+                // Scales are needed from the beginning of their span on.
+                for line in (index..scale_bytes.div_ceil(64)).step_by(SPAN) {
+                    prefetch(scales.wrapping_add((spans_ahead + 1) * scale_bytes + 64 * line), 1);
+                }
+                let mut weights = expand::<BITS>(at);
+                if let Some(table) = table {
+                    weights = weights.map(|places| _mm512_shuffle_epi8(table, places));
+                }
+                for part in 0..PARTS {
+                    let sub = index * PARTS + part;
+                    let mins = if layout.has_mins { Some(&spread.mins[sub]) } else { None };
+                    let scales = (&spread.scales[sub], mins);
+                    let blocks = starts.map(|start| start.add(first + index));
+                    add_part::<PARTS, T>(layout.offset, part, &weights, scales, blocks, &mut totals);
+                }
+            }
+        }
+        for t in 0..T {
+            _mm512_storeu_ps(sums[t].as_mut_ptr(), totals[t]);
+        }
+    }
+}
+
+/// Asks for so many cache lines. They may lie beyond what there is.
+#[inline(always)]
+fn prefetch(start: *const u8, lines: usize) {
+    for line in 0..lines {
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64 * line).cast()) };
+    }
+}
+
+/// Scales and mins of a span as f32, `[sub-block, row]`.
+#[repr(C, align(64))]
+struct SpanScales {
+    scales: [[f32; PANEL]; SUBS_MAX],
+    /// Means nothing where the layout has no mins.
+    mins: [[f32; PANEL]; SUBS_MAX],
+}
+
+impl SpanScales {
+    /// Takes the records of `subs` sub-blocks apart: what `panel::Chunk::fill_scales` does for a chunk.
+    ///
+    /// # Safety
+    /// At `at` there must be the records of `subs` sub-blocks, at most [`SUBS_MAX`]; all of them where they share a number.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn fill(&mut self, layout: &Layout, at: *const u8, subs: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match layout.scale_form {
+                ScaleForm::Half => self.fill_floats(layout, at, subs, |bits| _mm512_cvtph_ps(bits)),
+                ScaleForm::Brain => self.fill_floats(layout, at, subs, |bits| {
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+                }),
+                ScaleForm::Super | ScaleForm::HalfSuper => self.fill_supers(layout, at),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`SpanScales::fill`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn fill_floats(&mut self, layout: &Layout, at: *const u8, subs: usize, widen: impl Fn(__m256i) -> __m512) {
+        let subs_a_record = BLOCK / layout.sub_length;
+        for sub in 0..subs {
+            // SAFETY: records lie side by side, and each has a part of 32 bytes for each sub-block, first scales, then mins.
+            unsafe {
+                let record = at.add(sub / subs_a_record * layout.record_bytes());
+                let part = record.add(sub % subs_a_record * 2 * PANEL);
+                let widened = |part: *const u8| widen(_mm256_loadu_si256(part.cast()));
+                _mm512_storeu_ps(self.scales[sub].as_mut_ptr(), widened(part));
+                if layout.has_mins {
+                    let part = part.add(subs_a_record * 2 * PANEL);
+                    _mm512_storeu_ps(self.mins[sub].as_mut_ptr(), widened(part));
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// At `at` there must be a record.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn fill_supers(&mut self, layout: &Layout, at: *const u8) {
+        let subs = SPAN * BLOCK / layout.sub_length;
+        let mut groups = Groups([[0; GROUP_BYTES]; GROUPS]);
+        // SAFETY: a record is numbers for 16 rows, first scales, then mins, and then the small integers of sub-blocks.
+        unsafe {
+            let factor = |kind: usize| match layout.scale_form {
+                ScaleForm::Super => _mm512_loadu_ps(at.add(kind * 4 * PANEL).cast()),
+                _ => _mm512_cvtph_ps(_mm256_loadu_si256(at.add(kind * 2 * PANEL).cast())),
+            };
+            let packed = at.add(layout.supers_bytes());
+            let bytes = match layout.sub_bits {
+                SubBits::Eight => packed,
+                SubBits::Four | SubBits::Six => {
+                    groups.fill(layout, packed);
+                    groups.0.as_ptr().cast()
+                }
+            };
+            let multiply = |factor: __m512, sub: usize| {
+                let bytes = _mm_loadu_si128(bytes.add(sub * PANEL).cast());
+                let wide = if layout.is_signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
+                _mm512_mul_ps(factor, _mm512_cvtepi32_ps(wide))
+            };
+            let scale = factor(0);
+            for sub in 0..subs {
+                _mm512_storeu_ps(self.scales[sub].as_mut_ptr(), multiply(scale, sub));
+            }
+            if layout.has_mins {
+                let min = factor(1);
+                for sub in 0..subs {
+                    _mm512_storeu_ps(self.mins[sub].as_mut_ptr(), multiply(min, subs + sub));
+                }
+            }
+        }
+    }
+}
+
+/// The small integers of a record as bytes, `[scale or min, row]`, four of them a group.
+#[repr(C, align(64))]
+struct Groups([[u8; GROUP_BYTES]; GROUPS]);
+
+impl Groups {
+    /// What [`super::packed::expand_subs`] does, for fewer than eight bits.
+    ///
+    /// # Safety
+    /// At `packed` there must be all small integers of a record.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn fill(&mut self, layout: &Layout, packed: *const u8) {
+        let count = layout.subs_a_record() * PANEL / GROUP_BYTES;
+        let low = _mm512_set1_epi8(15);
+        // SAFETY: two groups share 64 bytes of nibbles; behind them, the upper bits of four groups share 64 bytes.
+        unsafe {
+            for group in (0..count).step_by(2) {
+                let part = _mm512_loadu_si512(packed.add(group / 2 * GROUP_BYTES).cast());
+                let mut both = [_mm512_and_si512(part, low), _mm512_and_si512(_mm512_srli_epi16::<4>(part), low)];
+                if layout.sub_bits == SubBits::Six {
+                    let pairs = packed.add((count / 2 + group / 4) * GROUP_BYTES);
+                    // The places of these two groups stand first, or in the upper halves of bytes.
+                    let part = _mm512_loadu_si512(pairs.cast());
+                    let part = if group % 4 == 0 { part } else { _mm512_srli_epi16::<4>(part) };
+                    both[0] = add_upper(_mm512_slli_epi16::<4>(part), both[0]);
+                    both[1] = add_upper(_mm512_slli_epi16::<2>(part), both[1]);
+                }
+                for (place, groups) in both.into_iter().enumerate() {
+                    _mm512_storeu_si512(self.0[group + place].as_mut_ptr().cast(), groups);
+                }
+            }
+        }
+    }
+}
+
+/// Adds bits 4 and 5 of `bits` to each byte. 0xEA is `a & b | c`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_upper(bits: __m512i, bytes: __m512i) -> __m512i {
+    _mm512_ternarylogic_epi32::<0xEA>(bits, _mm512_set1_epi8(0x30), bytes)
+}
+
+/// The table of codes in every lane of 16 bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn spread_table(layout: &Layout) -> __m512i {
+    let table = layout.table.unwrap_or_default();
+    // SAFETY: 16 bytes.
+    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+}
+
+/// A block's groups in registers: what [`super::packed::expand`] does in memory.
+///
+/// # Safety
+/// `at` must be followed by `BITS * 64` bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn expand<const BITS: usize>(at: *const u8) -> [__m512i; GROUPS] {
+    // SAFETY: the caller's promise; parts are fewer than `BITS`.
+    let load = |part: usize| unsafe { _mm512_loadu_si512(at.add(part * GROUP_BYTES).cast()) };
+    match BITS {
+        2 => pairs(load(0), load(1)),
+        3 => add_singles::<4>(pairs(load(0), load(1)), load(2)),
+        4 => nibbles(std::array::from_fn(load)),
+        5 => add_singles::<16>(nibbles(std::array::from_fn(load)), load(4)),
+        6 => add_pairs(nibbles(std::array::from_fn(load)), [load(4), load(5)]),
+        _ => std::array::from_fn(load),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn nibbles(parts: [__m512i; 4]) -> [__m512i; GROUPS] {
+    let low = _mm512_set1_epi8(15);
+    std::array::from_fn(|group| {
+        let part = parts[group / 2];
+        _mm512_and_si512(if group % 2 == 0 { part } else { _mm512_srli_epi16::<4>(part) }, low)
+    })
+}
+
+/// Shifts so that the two bits of place `q` stand at bit `to`; other bits are rubbish.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn shift_to(part: __m512i, from: usize, to: usize) -> __m512i {
+    match (from, to) {
+        _ if from == to => part,
+        _ if from > to => _mm512_srl_epi16(part, _mm_cvtsi32_si128((from - to) as i32)),
+        _ => _mm512_sll_epi16(part, _mm_cvtsi32_si128((to - from) as i32)),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn pairs(first: __m512i, second: __m512i) -> [__m512i; GROUPS] {
+    let low = _mm512_set1_epi8(3);
+    std::array::from_fn(|group| {
+        _mm512_and_si512(shift_to(if group < 4 { first } else { second }, 2 * (group % 4), 0), low)
+    })
+}
+
+/// Adds two bits above the four of each code. 0xEA is `a & b | c`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_pairs(groups: [__m512i; GROUPS], parts: [__m512i; 2]) -> [__m512i; GROUPS] {
+    let mask = _mm512_set1_epi8(0x30);
+    std::array::from_fn(|group| {
+        _mm512_ternarylogic_epi32::<0xEA>(shift_to(parts[group / 4], 2 * (group % 4), 4), mask, groups[group])
+    })
+}
+
+/// Adds the bit of value `VALUE` to each code.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_singles<const VALUE: i8>(groups: [__m512i; GROUPS], part: __m512i) -> [__m512i; GROUPS] {
+    let mask = _mm512_set1_epi8(VALUE);
+    std::array::from_fn(|group| {
+        let bit = shift_to(part, group, VALUE.trailing_zeros() as usize);
+        _mm512_ternarylogic_epi32::<0xEA>(bit, mask, groups[group])
+    })
+}

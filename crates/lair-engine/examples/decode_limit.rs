@@ -1,0 +1,74 @@
+//! What share of the memory's speed decoding reaches: single steps and plain reads of as many bytes, in turn.
+//!
+//!     cargo run --release -p lair-engine --example decode_limit -- MODEL.gguf [THREADS] [ROUNDS]
+//!
+//! On a shared host the memory's speed changes from second to second. A step and a read that follow each other within
+//! milliseconds meet about the same of it, so the ratio of their medians says what the engine leaves unused, however busy
+//! the host is. The last column is the median of each pair's own ratio.
+
+use std::{path::Path, sync::Arc, thread, time::Duration, time::Instant};
+
+use lair_compute::cpu::probe::Reader;
+use lair_compute::cpu::{Cpu, CpuOptions};
+use lair_compute::{Batch, KvElement, PageId, SequenceRows, StateSlot};
+use lair_engine::{MemoryOptions, ModelRunner, Runner};
+use lair_gguf::GgufFile;
+use lair_model::{LoadOptions, Model, ModelCost};
+
+/// Long enough for the threads of the other side to stop spinning.
+const PAUSE: Duration = Duration::from_millis(2);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let path = arguments.first().ok_or("the model file is missing")?;
+    let number = |place: usize, default: usize| arguments.get(place).map_or(Ok(default), |text| text.parse());
+    let (threads, rounds) = (number(1, 2)?, number(2, 40)?.max(1));
+    let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
+    let file = GgufFile::open(Path::new(path))?;
+    let backend = Cpu::new(options.clone())?;
+    let model = Arc::new(Model::load(&file, &backend, LoadOptions::default())?);
+    let read_a_token = ModelCost::of(file.metadata(), file.tensors())?.weight_bytes(1, 1) as usize;
+    let vocabulary_size = model.vocabulary_size();
+    let memory = MemoryOptions { kv_element: KvElement::F16, page_count: 8, state_slot_count: 1, rows_max: 16 };
+    let mut runner = ModelRunner::new(model, backend, 128, memory)?;
+    let pages: Vec<PageId> = (0..8).map(PageId).collect();
+    let mut logits = vec![0.0; vocabulary_size];
+    let mut step = |position: usize| {
+        let state_slot = (runner.state_slot_count() > 0).then_some(StateSlot(0));
+        let rows =
+            SequenceRows { first_row: 0, row_count: 1, first_position: position, page_table: &pages, state_slot };
+        let batch = Batch { tokens: &[(position * 7919 % vocabulary_size) as u32], sequences: &[rows] };
+        let start = Instant::now();
+        runner.step(&batch, &[0], &mut logits);
+        start.elapsed().as_secs_f64()
+    };
+    let reader = Reader::new(&options, read_a_token)?;
+    (0..4).for_each(|position| _ = step(position));
+    let (mut steps, mut reads, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        thread::sleep(PAUSE);
+        let decoded = read_a_token as f64 / step(4 + round % 120);
+        thread::sleep(PAUSE);
+        let read = reader.read(1);
+        steps.push(decoded);
+        reads.push(read);
+        shares.push(decoded / read);
+    }
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (step, read, share) = (median(&mut steps), median(&mut reads), median(&mut shares));
+    println!(
+        "{threads} threads, {:.1} MB a token: decode {:.1} tokens/s, {:.1} GB/s (best {:.1}); read {:.1} GB/s (best {:.1}); \
+         pairs {:.1} %",
+        read_a_token as f64 / 1e6,
+        step / read_a_token as f64,
+        step / 1e9,
+        steps[rounds - 1] / 1e9,
+        read / 1e9,
+        reads[rounds - 1] / 1e9,
+        100.0 * share
+    );
+    Ok(())
+}
