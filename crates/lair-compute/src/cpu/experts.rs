@@ -87,11 +87,11 @@ pub(super) fn experts(
         up: &network.up,
         activation: network.activation,
     });
-    let is_packed = |linear: &Linear<Cpu>| linear.weight.is_packed();
+    let takes_bytes = |linear: &Linear<Cpu>| linear.weight.takes_bytes();
     let is_quantised = widening.is_quantised()
-        || is_packed(&experts.router.linear)
+        || takes_bytes(&experts.router.linear)
         || shared.as_ref().is_some_and(Widening::is_quantised)
-        || experts.shared_gate.as_ref().is_some_and(is_packed);
+        || experts.shared_gate.as_ref().is_some_and(takes_bytes);
     let buffer = match input {
         FeedForwardInput::Residual => &*residual,
         FeedForwardInput::Buffer(buffer) => buffer,
@@ -108,7 +108,7 @@ pub(super) fn experts(
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
-        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.is_packed());
+        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.takes_bytes());
         multiply_rows(cpu, &network.down, &hidden, all_rows, &mut routing.shared_output);
         if let Some(linear) = &experts.shared_gate {
             multiply_rows(cpu, linear, &input, all_rows, &mut routing.shared_weights);
@@ -229,7 +229,7 @@ fn run_experts(
         }
     });
     let hidden = &hidden[..place_count * ffn_size];
-    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.is_packed());
+    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.takes_bytes());
     let (hidden_size, pairs) = (down.weight.rows(), Product::of(down, 0).pairs());
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
     let out = Parts::new(&mut routing.outputs);

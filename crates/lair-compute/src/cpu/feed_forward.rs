@@ -24,7 +24,7 @@ pub(super) struct Widening<'a> {
 impl Widening<'_> {
     /// Whether it reads integers.
     pub(super) fn is_quantised(&self) -> bool {
-        self.up.weight.is_packed() || self.gate.is_some_and(|gate| gate.weight.is_packed())
+        self.up.weight.takes_bytes() || self.gate.is_some_and(|gate| gate.weight.takes_bytes())
     }
 
     /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums.
@@ -59,7 +59,7 @@ pub(super) fn feed_forward(
     input: FeedForwardInput<'_, Cpu>,
     residual: &mut Buffer,
 ) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
     let isa = *isa;
     scratch.reserve(rows, 0);
     let widening = Widening { gate: network.gate.as_ref(), up: &network.up, activation: network.activation };
@@ -72,7 +72,7 @@ pub(super) fn feed_forward(
     let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.is_quantised());
     let all_rows = &scratch.all_rows[..rows];
     let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
-    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.is_packed());
+    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.takes_bytes());
     let after = (network.post_norm.as_ref(), network.residual_scale);
     add_product((isa, pool, workers), &network.down, &hidden, all_rows, after, (&mut scratch.product, residual));
 }

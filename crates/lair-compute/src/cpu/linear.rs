@@ -148,8 +148,8 @@ pub(super) fn project(
     input: &Buffer,
     products: &mut [(&Linear<Cpu>, &mut Buffer)],
 ) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
-    let (isa, is_quantised) = (*isa, products.iter().any(|(linear, _)| linear.weight.is_packed()));
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
+    let (isa, is_quantised) = (*isa, products.iter().any(|(linear, _)| linear.weight.takes_bytes()));
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
@@ -205,11 +205,11 @@ pub(super) fn project_add(
     after: (Option<&Norm<Cpu>>, f32),
     residual: &mut Buffer,
 ) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.is_packed());
+    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.takes_bytes());
     let all_rows = &scratch.all_rows[..rows];
     add_product((*isa, pool, workers), linear, &input, all_rows, after, (&mut scratch.product, residual));
 }
@@ -257,13 +257,13 @@ pub(super) fn add_product(
 
 /// Logits of the wanted rows.
 pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
     let (isa, rows, width) = (*isa, rows_wanted.len(), head.linear.weight.rows());
     assert!(logits.len() >= rows * width, "no room for the logits of {rows} rows");
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: Some(rows_wanted) };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.is_packed());
+    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.takes_bytes());
     let logits = &mut logits[..rows * width];
     let placed = Placed { product: Product::of(&head.linear, 0), output: Parts::new(logits), width };
     run_products((isa, pool, workers), &[Some(placed)], &input, &scratch.all_rows[..rows]);

@@ -7,6 +7,7 @@ use super::floats::multiply_panels;
 use super::kernel::{STRIP_MAX, multiply, multiply_packed, multiply_two, packed_tokens_max};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
+use super::numbers::{Columns, multiply_numbers};
 use super::packed::{BLOCK, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
@@ -28,6 +29,8 @@ pub(super) struct WorkerScratch {
     pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
     /// Two panels at a time: neighbours, or gate and up.
     pub(super) sums: Box<[Sums; PANELS_MAX]>,
+    /// Weights as numbers, where activations stay numbers.
+    columns: Box<Columns>,
     pub(super) attention: super::attention::Tile,
 }
 
@@ -36,6 +39,7 @@ impl WorkerScratch {
         WorkerScratch {
             chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
             sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; PANELS_MAX]),
+            columns: Box::new([[0.0; PANEL]; CHUNK]),
             attention: super::attention::Tile::default(),
         }
     }
@@ -49,6 +53,8 @@ impl WorkerScratch {
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
             && first.layout.multiplies_like(&second.layout)
             && first.columns == second.columns
+            && a.matrix.takes_bytes()
+            && b.matrix.takes_bytes()
         {
             let [one, two] = &mut *self.sums;
             let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
@@ -71,7 +77,10 @@ impl WorkerScratch {
                 }
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
-                    if is_direct {
+                    if !panel.matrix.takes_bytes() {
+                        let room = (&mut self.chunks[0], &mut *self.columns);
+                        multiply_numbers(isa, packed, bytes, room, &token, sums);
+                    } else if is_direct {
                         multiply_direct(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
                     } else {
                         multiply_expanded(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);

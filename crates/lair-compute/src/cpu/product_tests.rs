@@ -133,7 +133,7 @@ fn every_format_multiplies_exactly_on_every_instruction_set() {
                 );
             }
             for token in 0..tokens {
-                let expected = expected(&source, matrix.is_packed(), &values, &blocks, token);
+                let expected = expected(&source, matrix.takes_bytes(), &values, &blocks, token);
                 for (actual, (sum, size)) in scalar[token * rows..].iter().zip(expected) {
                     // Codes and mins of asymmetric formats partly cancel, so the bound is on more than the terms.
                     let bound = 2e-5 * size + 1e-30;
