@@ -62,8 +62,7 @@ impl Predictor {
             return Err(Failure::new(ExitCode::BadModel, "an embedding model predicts no text"));
         }
         let page_count = length.div_ceil(PAGE_LENGTH);
-        let memory =
-            MemoryOptions { kv_element: precision.kv, page_count, state_slot_count: 1, rows_max: ROWS_MAX };
+        let memory = MemoryOptions { kv_element: precision.kv, page_count, state_slot_count: 1, rows_max: ROWS_MAX };
         let runner = ModelRunner::new(Arc::new(model), backend, length, memory)
             .map_err(|error| Failure::new(ExitCode::DoesNotFit, error))?;
         let logits = vec![0.0; ROWS_MAX * runner.vocabulary_size()];
@@ -135,8 +134,7 @@ impl Divergence {
         let mut position = 0;
         while position < last {
             let end = (position + ROWS_MAX).min(last);
-            let wanted: Vec<usize> =
-                (0..end - position).filter(|row| position + row >= tokens.len() / 2).collect();
+            let wanted: Vec<usize> = (0..end - position).filter(|row| position + row >= tokens.len() / 2).collect();
             let [candidate, reference] = sides;
             let vocabulary = candidate.runner.vocabulary_size();
             let found = candidate.step(&tokens[position..end], position, &wanted);

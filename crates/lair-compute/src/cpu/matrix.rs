@@ -4,11 +4,11 @@ use lair_simd::Isa;
 
 use super::floats::Floats;
 use super::memory::Parts;
-use super::numbers::ActivationType;
 use super::pack::pack_panel;
 use super::packed::{BLOCK, Layout, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
+use super::quantise::ActivationType;
 use crate::{ComputeError, MatrixBytes};
 
 pub(super) enum Weights {
@@ -82,9 +82,12 @@ impl Matrix {
         self.rows.div_ceil(PANEL)
     }
 
-    /// Whether products take quantised activations.
-    pub(super) fn takes_bytes(&self) -> bool {
-        matches!(self.weights, Weights::Packed(_)) && self.activations == ActivationType::Bytes
+    /// Rows of bytes that products take of a row of activations: none if they take numbers.
+    pub(super) fn byte_rows(&self) -> usize {
+        match self.weights {
+            Weights::Packed(_) => self.activations.byte_rows(),
+            Weights::Floats(_) => 0,
+        }
     }
 
     /// The values of row `row` of the first matrix.

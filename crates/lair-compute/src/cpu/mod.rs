@@ -51,7 +51,7 @@ pub use kv::{Kv, States};
 use lair_simd::Isa;
 pub use lair_simd::IsaChoice;
 pub use matrix::Matrix;
-pub use numbers::ActivationType;
+pub use quantise::ActivationType;
 
 use crate::{
     Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
@@ -112,7 +112,13 @@ impl Cpu {
         let threads = options.thread_count();
         let pool = Pool::new(threads).map_err(|source| ComputeError::Threads { threads, source })?;
         let workers = (0..threads).map(|_| WorkerScratch::new()).collect();
-        Ok(Cpu { isa: Isa::detect(options.isa), pool, workers, scratch: Scratch::default(), activations: ActivationType::default() })
+        Ok(Cpu {
+            isa: Isa::detect(options.isa),
+            pool,
+            workers,
+            scratch: Scratch::default(),
+            activations: ActivationType::default(),
+        })
     }
 
     /// The same backend, whose matrices, from now on, are multiplied with activations of this type.
@@ -156,7 +162,7 @@ impl Backend for Cpu {
     }
 
     fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError> {
-        self.scratch.reserve(rows, width);
+        self.scratch.reserve(rows, width, self.activations.byte_rows());
         Ok(())
     }
 

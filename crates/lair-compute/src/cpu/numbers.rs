@@ -10,16 +10,6 @@ use super::float_kernel::{Panels, STRIP_MAX, Single, multiply, strip_max};
 use super::packed::{BLOCK, Layout, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 
-/// What activations are multiplied as, where weights are quantised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ActivationType {
-    /// Signed bytes, with a scale for every 32 of them.
-    #[default]
-    Bytes,
-    /// As they are: slow, and without the error of the bytes.
-    F32,
-}
-
 /// Columns of a chunk as f32, `[column, row]`.
 pub(super) type Columns = [[f32; PANEL]; CHUNK];
 

@@ -14,7 +14,7 @@ use crate::divergence::{Divergence, Precision, Predictor};
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::interrupt;
 use crate::locate::{self, Located};
-use crate::session::{LoadOptions, Session, begin_token, tokens_of_plain_text};
+use crate::session::{LoadOptions, Session, activations_of, begin_token, tokens_of_plain_text};
 
 /// Which text, which model.
 #[derive(Args, Debug)]
@@ -30,9 +30,10 @@ pub struct PerplexityArgs {
     /// Use only the first bytes of the text, up to the end of the last whole character
     #[arg(long, value_name = "COUNT")]
     bytes: Option<usize>,
-    /// What activations are multiplied as, where weights are quantised
-    #[arg(long, value_enum, value_name = "TYPE", default_value_t = ActivationChoice::Bytes)]
-    activations: ActivationChoice,
+    /// What activations are multiplied as, where weights are quantised [default: words if the model is narrow, else
+    /// bytes]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    activations: Option<ActivationChoice>,
     /// Also predict with F32 activations and F16 keys and values, and say how far the chosen ones are from that
     #[arg(long)]
     compare: bool,
@@ -48,6 +49,8 @@ pub struct PerplexityArgs {
 enum ActivationChoice {
     /// Signed bytes with a scale for every 32
     Bytes,
+    /// Two bytes: what the first leaves over is coded again
+    Words,
     /// Single precision: several times slower
     F32,
 }
@@ -56,6 +59,7 @@ impl ActivationChoice {
     fn activation_type(self) -> ActivationType {
         match self {
             ActivationChoice::Bytes => ActivationType::Bytes,
+            ActivationChoice::Words => ActivationType::Words,
             ActivationChoice::F32 => ActivationType::F32,
         }
     }
@@ -80,7 +84,7 @@ pub fn perplexity(args: &PerplexityArgs) -> Outcome {
 
 /// The perplexity alone, by way of the engine.
 fn measure(args: &PerplexityArgs, located: &Located, text: &str) -> Outcome {
-    let activations = args.activations.activation_type();
+    let activations = args.activations.map(ActivationChoice::activation_type);
     let options = LoadOptions {
         context_length: Some(args.chunk_length),
         prefix_cache: false,
@@ -125,7 +129,8 @@ fn compare(args: &PerplexityArgs, located: &Located, text: &str) -> Outcome {
     let tokenizer = Tokenizer::from_gguf(file.metadata())
         .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
     let chunks = Chunks::new(args, tokens_of_plain_text(&tokenizer, text), begin_token(&tokenizer))?;
-    let chosen = Precision { activations: args.activations.activation_type(), kv: options.kv.element() };
+    let activations = args.activations.map_or_else(|| activations_of(&file), ActivationChoice::activation_type);
+    let chosen = Precision { activations, kv: options.kv.element() };
     let load = |precision| Predictor::load(&file, args.chunk_length, options.threads, precision);
     let mut sides = [load(chosen)?, load(Precision::REFERENCE)?];
     let mut found = Divergence::default();

@@ -16,6 +16,7 @@ use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 
 pub use answer::{Answer, Wishes};
 pub use load::ROWS_MAX;
+pub(crate) use load::activations_of;
 use load::{check_weights_fit, load_model};
 pub use prompt::{Message, Prompt};
 pub(crate) use prompt::{begin_token, tokens_of_plain_text};
@@ -38,8 +39,8 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// How keys and values are kept.
     pub kv: KvChoice,
-    /// What activations are multiplied as.
-    pub activations: ActivationType,
+    /// What activations are multiplied as; what the model needs if not given.
+    pub activations: Option<ActivationType>,
     /// Whether pages of earlier prompts are used again.
     pub prefix_cache: bool,
     /// The best instruction set that may be used.
@@ -60,7 +61,7 @@ impl Default for LoadOptions {
             context_length: None,
             threads: None,
             kv: KvChoice::F16,
-            activations: ActivationType::Bytes,
+            activations: None,
             prefix_cache: true,
             isa: IsaChoice::Auto,
             sequences_max: 1,
@@ -96,12 +97,13 @@ impl Session {
         let draft = options.draft.as_ref().map(|draft| draft.load(&file, options)).transpose()?;
         let available = available.map(|bytes| bytes.saturating_sub(draft.as_ref().map_or(0, |draft| draft.size_bytes)));
         check_weights_fit(&file, available)?;
+        let activations = options.activations.unwrap_or_else(|| activations_of(&file));
         let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
             // Reading 150,000 pieces takes as long as packing a small model: side by side.
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
             let backend = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa })
                 .map_err(|error| Failure::new(ExitCode::Engine, error))?
-                .with_activations(options.activations);
+                .with_activations(activations);
             let loaded = load_model(&file, backend, draft, options, available);
             let tokenizer = tokenizer
                 .join()

@@ -203,8 +203,8 @@ fn store(
             let both = keys.chunks_exact_mut(layout.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
             for (head, (key, value)) in both.take(heads).enumerate() {
                 if is_rotated {
-                    rotate(key);
-                    rotate(value);
+                    rotate(isa, key);
+                    rotate(isa, value);
                 }
                 // SAFETY: a page that is written belongs to one sequence, and here to one thread.
                 let record = unsafe { records.part((page * heads + head) * layout.size_bytes, layout.size_bytes) };
