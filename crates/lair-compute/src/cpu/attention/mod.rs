@@ -202,6 +202,10 @@ fn store(
             }
             let both = keys.chunks_exact_mut(layout.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
             for (head, (key, value)) in both.take(heads).enumerate() {
+                if let Some(constant) = &attention.key_constant {
+                    let constant = &constant[head * layout.key_dim..][..layout.key_dim];
+                    key.iter_mut().zip(constant).for_each(|(key, constant)| *key -= constant);
+                }
                 if is_rotated {
                     rotate(isa, key);
                     rotate(isa, value);
