@@ -61,7 +61,7 @@ fn formats() -> impl Iterator<Item = &'static Format> {
 /// Products of all rows with some tokens, `[token, row]`, on one instruction set.
 fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[QuantisedBlock]) -> Vec<f32> {
     let mut scratch = WorkerScratch::new();
-    let input = Input { values, width: matrix.columns(), blocks, byte_rows: blocks.len() * BLOCK / values.len() };
+    let input = Input { values, width: matrix.columns(), blocks, byte_rows: matrix.byte_rows() };
     let list: Vec<u32> = (0..tokens as u32).collect();
     let mut results = vec![0.0; tokens * matrix.rows()];
     let product = Product { matrix, index: 0, finish: Finish { scale: 1.0, bias: None } };

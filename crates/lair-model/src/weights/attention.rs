@@ -187,7 +187,8 @@ impl<B: Backend> Builder<'_, B> {
         let k_norm = kv_norm(attention.k_norm, shape.key_dim)?;
         let rope = attention.rope.map(|rope| self.rope(&rope)).transpose()?;
         let has_plain_keys = has_kv && k_norm.is_none() && attention.softcap.is_none() && attention.sinks.is_none();
-        let key_constant = if has_plain_keys { self.key_constant(attention, shape, prefix, rope.as_ref())? } else { None };
+        let key_constant =
+            if has_plain_keys { self.key_constant(attention, shape, prefix, rope.as_ref())? } else { None };
         Ok(Attention {
             kv_layer,
             head_count: shape.head_count,
