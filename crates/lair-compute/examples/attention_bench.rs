@@ -128,6 +128,7 @@ fn attention(kv_layer: usize, (heads, kv_heads, dim): (usize, usize, usize)) -> 
         softcap: None,
         mask: Mask::Causal,
         sinks: None,
+        key_constant: None,
         alibi_slopes: None,
     }
 }

@@ -123,6 +123,10 @@ pub struct Attention<B: Backend> {
     pub mask: Mask,
     /// One score for each head that takes part in the softmax and has no value (gpt-oss).
     pub sinks: Option<B::Vector>,
+    /// A part that all keys have in common, `[kv_head_count * key_dim]`, after norm and rotary embedding. Softmax does not
+    /// change when all scores of a query move by the same, so a backend may keep keys without it. Absent where scores
+    /// are not all that softmax sees: with sinks and a softcap.
+    pub key_constant: Option<Vec<f32>>,
     /// Slope of each head's linear bias `slope * (key_position - query_position)` (Press et al., "ALiBi").
     pub alibi_slopes: Option<Vec<f32>>,
 }

@@ -43,4 +43,35 @@ impl RopeTable {
         let (sine, cosine) = (position as f32 * self.frequencies[index]).sin_cos();
         (cosine * self.magnitude, sine * self.magnitude)
     }
+
+    /// Leaves of the same `head` at all positions below `positions` what turning hardly changes: elements that are not
+    /// turned, and pairs that turn by a radian at most. Others become zero.
+    pub fn keep_constant(&self, head: &mut [f32], positions: usize) {
+        for (index, frequency) in self.frequencies.iter().enumerate() {
+            let (first, second) = self.pair(index);
+            let is_kept = frequency.abs() * positions as f32 <= 1.0;
+            let factor = if is_kept { self.magnitude } else { 0.0 };
+            head[first] *= factor;
+            head[second] *= factor;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_turns_slowly_is_constant() {
+        for style in [RopeStyle::Interleaved, RopeStyle::HalfSplit] {
+            let table = RopeTable { style, frequencies: vec![1.0, 1e-2, 1e-4], magnitude: 1.5 };
+            let mut head = [2.0; 8];
+            table.keep_constant(&mut head, 4096);
+            let (first, second) = table.pair(2);
+            for (index, &value) in head.iter().enumerate() {
+                let expected = if index == first || index == second { 3.0 } else { 2.0 * f32::from(index >= 6) };
+                assert_eq!(value, expected, "element {index} of {style:?}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod answer_printer;
 mod bench;
 mod chat;
 mod commands;
+mod divergence;
 mod download_bar;
 mod failure;
 mod human;

@@ -275,6 +275,27 @@ fn the_default_model_s_perplexity_is_the_reference_engine_s() {
 }
 
 #[test]
+fn the_default_model_stays_near_itself_with_f32_activations() {
+    let Some(file) = shared_data("text/wikitext-2-raw.test.txt") else { return };
+    if !default_model_is_here() {
+        return;
+    }
+    // Half of 512 tokens count; a divergence of 0.0005 nats is 0.05 % of perplexity where the model is right about itself.
+    let compare = |more: &[&str]| {
+        let fixed = ["perplexity", text(&file), "--bytes", "4096", "--compare", "--json"];
+        let result = json(&lair(&[&fixed[..], more].concat()));
+        ["excess", "excess_standard_error", "divergence"].map(|key| result[key].as_f64().expect("a number"))
+    };
+    let [excess, error, divergence] = compare(&[]);
+    assert!(divergence < 5e-4, "{divergence} nats a token");
+    assert!(excess.abs() < 1e-3 + 3.0 * error, "{excess} with an error of {error}");
+    let [_, _, of_bytes] = compare(&["--activations", "bytes"]);
+    assert!(of_bytes > 3.0 * divergence, "bytes diverge by {of_bytes}, the default by {divergence}");
+    let [excess, error, divergence] = compare(&["--activations", "f32", "--kv-type", "f16"]);
+    assert!([excess, error, divergence].iter().all(|x| x.abs() < 1e-9), "the reference differs from itself");
+}
+
+#[test]
 fn guessing_ahead_changes_nothing_but_the_time() {
     let Some(model) = stories() else { return };
     let prompt = "Tom had a red ball. He liked the red ball. Tom had a red ball. He liked";

@@ -46,10 +46,12 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     let (count, used) = (experts.router.linear.weight.rows(), experts.router.expert_used_count);
     let (ffn_size, hidden_size) = (experts.up.weight.rows(), experts.down.weight.rows());
     let place_count = rows * used;
-    scratch.reserve(rows, hidden_size);
+    let byte_rows = experts.up.weight.byte_rows().max(experts.router.linear.weight.byte_rows());
+    scratch.reserve(rows, hidden_size, byte_rows);
+    let byte_rows = experts.down.weight.byte_rows();
     let shared_size = experts.shared.as_ref().map_or(0, |network| network.up.weight.rows());
     grow(&mut scratch.hidden, place_count * ffn_size, 0.0);
-    grow(&mut scratch.hidden_blocks, (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    grow(&mut scratch.hidden_blocks, byte_rows * (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
     let routing = &mut scratch.routing;
     grow(&mut routing.scores, rows * count, 0.0);
     grow(&mut routing.places, place_count, 0);
@@ -63,7 +65,7 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
     if experts.shared.is_some() {
         grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
-        grow(&mut routing.shared_blocks, (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.shared_blocks, byte_rows * (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
         grow(&mut routing.shared_output, rows * hidden_size, 0.0);
         grow(&mut routing.shared_weights, rows, 0.0);
     }
@@ -77,7 +79,7 @@ pub(super) fn experts(
     input: FeedForwardInput<'_, Cpu>,
     residual: &mut Buffer,
 ) {
-    cpu.scratch.reserve(rows, 0);
+    cpu.scratch.reserve(rows, 0, 0);
     // Taken out and put back: the region uses the rest of the scratch beside it.
     let mut scratch = std::mem::take(&mut cpu.scratch);
     let routing = &mut scratch.routing;
@@ -87,18 +89,18 @@ pub(super) fn experts(
         up: &network.up,
         activation: network.activation,
     });
-    let is_packed = |linear: &Linear<Cpu>| linear.weight.is_packed();
-    let is_quantised = widening.is_quantised()
-        || is_packed(&experts.router.linear)
-        || shared.as_ref().is_some_and(Widening::is_quantised)
-        || experts.shared_gate.as_ref().is_some_and(is_packed);
+    let byte_rows = widening
+        .byte_rows()
+        .max(experts.router.linear.weight.byte_rows())
+        .max(shared.as_ref().map_or(0, Widening::byte_rows))
+        .max(experts.shared_gate.as_ref().map_or(0, |linear| linear.weight.byte_rows()));
     let buffer = match input {
         FeedForwardInput::Residual => &*residual,
         FeedForwardInput::Buffer(buffer) => buffer,
     };
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, is_quantised);
+    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, byte_rows);
     let all_rows = &scratch.all_rows[..rows];
 
     multiply_rows(cpu, &experts.router.linear, &input, all_rows, &mut routing.scores);
@@ -108,7 +110,7 @@ pub(super) fn experts(
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
-        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.is_packed());
+        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.byte_rows());
         multiply_rows(cpu, &network.down, &hidden, all_rows, &mut routing.shared_output);
         if let Some(linear) = &experts.shared_gate {
             multiply_rows(cpu, linear, &input, all_rows, &mut routing.shared_weights);
@@ -229,7 +231,7 @@ fn run_experts(
         }
     });
     let hidden = &hidden[..place_count * ffn_size];
-    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.is_packed());
+    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.byte_rows());
     let (hidden_size, pairs) = (down.weight.rows(), Product::of(down, 0).pairs());
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
     let out = Parts::new(&mut routing.outputs);

@@ -24,9 +24,9 @@ pub(super) struct Widening<'a> {
 }
 
 impl Widening<'_> {
-    /// Whether it reads integers.
-    pub(super) fn is_quantised(&self) -> bool {
-        self.up.weight.is_packed() || self.gate.is_some_and(|gate| gate.weight.is_packed())
+    /// Rows of bytes that it reads of a row.
+    pub(super) fn byte_rows(&self) -> usize {
+        self.gate.map_or(0, |gate| gate.weight.byte_rows()).max(self.up.weight.byte_rows())
     }
 
     /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums.
@@ -61,9 +61,9 @@ pub(super) fn feed_forward(
     input: FeedForwardInput<'_, Cpu>,
     residual: &mut Buffer,
 ) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
     let isa = *isa;
-    scratch.reserve(rows, 0);
+    scratch.reserve(rows, 0, 0);
     let widening = Widening { gate: network.gate.as_ref(), up: &network.up, activation: network.activation };
     let buffer = match input {
         FeedForwardInput::Residual => &*residual,
@@ -71,10 +71,10 @@ pub(super) fn feed_forward(
     };
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.is_quantised());
+    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.byte_rows());
     let all_rows = &scratch.all_rows[..rows];
     let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
-    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.is_packed());
+    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.byte_rows());
     let after = (network.post_norm.as_ref(), network.residual_scale);
     add_product((isa, pool, workers), &network.down, &hidden, all_rows, after, (&mut scratch.product, residual));
 }
@@ -86,7 +86,7 @@ pub(super) fn widen<'a>(
     input: &Input<'_>,
     all_rows: &[u32],
     (hidden, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
-    is_quantised: bool,
+    byte_rows: usize,
 ) -> Input<'a> {
     let (rows, width) = (all_rows.len(), widening.up.weight.rows());
     assert!(widening.gate.is_none_or(|gate| gate.weight.rows() == width), "gate and up differ in width");
@@ -97,7 +97,7 @@ pub(super) fn widen<'a>(
         && rows <= direct_tokens_max(isa)
     {
         widen_in_runs((isa, pool, workers), widening, gate, input, all_rows, (&out, width));
-        return quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, is_quantised);
+        return quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows);
     }
     for_each_item(pool, workers, panels * rows.div_ceil(TOKENS_MAX), &|scratch, item| {
         let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
@@ -111,7 +111,7 @@ pub(super) fn widen<'a>(
             if length == PANEL { out.copy_from_slice(&sums[..]) } else { out.copy_from_slice(&sums[..length]) }
         }
     });
-    quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, is_quantised)
+    quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows)
 }
 
 /// The widening half for few rows: all of a worker's panels of up, then those of gate.
@@ -145,18 +145,18 @@ fn widen_in_runs(
     });
 }
 
-/// Rows as the input of products, quantised if asked for.
+/// Rows as the input of products, quantised as that many rows of bytes.
 pub(super) fn quantised_rows<'a>(
     (isa, pool): (Isa, &Pool),
     rows: usize,
     values: &'a [f32],
     width: usize,
     blocks: &'a mut Vec<QuantisedBlock>,
-    is_quantised: bool,
+    byte_rows: usize,
 ) -> Input<'a> {
-    let blocks_a_row = if is_quantised { width / BLOCK } else { 0 };
+    let blocks_a_row = byte_rows * width / BLOCK;
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
-    if is_quantised {
+    if byte_rows > 0 {
         let parts = Parts::new(blocks);
         for_each_row(pool, rows, &|row| {
             // SAFETY: every row is written once.
@@ -164,5 +164,5 @@ pub(super) fn quantised_rows<'a>(
             quantise_row(isa, &values[row * width..][..width], blocks);
         });
     }
-    Input { values, width, blocks: &blocks[..rows * blocks_a_row] }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row], byte_rows }
 }

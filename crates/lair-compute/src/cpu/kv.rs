@@ -43,7 +43,7 @@ impl KvLayer {
 
     /// Whether heads are turned before they are stored.
     pub(super) fn is_rotated(&self) -> bool {
-        self.layout.element == KvElement::Q4_0
+        self.layout.is_quantised()
     }
 
     pub(super) fn record(&self, page: PageId, kv_head: usize) -> &[u8] {

@@ -20,7 +20,7 @@ pub(super) const ROWS_SHARED: usize = 8;
 pub(super) struct Scratch {
     /// `[rows, width]`: input after its norm.
     pub(super) normed: Vec<f32>,
-    /// `[rows, width / 32]`: the same as integers.
+    /// `[rows, byte rows, width / 32]`: the same as integers.
     pub(super) blocks: Vec<QuantisedBlock>,
     /// `[rows, ffn_size]`: between the products of a feed-forward network.
     pub(super) hidden: Vec<f32>,
@@ -33,13 +33,14 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn reserve(&mut self, rows: usize, width: usize) {
+    /// `byte_rows` as in [`super::matrix::Matrix::byte_rows`].
+    pub(super) fn reserve(&mut self, rows: usize, width: usize, byte_rows: usize) {
         let length = rows * width;
         grow(&mut self.normed, length, 0.0);
         grow(&mut self.hidden, length, 0.0);
         grow(&mut self.product, length, 0.0);
-        grow(&mut self.blocks, length.div_ceil(BLOCK), QuantisedBlock::ZERO);
-        grow(&mut self.hidden_blocks, length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut self.blocks, byte_rows * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut self.hidden_blocks, byte_rows * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
         self.list_rows(rows);
     }
 
@@ -81,18 +82,18 @@ pub(super) struct Source<'a> {
     pub(super) wanted: Option<&'a [usize]>,
 }
 
-/// Norms (if there is a norm, or a choice of rows) and quantises (if `is_quantised`) the input of products.
+/// Norms (if there is a norm, or a choice of rows) and quantises (as that many rows of bytes) the input of products.
 pub(super) fn prepare<'a>(
     (isa, pool): (Isa, &Pool),
     rows: usize,
     norm: Option<&Norm<Cpu>>,
     source: Source<'a>,
     (normed, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
-    is_quantised: bool,
+    byte_rows: usize,
 ) -> Input<'a> {
     let width = source.buffer.width;
     let is_copied = norm.is_some() || source.wanted.is_some();
-    let blocks_a_row = if is_quantised { width / BLOCK } else { 0 };
+    let blocks_a_row = byte_rows * width / BLOCK;
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
     if is_copied {
         grow(normed, rows * width, 0.0);
@@ -109,13 +110,13 @@ pub(super) fn prepare<'a>(
             }
             values = copy;
         }
-        if is_quantised {
+        if byte_rows > 0 {
             // SAFETY: as above.
             quantise_row(isa, values, unsafe { block_parts.part(row * blocks_a_row, blocks_a_row) });
         }
     });
     let values = if is_copied { &normed[..rows * width] } else { &source.buffer.values[..rows * width] };
-    Input { values, width, blocks: &blocks[..rows * blocks_a_row] }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row], byte_rows }
 }
 
 /// `output[row] = norm(input[row])`.
@@ -148,12 +149,13 @@ pub(super) fn project(
     input: &Buffer,
     products: &mut [(&Linear<Cpu>, &mut Buffer)],
 ) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
-    let (isa, is_quantised) = (*isa, products.iter().any(|(linear, _)| linear.weight.is_packed()));
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
+    let byte_rows = products.iter().map(|(linear, _)| linear.weight.byte_rows()).max().unwrap_or(0);
+    let isa = *isa;
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, norm, source, room, is_quantised);
+    let input = prepare((isa, pool), rows, norm, source, room, byte_rows);
     let all_rows = &scratch.all_rows[..rows];
     for products in products.chunks_mut(PRODUCTS_MAX) {
         let count = products.len();
@@ -205,11 +207,11 @@ pub(super) fn project_add(
     after: (Option<&Norm<Cpu>>, f32),
     residual: &mut Buffer,
 ) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.is_packed());
+    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.byte_rows());
     let all_rows = &scratch.all_rows[..rows];
     add_product((*isa, pool, workers), linear, &input, all_rows, after, (&mut scratch.product, residual));
 }
@@ -257,13 +259,13 @@ pub(super) fn add_product(
 
 /// Logits of the wanted rows.
 pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input: &Buffer, logits: &mut [f32]) {
-    let Cpu { isa, pool, workers, scratch } = cpu;
+    let Cpu { isa, pool, workers, scratch, .. } = cpu;
     let (isa, rows, width) = (*isa, rows_wanted.len(), head.linear.weight.rows());
     assert!(logits.len() >= rows * width, "no room for the logits of {rows} rows");
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: Some(rows_wanted) };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.is_packed());
+    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.byte_rows());
     let logits = &mut logits[..rows * width];
     let placed = Placed { product: Product::of(&head.linear, 0), output: Parts::new(logits), width };
     run_products((isa, pool, workers), &[Some(placed)], &input, &scratch.all_rows[..rows]);

@@ -8,6 +8,7 @@ use super::pack::pack_panel;
 use super::packed::{BLOCK, Layout, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
+use super::quantise::ActivationType;
 use crate::{ComputeError, MatrixBytes};
 
 pub(super) enum Weights {
@@ -22,6 +23,7 @@ pub struct Matrix {
     pub(super) weights: Weights,
     rows: usize,
     columns: usize,
+    activations: ActivationType,
 }
 
 impl Matrix {
@@ -29,11 +31,11 @@ impl Matrix {
     #[allow(unsafe_code)] // Panels are written by several threads.
     pub(super) fn pack(isa: Isa, pool: &Pool, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
         source.check()?;
-        let (rows, columns) = (source.rows(), source.columns);
+        let (rows, columns, activations) = (source.rows(), source.columns, ActivationType::default());
         let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
         let format = lair_quant::format_of(source.tensor_type).ok_or_else(refused)?;
         let Some(shape) = &format.shape else {
-            return Ok(Matrix { weights: Weights::Floats(Floats::pack(pool, source)?), rows, columns });
+            return Ok(Matrix { weights: Weights::Floats(Floats::pack(pool, source)?), rows, columns, activations });
         };
         let layout = Layout::of(format, shape);
         let mut packed = Packed::empty(source, layout)?;
@@ -49,7 +51,12 @@ impl Matrix {
                 pack_panel(isa, source, &layout, (place / panels, place % panels), out);
             }
         });
-        Ok(Matrix { weights: Weights::Packed(packed), rows, columns })
+        Ok(Matrix { weights: Weights::Packed(packed), rows, columns, activations })
+    }
+
+    /// The same matrix, with activations of another type.
+    pub(super) fn with_activations(self, activations: ActivationType) -> Matrix {
+        Matrix { activations, ..self }
     }
 
     /// Rows of one matrix: the width of the output.
@@ -75,9 +82,12 @@ impl Matrix {
         self.rows.div_ceil(PANEL)
     }
 
-    /// Whether products take quantised activations.
-    pub(super) fn is_packed(&self) -> bool {
-        matches!(self.weights, Weights::Packed(_))
+    /// Rows of bytes that products take of a row of activations: none if they take numbers.
+    pub(super) fn byte_rows(&self) -> usize {
+        match self.weights {
+            Weights::Packed(_) => self.activations.byte_rows(),
+            Weights::Floats(_) => 0,
+        }
     }
 
     /// The values of row `row` of the first matrix.

@@ -32,6 +32,7 @@ mod linear;
 mod matrix;
 mod memory;
 mod norm;
+mod numbers;
 mod pack;
 #[cfg(test)]
 mod pack_tests;
@@ -52,6 +53,7 @@ pub use kv::{Kv, States};
 use lair_simd::Isa;
 pub use lair_simd::IsaChoice;
 pub use matrix::Matrix;
+pub use quantise::ActivationType;
 
 use crate::{
     Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
@@ -84,6 +86,7 @@ pub struct Cpu {
     pool: Pool,
     workers: Vec<WorkerScratch>,
     scratch: Scratch,
+    activations: ActivationType,
 }
 
 /// Activations, `[rows, width]`.
@@ -111,7 +114,18 @@ impl Cpu {
         let threads = options.thread_count();
         let pool = Pool::new(threads).map_err(|source| ComputeError::Threads { threads, source })?;
         let workers = (0..threads).map(|_| WorkerScratch::new()).collect();
-        Ok(Cpu { isa: Isa::detect(options.isa), pool, workers, scratch: Scratch::default() })
+        Ok(Cpu {
+            isa: Isa::detect(options.isa),
+            pool,
+            workers,
+            scratch: Scratch::default(),
+            activations: ActivationType::default(),
+        })
+    }
+
+    /// The same backend, whose matrices, from now on, are multiplied with activations of this type.
+    pub fn with_activations(self, activations: ActivationType) -> Cpu {
+        Cpu { activations, ..self }
     }
 
     /// How many threads compute.
@@ -138,7 +152,7 @@ impl Backend for Cpu {
     type States = States;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        Matrix::pack(self.isa, &self.pool, source)
+        Ok(Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations))
     }
 
     fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {
@@ -150,7 +164,7 @@ impl Backend for Cpu {
     }
 
     fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError> {
-        self.scratch.reserve(rows, width);
+        self.scratch.reserve(rows, width, self.activations.byte_rows());
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use super::floats::multiply_panels;
 use super::kernel::{STRIP_MAX, direct_tokens_max, multiply, multiply_direct, multiply_two};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
+use super::numbers::{Columns, multiply_numbers};
 use super::packed::{BLOCK, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
@@ -22,14 +23,16 @@ pub(super) const TOKENS_MAX: usize = 256;
 /// Panels that are multiplied at a time: what is read of an activation serves all of them.
 pub(super) const PANELS_MAX: usize = 2;
 
-/// Sums of a panel: `[token, row]`.
-pub(super) type Sums = [[f32; PANEL]; TOKENS_MAX];
+/// Sums of a panel: `[token, row]`, or `[token, 2, row]` where a token is two rows of bytes.
+pub(super) type Sums = [[f32; PANEL]; 2 * TOKENS_MAX];
 
 /// What a worker needs for itself.
 pub(super) struct WorkerScratch {
     pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
     /// Two panels at a time: neighbours, or gate and up.
     pub(super) sums: Box<[Sums; PANELS_MAX]>,
+    /// Weights as numbers, where activations stay numbers.
+    columns: Box<Columns>,
     pub(super) attention: super::attention::Tile,
 }
 
@@ -37,13 +40,40 @@ impl WorkerScratch {
     pub(super) fn new() -> WorkerScratch {
         WorkerScratch {
             chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
-            sums: Box::new([[[0.0; PANEL]; TOKENS_MAX]; PANELS_MAX]),
+            sums: Box::new([[[0.0; PANEL]; 2 * TOKENS_MAX]; PANELS_MAX]),
+            columns: Box::new([[0.0; PANEL]; CHUNK]),
             attention: super::attention::Tile::default(),
         }
     }
 
     /// Products of one or two panels with the given rows of `input`, into `sums[0]` and `sums[1]`.
     pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
+        let are_words = |panel: &PanelOf<'_>| input.byte_rows == 2 && panel.matrix.byte_rows() > 0;
+        match panels {
+            [a, b] if are_words(a) != are_words(b) => {
+                self.multiply(isa, &[*b], input, rows);
+                self.sums.swap(0, 1);
+                self.multiply(isa, &[*a], input, rows);
+            }
+            [a, ..] if are_words(a) => self.multiply_words(isa, panels, input, rows),
+            _ => self.multiply_rows(isa, panels, input, rows),
+        }
+    }
+
+    /// Both rows of bytes of each token as if they were tokens, and their sums added.
+    fn multiply_words(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
+        let mut both = [0; 2 * TOKENS_MAX];
+        both.as_chunks_mut().0.iter_mut().zip(rows).for_each(|(both, row)| *both = [2 * row, 2 * row + 1]);
+        self.multiply_rows(isa, panels, input, &both[..2 * rows.len()]);
+        for sums in &mut self.sums[..panels.len()] {
+            for token in 0..rows.len() {
+                sums[token] = std::array::from_fn(|row| sums[2 * token][row] + sums[2 * token + 1][row]);
+            }
+        }
+    }
+
+    /// One row of bytes, or numbers, for each of `rows`.
+    fn multiply_rows(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
         assert!((1..=PANELS_MAX).contains(&panels.len()));
         self.sums[..panels.len()].iter_mut().for_each(|sums| sums[..rows.len()].fill([0.0; PANEL]));
         let is_direct = rows.len() <= direct_tokens_max(isa);
@@ -51,6 +81,8 @@ impl WorkerScratch {
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
             && first.layout.multiplies_like(&second.layout)
             && first.columns == second.columns
+            && a.matrix.byte_rows() > 0
+            && b.matrix.byte_rows() > 0
         {
             let [one, two] = &mut *self.sums;
             let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
@@ -73,7 +105,10 @@ impl WorkerScratch {
                 }
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
-                    if is_direct {
+                    if panel.matrix.byte_rows() == 0 {
+                        let room = (&mut self.chunks[0], &mut *self.columns);
+                        multiply_numbers(isa, packed, bytes, room, &token, sums);
+                    } else if is_direct {
                         let tokens = strip_of(input, rows, 0);
                         let tokens = &tokens[..rows.len()];
                         multiply_direct(isa, &packed.layout, bytes, &mut self.chunks[0], tokens, sums);
@@ -206,8 +241,10 @@ pub(super) struct Input<'a> {
     /// `[rows, width]`.
     pub(super) values: &'a [f32],
     pub(super) width: usize,
-    /// `[rows, width / 32]`; empty if no product needs them.
+    /// `[rows, byte_rows, width / 32]`; empty if no product needs them.
     pub(super) blocks: &'a [QuantisedBlock],
+    /// Rows of bytes that a row is: 2 for words, 0 if no product needs them.
+    pub(super) byte_rows: usize,
 }
 
 impl<'a> Input<'a> {
@@ -215,6 +252,7 @@ impl<'a> Input<'a> {
         &self.values[row * self.width..][..self.width]
     }
 
+    /// Row `row` of all rows of bytes.
     fn row_blocks(&self, row: usize) -> &'a [QuantisedBlock] {
         let count = self.width / BLOCK;
         &self.blocks[row * count..][..count]

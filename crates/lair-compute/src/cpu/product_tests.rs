@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::matrix::Matrix;
 use super::pool::Pool;
 use super::product::{Finish, Input, Product, WorkerScratch};
-use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::quantise::{ActivationType, BLOCK, QuantisedBlock, quantise_row};
 use crate::{MatrixBytes, RowSelection};
 
 /// Reproducible numbers between 0 and 1.
@@ -61,7 +61,7 @@ fn formats() -> impl Iterator<Item = &'static Format> {
 /// Products of all rows with some tokens, `[token, row]`, on one instruction set.
 fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[QuantisedBlock]) -> Vec<f32> {
     let mut scratch = WorkerScratch::new();
-    let input = Input { values, width: matrix.columns(), blocks };
+    let input = Input { values, width: matrix.columns(), blocks, byte_rows: matrix.byte_rows() };
     let list: Vec<u32> = (0..tokens as u32).collect();
     let mut results = vec![0.0; tokens * matrix.rows()];
     let product = Product { matrix, index: 0, finish: Finish { scale: 1.0, bias: None } };
@@ -133,7 +133,7 @@ fn every_format_multiplies_exactly_on_every_instruction_set() {
                 );
             }
             for token in 0..tokens {
-                let expected = expected(&source, matrix.is_packed(), &values, &blocks, token);
+                let expected = expected(&source, matrix.byte_rows() > 0, &values, &blocks, token);
                 for (actual, (sum, size)) in scalar[token * rows..].iter().zip(expected) {
                     // Codes and mins of asymmetric formats partly cancel, so the bound is on more than the terms.
                     let bound = 2e-5 * size + 1e-30;
@@ -148,6 +148,59 @@ fn every_format_multiplies_exactly_on_every_instruction_set() {
                 let alone = products(isa, &matrix, 1, alone, &blocks[token * columns / BLOCK..]);
                 assert!(alone.iter().zip(&scalar[token * rows..]).all(|(a, b)| a.to_bits() == b.to_bits()));
             }
+        }
+    }
+}
+
+/// The largest difference from plain sums of the values themselves, as a part of what one more byte allows.
+fn excess(source: &MatrixBytes, values: &[f32], tokens: usize, found: &[f32]) -> f64 {
+    let mut excess = 0f64;
+    let rows = source.rows();
+    for token in 0..tokens {
+        let row = &values[token * source.columns..][..source.columns];
+        let largest = f64::from(row.iter().fold(0f32, |largest, value| largest.max(value.abs())));
+        let mut weights = vec![0.0; source.columns];
+        for index in 0..rows {
+            lair_quant::dequantize(source.tensor_type, source.row(0, index), &mut weights).expect("whole blocks");
+            let terms = weights.iter().zip(row).map(|(&weight, &value)| (f64::from(weight), f64::from(value)));
+            let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), (w, x)| (sum + w * x, size + w.abs()));
+            // Half a step of the second byte, and rounding of sums whose offsets and mins partly cancel.
+            let bound = size * largest * (0.5 / (127.0 * 254.0) + 4e-5) + 1e-30;
+            excess = excess.max((f64::from(found[token * rows + index]) - sum).abs() / bound);
+        }
+    }
+    excess
+}
+
+#[test]
+fn words_are_a_byte_better_than_bytes_on_every_instruction_set() {
+    let pool = Pool::new(1).expect("threads start");
+    let mut numbers = Numbers(13);
+    for format in FORMATS.iter().filter(|format| format.shape.is_some()) {
+        let (rows, columns, tokens) = (33, 1280, 11);
+        let source = random_matrix(format.tensor_type, rows, columns, &mut numbers);
+        let isa = Isa::detect(IsaChoice::Auto);
+        let [bytes, words, plain] = [ActivationType::Bytes, ActivationType::Words, ActivationType::F32]
+            .map(|kind| Matrix::pack(isa, &pool, &source).expect("a matrix of this type").with_activations(kind));
+        let values: Vec<f32> = (0..tokens * columns).map(|_| numbers.next() * 4.0 - 2.0).collect();
+        let blocks_of = |rows_a_token: usize| {
+            let mut blocks = vec![QuantisedBlock::ZERO; rows_a_token * values.len() / BLOCK];
+            let rows = values.chunks(columns).zip(blocks.chunks_mut(rows_a_token * columns / BLOCK));
+            rows.for_each(|(values, blocks)| quantise_row(Isa::Scalar, values, blocks));
+            blocks
+        };
+        let (one, two) = (blocks_of(1), blocks_of(2));
+        let scalar = products(Isa::Scalar, &words, tokens, &values, &two);
+        assert!(excess(&source, &values, tokens, &scalar) <= 1.0, "{}", format.tensor_type);
+        let coarse = products(isa, &bytes, tokens, &values, &one);
+        assert!(excess(&source, &values, tokens, &coarse) > 1.0, "{}: bytes are as good", format.tensor_type);
+        let plain = products(isa, &plain, tokens, &values, &[]);
+        assert!(excess(&source, &values, tokens, &plain) <= 1.0, "{}", format.tensor_type);
+        for (isa, count) in vector_isas().into_iter().flat_map(|isa| [1, 2, 4, 5, tokens].map(|count| (isa, count))) {
+            let two = &two[..count * 2 * columns / BLOCK];
+            let other = products(isa, &words, count, &values[..count * columns], two);
+            let is_equal = scalar.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(is_equal, "{}, {count} tokens on {}", format.tensor_type, isa.name());
         }
     }
 }

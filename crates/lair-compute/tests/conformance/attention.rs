@@ -22,6 +22,7 @@ struct Case {
     softcap: Option<f32>,
     has_sinks: bool,
     has_alibi: bool,
+    has_constant: bool,
     has_gate: bool,
     element: KvElement,
 }
@@ -37,6 +38,7 @@ const PLAIN: Case = Case {
     softcap: None,
     has_sinks: false,
     has_alibi: false,
+    has_constant: false,
     has_gate: false,
     element: KvElement::F32,
 };
@@ -76,6 +78,9 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("q8 window", Case { element: KvElement::Q8_0, mask: Mask::Window(18), ..PLAIN }),
         ("q8 sinks", Case { element: KvElement::Q8_0, has_sinks: true, ..PLAIN }),
         ("q8 softcap and gate", Case { element: KvElement::Q8_0, softcap: Some(2.0), has_gate: true, ..PLAIN }),
+        ("q8 constant", Case { element: KvElement::Q8_0, has_constant: true, rope: None, ..PLAIN }),
+        ("q4 constant", Case { element: KvElement::Q4_0, has_constant: true, rope: None, ..PLAIN }),
+        ("f16 constant", Case { element: KvElement::F16, has_constant: true, rope: None, ..PLAIN }),
         ("q8 alibi", Case { element: KvElement::Q8_0, has_alibi: true, rope: None, ..PLAIN }),
         ("q8 both directions", Case { element: KvElement::Q8_0, mask: Mask::Bidirectional, ..PLAIN }),
         ("q4", Case { element: KvElement::Q4_0, ..PLAIN }),
@@ -118,13 +123,17 @@ impl Step {
     fn random(case: &Case, shape: &[(usize, usize)], seed: u64) -> Step {
         let rows: usize = shape.iter().map(|(_, rows)| rows).sum();
         let mut random = Random(seed);
-        Step {
+        let mut step = Step {
             shape: shape.to_vec(),
             q: random.values(rows * case.heads * case.key_dim),
             k: random.values(rows * case.kv_heads * case.key_dim),
             v: random.values(rows * case.kv_heads * case.value_dim),
             gate: random.values(rows * case.heads * case.value_dim),
+        };
+        if case.has_constant {
+            step.k.iter_mut().zip(key_constant(case).iter().cycle()).for_each(|(key, constant)| *key += constant);
         }
+        step
     }
 
     /// Rows `range` of a step of one sequence.
@@ -138,6 +147,11 @@ impl Step {
             gate: cut(&self.gate, case.heads * case.value_dim),
         }
     }
+}
+
+/// What all keys have in common: far more than what tells them apart.
+fn key_constant(case: &Case) -> Vec<f32> {
+    Random(54).values(case.kv_heads * case.key_dim).iter().map(|x| 40.0 * x).collect()
 }
 
 fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
@@ -166,6 +180,7 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
         softcap: case.softcap,
         mask: case.mask,
         sinks: case.has_sinks.then(|| vector(backend, &Random(53).values(case.heads))),
+        key_constant: case.has_constant.then(|| key_constant(case)),
         alibi_slopes: case.has_alibi.then(|| (0..case.heads).map(|head| 0.5f32.powi(head as i32)).collect()),
     }
 }

@@ -8,7 +8,7 @@ mod think;
 
 use std::time::{Duration, Instant};
 
-use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
+use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, IsaChoice};
 use lair_engine::{EngineHandle, Refusal, Sampling, SequenceError, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::ModelError;
@@ -16,8 +16,10 @@ use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 
 pub use answer::{Answer, Wishes};
 pub use load::ROWS_MAX;
+pub(crate) use load::activations_of;
 use load::{check_weights_fit, load_model};
 pub use prompt::{Message, Prompt};
+pub(crate) use prompt::{begin_token, tokens_of_plain_text};
 use template::PromptTemplate;
 pub use think::Think;
 
@@ -37,6 +39,8 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// How keys and values are kept.
     pub kv: KvChoice,
+    /// What activations are multiplied as; what the model needs if not given.
+    pub activations: Option<ActivationType>,
     /// Whether pages of earlier prompts are used again.
     pub prefix_cache: bool,
     /// The best instruction set that may be used.
@@ -57,6 +61,7 @@ impl Default for LoadOptions {
             context_length: None,
             threads: None,
             kv: KvChoice::F16,
+            activations: None,
             prefix_cache: true,
             isa: IsaChoice::Auto,
             sequences_max: 1,
@@ -92,11 +97,13 @@ impl Session {
         let draft = options.draft.as_ref().map(|draft| draft.load(&file, options)).transpose()?;
         let available = available.map(|bytes| bytes.saturating_sub(draft.as_ref().map_or(0, |draft| draft.size_bytes)));
         check_weights_fit(&file, available)?;
+        let activations = options.activations.unwrap_or_else(|| activations_of(&file));
         let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
             // Reading 150,000 pieces takes as long as packing a small model: side by side.
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
             let backend = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa })
-                .map_err(|error| Failure::new(ExitCode::Engine, error))?;
+                .map_err(|error| Failure::new(ExitCode::Engine, error))?
+                .with_activations(activations);
             let loaded = load_model(&file, backend, draft, options, available);
             let tokenizer = tokenizer
                 .join()
@@ -195,7 +202,7 @@ impl Session {
 
     /// The token that begins a text, where the model wants one.
     pub fn begin_token(&self) -> Option<u32> {
-        self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos())
+        begin_token(&self.tokenizer)
     }
 
     /// The spelling of a token, control tokens included.

@@ -2,7 +2,7 @@
 
 use lair_text::output::ReasoningStyle;
 use lair_text::template::{RenderLimits, TemplateError};
-use lair_text::tokenizer::{AddSpecial, Segment, Special};
+use lair_text::tokenizer::{AddSpecial, Segment, Special, Tokenizer};
 
 use super::template::PromptTemplate;
 use super::{Session, Think};
@@ -45,16 +45,11 @@ impl Session {
 
     /// Tokens of a text that is only to be predicted: the spellings of control tokens in it are text.
     pub fn tokens_of_plain_text(&self, text: &str) -> Vec<u32> {
-        self.with_begin_token(self.tokenizer.encode(text, Special::AsText, AddSpecial::No))
+        tokens_of_plain_text(&self.tokenizer, text)
     }
 
-    fn with_begin_token(&self, mut tokens: Vec<u32>) -> Vec<u32> {
-        if let Some(begin) = self.begin_token()
-            && tokens.first() != Some(&begin)
-        {
-            tokens.insert(0, begin);
-        }
-        tokens
+    fn with_begin_token(&self, tokens: Vec<u32>) -> Vec<u32> {
+        with_begin_token(&self.tokenizer, tokens)
     }
 
     /// A conversation through the chat template, up to where the answer begins. A model without a template gets the texts
@@ -100,4 +95,23 @@ fn render_failure(template: &PromptTemplate, error: Option<TemplateError>) -> Fa
                 .with_hint("use --raw to give the model the prompt as it is".to_owned())
         }
     }
+}
+
+/// The token that begins a text, where the model wants one.
+pub(crate) fn begin_token(tokenizer: &Tokenizer) -> Option<u32> {
+    tokenizer.bos().filter(|_| tokenizer.adds_bos())
+}
+
+/// Tokens of a text that is only to be predicted: the spellings of control tokens in it are text.
+pub(crate) fn tokens_of_plain_text(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    with_begin_token(tokenizer, tokenizer.encode(text, Special::AsText, AddSpecial::No))
+}
+
+fn with_begin_token(tokenizer: &Tokenizer, mut tokens: Vec<u32>) -> Vec<u32> {
+    if let Some(begin) = begin_token(tokenizer)
+        && tokens.first() != Some(&begin)
+    {
+        tokens.insert(0, begin);
+    }
+    tokens
 }

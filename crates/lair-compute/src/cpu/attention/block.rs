@@ -175,7 +175,7 @@ impl Block<'_> {
                 let values = &mut tile.query[..dim];
                 values.copy_from_slice(&q.row(row)[head * dim..][..dim]);
                 if self.layer.is_rotated() {
-                    rotate(values);
+                    rotate(isa, values);
                 }
                 if layout.is_quantised() {
                     quantise(isa, values, &mut tile.blocks[strip.start * blocks + index..], strip.len());
@@ -330,7 +330,7 @@ impl Block<'_> {
             *out = *value / sum;
         }
         if self.layer.is_rotated() {
-            rotate(out);
+            rotate(isa, out);
         }
         if let Some(gate) = output.gate {
             gate_by_sigmoid(isa, out, &gate.row(row)[head * dim..][..dim]);

@@ -202,9 +202,13 @@ fn store(
             }
             let both = keys.chunks_exact_mut(layout.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
             for (head, (key, value)) in both.take(heads).enumerate() {
+                if let Some(constant) = &attention.key_constant {
+                    let constant = &constant[head * layout.key_dim..][..layout.key_dim];
+                    key.iter_mut().zip(constant).for_each(|(key, constant)| *key -= constant);
+                }
                 if is_rotated {
-                    rotate(key);
-                    rotate(value);
+                    rotate(isa, key);
+                    rotate(isa, value);
                 }
                 // SAFETY: a page that is written belongs to one sequence, and here to one thread.
                 let record = unsafe { records.part((page * heads + head) * layout.size_bytes, layout.size_bytes) };
