@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError},
     },
     thread::JoinHandle,
     time::Duration,
@@ -48,9 +48,12 @@ struct Submission {
     delivery: Delivery,
 }
 
+/// Takes the events of a request, on the engine's thread: it must not block.
+pub type EventSink = Box<dyn FnMut(Event) + Send>;
+
 /// Where the events of a request go.
 struct Delivery {
-    events: Sender<Event>,
+    sink: EventSink,
     is_cancelled: Arc<AtomicBool>,
     /// Counts the request as open until it is dropped, on whatever path.
     _open: OpenRequest,
@@ -69,7 +72,8 @@ impl Drop for OpenRequest {
 /// The last event is [`Event::Finished`] or [`Event::Failed`]; nothing follows it.
 pub struct EventStream {
     events: Receiver<Event>,
-    is_cancelled: Arc<AtomicBool>,
+    #[allow(dead_code, reason = "kept for what its drop does")]
+    guard: RequestGuard,
     has_ended: bool,
 }
 
@@ -107,6 +111,18 @@ impl EventStream {
     }
 }
 
+/// A request whose events go to an [`EventSink`]. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct RequestGuard {
+    is_cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.is_cancelled.store(true, Ordering::Release);
+    }
+}
+
 /// No event came within the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NothingYet;
@@ -116,12 +132,6 @@ impl Iterator for EventStream {
 
     fn next(&mut self) -> Option<Event> {
         self.next_event()
-    }
-}
-
-impl Drop for EventStream {
-    fn drop(&mut self) {
-        self.is_cancelled.store(true, Ordering::Release);
     }
 }
 
@@ -167,6 +177,17 @@ impl EngineHandle {
 
     /// Hands in a request, or says why it is not taken. Never waits.
     pub fn submit(&self, request: Request) -> Result<EventStream, Refusal> {
+        let (sender, events) = mpsc::channel();
+        // A receiver that is gone has cancelled.
+        let sink = move |event| drop(sender.send(event));
+        let guard = self.submit_to(request, Box::new(sink))?;
+        Ok(EventStream { events, guard, has_ended: false })
+    }
+
+    /// As [`EngineHandle::submit`], with the events handed to `sink` on the engine's thread: for callers that wait in
+    /// another way than by blocking a thread. The last event is [`Event::Finished`] or [`Event::Failed`], unless the
+    /// engine's thread is gone, which drops the sink without one.
+    pub fn submit_to(&self, request: Request, sink: EventSink) -> Result<RequestGuard, Refusal> {
         if self.has_stopped() {
             return Err(Refusal::EngineStopped);
         }
@@ -177,11 +198,10 @@ impl EngineHandle {
             return Err(Refusal::QueueFull { requests_max });
         }
         let open = OpenRequest(Arc::clone(&self.shared));
-        let (sender, events) = mpsc::channel();
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        let delivery = Delivery { events: sender, is_cancelled: Arc::clone(&is_cancelled), _open: open };
+        let delivery = Delivery { sink, is_cancelled: Arc::clone(&is_cancelled), _open: open };
         match self.commands.try_send(Command::Submit(Box::new(Submission { request, delivery }))) {
-            Ok(()) => Ok(EventStream { events, is_cancelled, has_ended: false }),
+            Ok(()) => Ok(RequestGuard { is_cancelled }),
             Err(TrySendError::Full(_)) => Err(Refusal::QueueFull { requests_max }),
             Err(TrySendError::Disconnected(_)) => Err(Refusal::EngineStopped),
         }
@@ -209,10 +229,9 @@ fn serve<R: Runner>(mut engine: Engine<R>, commands: &Receiver<Command>, shared:
         Ok(()) => "it was asked to".to_owned(),
         Err(panic) => format!("a step panicked: {}", panic_text(&*panic)),
     };
-    let fail = |id: SequenceId, delivery: Delivery| {
+    let fail = |id: SequenceId, mut delivery: Delivery| {
         let error = SequenceError::EngineStopped { cause: cause.clone() };
-        // A receiver that is gone has cancelled.
-        let _ = delivery.events.send(Event::Failed { id, error });
+        (delivery.sink)(Event::Failed { id, error });
     };
     deliveries.drain().for_each(|(id, delivery)| fail(id, delivery));
     while let Ok(command) = commands.try_recv() {
@@ -263,7 +282,7 @@ fn run<R: Runner>(
 }
 
 fn take<R: Runner>(engine: &mut Engine<R>, submission: Submission, deliveries: &mut HashMap<SequenceId, Delivery>) {
-    let Submission { request, delivery } = submission;
+    let Submission { request, mut delivery } = submission;
     if delivery.is_cancelled.load(Ordering::Acquire) {
         return;
     }
@@ -274,7 +293,7 @@ fn take<R: Runner>(engine: &mut Engine<R>, submission: Submission, deliveries: &
         Err(refusal) => {
             // The handle makes the same checks and counts at least as many requests.
             let error = SequenceError::EngineStopped { cause: refusal.to_string() };
-            let _ = delivery.events.send(Event::Failed { id: SequenceId(0), error });
+            (delivery.sink)(Event::Failed { id: SequenceId(0), error });
         }
     }
 }
@@ -283,12 +302,11 @@ fn deliver(event: Event, deliveries: &mut HashMap<SequenceId, Delivery>) {
     let id = event.id();
     if event.is_last() {
         // The request no longer counts as open when its end is seen.
-        if let Some(Delivery { events, _open: open, .. }) = deliveries.remove(&id) {
+        if let Some(Delivery { mut sink, _open: open, .. }) = deliveries.remove(&id) {
             drop(open);
-            let _ = events.send(event);
+            sink(event);
         }
-    } else if let Some(delivery) = deliveries.get(&id) {
-        // A receiver that is gone is noticed before the next step.
-        let _ = delivery.events.send(event);
+    } else if let Some(delivery) = deliveries.get_mut(&id) {
+        (delivery.sink)(event);
     }
 }

@@ -22,7 +22,7 @@ mod step;
 pub use constraint::{Constraint, TokenConstraint, TokenSet};
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
-pub use handle::{EngineHandle, EventStream, NothingYet};
+pub use handle::{EngineHandle, EventSink, EventStream, NothingYet, RequestGuard};
 pub use model_runner::{MemoryOptions, ModelRunner, RunnerError};
 pub use options::{EngineError, EngineOptions, Limits};
 pub use request::{PrefixScope, Refusal, Request, SequenceId};

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use crate::workplace::{StoreLock, Workplace};
 
 /// Large enough that a system call costs nothing beside the hash, small enough to stay in the cache.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// The same for what comes over a connection.
+const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// How a file of the user's becomes a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +168,40 @@ impl BlobStore {
             self.place(&temporary, &digest)?;
         }
         Ok(digest)
+    }
+
+    /// Keeps what `reader` gives if it is the blob of this name; gives its length.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherBlob`] if the bytes are others: nothing of them stays.
+    pub fn receive(&self, digest: &Digest, reader: &mut dyn Read) -> Result<u64, StoreError> {
+        self.claim(&[*digest])?;
+        let temporary = self.temporary_path()?;
+        let received = self.receive_at(digest, reader, &temporary);
+        let size_bytes = self.or_remove(&temporary, received)?;
+        self.place(&temporary, digest)?;
+        Ok(size_bytes)
+    }
+
+    fn receive_at(&self, digest: &Digest, reader: &mut dyn Read, temporary: &Path) -> Result<u64, StoreError> {
+        let failed = || StoreError::io("write", temporary);
+        let file = self.file_system.open(temporary, OpenHow::CreateNew).map_err(failed())?;
+        let (mut hasher, mut offset, mut buffer) = (Sha256::new(), 0, vec![0; RECEIVE_BYTES]);
+        loop {
+            let count = reader.read(&mut buffer).map_err(StoreError::io("receive", temporary))?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+            file.write_at(offset, &buffer[..count]).map_err(failed())?;
+            offset += count as u64;
+        }
+        let found = Digest::from_hasher(hasher);
+        if found != *digest {
+            return Err(StoreError::OtherBlob { expected: *digest, found });
+        }
+        file.sync().map_err(failed())?;
+        Ok(offset)
     }
 
     /// A synced temporary file with these bytes; none is left when it fails.

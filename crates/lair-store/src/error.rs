@@ -67,6 +67,14 @@ pub enum StoreError {
         /// The folder.
         root: PathBuf,
     },
+    /// What was handed in is not what its name says.
+    #[error("the bytes have the digest {found}, {expected} is expected")]
+    OtherBlob {
+        /// As it was called.
+        expected: Digest,
+        /// What the bytes hash to.
+        found: Digest,
+    },
     /// The model is here, and not whole.
     #[error("`{name}` is damaged:{}", damage.iter().map(|damage| format!("\n  {damage}")).collect::<String>())]
     Damaged {
@@ -228,6 +236,7 @@ impl StoreError {
             StoreError::Damaged { .. } | StoreError::MissingBlob { .. } | StoreError::WrongDigest { .. } => {
                 Some("`lair verify --repair` fetches what is broken; `lair pull` fetches the model again".to_string())
             }
+            StoreError::OtherBlob { .. } => Some("send it again".to_string()),
             StoreError::Changed { .. } => Some("try again when nothing writes to it".to_string()),
             StoreError::BadManifest { .. } => {
                 Some("`lair rm` removes the name; `lair pull` brings it again".to_string())

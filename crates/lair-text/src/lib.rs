@@ -2,5 +2,6 @@
 
 pub mod go_template;
 pub mod output;
+pub mod prompt;
 pub mod template;
 pub mod tokenizer;

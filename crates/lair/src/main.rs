@@ -16,6 +16,7 @@ mod parameters;
 mod pictures;
 mod provenance;
 mod sampling;
+mod serve;
 mod session;
 mod slm;
 mod speculate;
@@ -50,6 +51,9 @@ struct Cli {
 enum Command {
     /// Answer a prompt, or chat
     Run(Box<commands::run::RunArgs>),
+    /// Answer clients of Ollama and OpenAI over HTTP
+    #[command(visible_alias = "start")]
+    Serve(Box<commands::serve::ServeArgs>),
     /// Bring a model here
     Pull(commands::pull::PullArgs),
     /// Give a model to a registry
@@ -115,6 +119,7 @@ fn main() -> std::process::ExitCode {
 fn run(command: Command) -> (Outcome, bool) {
     match command {
         Command::Run(args) => (commands::run::run(&args), args.json),
+        Command::Serve(args) => (commands::serve::serve(&args), false),
         Command::Pull(args) => (commands::pull::pull(&args), args.transfer.json),
         Command::Push(args) => (commands::push::push(&args), args.transfer.json),
         Command::Search(args) => (commands::search::search(&args), args.transfer.json),

@@ -7,7 +7,7 @@ use super::overlap;
 pub struct StopMatcher {
     stops: Vec<String>,
     held: String,
-    has_stopped: bool,
+    found: Option<usize>,
 }
 
 impl StopMatcher {
@@ -19,17 +19,23 @@ impl StopMatcher {
 
     /// Whether a stop string was found; nothing follows it.
     pub fn has_stopped(&self) -> bool {
-        self.has_stopped
+        self.found.is_some()
+    }
+
+    /// The stop string that was found.
+    pub fn found(&self) -> Option<&str> {
+        self.found.map(|index| self.stops[index].as_str())
     }
 
     /// Takes the next piece and gives what can be shown. Of several stop strings the one that begins first ends the text.
     pub fn push(&mut self, piece: &str) -> String {
-        if self.has_stopped || self.stops.is_empty() {
-            return if self.has_stopped { String::new() } else { piece.to_owned() };
+        if self.has_stopped() || self.stops.is_empty() {
+            return if self.has_stopped() { String::new() } else { piece.to_owned() };
         }
         self.held.push_str(piece);
-        if let Some(start) = self.stops.iter().filter_map(|stop| self.held.find(stop)).min() {
-            self.has_stopped = true;
+        let starts = self.stops.iter().enumerate().filter_map(|(index, stop)| Some((self.held.find(stop)?, index)));
+        if let Some((start, index)) = starts.min() {
+            self.found = Some(index);
             self.held.truncate(start);
             return std::mem::take(&mut self.held);
         }
@@ -80,5 +86,6 @@ mod tests {
         assert_eq!(matcher.push("l"), "<el");
         assert_eq!(matcher.push("<end> and more"), "");
         assert_eq!(matcher.push("even more"), "");
+        assert_eq!(matcher.found(), Some("<end>"));
     }
 }

@@ -13,6 +13,7 @@ pub mod push;
 pub mod rm;
 pub mod run;
 pub mod search;
+pub mod serve;
 pub mod show;
 pub mod slm;
 pub mod transfer_args;

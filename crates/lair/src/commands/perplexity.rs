@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use lair_compute::cpu::ActivationType;
 use lair_gguf::GgufFile;
-use lair_text::tokenizer::Tokenizer;
+use lair_text::prompt::{begin_token, tokens_of_text};
+use lair_text::tokenizer::{Special, Tokenizer};
 use serde_json::json;
 
 use crate::commands::run::LoadArgs;
@@ -14,7 +15,7 @@ use crate::divergence::{Divergence, Precision, Predictor};
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::interrupt;
 use crate::locate::{self, Located};
-use crate::session::{LoadOptions, Session, activations_of, begin_token, tokens_of_plain_text};
+use crate::session::{LoadOptions, Session, activations_of};
 
 /// Which text, which model.
 #[derive(Args, Debug)]
@@ -128,7 +129,7 @@ fn compare(args: &PerplexityArgs, located: &Located, text: &str) -> Outcome {
     let file = GgufFile::open(&located.path)?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())
         .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
-    let chunks = Chunks::new(args, tokens_of_plain_text(&tokenizer, text), begin_token(&tokenizer))?;
+    let chunks = Chunks::new(args, tokens_of_text(&tokenizer, text, Special::AsText), begin_token(&tokenizer))?;
     let activations = args.activations.map_or_else(|| activations_of(&file), ActivationChoice::activation_type);
     let chosen = Precision { activations, kv: options.kv.element() };
     let load = |precision| Predictor::load(&file, args.chunk_length, options.threads, precision);

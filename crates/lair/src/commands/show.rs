@@ -284,7 +284,7 @@ fn array_length(value: &Value) -> Option<usize> {
 }
 
 /// A value as JSON, whole. Numbers that JSON cannot hold (infinities) become text.
-fn json_value(value: &Value) -> serde_json::Value {
+pub(crate) fn json_value(value: &Value) -> serde_json::Value {
     match value {
         Value::String(text) => json!(&**text),
         Value::Array(array) => array_elements(array).into(),

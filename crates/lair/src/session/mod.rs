@@ -3,9 +3,11 @@
 mod answer;
 mod load;
 mod prompt;
+mod served;
 mod template;
 mod think;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, IsaChoice};
@@ -19,7 +21,6 @@ pub use load::ROWS_MAX;
 pub(crate) use load::activations_of;
 use load::{check_weights_fit, load_model};
 pub use prompt::{Message, Prompt};
-pub(crate) use prompt::{begin_token, tokens_of_plain_text};
 use template::PromptTemplate;
 pub use think::Think;
 
@@ -76,7 +77,7 @@ impl Default for LoadOptions {
 pub struct Session {
     /// Asked whether it is still what was loaded.
     file: GgufFile,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Option<PromptTemplate>,
     engine: EngineHandle,
     default_sampling: Sampling,
@@ -126,7 +127,7 @@ impl Session {
         let default_sampling = parameters::sampling(&located.settings.parameters, &defaults, loaded.context_length)?;
         Ok(Session {
             file,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             template,
             engine: EngineHandle::spawn("engine", loaded.engine)?,
             default_sampling,
@@ -202,7 +203,7 @@ impl Session {
 
     /// The token that begins a text, where the model wants one.
     pub fn begin_token(&self) -> Option<u32> {
-        begin_token(&self.tokenizer)
+        lair_text::prompt::begin_token(&self.tokenizer)
     }
 
     /// The spelling of a token, control tokens included.

@@ -1,8 +1,9 @@
 //! What a model is given: conversations and texts as tokens.
 
 use lair_text::output::ReasoningStyle;
+use lair_text::prompt;
 use lair_text::template::{RenderLimits, TemplateError};
-use lair_text::tokenizer::{AddSpecial, Segment, Special, Tokenizer};
+use lair_text::tokenizer::Special;
 
 use super::template::PromptTemplate;
 use super::{Session, Think};
@@ -33,23 +34,31 @@ pub struct Prompt {
     pub reasoning: Option<(ReasoningStyle, bool)>,
 }
 
+/// How the tokens that begin and end a text are spelled.
+pub(super) struct EndTokens {
+    begin: String,
+    end: String,
+}
+
+impl EndTokens {
+    /// Under the names that templates know them by.
+    pub(super) fn named(&self) -> [(&str, &str); 2] {
+        [("bos_token", &self.begin), ("eos_token", &self.end)]
+    }
+}
+
 /// Bytes of text that a token of context is counted as, for the limit on what a chat template may give.
 const CONTEXT_BYTES_A_TOKEN: usize = 16;
 
 impl Session {
     /// A text that the operator gives as it is: control tokens may be spelled in it.
     pub fn prompt_of_text(&self, text: &str) -> Prompt {
-        let tokens = self.with_begin_token(self.tokenizer.encode(text, Special::Parse, AddSpecial::No));
-        Prompt { tokens, reasoning: None }
+        Prompt { tokens: prompt::tokens_of_text(&self.tokenizer, text, Special::Parse), reasoning: None }
     }
 
     /// Tokens of a text that is only to be predicted: the spellings of control tokens in it are text.
     pub fn tokens_of_plain_text(&self, text: &str) -> Vec<u32> {
-        tokens_of_plain_text(&self.tokenizer, text)
-    }
-
-    fn with_begin_token(&self, tokens: Vec<u32>) -> Vec<u32> {
-        with_begin_token(&self.tokenizer, tokens)
+        prompt::tokens_of_text(&self.tokenizer, text, Special::AsText)
     }
 
     /// A conversation through the chat template, up to where the answer begins. A model without a template gets the texts
@@ -63,16 +72,23 @@ impl Session {
             let text = messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n");
             return Ok(Prompt { tokens: self.tokens_of_plain_text(&text), reasoning: None });
         };
-        let spelling = |token: Option<u32>| token.map(|token| self.text_of_token(token)).unwrap_or_default();
-        let (begin, end) = (spelling(self.tokenizer.bos()), spelling(self.tokenizer.eos()));
-        let limits = RenderLimits::for_context(self.context_length.saturating_mul(CONTEXT_BYTES_A_TOKEN));
+        let ends = self.end_tokens();
         let rendered = template
-            .render(messages, think, &[("bos_token", &begin), ("eos_token", &end)], limits)
+            .render(messages, think, &ends.named(), self.render_limits())
             .map_err(|error| render_failure(template, error))?;
-        let segments: Vec<Segment<'_>> = rendered.pieces().map(|(text, trusted)| Segment { text, trusted }).collect();
-        let tokens = self.with_begin_token(self.tokenizer.encode_segments(&segments, AddSpecial::No));
+        let tokens = prompt::tokens_of_rendered(&self.tokenizer, &rendered);
         let reasoning = template.reasoning().map(|style| (style, style.is_open_at_end_of(&rendered.text)));
         Ok(Prompt { tokens, reasoning })
+    }
+
+    /// The spellings of the tokens that begin and end a text.
+    pub(super) fn end_tokens(&self) -> EndTokens {
+        let spelling = |token: Option<u32>| token.map(|token| self.text_of_token(token)).unwrap_or_default();
+        EndTokens { begin: spelling(self.tokenizer.bos()), end: spelling(self.tokenizer.eos()) }
+    }
+
+    pub(super) fn render_limits(&self) -> RenderLimits {
+        RenderLimits::for_context(self.context_length.saturating_mul(CONTEXT_BYTES_A_TOKEN))
     }
 
     /// Whether the model can be told to think, or not to.
@@ -84,7 +100,7 @@ impl Session {
     }
 }
 
-fn render_failure(template: &PromptTemplate, error: Option<TemplateError>) -> Failure {
+pub(super) fn render_failure(template: &PromptTemplate, error: Option<TemplateError>) -> Failure {
     match error {
         Some(error) => {
             let cause = format!("the model's chat template refuses the conversation: {error}");
@@ -95,23 +111,4 @@ fn render_failure(template: &PromptTemplate, error: Option<TemplateError>) -> Fa
                 .with_hint("use --raw to give the model the prompt as it is".to_owned())
         }
     }
-}
-
-/// The token that begins a text, where the model wants one.
-pub(crate) fn begin_token(tokenizer: &Tokenizer) -> Option<u32> {
-    tokenizer.bos().filter(|_| tokenizer.adds_bos())
-}
-
-/// Tokens of a text that is only to be predicted: the spellings of control tokens in it are text.
-pub(crate) fn tokens_of_plain_text(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    with_begin_token(tokenizer, tokenizer.encode(text, Special::AsText, AddSpecial::No))
-}
-
-fn with_begin_token(tokenizer: &Tokenizer, mut tokens: Vec<u32>) -> Vec<u32> {
-    if let Some(begin) = begin_token(tokenizer)
-        && tokens.first() != Some(&begin)
-    {
-        tokens.insert(0, begin);
-    }
-    tokens
 }

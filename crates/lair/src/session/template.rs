@@ -2,6 +2,7 @@
 
 use lair_text::go_template::{GoTemplate, GoTemplateInput};
 use lair_text::output::ReasoningStyle;
+use lair_text::prompt::Conversation;
 use lair_text::template::{ChatTemplate, RenderInput, RenderLimits, Rendered, TemplateError};
 
 use super::{Message, Think};
@@ -66,27 +67,29 @@ impl PromptTemplate {
             .iter()
             .map(|message| serde_json::json!({ "role": message.role, "content": message.content }))
             .collect();
+        let variables = think.variables();
+        let conversation = Conversation { messages: &messages, tools: None, variables: Some(&variables) };
+        self.render_conversation(&conversation, think, tokens, limits)
+    }
+
+    /// As [`PromptTemplate::render`], of messages as a client gives them. `think` is what a Go template is told; a Jinja
+    /// template is told the variables of the conversation.
+    pub fn render_conversation(
+        &self,
+        conversation: &Conversation<'_>,
+        think: Think,
+        tokens: &[(&str, &str)],
+        limits: RenderLimits,
+    ) -> Result<Rendered, Option<TemplateError>> {
+        let Conversation { messages, tools, variables } = *conversation;
         match &self.parsed {
             Ok(Parsed::Jinja(template)) => {
-                let variables = think.variables();
-                let variables = Some(&variables);
-                let input = RenderInput {
-                    messages: &messages,
-                    add_generation_prompt: true,
-                    tokens,
-                    variables,
-                    limits,
-                    ..RenderInput::default()
-                };
+                let input =
+                    RenderInput { messages, tools, variables, add_generation_prompt: true, tokens, limits, now: None };
                 template.render(&input).map_err(Some)
             }
             Ok(Parsed::Go(template)) => {
-                let input = GoTemplateInput {
-                    messages: &messages,
-                    thinking: think.of_go(),
-                    limits,
-                    ..GoTemplateInput::default()
-                };
+                let input = GoTemplateInput { messages, thinking: think.of_go(), limits, ..GoTemplateInput::default() };
                 template.render(&input).map_err(Some)
             }
             Err(_) => Err(None),

@@ -1,0 +1,121 @@
+//! Wishes about sampling that all dialects share, and answers split into reasoning and content.
+
+use lair_engine::Sampling;
+use lair_text::output::{Channel, ReasoningSplitter};
+use lair_text::tokenizer::ShowSpecial;
+
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::model::LoadedModel;
+
+/// Stop strings of a request.
+const STOPS_MAX: usize = 16;
+/// Length of one.
+const STOP_BYTES_MAX: usize = 1024;
+
+/// What a request says about sampling; what it does not say is left to the model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SamplingWishes {
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_k: Option<usize>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) min_p: Option<f32>,
+    pub(crate) typical_p: Option<f32>,
+    pub(crate) repeat_penalty: Option<f32>,
+    pub(crate) repeat_last_n: Option<usize>,
+    pub(crate) presence_penalty: Option<f32>,
+    pub(crate) frequency_penalty: Option<f32>,
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+    pub(crate) seed: Option<u64>,
+}
+
+impl SamplingWishes {
+    /// These over the model's own.
+    pub(crate) fn over(&self, defaults: &Sampling) -> Result<Sampling, ApiError> {
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+            typical_p: self.typical_p.unwrap_or(defaults.typical_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(defaults.repeat_penalty),
+            penalty_last_n: self.repeat_last_n.unwrap_or(defaults.penalty_last_n),
+            presence_penalty: self.presence_penalty.unwrap_or(defaults.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(defaults.frequency_penalty),
+            logit_bias: self.logit_bias.clone(),
+            seed: self.seed.or(defaults.seed),
+            ..defaults.clone()
+        };
+        sampling.check().map_err(|error| ApiError::new(crate::ErrorKind::BadRequest, error))?;
+        Ok(sampling)
+    }
+}
+
+/// The stop strings of a request, over those of the model.
+pub(crate) fn stop_strings(fields: &mut Fields, name: &str) -> Result<Option<Vec<String>>, ApiError> {
+    let stop = fields.texts(name)?;
+    if stop.len() > STOPS_MAX {
+        return Err(ApiError::bad(name, format!("`{name}` has {} strings, at most {STOPS_MAX} expected", stop.len())));
+    }
+    if let Some(long) = stop.iter().find(|stop| stop.len() > STOP_BYTES_MAX) {
+        let cause = format!("`{name}` has a string of {} bytes, at most {STOP_BYTES_MAX} expected", long.len());
+        return Err(ApiError::bad(name, cause));
+    }
+    let stop: Vec<String> = stop.into_iter().filter(|stop| !stop.is_empty()).collect();
+    Ok((!stop.is_empty()).then_some(stop))
+}
+
+/// Tokens at the end of a prompt that can hold an opening tag of reasoning.
+const TAIL_TOKENS: usize = 24;
+
+/// A splitter for the answer to this prompt, if the model reasons.
+pub(crate) fn reasoning_splitter(model: &LoadedModel, prompt: &[u32]) -> Option<ReasoningSplitter> {
+    let style = model.reasoning?;
+    let tail = &prompt[prompt.len().saturating_sub(TAIL_TOKENS)..];
+    let tail = model.tokenizer.decode(tail, ShowSpecial::Show).unwrap_or_default();
+    Some(ReasoningSplitter::new(style, style.is_open_at_end_of(&tail)))
+}
+
+/// Text of an answer, and the reasoning before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    pub(crate) reasoning: String,
+    pub(crate) content: String,
+}
+
+impl Spoken {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reasoning.is_empty() && self.content.is_empty()
+    }
+}
+
+/// Splits an answer while it comes.
+pub(crate) struct Speech(Option<ReasoningSplitter>);
+
+impl Speech {
+    pub(crate) fn new(splitter: Option<ReasoningSplitter>) -> Speech {
+        Speech(splitter)
+    }
+
+    pub(crate) fn push(&mut self, text: String) -> Spoken {
+        match &mut self.0 {
+            None => Spoken { reasoning: String::new(), content: text },
+            Some(splitter) => joined(splitter.push(&text)),
+        }
+    }
+
+    pub(crate) fn finish(&mut self) -> Spoken {
+        self.0.as_mut().map(|splitter| joined(splitter.finish())).unwrap_or_default()
+    }
+}
+
+fn joined(parts: Vec<(Channel, String)>) -> Spoken {
+    let mut spoken = Spoken::default();
+    for (channel, text) in parts {
+        match channel {
+            Channel::Reasoning => spoken.reasoning.push_str(&text),
+            Channel::Answer => spoken.content.push_str(&text),
+        }
+    }
+    spoken
+}

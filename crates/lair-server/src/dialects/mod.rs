@@ -1,0 +1,96 @@
+//! The dialects. Each has its wire types, a conversion without side effects, and its routes; all are in [`routes`].
+
+mod health;
+mod ollama;
+mod openai;
+
+pub use ollama::parse_keep_alive;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
+use serde_json::Value as Json;
+
+use crate::access;
+use crate::error::{ApiError, ErrorKind};
+use crate::server::SharedApp;
+
+/// Names the fields of a request that were not used.
+const IGNORED: HeaderName = HeaderName::from_static("x-lair-ignored-fields");
+
+/// The paths of all dialects. What is not here is 404.
+pub(crate) fn routes() -> Router<SharedApp> {
+    Router::new()
+        .merge(health::routes())
+        .merge(openai::routes())
+        .merge(ollama::routes())
+        .fallback(|uri: Uri| async move {
+            error_response(
+                uri.path(),
+                &ApiError::new(ErrorKind::NotFound, format!("there is no path `{}`", uri.path())),
+            )
+        })
+        .method_not_allowed_fallback(|uri: Uri| async move {
+            let cause = format!("`{}` is not there for this method", uri.path());
+            error_response(uri.path(), &ApiError::new(ErrorKind::MethodNotAllowed, cause))
+        })
+}
+
+/// An error in the words of the dialect that a path belongs to.
+pub(crate) fn error_response(path: &str, error: &ApiError) -> Response {
+    let body = if path.starts_with("/api/") { ollama::error_body(error) } else { openai::error_body(error) };
+    let mut response =
+        json_response(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
+    if error.kind == ErrorKind::Overloaded {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Names the program's version: answers with the same seed are equal where it is equal.
+pub(crate) fn fingerprint() -> &'static str {
+    concat!("lair-", env!("CARGO_PKG_VERSION"))
+}
+
+pub(crate) fn json_response(status: StatusCode, body: &Json) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// A body that comes piece by piece.
+pub(crate) fn stream_response(
+    content_type: &'static str,
+    pieces: impl Stream<Item = String> + Send + 'static,
+) -> Response {
+    use futures_util::StreamExt;
+    let body = Body::from_stream(pieces.map(|piece| Ok::<_, std::convert::Infallible>(Bytes::from(piece))));
+    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")];
+    (StatusCode::OK, headers, body).into_response()
+}
+
+/// Adds the names of the fields nobody used.
+pub(crate) fn with_ignored(mut response: Response, ignored: &[String]) -> Response {
+    let names: Vec<&str> = ignored
+        .iter()
+        .map(String::as_str)
+        .filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+        .take(32)
+        .collect();
+    if let (false, Ok(value)) = (names.is_empty(), HeaderValue::from_str(&names.join(", "))) {
+        response.headers_mut().insert(IGNORED, value);
+    }
+    response
+}
+
+/// Reads the body of a request that must be JSON.
+pub(crate) async fn read_body(app: &SharedApp, request: axum::extract::Request) -> Result<Bytes, ApiError> {
+    access::check_content_type(request.headers())?;
+    let most = app.options.body_bytes_max;
+    let too_large = || ApiError::new(ErrorKind::TooLarge, format!("the body is larger than {most} bytes"));
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(request.into_body(), most).await.map_err(|_| too_large())
+}

@@ -1,0 +1,98 @@
+//! `/api/generate`: a prompt, with the model's template around it or `raw`.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value as Json, json};
+
+use super::chat::{Shape, respond};
+use super::wire::{self, Options};
+use crate::answer::reasoning_splitter;
+use crate::dialects::{json_response, with_ignored};
+use crate::error::ApiError;
+use crate::fields::{Fields, wrong};
+use crate::generation::{Ask, Generation};
+use crate::loaded::KeepAlive;
+use crate::server::SharedApp;
+
+pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
+    let start = Instant::now();
+    let name = model_name(&mut fields)?;
+    let prompt = fields.text("prompt")?.unwrap_or_default();
+    let system = fields.text("system")?;
+    let is_raw = fields.switch("raw")?.unwrap_or(false);
+    let is_stream = fields.switch("stream")?.unwrap_or(true);
+    let keep_alive = wire::keep_alive(&mut fields)?;
+    let options = Options::take(&mut fields)?;
+    let logprobs = wire::logprobs(&mut fields)?;
+    let think = wire::think(&mut fields)?;
+    let context = context(&mut fields)?;
+    wire::refuse_format(&mut fields)?;
+    fields.refuse("images", "pictures are not read yet")?;
+    fields.refuse("suffix", "filling in the middle is not supported yet")?;
+    fields.refuse("template", "a template of the request is not supported; make a model with `lair create`")?;
+    let ignored = [options.ignored.clone(), fields.rest()].concat();
+
+    if prompt.is_empty() && keep_alive == Some(KeepAlive::For(std::time::Duration::ZERO)) {
+        app.models.unload(&name).await?;
+        return Ok(loaded_answer(&name, "unload", &json!({ "response": "" })));
+    }
+    let model = Arc::new(app.models.get(&name, keep_alive).await?);
+    if prompt.is_empty() {
+        return Ok(loaded_answer(&name, "load", &json!({ "response": "" })));
+    }
+    let mut tokens = if is_raw {
+        model.tokens_of_raw_prompt(&prompt)
+    } else {
+        let mut messages: Vec<Json> = Vec::new();
+        if let Some(system) = &system {
+            messages.push(json!({ "role": "system", "content": system }));
+        }
+        messages.push(json!({ "role": "user", "content": prompt }));
+        model.tokens_of_conversation(&messages, None, wire::think_variables(think.as_ref()).as_ref())?
+    };
+    if !context.is_empty() {
+        tokens = [context, tokens].concat();
+    }
+    let splitter = if is_raw { None } else { reasoning_splitter(&model, &tokens) };
+    let ask = Ask {
+        max_tokens: options.max_tokens(&model, tokens.len())?,
+        sampling: options.sampling.over(&model.default_sampling)?,
+        stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),
+        logprobs,
+        tokens: tokens.clone(),
+        ..Ask::default()
+    };
+    let generation = Generation::start(&model, ask)?;
+    let shape = Shape::Response { context: tokens };
+    let response = respond(name, model, generation, splitter, shape, (is_stream, logprobs.is_some(), start)).await?;
+    Ok(with_ignored(response, &ignored))
+}
+
+pub(super) fn model_name(fields: &mut Fields) -> Result<String, ApiError> {
+    // The old name of the field.
+    match (fields.text("model")?, fields.text("name")?) {
+        (Some(name), _) | (None, Some(name)) if !name.trim().is_empty() => Ok(name),
+        _ => Err(ApiError::bad("model", "`model` is missing, the name of a model is expected")),
+    }
+}
+
+/// Tokens of an earlier answer that this one goes on from.
+fn context(fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
+    let tokens = fields.list("context")?.unwrap_or_default();
+    let id = |item: &Json| item.as_u64().and_then(|id| u32::try_from(id).ok());
+    tokens.iter().map(|item| id(item).ok_or_else(|| wrong("context", item, "a token id"))).collect()
+}
+
+/// The answer to a request without a prompt, which only loads or unloads.
+pub(super) fn loaded_answer(name: &str, reason: &str, body: &Json) -> Response {
+    let mut json = json!({ "model": name, "created_at": wire::time_text(SystemTime::now()) });
+    for (key, value) in body.as_object().into_iter().flatten() {
+        json[key] = value.clone();
+    }
+    json["done"] = json!(true);
+    json["done_reason"] = json!(reason);
+    json_response(StatusCode::OK, &json)
+}

@@ -1,0 +1,256 @@
+//! From tokens to a stream of text: the one path that all dialects share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lair_engine::{Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
+use lair_text::output::StopMatcher;
+use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::error::{ApiError, ErrorKind};
+use crate::loaded::Lease;
+
+/// What is to be generated.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The prompt.
+    pub tokens: Vec<u32>,
+    /// Longest answer in tokens; to the end of the context if not given.
+    pub max_tokens: Option<usize>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Whether the model's own end of an answer is passed over.
+    pub ignores_end: bool,
+    /// Log-probabilities of each token, with those of so many others.
+    pub logprobs: Option<usize>,
+    /// Log-probabilities of the prompt's tokens as well.
+    pub prompt_logprobs: bool,
+    /// With whom cached prompts are shared.
+    pub scope: PrefixScope,
+}
+
+/// A token of an answer.
+#[derive(Clone, Debug)]
+pub struct TokenStep {
+    /// Which.
+    pub token: u32,
+    /// Its log-probability, if asked for.
+    pub logprob: Option<f32>,
+    /// The most likely tokens there, best first.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// What a generation delivers.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// The prompt is computed; only if its log-probabilities were asked for.
+    Prompt {
+        /// `logprobs[i]` is of token `i + 1`.
+        logprobs: Vec<f32>,
+        /// Beside each, the most likely tokens.
+        top: Vec<Vec<TokenLogprob>>,
+    },
+    /// Some text, whole characters, and the tokens that were chosen since the last piece.
+    Text {
+        /// The text; empty while a character or a possible stop string is not complete.
+        text: String,
+        /// The tokens.
+        tokens: Vec<TokenStep>,
+    },
+    /// The end; nothing follows.
+    End(End),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// Its text.
+    pub text: String,
+    /// Its tokens.
+    pub steps: Vec<TokenStep>,
+    /// As in [`Piece::Prompt`], if asked for.
+    pub prompt: Option<(Vec<f32>, Vec<Vec<TokenLogprob>>)>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Why.
+    pub reason: EndReason,
+    /// What was counted.
+    pub usage: Usage,
+    /// From the request to the first token.
+    pub prefill: Duration,
+    /// From the first token to the end.
+    pub decode: Duration,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The model ended its answer.
+    Model,
+    /// A stop string came.
+    StopString(String),
+    /// As many tokens as asked for, or as the context holds.
+    Length,
+}
+
+impl EndReason {
+    /// `stop` or `length`: what most dialects call it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            EndReason::Model | EndReason::StopString(_) => "stop",
+            EndReason::Length => "length",
+        }
+    }
+}
+
+/// A running generation. Dropping it cancels the request, before its next token.
+pub struct Generation {
+    events: UnboundedReceiver<Event>,
+    /// Dropped as soon as nothing more is wanted.
+    guard: Option<RequestGuard>,
+    decoder: StreamDecoder<Arc<Tokenizer>>,
+    stop: StopMatcher,
+    start: Instant,
+    first: Option<Instant>,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+    /// Decided, and to be delivered next.
+    end: Option<End>,
+    has_ended: bool,
+    /// Kept so that the model stays loaded.
+    _lease: Arc<Lease>,
+}
+
+impl Generation {
+    /// Hands the request to the model's engine.
+    pub fn start(model: &Arc<Lease>, ask: Ask) -> Result<Generation, ApiError> {
+        let prompt_tokens = ask.tokens.len();
+        let stop_tokens = if ask.ignores_end { Vec::new() } else { model.tokenizer.ends_of_generation().to_vec() };
+        let request = Request {
+            tokens: ask.tokens,
+            max_tokens: ask.max_tokens,
+            stop_tokens,
+            sampling: ask.sampling,
+            logprobs: ask.logprobs,
+            prompt_logprobs: ask.prompt_logprobs,
+            scope: ask.scope,
+            constraint: None,
+        };
+        // The engine makes no more events than the context has tokens, so the channel is bounded by that.
+        let (sender, events) = unbounded_channel();
+        let guard = model.engine.submit_to(request, Box::new(move |event| drop(sender.send(event))))?;
+        Ok(Generation {
+            events,
+            guard: Some(guard),
+            decoder: StreamDecoder::new(Arc::clone(&model.tokenizer), Position::Middle, ShowSpecial::Hide),
+            stop: StopMatcher::new(&ask.stop),
+            start: Instant::now(),
+            first: None,
+            prompt_tokens,
+            completion_tokens: 0,
+            end: None,
+            has_ended: false,
+            _lease: Arc::clone(model),
+        })
+    }
+
+    /// The next piece; `None` after the end or an error.
+    pub async fn next(&mut self) -> Option<Result<Piece, ApiError>> {
+        if self.has_ended {
+            return None;
+        }
+        if let Some(end) = self.end.take() {
+            self.has_ended = true;
+            return Some(Ok(Piece::End(end)));
+        }
+        let Some(event) = self.events.recv().await else {
+            self.has_ended = true;
+            let cause = "the engine ended before the answer did";
+            return Some(Err(ApiError::new(ErrorKind::Internal, cause)));
+        };
+        Some(match event {
+            Event::PromptLogprobs { logprobs, top, .. } => Ok(Piece::Prompt { logprobs, top }),
+            Event::Token { token, logprob, top, .. } => {
+                self.first.get_or_insert_with(Instant::now);
+                self.completion_tokens += 1;
+                self.take(TokenStep { token, logprob, top })
+            }
+            Event::Failed { error, .. } => {
+                self.has_ended = true;
+                Err(error.into())
+            }
+            Event::Finished { reason, usage, .. } => Ok(self.finish(
+                match reason {
+                    FinishReason::Stop { .. } => EndReason::Model,
+                    FinishReason::MaxTokens | FinishReason::ContextFull => EndReason::Length,
+                },
+                usage,
+            )),
+        })
+    }
+
+    fn take(&mut self, step: TokenStep) -> Result<Piece, ApiError> {
+        let text = self.decoder.push(step.token).map_err(|error| ApiError::new(ErrorKind::Internal, error))?;
+        let text = self.stop.push(&text);
+        if let Some(stop) = self.stop.found() {
+            let usage = Usage {
+                prompt_tokens: self.prompt_tokens,
+                completion_tokens: self.completion_tokens,
+                ..Usage::default()
+            };
+            self.end = Some(self.measured(EndReason::StopString(stop.to_owned()), usage));
+            self.guard = None;
+        }
+        Ok(Piece::Text { text, tokens: vec![step] })
+    }
+
+    /// The engine ended: what was held back comes out first.
+    fn finish(&mut self, reason: EndReason, usage: Usage) -> Piece {
+        let rest = self.decoder.finish();
+        let mut text = self.stop.push(&rest);
+        let reason = match self.stop.found() {
+            Some(stop) => EndReason::StopString(stop.to_owned()),
+            None => {
+                text.push_str(&self.stop.finish());
+                reason
+            }
+        };
+        let end = self.measured(reason, usage);
+        if text.is_empty() {
+            self.has_ended = true;
+            return Piece::End(end);
+        }
+        self.end = Some(end);
+        Piece::Text { text, tokens: Vec::new() }
+    }
+
+    fn measured(&self, reason: EndReason, usage: Usage) -> End {
+        let now = Instant::now();
+        let first = self.first.unwrap_or(now);
+        End { reason, usage, prefill: first - self.start, decode: now - first }
+    }
+
+    /// The whole answer.
+    pub async fn collect(mut self) -> Result<Whole, ApiError> {
+        let (mut text, mut steps, mut prompt) = (String::new(), Vec::new(), None);
+        while let Some(piece) = self.next().await {
+            match piece? {
+                Piece::Prompt { logprobs, top } => prompt = Some((logprobs, top)),
+                Piece::Text { text: more, tokens } => {
+                    text.push_str(&more);
+                    steps.extend(tokens);
+                }
+                Piece::End(end) => return Ok(Whole { text, steps, prompt, end }),
+            }
+        }
+        Err(ApiError::new(ErrorKind::Internal, "the answer ended without its end"))
+    }
+}

@@ -1,0 +1,21 @@
+//! HTTP: the dialects of other servers over one way to generate.
+//!
+//! A request goes `dialects/<name>` (wire types, pure conversion) -> [`loaded`] (a model in memory) -> [`generation`]
+//! (the engine, stop strings, text) -> back through the dialect. Only dialects speak JSON of requests; the engine sees
+//! tokens. Where models come from is behind [`ModelSource`], which the program implements.
+
+mod access;
+mod answer;
+pub mod dialects;
+mod error;
+mod fields;
+pub mod generation;
+pub mod loaded;
+mod model;
+mod server;
+
+pub use access::{Access, ApiKey};
+pub use dialects::parse_keep_alive;
+pub use error::{ApiError, ErrorKind};
+pub use model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts};
+pub use server::{App, ServeError, ServerOptions, serve};

@@ -1,0 +1,280 @@
+//! Models in memory: loaded when first asked for, kept for a while, unloaded by time and, where memory is short, the
+//! longest unused first. Never by count.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::OnceCell;
+
+use crate::error::{ApiError, ErrorKind};
+use crate::model::{LoadedModel, ModelFacts, ModelSource};
+
+/// How long a model stays after its last request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// So long.
+    For(Duration),
+    /// Until the program ends.
+    Forever,
+}
+
+/// The models of a server.
+pub struct LoadedModels {
+    source: Arc<dyn ModelSource>,
+    keep_alive: KeepAlive,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+struct Slot {
+    model: OnceCell<LoadedModel>,
+    in_use: AtomicUsize,
+    times: Mutex<Times>,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    last_used: Instant,
+    keep_alive: KeepAlive,
+}
+
+/// A model that is in use: it is not unloaded before this is dropped.
+pub struct Lease {
+    slot: Arc<Slot>,
+    /// How long it took to load, if this request was the one that loaded it.
+    pub load: Duration,
+}
+
+/// A line of the list of what is loaded.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Which.
+    pub facts: ModelFacts,
+    /// Bytes in memory.
+    pub memory_bytes: u64,
+    /// Tokens a sequence may have.
+    pub context_length: usize,
+    /// When it goes, if nobody asks again.
+    pub expires: Option<SystemTime>,
+    /// Requests at this moment.
+    pub request_count: usize,
+}
+
+impl Deref for Lease {
+    type Target = LoadedModel;
+
+    fn deref(&self) -> &LoadedModel {
+        self.slot.model.get().expect("a lease is made only of a slot whose model is loaded")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.slot.touch();
+        self.slot.in_use.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Counts a request that waits for its model, also when it is given up.
+struct Use(Arc<Slot>);
+
+impl Use {
+    fn of(slot: Arc<Slot>) -> Use {
+        slot.in_use.fetch_add(1, Ordering::AcqRel);
+        Use(slot)
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.in_use.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Slot {
+    fn new(keep_alive: KeepAlive) -> Slot {
+        let times = Mutex::new(Times { last_used: Instant::now(), keep_alive });
+        Slot { model: OnceCell::new(), in_use: AtomicUsize::new(0), times }
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self) {
+        self.times().last_used = Instant::now();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_use.load(Ordering::Acquire) == 0
+    }
+
+    fn has_expired(&self) -> bool {
+        let Times { last_used, keep_alive } = *self.times();
+        // An engine that ended by a panic serves nobody; the next request loads the model anew.
+        let is_broken = self.model.get().is_some_and(|model| model.engine.has_stopped());
+        is_broken || matches!(keep_alive, KeepAlive::For(time) if last_used.elapsed() >= time)
+    }
+}
+
+impl LoadedModels {
+    /// None yet.
+    pub fn new(source: Arc<dyn ModelSource>, keep_alive: KeepAlive) -> LoadedModels {
+        LoadedModels { source, keep_alive, slots: Mutex::default() }
+    }
+
+    /// Where they come from.
+    pub fn source(&self) -> &Arc<dyn ModelSource> {
+        &self.source
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model, loaded if it is not yet. `keep_alive` is how long it stays after this request, the server's usual
+    /// time if the request does not say. Requests for a model that is being loaded wait for the one load.
+    pub async fn get(&self, reference: &str, keep_alive: Option<KeepAlive>) -> Result<Lease, ApiError> {
+        let start = Instant::now();
+        let source = Arc::clone(&self.source);
+        let wanted = reference.to_owned();
+        let name = blocking(move || source.canonical_name(&wanted)).await?;
+        let (slot, in_use) = {
+            let mut slots = self.slots();
+            if slots.get(&name).is_some_and(|slot| slot.model.get().is_some_and(|model| model.engine.has_stopped())) {
+                slots.remove(&name);
+            }
+            let slot = slots.entry(name.clone()).or_insert_with(|| Arc::new(Slot::new(self.keep_alive)));
+            (Arc::clone(slot), Use::of(Arc::clone(slot)))
+        };
+        let mut was_loaded = true;
+        let loading = slot.model.get_or_try_init(|| {
+            was_loaded = false;
+            self.load(name.clone())
+        });
+        if let Err(error) = loading.await {
+            drop(in_use);
+            let mut slots = self.slots();
+            // Another request may be trying again already.
+            if slots.get(&name).is_some_and(|there| Arc::ptr_eq(there, &slot) && there.is_idle()) {
+                slots.remove(&name);
+            }
+            return Err(error);
+        }
+        slot.times().keep_alive = keep_alive.unwrap_or(self.keep_alive);
+        slot.touch();
+        let load = if was_loaded { Duration::ZERO } else { start.elapsed() };
+        slot.in_use.fetch_add(1, Ordering::AcqRel);
+        Ok(Lease { slot, load })
+    }
+
+    async fn load(&self, name: String) -> Result<LoadedModel, ApiError> {
+        loop {
+            let (source, wanted) = (Arc::clone(&self.source), name.clone());
+            match blocking(move || source.load(&wanted)).await {
+                Err(error) if error.kind == ErrorKind::DoesNotFit && self.unload_longest_unused(&name).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Frees the idle model that was used longest ago; `false` if there is none.
+    async fn unload_longest_unused(&self, except: &str) -> bool {
+        let slot = {
+            let mut slots = self.slots();
+            let longest = slots
+                .iter()
+                .filter(|(name, slot)| *name != except && slot.is_idle() && slot.model.get().is_some())
+                .min_by_key(|(_, slot)| slot.times().last_used)
+                .map(|(name, _)| name.clone());
+            longest.and_then(|name| slots.remove(&name))
+        };
+        match slot {
+            Some(slot) => {
+                free(slot).await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Unloads a model as soon as no request uses it. `false` if it is not loaded.
+    pub async fn unload(&self, reference: &str) -> Result<bool, ApiError> {
+        let (source, wanted) = (Arc::clone(&self.source), reference.to_owned());
+        let name = blocking(move || source.canonical_name(&wanted)).await?;
+        let slot = {
+            let mut slots = self.slots();
+            match slots.get(&name) {
+                None => return Ok(false),
+                Some(slot) if slot.is_idle() => slots.remove(&name),
+                Some(slot) => {
+                    slot.times().keep_alive = KeepAlive::For(Duration::ZERO);
+                    None
+                }
+            }
+        };
+        if let Some(slot) = slot {
+            free(slot).await;
+        }
+        Ok(true)
+    }
+
+    /// Unloads what has been idle for its time. To be called now and then.
+    pub async fn sweep(&self) {
+        let expired: Vec<Arc<Slot>> = {
+            let mut slots = self.slots();
+            slots.extract_if(|_, slot| slot.is_idle() && slot.has_expired()).map(|(_, slot)| slot).collect()
+        };
+        for slot in expired {
+            free(slot).await;
+        }
+    }
+
+    /// What is loaded, by name.
+    pub fn running(&self) -> Vec<Running> {
+        let slots = self.slots();
+        let mut running: Vec<Running> = slots
+            .values()
+            .filter_map(|slot| {
+                let model = slot.model.get()?;
+                let Times { last_used, keep_alive } = *slot.times();
+                let expires = match keep_alive {
+                    KeepAlive::For(time) => Some(SystemTime::now() + time.saturating_sub(last_used.elapsed())),
+                    KeepAlive::Forever => None,
+                };
+                Some(Running {
+                    facts: model.facts.clone(),
+                    memory_bytes: model.memory_bytes,
+                    context_length: model.context_length,
+                    expires,
+                    request_count: slot.in_use.load(Ordering::Acquire),
+                })
+            })
+            .collect();
+        running.sort_by(|left, right| left.facts.name.cmp(&right.facts.name));
+        running
+    }
+}
+
+/// Joining the engine's thread blocks.
+async fn free(slot: Arc<Slot>) {
+    // A thread that panics while it frees memory has nothing left to lose.
+    let _ = tokio::task::spawn_blocking(move || {
+        if let Some(model) = slot.model.get() {
+            model.engine.stop();
+        }
+        drop(slot);
+    })
+    .await;
+}
+
+/// Runs what blocks beside the asynchronous threads; a panic there becomes an error of this request alone.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(ApiError::new(ErrorKind::Internal, format!("a part of the server failed: {error}")))
+    })
+}

@@ -1,0 +1,182 @@
+//! What the server knows of models: how they are found and loaded (a seam that the program fills), and a loaded one.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lair_engine::{EngineHandle, Sampling};
+use lair_text::output::ReasoningStyle;
+use lair_text::prompt::{self, Conversation};
+use lair_text::tokenizer::{Special, Tokenizer};
+use serde_json::{Map, Value as Json};
+
+use crate::error::ApiError;
+
+/// What is known of a model without loading it.
+#[derive(Clone, Debug, Default)]
+pub struct ModelFacts {
+    /// What listings call it, `name:tag`.
+    pub name: String,
+    /// Its identity: 64 hexadecimal digits.
+    pub digest: String,
+    /// Bytes on disk.
+    pub size_bytes: u64,
+    /// When it came or was changed.
+    pub modified: Option<SystemTime>,
+    /// The model it was made from, if it says.
+    pub parent: String,
+    /// `general.architecture` of its file.
+    pub architecture: String,
+    /// How many weights it has, for example `1.5B`.
+    pub parameter_size: String,
+    /// How they are kept, for example `Q4_K_M`.
+    pub quantization: String,
+    /// Tokens its author trained it for.
+    pub context_length: Option<usize>,
+    /// Numbers in a hidden state.
+    pub embedding_length: Option<usize>,
+    /// What it can do: `completion`, `tools`, `thinking`, `embedding` ...
+    pub capabilities: Vec<&'static str>,
+}
+
+/// Everything to show of one model.
+#[derive(Clone, Debug, Default)]
+pub struct ModelDetails {
+    /// As in listings.
+    pub facts: ModelFacts,
+    /// Its licences.
+    pub license: String,
+    /// The Modelfile that makes it again.
+    pub modelfile: String,
+    /// Parameters, one a line.
+    pub parameters: String,
+    /// Its template, in the language it has.
+    pub template: String,
+    /// Its system prompt.
+    pub system: String,
+    /// Metadata of its file, long lists left out.
+    pub model_info: Map<String, Json>,
+    /// Messages that begin every chat.
+    pub messages: Vec<Json>,
+}
+
+/// A step of something that takes long, told as it goes.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// What is being done.
+    pub status: String,
+    /// The blob it is done to.
+    pub digest: Option<String>,
+    /// Bytes in all.
+    pub total: Option<u64>,
+    /// Bytes done.
+    pub completed: Option<u64>,
+}
+
+/// What a model is to be made of; what is not given comes from the model it is made from.
+#[derive(Clone, Debug, Default)]
+pub struct CreateWishes {
+    /// A model there is.
+    pub from: Option<String>,
+    /// Files by name, each with the digest of its blob.
+    pub files: Vec<(String, String)>,
+    /// LoRA adapters, the same.
+    pub adapters: Vec<(String, String)>,
+    /// A Go template.
+    pub template: Option<String>,
+    /// A system prompt.
+    pub system: Option<String>,
+    /// Licences.
+    pub license: Vec<String>,
+    /// Parameters by name.
+    pub parameters: Map<String, Json>,
+    /// Messages that begin every chat.
+    pub messages: Vec<Json>,
+    /// Name of a renderer of prompts.
+    pub renderer: Option<String>,
+    /// Name of a parser of answers.
+    pub parser: Option<String>,
+    /// The lowest version of Ollama that runs it.
+    pub requires: Option<String>,
+    /// The type to quantize to.
+    pub quantize: Option<String>,
+}
+
+/// Takes steps as they happen.
+pub type ProgressSink<'p> = &'p mut dyn FnMut(Progress);
+
+/// Where models come from. The program implements it over its store; every function may block.
+pub trait ModelSource: Send + Sync + 'static {
+    /// The one spelling of a model's name: equal for all references to one model.
+    fn canonical_name(&self, reference: &str) -> Result<String, ApiError>;
+    /// All models there are.
+    fn list(&self) -> Result<Vec<ModelFacts>, ApiError>;
+    /// One model.
+    fn show(&self, name: &str) -> Result<ModelDetails, ApiError>;
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::DoesNotFit`] if memory is short: the server then frees some and tries again.
+    fn load(&self, name: &str) -> Result<LoadedModel, ApiError>;
+    /// Gives a model a second name.
+    fn copy(&self, from: &str, to: &str) -> Result<(), ApiError>;
+    /// Forgets a name, and what only it needs.
+    fn delete(&self, name: &str) -> Result<(), ApiError>;
+    /// Fetches a model.
+    fn pull(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError>;
+    /// Sends a model to its registry.
+    fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError>;
+    /// Makes a model.
+    fn create(&self, name: &str, wishes: &CreateWishes, progress: ProgressSink<'_>) -> Result<(), ApiError>;
+    /// Whether a blob, `sha256:...`, is there.
+    fn has_blob(&self, digest: &str) -> Result<bool, ApiError>;
+    /// Keeps a blob if its bytes are what its digest says.
+    fn put_blob(&self, digest: &str, bytes: &mut dyn std::io::Read) -> Result<(), ApiError>;
+}
+
+/// What turns conversations into tokens: the template of a model, whatever its language.
+pub trait Prompts: Send + Sync + 'static {
+    /// Tokens of a conversation, up to where the answer begins. What the model is told first (its system prompt, its own
+    /// messages) is added.
+    fn tokens_of_conversation(&self, conversation: &Conversation<'_>) -> Result<Vec<u32>, ApiError>;
+}
+
+/// A model in memory. Dropping the last one frees it.
+pub struct LoadedModel {
+    /// What is known of it.
+    pub facts: ModelFacts,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Its template.
+    pub prompts: Box<dyn Prompts>,
+    /// The tags its reasoning stands between, if it reasons.
+    pub reasoning: Option<ReasoningStyle>,
+    /// What computes.
+    pub engine: EngineHandle,
+    /// How it samples when a request does not say.
+    pub default_sampling: Sampling,
+    /// Stop strings that go with it.
+    pub default_stop: Vec<String>,
+    /// Longest answer when a request does not say.
+    pub default_max_tokens: Option<usize>,
+    /// Tokens a sequence may have.
+    pub context_length: usize,
+    /// Bytes it takes in memory.
+    pub memory_bytes: u64,
+}
+
+impl LoadedModel {
+    /// Tokens of a conversation, up to where the answer begins.
+    pub fn tokens_of_conversation(
+        &self,
+        messages: &[Json],
+        tools: Option<&[Json]>,
+        variables: Option<&Map<String, Json>>,
+    ) -> Result<Vec<u32>, ApiError> {
+        self.prompts.tokens_of_conversation(&Conversation { messages, tools, variables })
+    }
+
+    /// Tokens of a prompt whose control tokens the caller spells out.
+    pub fn tokens_of_raw_prompt(&self, text: &str) -> Vec<u32> {
+        prompt::tokens_of_text(&self.tokenizer, text, Special::Parse)
+    }
+}

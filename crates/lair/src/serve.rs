@@ -1,0 +1,346 @@
+//! The models of the server: those of the stores of this machine.
+
+use std::path::Path;
+
+use lair_gguf::{GgufFile, Value};
+use lair_server::{
+    ApiError, CreateWishes, ErrorKind, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink,
+};
+use lair_store::modelfile::{
+    CreateError, CreateRequest, CreateStep, Instruction, Message, ModelSettings, Modelfile, create,
+};
+use lair_store::{
+    CONFIG_BYTES_MAX, Digest, FoundModel, ImageConfig, ModelName, Reference, Resolved, Settings, Store, StoreError,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::commands::show::json_value;
+use crate::failure::{ExitCode, Failure};
+use crate::locate::{self, Located};
+use crate::session::{LoadOptions, Session};
+
+/// Values of metadata that are shown; longer lists, a vocabulary for example, are left out.
+const SHOWN_LIST_MAX: usize = 64;
+
+/// The stores of this machine as the server sees them.
+pub struct StoreSource {
+    /// How models are loaded.
+    pub options: LoadOptions,
+}
+
+fn failure(failure: Failure) -> ApiError {
+    let kind = match failure.code {
+        ExitCode::Usage => ErrorKind::BadRequest,
+        ExitCode::NotFound => ErrorKind::NotFound,
+        ExitCode::DoesNotFit => ErrorKind::DoesNotFit,
+        _ => ErrorKind::Internal,
+    };
+    let details: String = failure.details.iter().map(|line| format!("; {}", line.trim())).collect();
+    ApiError::new(kind, format!("{}{details}", failure.cause)).with_hint(failure.hint)
+}
+
+fn store_error(error: StoreError) -> ApiError {
+    let kind = match &error {
+        StoreError::UnknownModel { .. } | StoreError::FileNotFound { .. } => ErrorKind::NotFound,
+        StoreError::Name(_) | StoreError::Reference(_) | StoreError::OtherBlob { .. } => ErrorKind::BadRequest,
+        _ => return failure(Failure::from(error)),
+    };
+    ApiError::new(kind, error.to_string().replace('\n', ";")).with_hint(error.hint())
+}
+
+fn store() -> Result<Store, ApiError> {
+    locate::store().map_err(failure)
+}
+
+fn transfer_store(is_insecure: bool) -> Result<Store, ApiError> {
+    let mut settings = Settings::from_env().map_err(store_error)?;
+    settings.transfer.is_plain_http_allowed |= is_insecure;
+    Ok(Store::open(settings))
+}
+
+fn model_name(text: &str) -> Result<ModelName, ApiError> {
+    text.parse().map_err(|error| store_error(StoreError::Name(error)))
+}
+
+fn resolve(store: &Store, text: &str) -> Result<Resolved, ApiError> {
+    let reference = Reference::parse(text).map_err(|error| store_error(StoreError::from(error)))?;
+    let resolved = store.resolve(&reference).map_err(store_error)?;
+    // A client elsewhere must not have this machine open any file it names.
+    if matches!(resolved, Resolved::File(_)) {
+        let cause = format!("model '{text}' not found: a path is not a model's name here");
+        return Err(ApiError::new(ErrorKind::NotFound, cause).with_hint("`lair import` gives a file a name".to_owned()));
+    }
+    Ok(resolved)
+}
+
+/// What a listing says, from the model's configuration in the store: no model file is opened.
+fn facts(store: &Store, model: &FoundModel) -> ModelFacts {
+    let config = config(store, model).unwrap_or_default();
+    ModelFacts {
+        name: model.name.clone(),
+        digest: model.id.map(|id| id.to_string().trim_start_matches("sha256:").to_owned()).unwrap_or_default(),
+        size_bytes: model.size_bytes(),
+        modified: model.modified,
+        architecture: config.model_family,
+        parameter_size: config.model_type,
+        quantization: config.file_type,
+        capabilities: vec!["completion"],
+        ..ModelFacts::default()
+    }
+}
+
+fn config(store: &Store, model: &FoundModel) -> Option<ImageConfig> {
+    let name = model.model_name.as_ref().filter(|_| model.root == store.settings().models)?;
+    let stored = store.manifest(name).ok()??;
+    ImageConfig::parse(&store.blobs().read(&stored.manifest.config.digest, CONFIG_BYTES_MAX).ok()?).ok()
+}
+
+/// The same with what only the model file says.
+fn facts_of_file(mut facts: ModelFacts, path: &Path) -> Result<(ModelFacts, Map<String, Json>), ApiError> {
+    let file = GgufFile::open(path).map_err(|error| failure(Failure::from(error)))?;
+    let metadata = file.metadata();
+    let architecture = file.architecture().map_err(|error| failure(Failure::from(error)))?.to_owned();
+    let length = |key: &str| {
+        let value = metadata.get(&format!("{architecture}.{key}")).and_then(Value::as_integer);
+        value.and_then(|length| usize::try_from(length).ok())
+    };
+    facts.context_length = length("context_length");
+    facts.embedding_length = length("embedding_length");
+    if facts.parameter_size.is_empty() {
+        let count = file.tensors().iter().map(lair_gguf::TensorInfo::element_count).fold(0, u64::saturating_add);
+        facts.parameter_size = lair_store::human_count(count);
+    }
+    if facts.quantization.is_empty() {
+        let file_type = metadata.get("general.file_type").and_then(Value::as_integer);
+        facts.quantization = file_type.and_then(lair_gguf::file_type_name).unwrap_or("unknown").to_owned();
+    }
+    let info = metadata.iter().map(|(key, value)| (key.to_owned(), shown(value))).collect();
+    Ok((ModelFacts { architecture, ..facts }, info))
+}
+
+/// A value of metadata; a list that is too long to show is null, as Ollama has it.
+fn shown(value: &Value) -> Json {
+    let json = json_value(value);
+    if json.as_array().is_some_and(|list| list.len() > SHOWN_LIST_MAX) { Json::Null } else { json }
+}
+
+impl StoreSource {
+    fn locate(&self, name: &str) -> Result<Located, ApiError> {
+        resolve(&store()?, name)?;
+        locate::locate(Some(name), true).map_err(failure)
+    }
+}
+
+impl ModelSource for StoreSource {
+    fn canonical_name(&self, reference: &str) -> Result<String, ApiError> {
+        Ok(match resolve(&store()?, reference)? {
+            Resolved::Model(model) => model.name,
+            Resolved::Missing(entry) => entry.name,
+            Resolved::File(path) => path.display().to_string(),
+        })
+    }
+
+    fn list(&self) -> Result<Vec<ModelFacts>, ApiError> {
+        let store = store()?;
+        let mut models = store.list_all().models;
+        models.retain(FoundModel::is_whole);
+        models.sort_by_key(|model| (std::cmp::Reverse(model.modified), model.name.clone()));
+        Ok(models.iter().map(|model| facts(&store, model)).collect())
+    }
+
+    fn show(&self, name: &str) -> Result<ModelDetails, ApiError> {
+        let store = store()?;
+        let model = match resolve(&store, name)? {
+            Resolved::Model(model) => model,
+            Resolved::Missing(entry) => {
+                let cause = format!("model '{name}' is not here yet");
+                return Err(ApiError::new(ErrorKind::NotFound, cause).with_hint(format!("pull `{}`", entry.name)));
+            }
+            Resolved::File(_) => return Err(ApiError::new(ErrorKind::NotFound, format!("model '{name}' not found"))),
+        };
+        let located = self.locate(name)?;
+        let (facts, model_info) = facts_of_file(facts(&store, &model), &located.path)?;
+        let ModelSettings { system, template, parameters, messages, .. } = &located.settings;
+        let of_file = model_info.get("tokenizer.chat_template").and_then(Json::as_str).map(str::to_owned);
+        let lines: Vec<String> =
+            parameters.lines().into_iter().map(|(name, value)| format!("{name:<30} {value}")).collect();
+        Ok(ModelDetails {
+            license: located.settings.licenses.join("\n"),
+            modelfile: located.modelfile().map_err(failure)?,
+            parameters: lines.join("\n"),
+            template: template.clone().or(of_file).unwrap_or_default(),
+            system: system.clone().unwrap_or_default(),
+            messages: messages.iter().map(|own| json!({ "role": own.role, "content": own.content })).collect(),
+            model_info,
+            facts,
+        })
+    }
+
+    fn load(&self, name: &str) -> Result<LoadedModel, ApiError> {
+        let located = self.locate(name)?;
+        let store = store()?;
+        let facts = match resolve(&store, name)? {
+            Resolved::Model(model) => facts(&store, &model),
+            _ => ModelFacts { name: located.name.clone(), ..ModelFacts::default() },
+        };
+        let options =
+            located.load_options(&lair_store::modelfile::Parameters::default(), &self.options).map_err(failure)?;
+        let (facts, _) = facts_of_file(facts, &located.path)?;
+        Ok(Session::load(&located, &options).map_err(failure)?.into_served(&located, facts))
+    }
+
+    fn copy(&self, from: &str, to: &str) -> Result<(), ApiError> {
+        store()?.copy(&model_name(from)?, &model_name(to)?).map_err(store_error)
+    }
+
+    fn delete(&self, name: &str) -> Result<(), ApiError> {
+        store()?.remove(&model_name(name)?).map(drop).map_err(store_error)
+    }
+
+    fn pull(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {
+        let reference = Reference::parse(name).map_err(|error| store_error(StoreError::from(error)))?;
+        transfer_store(insecure)?.pull(&reference, &mut Steps::new(progress)).map(drop).map_err(store_error)
+    }
+
+    fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {
+        let name = model_name(name)?;
+        transfer_store(insecure)?.push(&name, &mut Steps::new(progress)).map(drop).map_err(store_error)
+    }
+
+    fn create(&self, name: &str, wishes: &CreateWishes, progress: ProgressSink<'_>) -> Result<(), ApiError> {
+        let store = store()?;
+        let name = model_name(name)?;
+        let modelfile = modelfile_of(wishes)?;
+        let request = CreateRequest { name: &name, modelfile: &modelfile, folder: Path::new("/nonexistent") };
+        let mut tell = |step: CreateStep| {
+            let status = match step {
+                CreateStep::Hashing(_) => "parsing GGUF".to_owned(),
+                CreateStep::Hashed(_) => return,
+                CreateStep::Layer(layer) => format!("using existing layer {}", layer.digest),
+                CreateStep::Manifest => "writing manifest".to_owned(),
+            };
+            progress(Progress { status, ..Progress::default() });
+        };
+        let created = create(&store, request, &mut tell).map_err(create_error)?;
+        for warning in created.warnings {
+            progress(Progress { status: format!("warning: {warning}"), ..Progress::default() });
+        }
+        Ok(())
+    }
+
+    fn has_blob(&self, digest: &str) -> Result<bool, ApiError> {
+        Ok(store()?.blobs().size_bytes(&parse_digest(digest)?).is_some())
+    }
+
+    fn put_blob(&self, digest: &str, bytes: &mut dyn std::io::Read) -> Result<(), ApiError> {
+        store()?.blobs().receive(&parse_digest(digest)?, bytes).map(drop).map_err(store_error)
+    }
+}
+
+fn create_error(error: CreateError) -> ApiError {
+    ApiError::new(ErrorKind::BadRequest, error.to_string().replace('\n', ";")).with_hint(error.hint())
+}
+
+/// What a request asks for, in the words of a Modelfile. Files are named by the digests of blobs that were sent before:
+/// no path of this machine can be named from outside.
+fn modelfile_of(wishes: &CreateWishes) -> Result<Modelfile, ApiError> {
+    if let Some(kind) = &wishes.quantize {
+        let cause = format!("`quantize` is `{kind}`: models are not quantized while they are made");
+        return Err(ApiError::unsupported("quantize", cause));
+    }
+    let mut instructions = Vec::new();
+    if let Some(from) = &wishes.from {
+        // A name of this machine's models, not a path.
+        model_name(from)?;
+        instructions.push(Instruction::From(from.clone()));
+    }
+    for (_, digest) in &wishes.files {
+        instructions.push(Instruction::From(parse_digest(digest)?.to_string()));
+    }
+    for (_, digest) in &wishes.adapters {
+        instructions.push(Instruction::Adapter(parse_digest(digest)?.to_string()));
+    }
+    instructions.extend(wishes.template.clone().map(Instruction::Template));
+    instructions.extend(wishes.system.clone().map(Instruction::System));
+    instructions.extend(wishes.license.iter().cloned().map(Instruction::License));
+    for (name, value) in &wishes.parameters {
+        let texts = match value {
+            Json::Array(items) => items.iter().map(text_of).collect(),
+            other => vec![text_of(other)],
+        };
+        instructions.extend(texts.into_iter().map(|value| Instruction::Parameter { name: name.clone(), value }));
+    }
+    for message in &wishes.messages {
+        let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+        instructions.push(Instruction::Message(Message { role: text("role"), content: text("content") }));
+    }
+    instructions.extend(wishes.renderer.clone().map(Instruction::Renderer));
+    instructions.extend(wishes.parser.clone().map(Instruction::Parser));
+    instructions.extend(wishes.requires.clone().map(Instruction::Requires));
+    Ok(Modelfile { instructions })
+}
+
+fn text_of(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn parse_digest(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|error| ApiError::bad("digest", format!("`{text}`: {error}")))
+}
+
+/// Steps of a transfer in the server's words.
+struct Steps<'p> {
+    sink: ProgressSink<'p>,
+    digest: Option<String>,
+    total: u64,
+    completed: u64,
+    /// What was told last: a step for every hundredth is enough.
+    told: u64,
+}
+
+impl<'p> Steps<'p> {
+    fn new(sink: ProgressSink<'p>) -> Steps<'p> {
+        Steps { sink, digest: None, total: 0, completed: 0, told: 0 }
+    }
+
+    fn tell(&mut self) {
+        self.told = self.completed;
+        let digest = self.digest.clone().unwrap_or_default();
+        let (total, completed) = (Some(self.total), Some(self.completed));
+        (self.sink)(Progress { status: format!("pulling {digest}"), digest: Some(digest), total, completed });
+    }
+}
+
+impl lair_store::Progress for Steps<'_> {
+    fn status(&mut self, text: &str) {
+        // The end is told by the server itself.
+        if text != "success" {
+            (self.sink)(Progress { status: text.to_owned(), ..Progress::default() });
+        }
+    }
+
+    fn blob(&mut self, name: &str) {
+        self.digest = Some(name.to_owned());
+    }
+
+    fn started(&mut self, total_bytes: u64, _source: &str) {
+        (self.total, self.completed, self.told) = (total_bytes, 0, 0);
+        self.tell();
+    }
+
+    fn advanced(&mut self, bytes: u64) {
+        self.completed += bytes;
+        if self.completed - self.told >= (self.total / 100).max(1) {
+            self.tell();
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        (self.sink)(Progress { status: text.to_owned(), ..Progress::default() });
+    }
+
+    fn finished(&mut self) {
+        self.completed = self.total;
+        self.tell();
+    }
+}
