@@ -192,7 +192,7 @@ impl Parts {
 fn settings_of(store: &Store, stored: &StoredManifest) -> Result<ModelSettings, CreateError> {
     let read = |layer: &Layer| store.blobs().read(&layer.digest, TEXT_BYTES_MAX);
     ModelSettings::from_layers(&stored.manifest, read)
-        .map_err(|reason| CreateError::Base { name: stored.name.short(), reason })
+        .map_err(|reason| CreateError::Base { name: stored.name.short(), reason: Box::new(reason) })
 }
 
 /// The layers of all settings that are texts. What the Modelfile does not touch keeps the layer of the base as it is.

@@ -18,14 +18,14 @@ pub enum CreateError {
     Modelfile(#[from] ModelfileError),
     /// The store refused.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The model it is made from is damaged.
     #[error("`{name}` cannot be made from: {reason}")]
     Base {
         /// The model.
         name: String,
         /// What is wrong with its layers.
-        reason: LayerReadError<StoreError>,
+        reason: Box<LayerReadError<StoreError>>,
     },
     /// The model it is made from is known, and not here.
     #[error("`{}` is not here", .0.name)]
@@ -105,5 +105,11 @@ impl CreateError {
             CreateError::WrongFile { .. } => return None,
         };
         Some(hint.to_string())
+    }
+}
+
+impl From<StoreError> for CreateError {
+    fn from(error: StoreError) -> CreateError {
+        CreateError::Store(Box::new(error))
     }
 }

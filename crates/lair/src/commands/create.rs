@@ -210,7 +210,7 @@ fn failure(error: CreateError) -> Failure {
         | CreateError::NoModel => Some(ExitCode::Usage),
     };
     match (error, code) {
-        (CreateError::Store(error), _) => error.into(),
+        (CreateError::Store(error), _) => (*error).into(),
         (error, code) => {
             Failure::with_lines(code.unwrap_or(ExitCode::Other), &error.to_string()).with_hint(error.hint())
         }
