@@ -1,0 +1,130 @@
+//! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use lair_testkit::shared_data;
+use serde_json::Value;
+
+/// `lair serve` on a free port, with one model, `tiny`, of 260,000 weights.
+pub struct Server {
+    _home: tempfile::TempDir,
+    process: Child,
+    pub address: String,
+}
+
+/// An answer.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Server {
+    /// Starts one; nothing without the shared data.
+    pub fn start(arguments: &[&str]) -> Option<Server> {
+        let model = shared_data("models/stories260K-f32.gguf")?;
+        let home = tempfile::tempdir().expect("a folder");
+        let lair = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_lair"));
+            command.env("LAIR_HOME", home.path()).env_remove("OLLAMA_HOST").env_remove("LAIR_HOST");
+            command.env_remove("OLLAMA_MODELS").env_remove("LAIR_MODELS").env_remove("LAIR_API_KEY");
+            command
+        };
+        let imported = lair().args(["import".into(), model, PathBuf::from("tiny")]).output().expect("starts");
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        let mut command = lair();
+        command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments);
+        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
+        let mut lines = BufReader::new(process.stderr.take().expect("piped"));
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
+        // What it writes later is read, so that it is never stopped by a full pipe.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Some(Server { _home: home, process, address })
+    }
+
+    /// Sends these bytes and leaves the connection open.
+    pub fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        stream.write_all(bytes).expect("sent");
+        stream
+    }
+
+    /// A request as it goes over the wire.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            head += &format!("Host: {}\r\n", self.address);
+        }
+        headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+        [head.as_bytes(), b"\r\n", body].concat()
+    }
+
+    /// Asks, and reads all of the answer.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut stream = self.send(&self.request(method, path, headers, body));
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("an answer");
+        let text = String::from_utf8(bytes).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+        Answer { status, head: head.to_owned(), body }
+    }
+
+    /// Posts JSON.
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// Gets a path.
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], b"")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A body without the lengths between its pieces.
+fn unchunked(body: &str) -> String {
+    let (mut rest, mut out) = (body, String::new());
+    loop {
+        let (length, after) = rest.split_once("\r\n").expect("a length");
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        if length == 0 {
+            return out;
+        }
+        out += &after[..length];
+        rest = &after[length + 2..];
+    }
+}
+
+/// The objects of server-sent events, `[DONE]` last.
+pub fn events(body: &str) -> Vec<Value> {
+    let mut events: Vec<&str> = body.split("\n\n").filter(|event| !event.is_empty()).collect();
+    assert_eq!(events.pop(), Some("data: [DONE]"), "{body}");
+    let json = |event: &str| serde_json::from_str(event.strip_prefix("data: ").expect("an event")).expect("JSON");
+    events.into_iter().map(json).collect()
+}
+
+/// The objects of lines.
+pub fn lines(body: &str) -> Vec<Value> {
+    body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
