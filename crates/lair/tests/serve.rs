@@ -54,7 +54,9 @@ fn completions_are_the_same_whole_streamed_alone_and_together() {
     let echoed = server.post("/v1/completions", &echoed).json();
     assert_eq!(text(&echoed).trim(), STORY);
     let logprobs = echoed["choices"][0]["logprobs"]["token_logprobs"].as_array().expect("a list").clone();
-    assert!(logprobs[0].is_null() && logprobs[1..].iter().all(|value| value.as_f64().is_some_and(|value| value <= 0.0)));
+    assert!(
+        logprobs[0].is_null() && logprobs[1..].iter().all(|value| value.as_f64().is_some_and(|value| value <= 0.0))
+    );
 }
 
 #[test]
@@ -127,7 +129,8 @@ fn strangers_are_kept_out() {
 #[test]
 fn ollama_s_way_of_speaking() {
     let Some(server) = Server::start(&[]) else { return };
-    let ask = json!({ "model": "tiny", "prompt": STORY, "raw": true, "options": { "temperature": 0, "num_predict": 12 } });
+    let ask =
+        json!({ "model": "tiny", "prompt": STORY, "raw": true, "options": { "temperature": 0, "num_predict": 12 } });
     let streamed = lines(&server.post("/api/generate", &ask).body);
     let last = streamed.last().expect("an end");
     let told: String = streamed.iter().filter_map(|line| line["response"].as_str()).collect();
@@ -159,7 +162,12 @@ fn ollama_s_way_of_speaking() {
     assert_eq!(server.post("/api/copy", &json!({ "source": "tiny", "destination": "other" })).status, 200);
     let names = |server: &Server| -> Vec<String> {
         let tags = server.get("/api/tags").json();
-        tags["models"].as_array().expect("a list").iter().map(|model| model["name"].as_str().expect("a name").to_owned()).collect()
+        tags["models"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|model| model["name"].as_str().expect("a name").to_owned())
+            .collect()
     };
     assert!(names(&server).contains(&"other:latest".to_owned()));
     let delete = json!({ "model": "other" }).to_string();
@@ -181,7 +189,8 @@ fn ollama_s_way_of_speaking() {
 fn a_client_that_is_gone_frees_its_place() {
     let Some(server) = Server::start(&["--parallel", "1"]) else { return };
     let endless = completion(json!({ "max_tokens": 400, "ignore_eos": true, "stream": true })).to_string();
-    let request = server.request("POST", "/v1/completions", &[("Content-Type", "application/json")], endless.as_bytes());
+    let request =
+        server.request("POST", "/v1/completions", &[("Content-Type", "application/json")], endless.as_bytes());
     for _ in 0..20 {
         let mut stream = server.send(&request);
         let mut first = [0; 64];

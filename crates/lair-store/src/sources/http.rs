@@ -288,6 +288,11 @@ pub(crate) fn redirected(from: &Uri, headers: &HeaderMap) -> Result<Uri, SourceE
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| refuse("without saying where to"))?;
+    let scheme = location.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let is_scheme = |scheme: &String| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if scheme.filter(is_scheme).is_some_and(|scheme| !scheme.is_empty() && scheme != "http" && scheme != "https") {
+        return Err(refuse("to something that is not HTTP"));
+    }
     let to = resolve_location(from, location).ok_or_else(|| refuse("to an address that cannot be read"))?;
     let has_user = to.authority().is_some_and(|authority| authority.as_str().contains('@'));
     match (from.scheme_str(), to.scheme_str()) {
