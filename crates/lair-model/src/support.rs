@@ -1,7 +1,5 @@
 //! What the forward pass can run: everything else that can be declared is refused by name.
 
-use lair_compute::Mask;
-
 use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
 use crate::{ModelConfig, ModelError};
 
@@ -83,7 +81,7 @@ fn attention(attention: &Attention, has_logits: bool) -> Option<&'static str> {
         return Some("a norm of the heads' output");
     }
     // A later token would change what was computed for an earlier one: tokens cannot be generated one by one.
-    (has_logits && attention.mask == Mask::Bidirectional).then_some("generation with attention in both directions")
+    (has_logits && attention.mask.sees_what_follows()).then_some("generation with attention in both directions")
 }
 
 fn experts(experts: &ExpertsFfn) -> Option<&'static str> {

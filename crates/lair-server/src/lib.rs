@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 pub mod dialects;
+pub mod embedding;
 mod error;
 mod fields;
 pub mod generation;

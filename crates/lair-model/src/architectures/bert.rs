@@ -17,9 +17,8 @@ pub const BERT: Architecture = Architecture {
     hf_names: &["BertModel", "XLMRobertaModel", "RobertaModel"],
     embedding: |_| Embedding { positions: Some("position_embd"), ..EMBEDDING },
     layer: |_, _| layer(None, Ffn::Dense(DenseFfn::GELU)),
+    is_encoder: true,
     head: |_| Head { norm: Norm::None, output: HeadOutput::HiddenState, ..Head::LOGITS },
-    // The heads of classifiers and rerankers.
-    ignored_tensors: &["cls."],
     ..Architecture::DECODER
 };
 

@@ -19,6 +19,7 @@ pub use mixer::{
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 
 use crate::ModelConfig;
+use crate::config::Pooling;
 
 /// What a model is made of. One constant for each architecture, listed in [`crate::architectures::ALL`].
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,10 @@ pub struct Architecture {
     pub layer: fn(&ModelConfig, usize) -> Layer,
     /// From the residual stream to logits.
     pub head: fn(&ModelConfig) -> Head,
+    /// Whether models of it give hidden states and no text.
+    pub is_encoder: bool,
+    /// How a classifier of pooled hidden states works, where a file has one.
+    pub classifier: Classifier,
     /// What runs before the decoder and is attended to by it; `None` in a decoder.
     pub encoder: Option<Encoder>,
     /// Tensors that files of this architecture may carry and that are not used: whole names, starts that end in `.`, or
@@ -51,6 +56,8 @@ impl Architecture {
         layer_prefix: "blk",
         layer: |_, _| Layer::PRE_NORM,
         head: |_| Head::LOGITS,
+        is_encoder: false,
+        classifier: Classifier::TANH,
         encoder: None,
         ignored_tensors: &[],
     };
@@ -221,6 +228,32 @@ impl Head {
     /// RMS norm and `output`, or the embedding's table where the file has no `output`.
     pub const LOGITS: Head =
         Head { norm: Norm::Rms("output_norm"), output: HeadOutput::Logits("output"), scale: 1.0, softcap: None };
+}
+
+/// A classifier of a pooled hidden state: `softmax(output(norm(activation(dense(x)))))`, each part where the file has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Classifier {
+    /// What lies between the two products.
+    pub activation: PooledActivation,
+    /// Whether scores are brought to a sum of one (Qwen3-Reranker: yes and no).
+    pub has_softmax: bool,
+    /// What it reads if the file does not say.
+    pub pooling: Pooling,
+}
+
+/// What lies between the products of a classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PooledActivation {
+    /// Hyperbolic tangent (BERT, RoBERTa).
+    Tanh,
+    /// GELU (ModernBERT).
+    Gelu,
+}
+
+impl Classifier {
+    /// That of BERT, which reads the first token.
+    pub const TANH: Classifier =
+        Classifier { activation: PooledActivation::Tanh, has_softmax: false, pooling: Pooling::First };
 }
 
 /// What a model gives for each token.

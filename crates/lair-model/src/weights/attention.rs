@@ -76,8 +76,15 @@ impl<B: Backend> Builder<'_, B> {
         memory.kv_of_layer.resize(layer_index + 1, None);
         let index = match attention.kv_source {
             KvSource::Own => {
-                memory.kv.push(layout);
-                memory.kv.len() - 1
+                // Where sequences are computed in one step, nothing of a layer is read after it: all can use one place.
+                let used = memory.kv.iter().position(|other| *other == layout);
+                match used.filter(|_| attention.mask.sees_what_follows()) {
+                    Some(index) => index,
+                    None => {
+                        memory.kv.push(layout);
+                        memory.kv.len() - 1
+                    }
+                }
             }
             KvSource::Layer(earlier) => match memory.kv_of_layer.get(earlier).copied().flatten() {
                 Some(index) if memory.kv[index] == layout => index,

@@ -1,8 +1,11 @@
 //! The dialects. Each has its wire types, a conversion without side effects, and its routes; all are in [`routes`].
 
 mod health;
+mod llama_embedding;
 mod ollama;
 mod openai;
+mod rerank;
+mod vectors;
 
 pub use ollama::parse_keep_alive;
 
@@ -26,6 +29,8 @@ pub(crate) fn routes() -> Router<SharedApp> {
         .merge(health::routes())
         .merge(openai::routes())
         .merge(ollama::routes())
+        .merge(llama_embedding::routes())
+        .merge(rerank::routes())
         .fallback(|uri: Uri| async move {
             error_response(
                 uri.path(),

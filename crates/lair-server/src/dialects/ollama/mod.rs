@@ -3,6 +3,7 @@
 //! Source: Ollama's API documentation and OpenAPI description.
 
 mod chat;
+mod embed;
 mod generate;
 mod manage;
 mod wire;
@@ -29,6 +30,8 @@ pub(super) fn routes() -> Router<SharedApp> {
         .route("/api/version", get(version))
         .route("/api/generate", post(generate_text))
         .route("/api/chat", post(chat_text))
+        .route("/api/embed", post(embed_texts))
+        .route("/api/embeddings", post(embed_text))
         .route("/api/tags", get(manage::tags))
         .route("/api/ps", get(manage::ps))
         .route("/api/show", post(manage::show))
@@ -54,6 +57,16 @@ async fn generate_text(State(app): State<SharedApp>, request: Request) -> Respon
 
 async fn chat_text(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { chat::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
+    answered.await.unwrap_or_else(|error| error_response("/api/", &error))
+}
+
+async fn embed_texts(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { embed::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
+    answered.await.unwrap_or_else(|error| error_response("/api/", &error))
+}
+
+async fn embed_text(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { embed::answer_old(&app, Fields::parse(&read_body(&app, request).await?)?).await };
     answered.await.unwrap_or_else(|error| error_response("/api/", &error))
 }
 

@@ -5,8 +5,11 @@
 
 mod chat;
 mod completions;
+mod embeddings;
 mod models;
 mod wire;
+
+pub(super) use wire::answer_id;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -23,6 +26,7 @@ pub(super) fn routes() -> Router<SharedApp> {
     Router::new()
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/completions", post(text_completions))
+        .route("/v1/embeddings", post(text_embeddings))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
 }
@@ -34,6 +38,11 @@ async fn chat_completions(State(app): State<SharedApp>, request: Request) -> Res
 
 async fn text_completions(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { completions::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
+    answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
+}
+
+async fn text_embeddings(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { embeddings::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
     answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
 }
 

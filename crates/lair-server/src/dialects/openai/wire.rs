@@ -126,7 +126,7 @@ pub(super) fn now_s() -> u64 {
 }
 
 /// A name for an answer: different for each of a server's answers.
-pub(super) fn answer_id(prefix: &str) -> String {
+pub(in crate::dialects) fn answer_id(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
