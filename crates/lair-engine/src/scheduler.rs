@@ -22,7 +22,7 @@ const ADMISSION_LOOKS_MAX: usize = 64;
 impl<R: Runner> Engine<R> {
     /// Takes up waiting sequences, oldest first, while there is room.
     pub(crate) fn admit(&mut self) {
-        if self.embeddings.awaits_room {
+        if self.embeddings.blocks_admission() {
             return;
         }
         let mut place = 0;

@@ -60,6 +60,7 @@ impl<B: Backend> Model<B> {
         let pooled_head = PooledHead::load(file, &config, architecture)?;
         let Builder { source, mut widths, memory, .. } = builder;
         widths.note_widest(config.hidden_size);
+        widths.keeps_input = layers.iter().any(|layer| layer.mixer_second_norm.is_some());
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
             MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
             MixerWeights::DeltaNet(_) => false,

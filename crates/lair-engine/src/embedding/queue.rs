@@ -19,7 +19,9 @@ pub(crate) struct EmbeddingQueue {
     /// `[rows, hidden_size]`; grows with the first embeddings, since most models never make one.
     states: Vec<f32>,
     /// Whether an input waits for pages or for a slot: then no new sequence is taken up, or it might wait for ever.
-    pub(crate) awaits_room: bool,
+    awaits_room: bool,
+    /// Of a model with recurrent layers, whether inputs were taken up since sequences were computed last.
+    had_turn: bool,
 }
 
 struct Job {
@@ -52,6 +54,12 @@ impl EmbeddingQueue {
 
     pub(crate) fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// Whether sequences that wait have to go on waiting: an input waits for room, or holds a slot that was kept for
+    /// one of them.
+    pub(crate) fn blocks_admission(&self) -> bool {
+        self.awaits_room || self.running.iter().any(|running| running.state_slot.is_some())
     }
 
     /// Pages and slots that are held, for the check that all are accounted for.
@@ -114,6 +122,9 @@ impl<R: Runner> Engine<R> {
     /// Takes up inputs in turn over the requests while rows, pages and slots last.
     fn take_up_inputs(&mut self, shape: &EmbeddingShape, rows_max: usize) {
         self.embeddings.awaits_room = false;
+        if self.states.is_used() && !self.has_turn_of_slots() {
+            return;
+        }
         let pending = |running: &Running| running.tokens.len() - running.computed;
         let mut rows_left = rows_max.saturating_sub(self.embeddings.running.iter().map(pending).sum());
         while rows_left > 0 {
@@ -137,11 +148,24 @@ impl<R: Runner> Engine<R> {
         }
     }
 
+    /// Slots are kept for sequences that generate, so of a model with recurrent layers inputs and sequences take turns:
+    /// inputs while no sequence is computed, and then sequences that wait.
+    fn has_turn_of_slots(&mut self) -> bool {
+        let queue = &mut self.embeddings;
+        if !self.active.is_empty() {
+            queue.had_turn = false;
+            queue.awaits_room = true;
+            return false;
+        }
+        // What was taken up before may go on over several steps.
+        let is_turn = !queue.had_turn || self.waiting.is_empty();
+        queue.had_turn = true;
+        is_turn
+    }
+
     /// Whether pages suffice beside what the sequences that are computed still need for their tokens, and a slot is free.
     fn has_room_for_input(&self, length: usize) -> bool {
-        if self.states.is_used()
-            && (!self.active.is_empty() || self.embeddings.running.len() >= self.options.sequences_max)
-        {
+        if self.states.is_used() && self.embeddings.running.len() >= self.options.sequences_max {
             return false;
         }
         let promised: usize = self
