@@ -31,7 +31,13 @@ impl Answer {
 
 impl Server {
     /// Starts one; nothing without the shared data.
+    #[allow(dead_code)] // Some tests always bring models.
     pub fn start(arguments: &[&str]) -> Option<Server> {
+        Server::start_with(&[], arguments)
+    }
+
+    /// The same with further models, each by its name.
+    pub fn start_with(models: &[(&str, PathBuf)], arguments: &[&str]) -> Option<Server> {
         let model = shared_data("models/stories260K-f32.gguf")?;
         let home = tempfile::tempdir().expect("a folder");
         let lair = || {
@@ -40,8 +46,10 @@ impl Server {
             command.env_remove("OLLAMA_MODELS").env_remove("LAIR_MODELS").env_remove("LAIR_API_KEY");
             command
         };
-        let imported = lair().args(["import".into(), model, PathBuf::from("tiny")]).output().expect("starts");
-        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        for (name, path) in [("tiny", model)].iter().chain(models) {
+            let imported = lair().args(["import".into(), path.clone(), PathBuf::from(name)]).output().expect("starts");
+            assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        }
         let mut command = lair();
         command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
