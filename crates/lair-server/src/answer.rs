@@ -1,7 +1,10 @@
-//! Wishes about sampling that all dialects share, and answers split into reasoning and content.
+//! Wishes about sampling that all dialects share, and what their answers have in common.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lair_engine::Sampling;
-use lair_text::output::{Channel, ReasoningSplitter};
+use lair_text::output::ReasoningSplitter;
 use lair_text::tokenizer::ShowSpecial;
 
 use crate::error::ApiError;
@@ -76,46 +79,11 @@ pub(crate) fn reasoning_splitter(model: &LoadedModel, prompt: &[u32]) -> Option<
     Some(ReasoningSplitter::new(style, style.is_open_at_end_of(&tail)))
 }
 
-/// Text of an answer, and the reasoning before it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spoken {
-    pub(crate) reasoning: String,
-    pub(crate) content: String,
-}
-
-impl Spoken {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.reasoning.is_empty() && self.content.is_empty()
-    }
-}
-
-/// Splits an answer while it comes.
-pub(crate) struct Speech(Option<ReasoningSplitter>);
-
-impl Speech {
-    pub(crate) fn new(splitter: Option<ReasoningSplitter>) -> Speech {
-        Speech(splitter)
-    }
-
-    pub(crate) fn push(&mut self, text: String) -> Spoken {
-        match &mut self.0 {
-            None => Spoken { reasoning: String::new(), content: text },
-            Some(splitter) => joined(splitter.push(&text)),
-        }
-    }
-
-    pub(crate) fn finish(&mut self) -> Spoken {
-        self.0.as_mut().map(|splitter| joined(splitter.finish())).unwrap_or_default()
-    }
-}
-
-fn joined(parts: Vec<(Channel, String)>) -> Spoken {
-    let mut spoken = Spoken::default();
-    for (channel, text) in parts {
-        match channel {
-            Channel::Reasoning => spoken.reasoning.push_str(&text),
-            Channel::Answer => spoken.content.push_str(&text),
-        }
-    }
-    spoken
+/// A name that begins so: different for each of a server's answers and calls.
+pub(crate) fn unique_name(prefix: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    // Odd multiplier of the golden ratio: neighbours in time and count get names that look nothing alike.
+    let mixed = (nanos ^ COUNT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    format!("{prefix}{mixed:016x}{:08x}", nanos as u32)
 }

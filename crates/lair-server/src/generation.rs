@@ -99,14 +99,17 @@ pub enum EndReason {
     StopString(String),
     /// As many tokens as asked for, or as the context holds.
     Length,
+    /// The model called tools and waits for what they give.
+    ToolCalls,
 }
 
 impl EndReason {
-    /// `stop` or `length`: what most dialects call it.
+    /// `stop`, `length` or `tool_calls`: what most dialects call it.
     pub fn word(&self) -> &'static str {
         match self {
             EndReason::Model | EndReason::StopString(_) => "stop",
             EndReason::Length => "length",
+            EndReason::ToolCalls => "tool_calls",
         }
     }
 }

@@ -1,11 +1,13 @@
-//! What is read out of an answer while it streams: where it must stop, and which part of it is reasoning.
+//! What is read out of an answer while it streams: where it must stop, what of it is reasoning, which tools it calls.
 //!
-//! Both take pieces of text as they come and give back what is certain. What might be the beginning of a stop string or
+//! All take pieces of text as they come and give back what is certain. What might be the beginning of a stop string or
 //! of a tag is held back until the next pieces decide.
 
+mod answer;
 mod reasoning;
 mod stop;
 
+pub use answer::{AnswerReader, Part};
 pub use reasoning::{Channel, ReasoningSplitter, ReasoningStyle};
 pub use stop::StopMatcher;
 
