@@ -4,12 +4,16 @@
 //! of a tag is held back until the next pieces decide.
 
 mod answer;
+mod harmony;
 mod reasoning;
 mod stop;
+mod tools;
 
-pub use answer::{AnswerReader, Part};
+pub use answer::{AnswerReader, AnswerStyle, Part};
+pub use harmony::{CallReading, HarmonyReader};
 pub use reasoning::{Channel, ReasoningSplitter, ReasoningStyle};
 pub use stop::StopMatcher;
+pub use tools::{SYNTAXES, ToolReader, ToolSyntax};
 
 /// Length of the longest end of `text` that is a beginning of `pattern`, but not all of it.
 fn overlap(text: &str, pattern: &str) -> usize {
