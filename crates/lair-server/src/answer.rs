@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lair_engine::Sampling;
-use lair_text::output::ReasoningSplitter;
-use lair_text::tokenizer::ShowSpecial;
+use lair_text::output::AnswerReader;
+use lair_text::tokenizer::{AddSpecial, ShowSpecial, Special};
+use serde_json::Value as Json;
 
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -71,12 +72,15 @@ pub(crate) fn stop_strings(fields: &mut Fields, name: &str) -> Result<Option<Vec
 /// Tokens at the end of a prompt that can hold an opening tag of reasoning.
 const TAIL_TOKENS: usize = 24;
 
-/// A splitter for the answer to this prompt, if the model reasons.
-pub(crate) fn reasoning_splitter(model: &LoadedModel, prompt: &[u32]) -> Option<ReasoningSplitter> {
-    let style = model.reasoning?;
+/// A reader of the answer to this prompt, and the control tokens it must be shown. Without tools in the request no calls
+/// are read.
+pub(crate) fn answer_reader(model: &LoadedModel, prompt: &[u32], tools: Option<&[Json]>) -> (AnswerReader, Vec<u32>) {
+    let (style, tokenizer) = (model.answers(), &model.tokenizer);
     let tail = &prompt[prompt.len().saturating_sub(TAIL_TOKENS)..];
-    let tail = model.tokenizer.decode(tail, ShowSpecial::Show).unwrap_or_default();
-    Some(ReasoningSplitter::new(style, style.is_open_at_end_of(&tail)))
+    let tail = tokenizer.decode(tail, ShowSpecial::Show).unwrap_or_default();
+    let tokens = style.marks(tools.is_some()).into_iter();
+    let tokens = tokens.flat_map(|mark| tokenizer.encode(mark, Special::Parse, AddSpecial::No));
+    (style.reader(&tail, tools), tokens.filter(|token| tokenizer.is_control(*token)).collect())
 }
 
 /// A name that begins so: different for each of a server's answers and calls.

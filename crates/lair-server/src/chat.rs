@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lair_text::output::{AnswerReader, Part};
 use serde_json::{Map, Value as Json};
 
-use crate::answer::{SamplingWishes, reasoning_splitter};
+use crate::answer::{SamplingWishes, answer_reader};
 use crate::error::{ApiError, ErrorKind};
 use crate::generation::{Ask, End, EndReason, Generation, Piece, TokenStep};
 use crate::loaded::Lease;
@@ -36,6 +36,14 @@ pub(crate) struct ChatRequest {
     pub(crate) ignores_end: bool,
     /// Log-probabilities of each token, with those of so many others.
     pub(crate) logprobs: Option<usize>,
+}
+
+impl ChatRequest {
+    /// The tools that the model is told of.
+    fn offered_tools(&self) -> Option<&[Json]> {
+        let is_offered = self.tool_choice != ToolChoice::None && !self.tools.is_empty();
+        is_offered.then_some(self.tools.as_slice())
+    }
 }
 
 /// Which tools an answer calls.
@@ -101,14 +109,11 @@ pub(crate) struct ChatPrompt {
 impl ChatPrompt {
     /// The conversation of a request through the model's template.
     pub(crate) fn of_conversation(model: &Lease, request: &ChatRequest) -> Result<ChatPrompt, ApiError> {
-        let tools = match &request.tool_choice {
-            ToolChoice::Auto => Some(request.tools.as_slice()).filter(|tools| !tools.is_empty()),
-            ToolChoice::None => None,
-            ToolChoice::Required | ToolChoice::Named(_) => {
-                let cause = "`tool_choice` other than `auto` and `none` needs constrained decoding";
-                return Err(ApiError::unsupported("tool_choice", cause));
-            }
-        };
+        if !matches!(request.tool_choice, ToolChoice::Auto | ToolChoice::None) {
+            let cause = "`tool_choice` other than `auto` and `none` needs constrained decoding";
+            return Err(ApiError::unsupported("tool_choice", cause));
+        }
+        let tools = request.offered_tools();
         let tokens = model.tokens_of_conversation(&request.messages, tools, request.variables.as_ref())?;
         Ok(ChatPrompt { tokens, is_templated: true })
     }
@@ -142,7 +147,13 @@ pub(crate) fn start_from(
             let mut sampling = sampling.clone();
             // Each answer to one prompt is another draw.
             sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(index as u64));
+            let (reader, marks) = if prompt.is_templated {
+                answer_reader(model, &prompt.tokens, request.offered_tools())
+            } else {
+                (AnswerReader::of_plain_text(), Vec::new())
+            };
             let ask = Ask {
+                marks,
                 tokens: prompt.tokens.clone(),
                 max_tokens,
                 sampling,
@@ -151,13 +162,7 @@ pub(crate) fn start_from(
                 logprobs: request.logprobs,
                 ..Ask::default()
             };
-            let reasoning = if prompt.is_templated { reasoning_splitter(model, &prompt.tokens) } else { None };
-            Ok(ChatAnswer {
-                generation: Generation::start(model, ask)?,
-                reader: AnswerReader::new(reasoning),
-                has_calls: false,
-                end: None,
-            })
+            Ok(ChatAnswer { generation: Generation::start(model, ask)?, reader, has_calls: false, end: None })
         })
         .collect()
 }

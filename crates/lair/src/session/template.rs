@@ -89,7 +89,8 @@ impl PromptTemplate {
                 template.render(&input).map_err(Some)
             }
             Ok(Parsed::Go(template)) => {
-                let input = GoTemplateInput { messages, thinking: think.of_go(), limits, ..GoTemplateInput::default() };
+                let thinking = think.of_go();
+                let input = GoTemplateInput { messages, tools, thinking, limits, ..GoTemplateInput::default() };
                 template.render(&input).map_err(Some)
             }
             Err(_) => Err(None),
