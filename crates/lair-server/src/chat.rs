@@ -22,6 +22,8 @@ pub(crate) struct ChatRequest {
     pub(crate) tools: Vec<Json>,
     /// Whether it may, or must.
     pub(crate) tool_choice: ToolChoice,
+    /// Whether the answer ends with its first call.
+    pub(crate) is_single_call: bool,
     /// Variables for the template.
     pub(crate) variables: Option<Map<String, Json>>,
     /// How tokens are chosen.
@@ -162,7 +164,9 @@ pub(crate) fn start_from(
                 logprobs: request.logprobs,
                 ..Ask::default()
             };
-            Ok(ChatAnswer { generation: Generation::start(model, ask)?, reader, has_calls: false, end: None })
+            let generation = Generation::start(model, ask)?;
+            let is_single_call = request.is_single_call;
+            Ok(ChatAnswer { generation, reader, is_single_call, has_calls: false, end: None })
         })
         .collect()
 }
@@ -171,6 +175,7 @@ pub(crate) fn start_from(
 pub(crate) struct ChatAnswer {
     generation: Generation,
     reader: AnswerReader,
+    is_single_call: bool,
     has_calls: bool,
     /// Decided, and to be delivered next.
     end: Option<End>,
@@ -206,7 +211,13 @@ impl ChatAnswer {
                 (parts, Vec::new())
             }
         };
-        let parts = self.named(parts);
+        let mut parts = self.named(parts);
+        let first_end = parts.iter().position(|part| matches!(part, Part::CallEnd { .. }));
+        if let Some(index) = first_end.filter(|_| self.is_single_call) {
+            parts.truncate(index + 1);
+            let generation = &mut self.generation;
+            self.end.get_or_insert_with(|| generation.end_here(EndReason::ToolCalls));
+        }
         if let Some(end) = self.end.as_mut().filter(|end| self.has_calls && end.reason == EndReason::Model) {
             end.reason = EndReason::ToolCalls;
         }

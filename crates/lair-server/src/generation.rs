@@ -208,15 +208,23 @@ impl Generation {
         let text = self.text_of(step.token).map_err(|error| ApiError::new(ErrorKind::Internal, error))?;
         let text = self.stop.push(&text);
         if let Some(stop) = self.stop.found() {
-            let usage = Usage {
-                prompt_tokens: self.prompt_tokens,
-                completion_tokens: self.completion_tokens,
-                ..Usage::default()
-            };
-            self.end = Some(self.measured(EndReason::StopString(stop.to_owned()), usage));
+            let reason = EndReason::StopString(stop.to_owned());
+            self.end = Some(self.measured(reason, self.counted()));
             self.guard = None;
         }
         Ok(Piece::Text { text, tokens: vec![step] })
+    }
+
+    /// Ends the generation before the model does: nothing follows.
+    pub fn end_here(&mut self, reason: EndReason) -> End {
+        (self.guard, self.has_ended) = (None, true);
+        self.measured(reason, self.counted())
+    }
+
+    /// What was counted here, for an end that the engine does not tell of.
+    fn counted(&self) -> Usage {
+        let (prompt_tokens, completion_tokens) = (self.prompt_tokens, self.completion_tokens);
+        Usage { prompt_tokens, completion_tokens, ..Usage::default() }
     }
 
     fn text_of(&mut self, token: u32) -> Result<String, TokenizerError> {

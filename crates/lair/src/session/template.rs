@@ -4,6 +4,7 @@ use lair_text::go_template::{GoTemplate, GoTemplateInput};
 use lair_text::output::ReasoningStyle;
 use lair_text::prompt::Conversation;
 use lair_text::template::{ChatTemplate, RenderInput, RenderLimits, Rendered, TemplateError};
+use lair_text::tool_prompt::ToolPrompting;
 
 use super::{Message, Think};
 
@@ -53,6 +54,16 @@ impl PromptTemplate {
     /// How answers to its prompts mark their reasoning.
     pub fn reasoning(&self) -> Option<ReasoningStyle> {
         ReasoningStyle::of_template(&self.source)
+    }
+
+    /// What a model with it can do besides completing text: `tools`, `thinking`.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        let render = |conversation: &Conversation<'_>| {
+            let limits = RenderLimits::default();
+            Some(self.render_conversation(conversation, Think::AsModel, &[], limits).ok()?.text)
+        };
+        let tools = ToolPrompting::probe(render).knows_tools.then_some("tools");
+        tools.into_iter().chain(self.reasoning().map(|_| "thinking")).collect()
     }
 
     /// Renders a conversation up to where the answer begins; `Err(None)` if the template cannot be used at all.

@@ -30,7 +30,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
     wire::refuse_format(&mut fields)?;
-    fields.refuse("tools", "calls of tools are not read out of answers yet")?;
+    let tools = tools(fields.list("tools")?.unwrap_or_default())?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
     let empty = json!({ "message": { "role": "assistant", "content": "" } });
@@ -42,11 +42,26 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     if messages.is_empty() {
         return Ok(loaded_answer(&name, "load", &empty));
     }
-    let request =
-        ChatRequest { messages, variables: wire::think_variables(think.as_ref()), logprobs, ..options.request() };
+    let request = ChatRequest {
+        messages,
+        tools,
+        variables: wire::think_variables(think.as_ref()),
+        logprobs,
+        ..options.request()
+    };
     let answer = chat::start(&model, &request)?.swap_remove(0);
     let response = respond(name, model, answer, Shape::Message, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))
+}
+
+/// Tools, checked: they have OpenAI's form.
+fn tools(tools: Vec<Json>) -> Result<Vec<Json>, ApiError> {
+    for (index, tool) in tools.iter().enumerate() {
+        if !tool["function"]["name"].as_str().is_some_and(|name| !name.is_empty()) {
+            return Err(ApiError::bad("tools", format!("`tools[{index}]` has no `function` with a `name`")));
+        }
+    }
+    Ok(tools)
 }
 
 /// Messages, checked, in the form that templates know.
@@ -67,6 +82,9 @@ fn messages(messages: Vec<Json>) -> Result<Vec<Json>, ApiError> {
             if message["images"].as_array().is_some_and(|images| !images.is_empty()) {
                 let cause = format!("`{place}.images`: pictures are not read yet");
                 return Err(ApiError::unsupported("messages", cause));
+            }
+            if !matches!(message["tool_calls"], Json::Null | Json::Array(_)) {
+                return Err(wrong(&format!("{place}.tool_calls"), &message["tool_calls"], "a list"));
             }
             match &message["content"] {
                 Json::String(_) => {}

@@ -11,13 +11,13 @@ use lair_text::output::Part;
 use serde_json::{Value as Json, json};
 
 use super::error_body;
-use super::tools;
+use super::tools::{self, ToolWishes};
 use super::wire::{self, Options, TOP_LOGPROBS_MAX};
-use crate::chat::{self, AnswerLength, Call, ChatAnswer, ChatRequest, Said, WholeAnswer};
+use crate::chat::{self, AnswerLength, ChatAnswer, ChatRequest, Said, WholeAnswer};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::generation::{End, TokenStep};
+use crate::generation::{End, EndReason, TokenStep};
 use crate::loaded::Lease;
 use crate::server::SharedApp;
 
@@ -28,6 +28,8 @@ struct Frame {
     created: u64,
     model: String,
     has_logprobs: bool,
+    /// Whether calls are told as OpenAI did before `tools`.
+    is_legacy: bool,
 }
 
 pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
@@ -35,14 +37,16 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let messages = wire::messages(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     let variables = template_variables(&mut fields)?;
-    let tool_choice = tools::tool_choice(&mut fields)?;
+    let ToolWishes { tools, choice, is_parallel, is_legacy, ignored } = ToolWishes::take(&mut fields)?;
     refuse_unsupported(&mut fields)?;
-    let ignored = fields.rest();
+    let ignored = [ignored, fields.rest()].concat();
 
     let model = Arc::new(app.models.get(&options.model, None).await?);
     let request = ChatRequest {
         messages,
-        tool_choice,
+        tools,
+        tool_choice: choice,
+        is_single_call: !is_parallel,
         variables,
         sampling: options.sampling.clone(),
         stop: options.stop.clone(),
@@ -58,6 +62,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         created: wire::now_s(),
         model: options.model.clone(),
         has_logprobs: logprobs.is_some(),
+        is_legacy,
     };
     let response = if options.is_stream {
         let chunks = chunks(frame, model, answers, options.has_usage_chunk);
@@ -96,9 +101,6 @@ fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<Stri
 }
 
 fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.refuse("tools", "calls of tools are not read out of answers yet")?;
-    fields.refuse("functions", "calls of tools are not read out of answers yet")?;
-    fields.accept(&["function_call"]);
     match fields.object("response_format")? {
         Some(format) if format.get("type").is_some_and(|kind| kind != "text") => Err(ApiError::unsupported(
             "response_format",
@@ -116,9 +118,9 @@ async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result
         wire::add_usage(&mut usage, &answer.end.usage);
         choices.push(json!({
             "index": index,
-            "message": message(&answer),
+            "message": message(frame, &answer),
             "logprobs": logprobs_json(frame, model, &answer.steps),
-            "finish_reason": answer.end.reason.word(),
+            "finish_reason": finish_reason(frame, &answer.end),
         }));
     }
     let body = json!({
@@ -133,20 +135,19 @@ async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result
     Ok(json_response(StatusCode::OK, &body))
 }
 
-fn message(answer: &WholeAnswer) -> Json {
+/// Why an answer ended.
+fn finish_reason(frame: &Frame, end: &End) -> &'static str {
+    if frame.is_legacy && end.reason == EndReason::ToolCalls { "function_call" } else { end.reason.word() }
+}
+
+fn message(frame: &Frame, answer: &WholeAnswer) -> Json {
     let WholeAnswer { reasoning, content, calls, .. } = answer;
     let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
     if !reasoning.is_empty() {
         message["reasoning_content"] = json!(reasoning);
         message["reasoning"] = json!(reasoning);
     }
-    if !calls.is_empty() {
-        if content.is_empty() {
-            message["content"] = Json::Null;
-        }
-        let call = |call: &Call| json!({ "id": call.id, "type": "function", "function": { "name": call.name, "arguments": call.arguments } });
-        message["tool_calls"] = calls.iter().map(call).collect();
-    }
+    tools::put_calls(&mut message, calls, frame.is_legacy);
     message
 }
 
@@ -189,7 +190,8 @@ impl Choice {
                     self.say(&frame, &model, parts);
                 }
                 Ok(Said::End(end)) => {
-                    let last = choice_chunk(&frame, self.index, json!({}), Json::Null, Some(end.reason.word()));
+                    let last =
+                        choice_chunk(&frame, self.index, json!({}), Json::Null, Some(finish_reason(&frame, &end)));
                     self.queue.push_back(last);
                     self.end = Some(Ok(end));
                 }
@@ -199,7 +201,7 @@ impl Choice {
     }
 
     fn say(&mut self, frame: &Frame, model: &Lease, parts: Vec<Part>) {
-        let mut deltas: Vec<Json> = parts.into_iter().filter_map(delta).collect();
+        let mut deltas: Vec<Json> = parts.into_iter().filter_map(|part| delta(frame, part)).collect();
         // Without text a chunk says nothing, but log-probabilities are owed for every token.
         if deltas.is_empty() && frame.has_logprobs && !self.steps.is_empty() {
             deltas.push(json!({ "content": "" }));
@@ -212,8 +214,11 @@ impl Choice {
 }
 
 /// What a part changes in the message.
-fn delta(part: Part) -> Option<Json> {
-    let of_call = |call: Json| Some(json!({ "tool_calls": [call] }));
+fn delta(frame: &Frame, part: Part) -> Option<Json> {
+    let of_call = |call: Json| {
+        let is_legacy = frame.is_legacy;
+        Some(if is_legacy { json!({ "function_call": call["function"] }) } else { json!({ "tool_calls": [call] }) })
+    };
     match part {
         Part::Reasoning(text) => Some(json!({ "reasoning_content": text, "reasoning": text })),
         Part::Content(text) | Part::CallBroken { text, .. } => Some(json!({ "content": text })),

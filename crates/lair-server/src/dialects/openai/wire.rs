@@ -6,6 +6,7 @@ use lair_engine::{TokenLogprob, Usage};
 use lair_text::tokenizer::Tokenizer;
 use serde_json::{Value as Json, json};
 
+use super::tools::check_calls;
 use crate::answer::{SamplingWishes, stop_strings, unique_name};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -40,7 +41,6 @@ const ACCEPTED: &[&str] = &[
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "parallel_tool_calls",
     "verbosity",
     "cache_prompt",
 ];
@@ -185,6 +185,7 @@ fn checked_message(index: usize, mut message: Json) -> Result<Json, ApiError> {
         let cause = format!("`{place}.role` is `{role}`, one of system, developer, user, assistant, tool expected");
         return Err(ApiError::bad("messages", cause));
     }
+    check_calls(&place, &message)?;
     let content = match &message["content"] {
         Json::String(_) => return Ok(message),
         Json::Null if role == "assistant" => return Ok(message),
