@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lair_engine::{Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
 use lair_text::output::StopMatcher;
-use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer};
+use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer, TokenizerError};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::error::{ApiError, ErrorKind};
@@ -28,6 +28,8 @@ pub struct Ask {
     pub logprobs: Option<usize>,
     /// Log-probabilities of the prompt's tokens as well.
     pub prompt_logprobs: bool,
+    /// Control tokens that are shown as text, for whoever takes the answer apart; all others are hidden.
+    pub marks: Vec<u32>,
     /// With whom cached prompts are shared.
     pub scope: PrefixScope,
 }
@@ -99,14 +101,17 @@ pub enum EndReason {
     StopString(String),
     /// As many tokens as asked for, or as the context holds.
     Length,
+    /// The model called tools and waits for what they give.
+    ToolCalls,
 }
 
 impl EndReason {
-    /// `stop` or `length`: what most dialects call it.
+    /// `stop`, `length` or `tool_calls`: what most dialects call it.
     pub fn word(&self) -> &'static str {
         match self {
             EndReason::Model | EndReason::StopString(_) => "stop",
             EndReason::Length => "length",
+            EndReason::ToolCalls => "tool_calls",
         }
     }
 }
@@ -117,6 +122,7 @@ pub struct Generation {
     /// Dropped as soon as nothing more is wanted.
     guard: Option<RequestGuard>,
     decoder: StreamDecoder<Arc<Tokenizer>>,
+    marks: Vec<u32>,
     stop: StopMatcher,
     start: Instant,
     first: Option<Instant>,
@@ -125,8 +131,8 @@ pub struct Generation {
     /// Decided, and to be delivered next.
     end: Option<End>,
     has_ended: bool,
-    /// Kept so that the model stays loaded.
-    _lease: Arc<Lease>,
+    /// Kept also so that the model stays loaded.
+    model: Arc<Lease>,
 }
 
 impl Generation {
@@ -151,6 +157,7 @@ impl Generation {
             events,
             guard: Some(guard),
             decoder: StreamDecoder::new(Arc::clone(&model.tokenizer), Position::Middle, ShowSpecial::Hide),
+            marks: ask.marks,
             stop: StopMatcher::new(&ask.stop),
             start: Instant::now(),
             first: None,
@@ -158,7 +165,7 @@ impl Generation {
             completion_tokens: 0,
             end: None,
             has_ended: false,
-            _lease: Arc::clone(model),
+            model: Arc::clone(model),
         })
     }
 
@@ -198,18 +205,33 @@ impl Generation {
     }
 
     fn take(&mut self, step: TokenStep) -> Result<Piece, ApiError> {
-        let text = self.decoder.push(step.token).map_err(|error| ApiError::new(ErrorKind::Internal, error))?;
+        let text = self.text_of(step.token).map_err(|error| ApiError::new(ErrorKind::Internal, error))?;
         let text = self.stop.push(&text);
         if let Some(stop) = self.stop.found() {
-            let usage = Usage {
-                prompt_tokens: self.prompt_tokens,
-                completion_tokens: self.completion_tokens,
-                ..Usage::default()
-            };
-            self.end = Some(self.measured(EndReason::StopString(stop.to_owned()), usage));
+            let reason = EndReason::StopString(stop.to_owned());
+            self.end = Some(self.measured(reason, self.counted()));
             self.guard = None;
         }
         Ok(Piece::Text { text, tokens: vec![step] })
+    }
+
+    /// Ends the generation before the model does: nothing follows.
+    pub fn end_here(&mut self, reason: EndReason) -> End {
+        (self.guard, self.has_ended) = (None, true);
+        self.measured(reason, self.counted())
+    }
+
+    /// What was counted here, for an end that the engine does not tell of.
+    fn counted(&self) -> Usage {
+        let (prompt_tokens, completion_tokens) = (self.prompt_tokens, self.completion_tokens);
+        Usage { prompt_tokens, completion_tokens, ..Usage::default() }
+    }
+
+    fn text_of(&mut self, token: u32) -> Result<String, TokenizerError> {
+        if !self.marks.contains(&token) {
+            return self.decoder.push(token);
+        }
+        Ok(self.decoder.finish() + &self.model.tokenizer.decode(&[token], ShowSpecial::Show)?)
     }
 
     /// The engine ended: what was held back comes out first.

@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod chat;
 pub mod dialects;
 mod error;
 mod fields;

@@ -5,3 +5,4 @@ pub mod output;
 pub mod prompt;
 pub mod template;
 pub mod tokenizer;
+pub mod tool_prompt;

@@ -75,7 +75,7 @@ fn what_cannot_be_is_refused_by_name() {
         ("/v1/completions", completion(json!({ "suffix": "x" })), 400, "`suffix`"),
         ("/v1/completions", completion(json!({ "prompt": [1_000_000] })), 400, "1000000"),
         ("/v1/completions", completion(json!({ "prompt": "once ".repeat(5000) })), 400, "fit in the context"),
-        ("/v1/chat/completions", chat(json!({ "tools": [{}] })), 400, "`tools`"),
+        ("/v1/chat/completions", chat(json!({ "tools": [{}] })), 400, "`tools[0]`"),
         ("/v1/chat/completions", chat(json!({ "response_format": { "type": "json_object" } })), 400, "response_format"),
         ("/v1/chat/completions", chat(json!({})), 400, "no chat template"),
         ("/v1/chat/completions", chat(json!({ "messages": [] })), 400, "`messages` is empty"),

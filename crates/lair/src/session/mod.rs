@@ -21,7 +21,7 @@ pub use load::ROWS_MAX;
 pub(crate) use load::activations_of;
 use load::{check_weights_fit, load_model};
 pub use prompt::{Message, Prompt};
-use template::PromptTemplate;
+pub use template::PromptTemplate;
 pub use think::Think;
 
 use crate::commands::run::KvChoice;

@@ -6,6 +6,7 @@
 mod chat;
 mod completions;
 mod models;
+mod tools;
 mod wire;
 
 use axum::Router;

@@ -6,7 +6,8 @@ use lair_engine::{TokenLogprob, Usage};
 use lair_text::tokenizer::Tokenizer;
 use serde_json::{Value as Json, json};
 
-use crate::answer::{SamplingWishes, stop_strings};
+use super::tools::check_calls;
+use crate::answer::{SamplingWishes, stop_strings, unique_name};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::generation::TokenStep;
@@ -40,7 +41,6 @@ const ACCEPTED: &[&str] = &[
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "parallel_tool_calls",
     "verbosity",
     "cache_prompt",
 ];
@@ -127,12 +127,7 @@ pub(super) fn now_s() -> u64 {
 
 /// A name for an answer: different for each of a server's answers.
 pub(super) fn answer_id(prefix: &str) -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    // Odd multiplier of the golden ratio: neighbours in time and count get names that look nothing alike.
-    let mixed = (nanos ^ COUNT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    format!("{prefix}-{mixed:016x}{:08x}", nanos as u32)
+    unique_name(&format!("{prefix}-"))
 }
 
 pub(super) fn usage_json(usage: &Usage) -> Json {
@@ -190,6 +185,7 @@ fn checked_message(index: usize, mut message: Json) -> Result<Json, ApiError> {
         let cause = format!("`{place}.role` is `{role}`, one of system, developer, user, assistant, tool expected");
         return Err(ApiError::bad("messages", cause));
     }
+    check_calls(&place, &message)?;
     let content = match &message["content"] {
         Json::String(_) => return Ok(message),
         Json::Null if role == "assistant" => return Ok(message),
