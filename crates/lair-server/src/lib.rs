@@ -7,11 +7,14 @@
 mod access;
 mod answer;
 mod chat;
+mod default_model;
 pub mod dialects;
 mod error;
 mod fields;
 pub mod generation;
+mod infill;
 pub mod loaded;
+mod metrics;
 mod model;
 mod server;
 

@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use crate::access::Access;
 use crate::dialects;
 use crate::loaded::{KeepAlive, LoadedModels};
+use crate::metrics::METRICS;
 use crate::model::ModelSource;
 
 /// Longest head of a request.
@@ -158,7 +159,7 @@ async fn guard(State(app): State<SharedApp>, request: Request<Body>, next: Next)
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path().to_owned();
     // Whether the server is alive may be asked without a key: watchdogs have none.
-    let is_health = matches!(path.as_str(), "/health" | "/healthz" | "/");
+    let is_health = matches!(path.as_str(), "/health" | "/healthz" | "/v1/health" | "/ping" | "/");
     let checked = match access.check(request.method(), request.headers(), app.options.address) {
         Err(error) if is_health && error.status() == 401 => Ok(()),
         outcome => outcome,
@@ -169,6 +170,7 @@ async fn guard(State(app): State<SharedApp>, request: Request<Body>, next: Next)
         Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
     };
+    METRICS.answered(dialects::dialect_of(&path), response.status().as_u16());
     if let Some(origin) = origin.filter(|origin| origin.to_str().is_ok_and(|origin| access.allows_origin(origin))) {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

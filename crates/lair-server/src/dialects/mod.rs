@@ -1,8 +1,12 @@
 //! The dialects. Each has its wire types, a conversion without side effects, and its routes; all are in [`routes`].
 
 mod health;
+mod llama_server;
+mod metrics;
 mod ollama;
 mod openai;
+mod openapi;
+pub(crate) mod route;
 
 pub use ollama::parse_keep_alive;
 
@@ -13,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use serde_json::Value as Json;
 
+use route::Route;
+
 use crate::access;
 use crate::error::{ApiError, ErrorKind};
 use crate::server::SharedApp;
@@ -20,12 +26,19 @@ use crate::server::SharedApp;
 /// Names the fields of a request that were not used.
 const IGNORED: HeaderName = HeaderName::from_static("x-lair-ignored-fields");
 
+/// The routes of all dialects: what is served, and what `/openapi.json` describes.
+fn all() -> Vec<Route> {
+    [health::routes(), openapi::routes(), metrics::routes(), openai::routes(), ollama::routes(), llama_server::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// The paths of all dialects. What is not here is 404.
 pub(crate) fn routes() -> Router<SharedApp> {
-    Router::new()
-        .merge(health::routes())
-        .merge(openai::routes())
-        .merge(ollama::routes())
+    all()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
         .fallback(|uri: Uri| async move {
             error_response(
                 uri.path(),
@@ -38,9 +51,24 @@ pub(crate) fn routes() -> Router<SharedApp> {
         })
 }
 
+/// The dialect that a path belongs to; what belongs to none is answered in llama-server's.
+pub(crate) fn dialect_of(path: &str) -> &'static str {
+    if path.starts_with("/api/") {
+        "ollama"
+    } else if path.starts_with("/v1/") {
+        "openai"
+    } else {
+        "llama_server"
+    }
+}
+
 /// An error in the words of the dialect that a path belongs to.
 pub(crate) fn error_response(path: &str, error: &ApiError) -> Response {
-    let body = if path.starts_with("/api/") { ollama::error_body(error) } else { openai::error_body(error) };
+    let body = match dialect_of(path) {
+        "ollama" => ollama::error_body(error),
+        "llama_server" => llama_server::error_body(error),
+        _ => openai::error_body(error),
+    };
     let mut response =
         json_response(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
     if error.kind == ErrorKind::Overloaded {

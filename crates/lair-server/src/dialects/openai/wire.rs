@@ -167,7 +167,7 @@ pub(super) fn finite(logprob: f32) -> f32 {
 }
 
 /// Messages, checked: roles and contents that a template can be given.
-pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
+pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
     let messages = fields.list("messages")?.ok_or_else(|| ApiError::bad("messages", "`messages` is missing"))?;
     if messages.is_empty() {
         return Err(ApiError::bad("messages", "`messages` is empty, at least one message expected"));
