@@ -17,6 +17,7 @@ pub mod loaded;
 mod metrics;
 mod model;
 mod server;
+mod stored_responses;
 
 pub use access::{Access, ApiKey};
 pub use dialects::parse_keep_alive;

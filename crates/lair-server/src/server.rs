@@ -25,6 +25,7 @@ use crate::dialects;
 use crate::loaded::{KeepAlive, LoadedModels};
 use crate::metrics::METRICS;
 use crate::model::ModelSource;
+use crate::stored_responses::StoredResponses;
 
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -73,6 +74,8 @@ pub enum ServeError {
 pub struct App {
     /// The models.
     pub models: LoadedModels,
+    /// Answers that can be gone on from.
+    pub(crate) responses: StoredResponses,
     pub(crate) options: ServerOptions,
     pub(crate) started: SystemTime,
 }
@@ -94,6 +97,7 @@ pub async fn serve(
     let local = listener.local_addr().map_err(|cause| ServeError::Bind { address, cause })?;
     let app = Arc::new(App {
         models: LoadedModels::new(source, options.keep_alive),
+        responses: StoredResponses::default(),
         options: ServerOptions { address: local, ..options },
         started: SystemTime::now(),
     });

@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json, json};
 use super::request::{self, CompletionRequest};
 use super::{error_body, sampling};
 use crate::default_model::model_or_only;
-use crate::dialects::{json_response, stream_response, with_ignored};
+use crate::dialects::{json_response, stream_response, with_ignored, with_pings};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::generation::{Ask, EndReason, Generation, Piece, TokenStep};
@@ -381,7 +381,7 @@ fn events(frame: Arc<Frame>, runs: Vec<Run>) -> BoxStream<'static, String> {
     });
     let events = stream::select_all(answers).boxed();
     match ping {
-        Some(every) => with_pings(events, every),
+        Some(every) => with_pings(events, every, ":\n\n".to_owned()),
         None => events,
     }
 }
@@ -408,18 +408,6 @@ fn chunk(frame: &Frame, run: &Run, said: Said) -> Json {
         }
         Said::End(ending) => chosen_fields(&frame.request.response_fields, last_json(frame, run, &ending)),
     }
-}
-
-/// A comment whenever nothing came for so long, so that nobody between closes the connection.
-fn with_pings(events: BoxStream<'static, String>, every: Duration) -> BoxStream<'static, String> {
-    stream::unfold(events, move |mut events| async move {
-        match tokio::time::timeout(every, events.next()).await {
-            Ok(None) => None,
-            Ok(Some(text)) => Some((text, events)),
-            Err(_) => Some((":\n\n".to_owned(), events)),
-        }
-    })
-    .boxed()
 }
 
 #[cfg(test)]

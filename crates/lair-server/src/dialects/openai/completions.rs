@@ -36,7 +36,7 @@ struct Frame {
 #[derive(Clone, Copy, Default)]
 struct Offset(usize);
 
-pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
+pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let mut options = Options::take(&mut fields)?;
     let prompts = prompts(&mut fields)?;
     let is_echo = fields.switch("echo")?.unwrap_or(false);
@@ -152,6 +152,7 @@ async fn whole(
     let answers = futures_util::future::try_join_all(generations.into_iter().map(Generation::collect)).await?;
     let mut usage = Usage::default();
     let mut choices = Vec::new();
+    let timings = answers.last().map(|answer| wire::timings_json(&answer.end));
     for (index, answer) in answers.into_iter().enumerate() {
         let mut of_prompt = Usage::default();
         wire::add_usage(&mut of_prompt, &answer.end.usage);
@@ -164,6 +165,7 @@ async fn whole(
     let mut body = base(frame);
     body["choices"] = Json::Array(choices);
     body["usage"] = wire::usage_json(&usage);
+    body["timings"] = json!(timings);
     Ok(json_response(StatusCode::OK, &body))
 }
 
@@ -301,6 +303,7 @@ fn chunks(
                 let mut chunk = base(&frame);
                 let word = end.reason.word();
                 chunk["choices"] = json!([{ "index": index, "text": "", "logprobs": null, "finish_reason": word }]);
+                chunk["timings"] = wire::timings_json(&end);
                 let mut text = format!("data: {chunk}\n\n");
                 if open == 0 {
                     if has_usage_chunk {

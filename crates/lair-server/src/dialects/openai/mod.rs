@@ -6,9 +6,13 @@
 mod chat;
 mod completions;
 mod models;
+mod responses;
 mod tools;
 mod wire;
 
+pub(super) use chat::answer as chat_answer;
+pub(super) use completions::answer as text_answer;
+pub(super) use responses::routes as response_routes;
 pub(super) use wire::messages;
 
 use axum::extract::{Request, State};
@@ -20,7 +24,7 @@ use crate::error::{ApiError, ErrorKind};
 use crate::server::SharedApp;
 
 /// Fields that both kinds of completion take.
-const COMMON_FIELDS: &[Field] = &[
+pub(super) const COMMON_FIELDS: &[Field] = &[
     Field::required("model", Kind::Text),
     Field::new("max_tokens", Kind::Whole),
     Field::new("max_completion_tokens", Kind::Whole),
@@ -43,7 +47,7 @@ const COMMON_FIELDS: &[Field] = &[
     Field::new("ignore_eos", Kind::Switch),
 ];
 /// Fields of chat completions alone.
-const CHAT_FIELDS: &[Field] = &[
+pub(super) const CHAT_FIELDS: &[Field] = &[
     Field::required("messages", Kind::List),
     Field::new("logprobs", Kind::Switch),
     Field::new("top_logprobs", Kind::Whole),
@@ -51,7 +55,7 @@ const CHAT_FIELDS: &[Field] = &[
     Field::new("chat_template_kwargs", Kind::Object),
 ];
 /// Fields of text completions alone.
-const TEXT_FIELDS: &[Field] = &[
+pub(super) const TEXT_FIELDS: &[Field] = &[
     Field::required("prompt", Kind::Mixed),
     Field::new("suffix", Kind::Text),
     Field::new("echo", Kind::Switch),

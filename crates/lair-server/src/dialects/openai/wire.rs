@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::answer::{SamplingWishes, stop_strings, unique_name};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::generation::TokenStep;
+use crate::generation::{End, TokenStep};
 
 /// Answers to one prompt.
 pub(super) const CHOICES_MAX: usize = 16;
@@ -138,6 +138,25 @@ pub(super) fn usage_json(usage: &Usage) -> Json {
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": { "cached_tokens": cached_tokens },
         "completion_tokens_details": { "accepted_prediction_tokens": usage.accepted_tokens },
+    })
+}
+
+/// How long an answer took, under llama-server's names.
+pub(super) fn timings_json(end: &End) -> Json {
+    let Usage { prompt_tokens, completion_tokens, cached_tokens, .. } = end.usage;
+    let prompt_count = prompt_tokens.saturating_sub(cached_tokens);
+    let (prompt_s, predicted_s) = (end.prefill.as_secs_f64(), end.decode.as_secs_f64());
+    // The first token comes of the prompt's last step: the rate is over the others.
+    let steps = completion_tokens.saturating_sub(1);
+    let rate = |count: usize, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+    json!({
+        "cache_n": cached_tokens,
+        "prompt_n": prompt_count,
+        "prompt_ms": prompt_s * 1e3,
+        "prompt_per_second": rate(prompt_count, prompt_s),
+        "predicted_n": completion_tokens,
+        "predicted_ms": predicted_s * 1e3,
+        "predicted_per_second": rate(steps, predicted_s),
     })
 }
 
