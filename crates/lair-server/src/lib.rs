@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+pub mod constrained;
 pub mod dialects;
 mod error;
 mod fields;

@@ -14,6 +14,7 @@ use super::error_body;
 use super::generate::{loaded_answer, model_name};
 use super::wire::{self, Options};
 use crate::answer::{Speech, Spoken, reasoning_splitter};
+use crate::constrained::{self, Begins};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -30,7 +31,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let options = Options::take(&mut fields)?;
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let wish = constrained::ollama_format(&mut fields)?;
     fields.refuse("tools", "calls of tools are not read out of answers yet")?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
@@ -45,7 +46,12 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     }
     let tokens = model.tokens_of_conversation(&messages, None, wire::think_variables(think.as_ref()).as_ref())?;
     let splitter = reasoning_splitter(&model, &tokens);
+    let constraint = match &wish {
+        Some(wish) => Some(constrained::constraint(&model, wish, &tokens, Begins::AfterReasoning).await?),
+        None => None,
+    };
     let ask = Ask {
+        constraint,
         max_tokens: options.max_tokens(&model, tokens.len())?,
         sampling: options.sampling.over(&model.default_sampling)?,
         stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::chat::{Shape, respond};
 use super::wire::{self, Options};
 use crate::answer::reasoning_splitter;
+use crate::constrained::{self, Begins};
 use crate::dialects::{json_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -29,7 +30,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
     let context = context(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let wish = constrained::ollama_format(&mut fields)?;
     fields.refuse("images", "pictures are not read yet")?;
     fields.refuse("suffix", "filling in the middle is not supported yet")?;
     fields.refuse("template", "a template of the request is not supported; make a model with `lair create`")?;
@@ -57,7 +58,13 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         tokens = [context, tokens].concat();
     }
     let splitter = if is_raw { None } else { reasoning_splitter(&model, &tokens) };
+    let begins = if is_raw { Begins::AtOnce } else { Begins::AfterReasoning };
+    let constraint = match &wish {
+        Some(wish) => Some(constrained::constraint(&model, wish, &tokens, begins).await?),
+        None => None,
+    };
     let ask = Ask {
+        constraint,
         max_tokens: options.max_tokens(&model, tokens.len())?,
         sampling: options.sampling.over(&model.default_sampling)?,
         stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),

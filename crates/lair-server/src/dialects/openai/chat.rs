@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::{self, Stream, StreamExt};
-use lair_engine::Usage;
+use lair_engine::{Constraint, Usage};
 use lair_text::output::ReasoningSplitter;
 use serde_json::{Value as Json, json};
 
 use super::error_body;
 use super::wire::{self, Options, TOP_LOGPROBS_MAX};
 use crate::answer::{Speech, Spoken, reasoning_splitter};
+use crate::constrained::{self, Begins};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -40,7 +41,11 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let model = Arc::new(app.models.get(&options.model, None).await?);
     let tokens = model.tokens_of_conversation(&messages, None, variables.as_ref())?;
     let splitter = reasoning_splitter(&model, &tokens);
-    let generations = start_all(&model, &options, &tokens, logprobs)?;
+    let constraint = match &options.constraint {
+        Some(wish) => Some(constrained::constraint(&model, wish, &tokens, Begins::AfterReasoning).await?),
+        None => None,
+    };
+    let generations = start_all(&model, &options, &tokens, logprobs, constraint)?;
     let frame = Frame {
         id: wire::answer_id("chatcmpl"),
         created: wire::now_s(),
@@ -94,13 +99,7 @@ fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
         }
     }
     fields.accept(&["function_call"]);
-    match fields.object("response_format")? {
-        Some(format) if format.get("type").is_some_and(|kind| kind != "text") => Err(ApiError::unsupported(
-            "response_format",
-            "`response_format` other than text needs constrained decoding, which is not supported yet",
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn start_all(
@@ -108,6 +107,7 @@ fn start_all(
     options: &Options,
     tokens: &[u32],
     logprobs: Option<usize>,
+    constraint: Option<Constraint>,
 ) -> Result<Vec<Generation>, ApiError> {
     let sampling = options.sampling.over(&model.default_sampling)?;
     (0..options.choice_count)
@@ -122,6 +122,7 @@ fn start_all(
                 stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),
                 ignores_end: options.ignores_end,
                 logprobs,
+                constraint: constraint.clone(),
                 ..Ask::default()
             };
             Generation::start(model, ask)
