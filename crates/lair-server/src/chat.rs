@@ -9,6 +9,7 @@ use lair_text::output::{AnswerReader, Part};
 use serde_json::{Map, Value as Json};
 
 use crate::answer::{SamplingWishes, answer_reader};
+use crate::constrained::{self, Begins, ConstraintWish};
 use crate::error::{ApiError, ErrorKind};
 use crate::generation::{Ask, End, EndReason, Generation, Piece, TokenStep};
 use crate::loaded::Lease;
@@ -38,6 +39,8 @@ pub(crate) struct ChatRequest {
     pub(crate) ignores_end: bool,
     /// Log-probabilities of each token, with those of so many others.
     pub(crate) logprobs: Option<usize>,
+    /// What the answer must be, behind its reasoning.
+    pub(crate) constraint: Option<ConstraintWish>,
 }
 
 impl ChatRequest {
@@ -137,18 +140,23 @@ impl ChatPrompt {
 }
 
 /// Starts the answers to a conversation.
-pub(crate) fn start(model: &Arc<Lease>, request: &ChatRequest) -> Result<Vec<ChatAnswer>, ApiError> {
-    start_from(model, &ChatPrompt::of_conversation(model, request)?, request)
+pub(crate) async fn start(model: &Arc<Lease>, request: &ChatRequest) -> Result<Vec<ChatAnswer>, ApiError> {
+    start_from(model, &ChatPrompt::of_conversation(model, request)?, request).await
 }
 
 /// Starts the answers to a prompt; the messages and tools of the request are not looked at.
-pub(crate) fn start_from(
+pub(crate) async fn start_from(
     model: &Arc<Lease>,
     prompt: &ChatPrompt,
     request: &ChatRequest,
 ) -> Result<Vec<ChatAnswer>, ApiError> {
     let sampling = request.sampling.over(&model.default_sampling)?;
     let max_tokens = request.length.after(prompt.tokens.len(), model)?;
+    let begins = if prompt.is_templated { Begins::AfterReasoning } else { Begins::AtOnce };
+    let constraint = match &request.constraint {
+        Some(wish) => Some(constrained::constraint(model, wish, &prompt.tokens, begins).await?),
+        None => None,
+    };
     (0..request.choice_count.max(1))
         .map(|index| {
             let mut sampling = sampling.clone();
@@ -167,6 +175,7 @@ pub(crate) fn start_from(
                 stop: request.stop.clone().unwrap_or_else(|| model.default_stop.clone()),
                 ignores_end: request.ignores_end,
                 logprobs: request.logprobs,
+                constraint: constraint.clone(),
                 ..Ask::default()
             };
             let generation = Generation::start(model, ask)?;

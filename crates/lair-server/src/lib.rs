@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod chat;
+pub mod constrained;
 mod default_model;
 pub mod dialects;
 mod error;

@@ -13,6 +13,7 @@ use super::error_body;
 use super::generate::{loaded_answer, model_name};
 use super::wire::{self, Options};
 use crate::chat::{self, Call, ChatAnswer, ChatRequest, Said, Told};
+use crate::constrained;
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -29,7 +30,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let options = Options::take(&mut fields)?;
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let constraint = constrained::ollama_format(&mut fields)?;
     let tools = tools(fields.list("tools")?.unwrap_or_default())?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
@@ -45,11 +46,12 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let request = ChatRequest {
         messages,
         tools,
+        constraint,
         variables: wire::think_variables(think.as_ref()),
         logprobs,
         ..options.request()
     };
-    let answer = chat::start(&model, &request)?.swap_remove(0);
+    let answer = chat::start(&model, &request).await?.swap_remove(0);
     let response = respond(name, model, answer, Shape::Message, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))
 }
@@ -57,7 +59,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
 /// Tools, checked: they have OpenAI's form.
 fn tools(tools: Vec<Json>) -> Result<Vec<Json>, ApiError> {
     for (index, tool) in tools.iter().enumerate() {
-        if !tool["function"]["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if tool["function"]["name"].as_str().is_none_or(str::is_empty) {
             return Err(ApiError::bad("tools", format!("`tools[{index}]` has no `function` with a `name`")));
         }
     }

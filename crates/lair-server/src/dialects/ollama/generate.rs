@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::chat::{Shape, respond};
 use super::wire::{self, Options};
 use crate::chat::{self, ChatPrompt, ChatRequest};
+use crate::constrained;
 use crate::dialects::{json_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -29,7 +30,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
     let context = context(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let constraint = constrained::ollama_format(&mut fields)?;
     fields.refuse("images", "pictures are not read yet")?;
     let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
     fields.refuse("template", "a template of the request is not supported; make a model with `lair create`")?;
@@ -43,7 +44,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     if prompt.is_empty() {
         return Ok(loaded_answer(&name, "load", &json!({ "response": "" })));
     }
-    let mut request = ChatRequest { logprobs, ..options.request() };
+    let mut request = ChatRequest { logprobs, constraint, ..options.request() };
     let asked = if let Some(suffix) = suffix {
         let gap = Gap { prefix: prompt, suffix, ..Gap::default() };
         ChatPrompt::of_tokens(tokens_of_gap(&model.tokenizer, &gap)?)
@@ -56,7 +57,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         ChatPrompt::of_conversation(&model, &request)?
     };
     let asked = asked.behind(context);
-    let answer = chat::start_from(&model, &asked, &request)?.swap_remove(0);
+    let answer = chat::start_from(&model, &asked, &request).await?.swap_remove(0);
     let shape = Shape::Response { context: asked.tokens };
     let response = respond(name, model, answer, shape, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))

@@ -38,7 +38,6 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let logprobs = logprobs(&mut fields)?;
     let variables = template_variables(&mut fields)?;
     let ToolWishes { tools, choice, is_parallel, is_legacy, ignored } = ToolWishes::take(&mut fields)?;
-    refuse_unsupported(&mut fields)?;
     let ignored = [ignored, fields.rest()].concat();
 
     let model = Arc::new(app.models.get(&options.model, None).await?);
@@ -46,6 +45,7 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         messages,
         tools,
         tool_choice: choice,
+        constraint: options.constraint.clone(),
         is_single_call: !is_parallel,
         variables,
         sampling: options.sampling.clone(),
@@ -54,9 +54,8 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         choice_count: options.choice_count,
         ignores_end: options.ignores_end,
         logprobs,
-        ..ChatRequest::default()
     };
-    let answers = chat::start(&model, &request)?;
+    let answers = chat::start(&model, &request).await?;
     let frame = Frame {
         id: wire::answer_id("chatcmpl"),
         created: wire::now_s(),
@@ -98,16 +97,6 @@ pub(super) fn template_variables(fields: &mut Fields) -> Result<Option<serde_jso
         }
     }
     Ok((!variables.is_empty()).then_some(variables))
-}
-
-fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    match fields.object("response_format")? {
-        Some(format) if format.get("type").is_some_and(|kind| kind != "text") => Err(ApiError::unsupported(
-            "response_format",
-            "`response_format` other than text needs constrained decoding, which is not supported yet",
-        )),
-        _ => Ok(()),
-    }
 }
 
 async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result<Response, ApiError> {
