@@ -14,6 +14,8 @@ use crate::settings::{ProxySetting, Settings};
 
 /// The hub needs two: to the address of the file, and from there to a signed one.
 const REDIRECTS_MAX: usize = 5;
+/// What one read of a connection may bring: a fast line has more waiting than the client's own 128 KiB.
+const INPUT_BUFFER_BYTES: usize = 256 * 1024;
 /// The end of what a server may say about a failure.
 const SAID_BYTES_MAX: u64 = 16 * 1024;
 const SAID_LENGTH_MAX: usize = 200;
@@ -82,6 +84,7 @@ impl Client {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .max_response_header_size(64 * 1024)
+            .input_buffer_size(INPUT_BUFFER_BYTES)
             .tls_config(roots::tls_config(transfer).map_err(|problem| no_connection(host.clone(), problem))?)
             .user_agent(concat!("lair/", env!("CARGO_PKG_VERSION")));
         if settings.proxy == ProxySetting::Direct {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +13,17 @@ use super::pace::{Pace, ReadFault, Watched};
 use super::settings::WAIT_MAX;
 use super::{Opened, RangeSource, TransferSettings};
 use crate::file_system::StoreFile;
-use crate::partial::CHUNK_BYTES;
 use crate::sources::SourceError;
 
 /// A try that brought less than this, and less than a hundredth of its part, brought nothing.
 const ADVANCE_BYTES: u64 = 64 * 1024;
+/// What is read, written and passed on at once. Larger than elsewhere: each one wakes the thread that hashes.
+const CHUNK_BYTES: usize = 1 << 20;
+/// How long the first connection is alone, to see what it brings: less than opening another takes on most lines.
+const ALONE: Duration = Duration::from_millis(40);
+/// A first connection that brings this much in that time (200 MiB/s) stays alone: the line is this machine's or a fast
+/// network's, the limit is the disk and the hash, and more connections would only take processors from both.
+const ALONE_BYTES: u64 = 8 << 20;
 
 /// What a connection tells the one that hashes.
 pub(crate) enum Message {
@@ -45,6 +52,10 @@ pub(crate) struct Shared<'s> {
     /// Where chunks are taken from and put back to: a fresh one costs more than filling it.
     pub(crate) buffers: Mutex<Vec<Vec<u8>>>,
     pub(crate) stop: Stop,
+    /// Set when the first connection has ended: nothing is left to take then, or all is over.
+    pub(crate) first_ended: Stop,
+    /// What is written so far, by all connections.
+    pub(crate) written_bytes: AtomicU64,
 }
 
 /// Ends waiting early.
@@ -64,14 +75,15 @@ impl Stop {
         *lock(&self.is_set)
     }
 
-    /// Waits so long, or until it is set.
-    pub(crate) fn wait(&self, duration: Duration) {
+    /// Waits so long, or until it is set. Returns whether it is.
+    pub(crate) fn wait(&self, duration: Duration) -> bool {
         let until = Instant::now() + duration;
         let mut is_set = lock(&self.is_set);
         while !*is_set {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
+            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
             is_set = self.changed.wait_timeout(is_set, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        *is_set
     }
 }
 
@@ -111,6 +123,14 @@ pub(crate) fn bring_parts(
             let _ = messages.send(Message::Failed(error));
             return;
         }
+    }
+}
+
+/// Brings parts beside the first connection, if that one is not fast enough for all of them.
+pub(crate) fn help_with_parts(shared: &Shared<'_>, messages: &SyncSender<Message>) {
+    let is_over = shared.first_ended.wait(ALONE);
+    if !is_over && shared.written_bytes.load(Ordering::Relaxed) < ALONE_BYTES {
+        bring_parts(shared, messages, None);
     }
 }
 
@@ -214,6 +234,7 @@ fn keep(
     bytes: Vec<u8>,
 ) -> Result<(), SourceError> {
     shared.file.write_at(part.position, &bytes).map_err(SourceError::write(shared.path))?;
+    shared.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     part.crc.update(&bytes);
     let offset = part.position;
     part.position += bytes.len() as u64;
