@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lair_store::oci::{Manifest, media_type};
-use lair_store::{Digest, ModelName, Settings, Store};
+use lair_store::{Digest, ModelName, Note, Settings, Store};
 
 use registry::{Http, in_memory, lair, succeed};
 
@@ -56,6 +56,8 @@ fn add(store: &Store, name: &str, weights: &[u8]) {
     let layers = vec![store.put_layer(media_type::MODEL, weights).expect("kept")];
     let name: ModelName = name.parse().expect("a name");
     store.put_manifest(&name, &Manifest::new(config, layers).to_bytes()).expect("named");
+    // Without a note it would be another program's, which no quota removes.
+    store.put_note(&name, &Note::from_source("a test")).expect("noted");
 }
 
 /// What must hold whenever nobody is at work: what is listed is whole and is what its digest says, what has the name of
@@ -79,11 +81,12 @@ fn check(home: &Path, context: &str) -> Vec<String> {
 fn run_for(command: &mut Command, duration: Duration) -> bool {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
     std::thread::sleep(duration);
-    let has_ended = child.try_wait().expect("asked").is_some();
+    let ended = child.try_wait().expect("asked");
+    assert!(ended.is_none_or(|status| status.success()), "{command:?} failed by itself");
     // Whoever has ended in between is gone as well.
     let _ = child.kill();
     child.wait().expect("ended");
-    has_ended
+    ended.is_some()
 }
 
 /// How long a command takes that nobody disturbs.

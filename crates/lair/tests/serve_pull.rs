@@ -44,7 +44,8 @@ fn a_pull_tells_its_steps_and_the_model_runs() {
     }
     let whole = server.post("/api/pull", &json!({ "model": name, "insecure": true, "stream": false })).json();
     assert_eq!(whole, json!({ "status": "success" }));
-    let told = json!({ "model": name, "prompt": "Once", "raw": true, "stream": false, "options": { "num_predict": 4 } });
+    let told =
+        json!({ "model": name, "prompt": "Once", "raw": true, "stream": false, "options": { "num_predict": 4 } });
     assert_eq!(server.post("/api/generate", &told).json()["eval_count"], 4);
     let pushed = server.post("/api/push", &json!({ "model": name, "insecure": true, "stream": false }));
     assert_eq!(pushed.json(), json!({ "status": "success" }), "{}", pushed.body);

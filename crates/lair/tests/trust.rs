@@ -56,15 +56,23 @@ fn check_that_an_authority_must_be_named(home: &Path, name: &str, authority: &Au
         assert!(!is_content && said.contains("certificate"), "{variable}: {said}");
         assert!(said.contains("LAIR_CA_FILE"), "{variable}: no hint in {said}");
     }
-    let (is_content, said) = push_as(home, name, |command| drop(command.env("LAIR_CA_FILE", authority.file())));
+    let (is_content, said) = push_as(home, name, |command| {
+        command.env("LAIR_CA_FILE", authority.file());
+    });
     assert!(is_content, "{said}");
     for variable in ["SSL_CERT_FILE", "LAIR_CA_FILE"] {
-        let (is_content, said) = pull(name, |command| drop(command.env(variable, authority.file())));
+        let (is_content, said) = pull(name, |command| {
+            command.env(variable, authority.file());
+        });
         assert!(is_content, "{variable}: {said}");
-        let (is_content, said) = pull(name, |command| drop(command.env(variable, other.file())));
+        let (is_content, said) = pull(name, |command| {
+            command.env(variable, other.file());
+        });
         assert!(!is_content && said.contains("LAIR_CA_FILE"), "{variable}: {said}");
     }
-    let (is_content, said) = pull(name, |command| drop(command.env("LAIR_CA_FILE", "/nowhere/ca.pem")));
+    let (is_content, said) = pull(name, |command| {
+        command.env("LAIR_CA_FILE", "/nowhere/ca.pem");
+    });
     assert!(!is_content && said.contains("/nowhere/ca.pem"), "{said}");
 }
 
@@ -80,7 +88,9 @@ fn an_authority_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else() {
     let (_memory, answer) = in_memory();
     let server = Http::start_tls(&authority.issue(&["DNS:elsewhere.example"]), answer);
     let name = format!("{}/acme/tiny", server.address);
-    let (is_content, said) = push_as(home.path(), &name, |command| drop(command.env("LAIR_CA_FILE", authority.file())));
+    let (is_content, said) = push_as(home.path(), &name, |command| {
+        command.env("LAIR_CA_FILE", authority.file());
+    });
     assert!(!is_content && said.contains("certificate"), "{said}");
 }
 
@@ -133,7 +143,9 @@ fn a_proxy_is_used_where_it_is_set_and_passed_by_where_it_is_not_wanted() {
     let server = Http::start_tls(&authority.issue(&["DNS:models.example", "IP:127.0.0.1"]), answer);
     let proxy = Proxy::start(&[("models.example:443", &server.address)]);
     let with_secret = format!("http://user:password@{}", proxy.address);
-    let trusting = |command: &mut Command| drop(command.env("LAIR_CA_FILE", authority.file()));
+    let trusting = |command: &mut Command| {
+        command.env("LAIR_CA_FILE", authority.file());
+    };
     let (is_content, said) = push_as(home.path(), "models.example/acme/tiny", |command| {
         trusting(command);
         command.env("HTTPS_PROXY", &with_secret);

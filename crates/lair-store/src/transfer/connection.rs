@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ const ALONE: Duration = Duration::from_millis(40);
 /// A first connection that brings this much in that time (200 MiB/s) stays alone: the line is this machine's or a fast
 /// network's, the limit is the disk and the hash, and more connections would only take processors from both.
 const ALONE_BYTES: u64 = 8 << 20;
+/// What a connection that stays alone asks for at once: a request costs the server more than the bytes of a few parts do.
+const ALONE_PART_BYTES: u64 = 512 << 20;
 
 /// What a connection tells the one that hashes.
 pub(crate) enum Message {
@@ -54,6 +56,8 @@ pub(crate) struct Shared<'s> {
     pub(crate) stop: Stop,
     /// Set when the first connection has ended: nothing is left to take then, or all is over.
     pub(crate) first_ended: Stop,
+    /// Whether the first connection does without the others.
+    pub(crate) is_alone: AtomicBool,
     /// What is written so far, by all connections.
     pub(crate) written_bytes: AtomicU64,
 }
@@ -110,7 +114,7 @@ pub(crate) fn bring_parts(
     let mut next = begun.map(|(range, crc, opened)| (Part { position: range.start, range, crc }, Some(opened)));
     loop {
         let taken = next.take().or_else(|| {
-            let range = lock(&shared.queue).pop_front()?;
+            let range = next_range(shared)?;
             Some((Part { position: range.start, range, crc: crc32fast::Hasher::new() }, None))
         });
         let Some((mut part, opened)) = taken else { return };
@@ -129,9 +133,27 @@ pub(crate) fn bring_parts(
 /// Brings parts beside the first connection, if that one is not fast enough for all of them.
 pub(crate) fn help_with_parts(shared: &Shared<'_>, messages: &SyncSender<Message>) {
     let is_over = shared.first_ended.wait(ALONE);
-    if !is_over && shared.written_bytes.load(Ordering::Relaxed) < ALONE_BYTES {
-        bring_parts(shared, messages, None);
+    if is_over {
+        return;
     }
+    if shared.written_bytes.load(Ordering::Relaxed) < ALONE_BYTES {
+        bring_parts(shared, messages, None);
+    } else {
+        shared.is_alone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The next part; what follows it without a gap as well, where nobody else would bring that.
+fn next_range(shared: &Shared<'_>) -> Option<Range<u64>> {
+    let mut queue = lock(&shared.queue);
+    let mut range = queue.pop_front()?;
+    while shared.is_alone.load(Ordering::Relaxed)
+        && range.end - range.start < ALONE_PART_BYTES
+        && let Some(next) = queue.pop_front_if(|next| next.start == range.end)
+    {
+        range.end = next.end;
+    }
+    Some(range)
 }
 
 /// Brings one part, over as many connections as it takes.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -184,6 +184,7 @@ fn out_of_order(
         buffers: Mutex::new(Vec::new()),
         stop: Stop::default(),
         first_ended: Stop::default(),
+        is_alone: AtomicBool::new(false),
         written_bytes: AtomicU64::new(0),
     };
     let flush = Flush::default();

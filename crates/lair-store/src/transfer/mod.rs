@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! connections (1 to 8)      each takes a part (32 MiB), asks for that range, writes and checksums pieces (4 MiB)
-//!        | chunks, bounded queue     (where the first brings 200 MiB/s it stays alone)
+//!        | chunks, bounded queue     (where the first brings 200 MiB/s it stays alone, and
+//!        |                             asks for many parts at once)
 //! the caller's thread       hashes chunks in the order of the blob, tells the progress
 //!        |                  (what is ahead of the hash waits in memory, up to a limit, then is read back)
 //! flush                     syncs every 64 MiB while more arrive
