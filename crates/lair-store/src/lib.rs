@@ -31,6 +31,7 @@ mod near;
 mod note;
 pub mod oci;
 mod partial;
+mod piece_sums;
 mod progress;
 mod pull;
 mod push;
