@@ -17,6 +17,7 @@ pub(crate) mod upload;
 use std::path::PathBuf;
 
 use crate::catalogue::SourceSpec;
+pub(crate) use address::is_this_machine;
 pub use error::SourceError;
 
 use crate::partial::Partial;
