@@ -20,7 +20,7 @@ mod speculation;
 mod states;
 mod step;
 
-pub use constraint::{Constraint, TokenConstraint, TokenSet};
+pub use constraint::{Constraint, ConstraintFailure, TokenConstraint, TokenSet};
 pub use embedding::{EmbedRequest, Embedded, EmbeddingShape, Normalization};
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};

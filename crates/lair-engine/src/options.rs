@@ -46,6 +46,8 @@ pub struct Limits {
     pub vocabulary_size: usize,
     /// Requests that may be open.
     pub requests_max: usize,
+    /// Sequences that are computed at the same time.
+    pub sequences_max: usize,
     /// Whether the model gives a score for each token, so that text can be generated.
     pub generates: bool,
     /// What embeddings are made of, if they can be.
@@ -133,6 +135,7 @@ impl EngineOptions {
             memory_length,
             vocabulary_size: runner.vocabulary_size(),
             requests_max: self.requests_max,
+            sequences_max,
             generates: runner.generates(),
             embedding,
             input_length: context_length.min(memory_length).min(step_length),

@@ -1,8 +1,12 @@
-//! Wishes about sampling that all dialects share, and answers split into reasoning and content.
+//! Wishes about sampling that all dialects share, and what their answers have in common.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lair_engine::Sampling;
-use lair_text::output::{Channel, ReasoningSplitter};
-use lair_text::tokenizer::ShowSpecial;
+use lair_text::output::AnswerReader;
+use lair_text::tokenizer::{AddSpecial, ShowSpecial, Special};
+use serde_json::Value as Json;
 
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -68,54 +72,22 @@ pub(crate) fn stop_strings(fields: &mut Fields, name: &str) -> Result<Option<Vec
 /// Tokens at the end of a prompt that can hold an opening tag of reasoning.
 const TAIL_TOKENS: usize = 24;
 
-/// A splitter for the answer to this prompt, if the model reasons.
-pub(crate) fn reasoning_splitter(model: &LoadedModel, prompt: &[u32]) -> Option<ReasoningSplitter> {
-    let style = model.reasoning?;
+/// A reader of the answer to this prompt, and the control tokens it must be shown. Without tools in the request no calls
+/// are read.
+pub(crate) fn answer_reader(model: &LoadedModel, prompt: &[u32], tools: Option<&[Json]>) -> (AnswerReader, Vec<u32>) {
+    let (style, tokenizer) = (model.answers(), &model.tokenizer);
     let tail = &prompt[prompt.len().saturating_sub(TAIL_TOKENS)..];
-    let tail = model.tokenizer.decode(tail, ShowSpecial::Show).unwrap_or_default();
-    Some(ReasoningSplitter::new(style, style.is_open_at_end_of(&tail)))
+    let tail = tokenizer.decode(tail, ShowSpecial::Show).unwrap_or_default();
+    let tokens = style.marks(tools.is_some()).into_iter();
+    let tokens = tokens.flat_map(|mark| tokenizer.encode(mark, Special::Parse, AddSpecial::No));
+    (style.reader(&tail, tools), tokens.filter(|token| tokenizer.is_control(*token)).collect())
 }
 
-/// Text of an answer, and the reasoning before it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spoken {
-    pub(crate) reasoning: String,
-    pub(crate) content: String,
-}
-
-impl Spoken {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.reasoning.is_empty() && self.content.is_empty()
-    }
-}
-
-/// Splits an answer while it comes.
-pub(crate) struct Speech(Option<ReasoningSplitter>);
-
-impl Speech {
-    pub(crate) fn new(splitter: Option<ReasoningSplitter>) -> Speech {
-        Speech(splitter)
-    }
-
-    pub(crate) fn push(&mut self, text: String) -> Spoken {
-        match &mut self.0 {
-            None => Spoken { reasoning: String::new(), content: text },
-            Some(splitter) => joined(splitter.push(&text)),
-        }
-    }
-
-    pub(crate) fn finish(&mut self) -> Spoken {
-        self.0.as_mut().map(|splitter| joined(splitter.finish())).unwrap_or_default()
-    }
-}
-
-fn joined(parts: Vec<(Channel, String)>) -> Spoken {
-    let mut spoken = Spoken::default();
-    for (channel, text) in parts {
-        match channel {
-            Channel::Reasoning => spoken.reasoning.push_str(&text),
-            Channel::Answer => spoken.content.push_str(&text),
-        }
-    }
-    spoken
+/// A name that begins so: different for each of a server's answers and calls.
+pub(crate) fn unique_name(prefix: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    // Odd multiplier of the golden ratio: neighbours in time and count get names that look nothing alike.
+    let mixed = (nanos ^ COUNT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    format!("{prefix}{mixed:016x}{:08x}", nanos as u32)
 }

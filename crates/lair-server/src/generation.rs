@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lair_engine::{Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
+use lair_engine::{Constraint, Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
 use lair_text::output::StopMatcher;
-use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer};
+use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer, TokenizerError};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::error::{ApiError, ErrorKind};
 use crate::loaded::Lease;
+use crate::metrics::{METRICS, Outcome, Watch};
 
 /// What is to be generated.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +29,12 @@ pub struct Ask {
     pub logprobs: Option<usize>,
     /// Log-probabilities of the prompt's tokens as well.
     pub prompt_logprobs: bool,
+    /// Control tokens that are shown as text, for whoever takes the answer apart; all others are hidden.
+    pub marks: Vec<u32>,
     /// With whom cached prompts are shared.
     pub scope: PrefixScope,
+    /// What the answer must be.
+    pub constraint: Option<Constraint>,
 }
 
 /// A token of an answer.
@@ -99,14 +104,17 @@ pub enum EndReason {
     StopString(String),
     /// As many tokens as asked for, or as the context holds.
     Length,
+    /// The model called tools and waits for what they give.
+    ToolCalls,
 }
 
 impl EndReason {
-    /// `stop` or `length`: what most dialects call it.
+    /// `stop`, `length` or `tool_calls`: what most dialects call it.
     pub fn word(&self) -> &'static str {
         match self {
             EndReason::Model | EndReason::StopString(_) => "stop",
             EndReason::Length => "length",
+            EndReason::ToolCalls => "tool_calls",
         }
     }
 }
@@ -117,6 +125,7 @@ pub struct Generation {
     /// Dropped as soon as nothing more is wanted.
     guard: Option<RequestGuard>,
     decoder: StreamDecoder<Arc<Tokenizer>>,
+    marks: Vec<u32>,
     stop: StopMatcher,
     start: Instant,
     first: Option<Instant>,
@@ -125,14 +134,16 @@ pub struct Generation {
     /// Decided, and to be delivered next.
     end: Option<End>,
     has_ended: bool,
-    /// Kept so that the model stays loaded.
-    _lease: Arc<Lease>,
+    watch: Watch,
+    /// Kept also so that the model stays loaded.
+    model: Arc<Lease>,
 }
 
 impl Generation {
     /// Hands the request to the model's engine.
     pub fn start(model: &Arc<Lease>, ask: Ask) -> Result<Generation, ApiError> {
         let prompt_tokens = ask.tokens.len();
+        let max_tokens = ask.max_tokens;
         let stop_tokens = if ask.ignores_end { Vec::new() } else { model.tokenizer.ends_of_generation().to_vec() };
         let request = Request {
             tokens: ask.tokens,
@@ -142,7 +153,7 @@ impl Generation {
             logprobs: ask.logprobs,
             prompt_logprobs: ask.prompt_logprobs,
             scope: ask.scope,
-            constraint: None,
+            constraint: ask.constraint,
         };
         // The engine makes no more events than the context has tokens, so the channel is bounded by that.
         let (sender, events) = unbounded_channel();
@@ -151,6 +162,7 @@ impl Generation {
             events,
             guard: Some(guard),
             decoder: StreamDecoder::new(Arc::clone(&model.tokenizer), Position::Middle, ShowSpecial::Hide),
+            marks: ask.marks,
             stop: StopMatcher::new(&ask.stop),
             start: Instant::now(),
             first: None,
@@ -158,8 +170,14 @@ impl Generation {
             completion_tokens: 0,
             end: None,
             has_ended: false,
-            _lease: Arc::clone(model),
+            watch: METRICS.watch(&model.facts.name, prompt_tokens, max_tokens),
+            model: Arc::clone(model),
         })
+    }
+
+    /// The number under which running requests are listed.
+    pub fn slot(&self) -> usize {
+        self.watch.slot()
     }
 
     /// The next piece; `None` after the end or an error.
@@ -173,6 +191,7 @@ impl Generation {
         }
         let Some(event) = self.events.recv().await else {
             self.has_ended = true;
+            self.watch.ended(Outcome::Error);
             let cause = "the engine ended before the answer did";
             return Some(Err(ApiError::new(ErrorKind::Internal, cause)));
         };
@@ -181,35 +200,55 @@ impl Generation {
             Event::Token { token, logprob, top, .. } => {
                 self.first.get_or_insert_with(Instant::now);
                 self.completion_tokens += 1;
+                self.watch.token();
                 self.take(TokenStep { token, logprob, top })
             }
             Event::Failed { error, .. } => {
                 self.has_ended = true;
+                self.watch.ended(Outcome::Error);
                 Err(error.into())
             }
-            Event::Finished { reason, usage, .. } => Ok(self.finish(
-                match reason {
-                    FinishReason::Stop { .. } => EndReason::Model,
-                    FinishReason::MaxTokens | FinishReason::ContextFull => EndReason::Length,
-                },
-                usage,
-            )),
+            Event::Finished { reason, usage, timings, .. } => {
+                self.watch.measured(&usage, &timings);
+                Ok(self.finish(
+                    match reason {
+                        FinishReason::Stop { .. } | FinishReason::Complete => EndReason::Model,
+                        FinishReason::MaxTokens | FinishReason::ContextFull => EndReason::Length,
+                    },
+                    usage,
+                ))
+            }
         })
     }
 
     fn take(&mut self, step: TokenStep) -> Result<Piece, ApiError> {
-        let text = self.decoder.push(step.token).map_err(|error| ApiError::new(ErrorKind::Internal, error))?;
+        let text = self.text_of(step.token).map_err(|error| ApiError::new(ErrorKind::Internal, error))?;
         let text = self.stop.push(&text);
         if let Some(stop) = self.stop.found() {
-            let usage = Usage {
-                prompt_tokens: self.prompt_tokens,
-                completion_tokens: self.completion_tokens,
-                ..Usage::default()
-            };
-            self.end = Some(self.measured(EndReason::StopString(stop.to_owned()), usage));
+            let reason = EndReason::StopString(stop.to_owned());
+            self.end = Some(self.measured(reason, self.counted()));
             self.guard = None;
         }
         Ok(Piece::Text { text, tokens: vec![step] })
+    }
+
+    /// Ends the generation before the model does: nothing follows.
+    pub fn end_here(&mut self, reason: EndReason) -> End {
+        (self.guard, self.has_ended) = (None, true);
+        self.measured(reason, self.counted())
+    }
+
+    /// What was counted here, for an end that the engine does not tell of.
+    fn counted(&self) -> Usage {
+        let (prompt_tokens, completion_tokens) = (self.prompt_tokens, self.completion_tokens);
+        Usage { prompt_tokens, completion_tokens, ..Usage::default() }
+    }
+
+    fn text_of(&mut self, token: u32) -> Result<String, TokenizerError> {
+        if !self.marks.contains(&token) {
+            return self.decoder.push(token);
+        }
+        Ok(self.decoder.finish() + &self.model.tokenizer.decode(&[token], ShowSpecial::Show)?)
     }
 
     /// The engine ended: what was held back comes out first.
@@ -232,7 +271,8 @@ impl Generation {
         Piece::Text { text, tokens: Vec::new() }
     }
 
-    fn measured(&self, reason: EndReason, usage: Usage) -> End {
+    fn measured(&mut self, reason: EndReason, usage: Usage) -> End {
+        self.watch.ended(if reason == EndReason::Length { Outcome::Length } else { Outcome::Stop });
         let now = Instant::now();
         let first = self.first.unwrap_or(now);
         End { reason, usage, prefill: first - self.start, decode: now - first }

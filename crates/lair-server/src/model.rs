@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use lair_engine::{EngineHandle, Sampling};
-use lair_text::output::ReasoningStyle;
+use lair_text::grammar::GrammarFactory;
+use lair_text::output::{AnswerStyle, ReasoningStyle, ToolSyntax};
 use lair_text::prompt::{self, Conversation};
 use lair_text::tokenizer::{Special, Tokenizer};
 use serde_json::{Map, Value as Json};
@@ -146,10 +147,14 @@ pub struct LoadedModel {
     pub facts: ModelFacts,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// What compiles grammars for its vocabulary.
+    pub grammars: Arc<GrammarFactory>,
     /// Its template.
     pub prompts: Box<dyn Prompts>,
     /// The tags its reasoning stands between, if it reasons.
     pub reasoning: Option<ReasoningStyle>,
+    /// How it writes calls of tools.
+    pub tools: Option<&'static ToolSyntax>,
     /// What computes.
     pub engine: EngineHandle,
     /// How it samples when a request does not say.
@@ -179,6 +184,11 @@ impl LoadedModel {
             return Err(lair_engine::Refusal::NoGeneration.into());
         }
         self.prompts.tokens_of_conversation(&Conversation { messages, tools, variables })
+    }
+
+    /// How its answers mark what is not content.
+    pub fn answers(&self) -> AnswerStyle {
+        AnswerStyle { reasoning: self.reasoning, tools: self.tools }
     }
 
     /// Tokens of a prompt whose control tokens the caller spells out.

@@ -1,7 +1,9 @@
-//! Tokenizers, chat templates, and what is read out of answers.
+//! Tokenizers, chat templates, grammars that answers follow, and what is read out of answers.
 
 pub mod go_template;
+pub mod grammar;
 pub mod output;
 pub mod prompt;
 pub mod template;
 pub mod tokenizer;
+pub mod tool_prompt;

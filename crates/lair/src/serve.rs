@@ -17,7 +17,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::commands::show::json_value;
 use crate::failure::{ExitCode, Failure};
 use crate::locate::{self, Located};
-use crate::session::{LoadOptions, Session};
+use crate::session::{LoadOptions, PromptTemplate, Session};
 
 /// Values of metadata that are shown; longer lists, a vocabulary for example, are left out.
 const SHOWN_LIST_MAX: usize = 64;
@@ -173,9 +173,11 @@ impl ModelSource for StoreSource {
             Resolved::File(_) => return Err(ApiError::new(ErrorKind::NotFound, format!("model '{name}' not found"))),
         };
         let located = self.locate(name)?;
-        let (facts, model_info) = facts_of_file(facts(&store, &model), &located.path)?;
+        let (mut facts, model_info) = facts_of_file(facts(&store, &model), &located.path)?;
         let ModelSettings { system, template, parameters, messages, .. } = &located.settings;
         let of_file = model_info.get("tokenizer.chat_template").and_then(Json::as_str).map(str::to_owned);
+        let prompts = PromptTemplate::of_model(template.as_deref(), of_file.as_deref());
+        facts.capabilities.extend(prompts.iter().flat_map(PromptTemplate::capabilities));
         let lines: Vec<String> =
             parameters.lines().into_iter().map(|(name, value)| format!("{name:<30} {value}")).collect();
         Ok(ModelDetails {

@@ -5,27 +5,37 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
 use lair_engine::Pooling;
 use serde::Serialize;
 
+use super::route::{Field, Kind, Route, fields_of, spoken};
 use super::vectors::{self, Encoding, Written};
-use super::{error_response, read_body, with_ignored};
+use super::with_ignored;
 use crate::embedding::{EmbedAsk, embed};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::server::SharedApp;
 
-pub(super) fn routes() -> Router<SharedApp> {
-    Router::new().route("/embedding", post(embedding)).route("/embeddings", post(embedding))
+const FIELDS: &[Field] = &[
+    Field::new("model", Kind::Text),
+    Field::new("content", Kind::Mixed),
+    Field::new("input", Kind::Mixed),
+    Field::new("embd_normalize", Kind::Whole),
+    Field::new("pooling", Kind::Text),
+];
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/embedding", "Vectors of texts, or of their tokens.", &[FIELDS], embedding),
+        Route::post("/embeddings", "Vectors of texts, or of their tokens.", &[FIELDS], embedding),
+    ]
 }
 
 async fn embedding(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
+    let answered = async { answer(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
 }
 
 /// The rows of one text: one, or one for each token.

@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
 use serde_json::{Value as Json, json};
 
-use super::{error_response, json_response, read_body, vectors, with_ignored};
+use super::route::{Field, Kind, Route, fields_of, spoken};
+use super::{json_response, vectors, with_ignored};
 use crate::embedding::{ScoreAsk, score};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -21,28 +20,42 @@ use crate::server::SharedApp;
 /// Documents of one request.
 const DOCUMENTS_MAX: usize = 1 << 14;
 
-pub(super) fn routes() -> Router<SharedApp> {
-    let rerank_paths = ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"];
-    let routes = rerank_paths.into_iter().fold(Router::new(), |routes, path| routes.route(path, post(rerank)));
+const RANK_FIELDS: &[Field] = &[
+    Field::new("model", Kind::Text),
+    Field::required("query", Kind::Text),
+    Field::new("documents", Kind::List),
+    Field::new("texts", Kind::List),
+    Field::new("top_n", Kind::Whole),
+    Field::new("return_documents", Kind::Switch),
+    Field::new("return_text", Kind::Switch),
+    Field::new("raw_scores", Kind::Switch),
+];
+const SCORE_FIELDS: &[Field] =
+    &[Field::new("model", Kind::Text), Field::required("text_1", Kind::Mixed), Field::required("text_2", Kind::Mixed)];
+
+pub(super) fn routes() -> Vec<Route> {
+    let rank = |path| Route::post(path, "Documents in the order in which they answer a query.", &[RANK_FIELDS], rerank);
+    let mut routes: Vec<Route> =
+        ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"].map(rank).into_iter().collect();
+    routes.push(Route::post("/api/rerank", "The same, for clients of Ollama.", &[RANK_FIELDS], rerank_for_ollama));
+    let score = |path| Route::post(path, "How well pairs of texts belong together.", &[SCORE_FIELDS], score_pairs);
+    routes.extend(["/score", "/v1/score"].map(score));
     routes
-        .route("/api/rerank", post(rerank_for_ollama))
-        .route("/score", post(score_pairs))
-        .route("/v1/score", post(score_pairs))
 }
 
 async fn rerank(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { rank(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
+    let answered = async { rank(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
 }
 
 async fn rerank_for_ollama(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { rank(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/api/", &error))
+    let answered = async { rank(&app, fields_of(&app, request).await?).await };
+    spoken("/api/", answered.await)
 }
 
 async fn score_pairs(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { score_answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
+    let answered = async { score_answer(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
 }
 
 async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {

@@ -1,13 +1,19 @@
-//! What is read out of an answer while it streams: where it must stop, and which part of it is reasoning.
+//! What is read out of an answer while it streams: where it must stop, what of it is reasoning, which tools it calls.
 //!
-//! Both take pieces of text as they come and give back what is certain. What might be the beginning of a stop string or
+//! All take pieces of text as they come and give back what is certain. What might be the beginning of a stop string or
 //! of a tag is held back until the next pieces decide.
 
+mod answer;
+mod harmony;
 mod reasoning;
 mod stop;
+mod tools;
 
+pub use answer::{AnswerReader, AnswerStyle, Part};
+pub use harmony::{CallReading, HarmonyReader};
 pub use reasoning::{Channel, ReasoningSplitter, ReasoningStyle};
 pub use stop::StopMatcher;
+pub use tools::{SYNTAXES, ToolReader, ToolSyntax};
 
 /// Length of the longest end of `text` that is a beginning of `pattern`, but not all of it.
 fn overlap(text: &str, pattern: &str) -> usize {

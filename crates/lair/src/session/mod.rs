@@ -22,7 +22,7 @@ pub use load::ROWS_MAX;
 pub(crate) use load::activations_of;
 use load::{check_weights_fit, load_model};
 pub use prompt::{Message, Prompt};
-use template::PromptTemplate;
+pub use template::PromptTemplate;
 pub use think::Think;
 
 use crate::commands::run::KvChoice;
@@ -62,7 +62,7 @@ impl Default for LoadOptions {
         LoadOptions {
             context_length: None,
             threads: None,
-            kv: KvChoice::F16,
+            kv: KvChoice::Q8_0,
             activations: None,
             prefix_cache: true,
             isa: IsaChoice::Auto,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use lair_server::{ApiError, ErrorKind, LoadedModel, ModelFacts, Prompts};
+use lair_text::grammar::GrammarFactory;
+use lair_text::output::ToolSyntax;
 use lair_text::prompt::{self, Conversation};
+use lair_text::tool_prompt::ToolPrompting;
 use serde_json::{Value as Json, json};
 
 use super::template::PromptTemplate;
@@ -16,6 +19,7 @@ struct SessionPrompts {
     session: Session,
     system: Option<String>,
     messages: Vec<Json>,
+    tools: ToolPrompting,
 }
 
 impl Session {
@@ -23,10 +27,15 @@ impl Session {
     pub fn into_served(self, located: &Located, facts: ModelFacts) -> LoadedModel {
         let settings = &located.settings;
         let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+        let prompting = self.tool_prompting();
+        let named = settings.parser.as_deref().and_then(ToolSyntax::of_parser);
+        let of_template = || self.template_source().and_then(ToolSyntax::of_template);
         LoadedModel {
             facts,
             tokenizer: Arc::clone(&self.tokenizer),
+            grammars: Arc::new(GrammarFactory::new(Arc::clone(&self.tokenizer))),
             reasoning: self.template.as_ref().and_then(PromptTemplate::reasoning),
+            tools: prompting.syntax(named.or_else(of_template)),
             engine: self.engine.clone(),
             default_sampling: self.default_sampling.clone(),
             default_stop: settings.parameters.stop().to_vec(),
@@ -37,9 +46,22 @@ impl Session {
             prompts: Box::new(SessionPrompts {
                 system: settings.system.clone().filter(|system| !system.is_empty()),
                 messages: settings.messages.iter().map(|own| message(&own.role, &own.content)).collect(),
+                tools: prompting,
                 session: self,
             }),
         }
+    }
+}
+
+impl Session {
+    /// What the model's template knows of tools.
+    pub fn tool_prompting(&self) -> ToolPrompting {
+        let (ends, limits) = (self.end_tokens(), self.render_limits());
+        ToolPrompting::probe(|conversation| {
+            let rendered =
+                self.template.as_ref()?.render_conversation(conversation, Think::AsModel, &ends.named(), limits);
+            Some(rendered.ok()?.text)
+        })
     }
 }
 
@@ -52,7 +74,8 @@ impl Prompts for SessionPrompts {
                 .with_hint("ask for a completion of plain text instead of a chat".to_owned()));
         };
         let messages = self.with_own_messages(conversation.messages);
-        let conversation = Conversation { messages: &messages, ..*conversation };
+        let (messages, tools) = self.tools.adapt(&messages, conversation.tools);
+        let conversation = Conversation { messages: &messages, tools: tools.as_deref(), ..*conversation };
         let ends = session.end_tokens();
         let think = think_of(&conversation);
         let rendered = template

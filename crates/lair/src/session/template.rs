@@ -4,6 +4,7 @@ use lair_text::go_template::{GoTemplate, GoTemplateInput};
 use lair_text::output::ReasoningStyle;
 use lair_text::prompt::Conversation;
 use lair_text::template::{ChatTemplate, RenderInput, RenderLimits, Rendered, TemplateError};
+use lair_text::tool_prompt::ToolPrompting;
 
 use super::{Message, Think};
 
@@ -55,6 +56,16 @@ impl PromptTemplate {
         ReasoningStyle::of_template(&self.source)
     }
 
+    /// What a model with it can do besides completing text: `tools`, `thinking`.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        let render = |conversation: &Conversation<'_>| {
+            let limits = RenderLimits::default();
+            Some(self.render_conversation(conversation, Think::AsModel, &[], limits).ok()?.text)
+        };
+        let tools = ToolPrompting::probe(render).knows_tools.then_some("tools");
+        tools.into_iter().chain(self.reasoning().map(|_| "thinking")).collect()
+    }
+
     /// Renders a conversation up to where the answer begins; `Err(None)` if the template cannot be used at all.
     pub fn render(
         &self,
@@ -89,7 +100,8 @@ impl PromptTemplate {
                 template.render(&input).map_err(Some)
             }
             Ok(Parsed::Go(template)) => {
-                let input = GoTemplateInput { messages, thinking: think.of_go(), limits, ..GoTemplateInput::default() };
+                let thinking = think.of_go();
+                let input = GoTemplateInput { messages, tools, thinking, limits, ..GoTemplateInput::default() };
                 template.render(&input).map_err(Some)
             }
             Err(_) => Err(None),

@@ -1,5 +1,7 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
 
+#![allow(dead_code)] // Each file of tests uses its part.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -135,4 +137,11 @@ pub fn events(body: &str) -> Vec<Value> {
 /// The objects of lines.
 pub fn lines(body: &str) -> Vec<Value> {
     body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// `base` with the fields of `extra` over it.
+pub fn joined(base: &Value, extra: &Value) -> Value {
+    let mut body = base.clone();
+    body.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    body
 }

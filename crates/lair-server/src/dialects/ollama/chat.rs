@@ -7,17 +7,17 @@ use std::time::{Instant, SystemTime};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::{self, Stream};
-use lair_text::output::ReasoningSplitter;
 use serde_json::{Value as Json, json};
 
 use super::error_body;
 use super::generate::{loaded_answer, model_name};
 use super::wire::{self, Options};
-use crate::answer::{Speech, Spoken, reasoning_splitter};
+use crate::chat::{self, Call, ChatAnswer, ChatRequest, Said, Told};
+use crate::constrained;
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::generation::{Ask, Generation, Piece, TokenStep};
+use crate::generation::{End, TokenStep};
 use crate::loaded::{KeepAlive, Lease};
 use crate::server::SharedApp;
 
@@ -30,8 +30,8 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let options = Options::take(&mut fields)?;
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
-    fields.refuse("tools", "calls of tools are not read out of answers yet")?;
+    let constraint = constrained::ollama_format(&mut fields)?;
+    let tools = tools(fields.list("tools")?.unwrap_or_default())?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
     let empty = json!({ "message": { "role": "assistant", "content": "" } });
@@ -43,20 +43,27 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     if messages.is_empty() {
         return Ok(loaded_answer(&name, "load", &empty));
     }
-    let tokens = model.tokens_of_conversation(&messages, None, wire::think_variables(think.as_ref()).as_ref())?;
-    let splitter = reasoning_splitter(&model, &tokens);
-    let ask = Ask {
-        max_tokens: options.max_tokens(&model, tokens.len())?,
-        sampling: options.sampling.over(&model.default_sampling)?,
-        stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),
+    let request = ChatRequest {
+        messages,
+        tools,
+        constraint,
+        variables: wire::think_variables(think.as_ref()),
         logprobs,
-        tokens,
-        ..Ask::default()
+        ..options.request()
     };
-    let generation = Generation::start(&model, ask)?;
-    let response =
-        respond(name, model, generation, splitter, Shape::Message, (is_stream, logprobs.is_some(), start)).await?;
+    let answer = chat::start(&model, &request).await?.swap_remove(0);
+    let response = respond(name, model, answer, Shape::Message, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))
+}
+
+/// Tools, checked: they have OpenAI's form.
+fn tools(tools: Vec<Json>) -> Result<Vec<Json>, ApiError> {
+    for (index, tool) in tools.iter().enumerate() {
+        if tool["function"]["name"].as_str().is_none_or(str::is_empty) {
+            return Err(ApiError::bad("tools", format!("`tools[{index}]` has no `function` with a `name`")));
+        }
+    }
+    Ok(tools)
 }
 
 /// Messages, checked, in the form that templates know.
@@ -77,6 +84,9 @@ fn messages(messages: Vec<Json>) -> Result<Vec<Json>, ApiError> {
             if message["images"].as_array().is_some_and(|images| !images.is_empty()) {
                 let cause = format!("`{place}.images`: pictures are not read yet");
                 return Err(ApiError::unsupported("messages", cause));
+            }
+            if !matches!(message["tool_calls"], Json::Null | Json::Array(_)) {
+                return Err(wrong(&format!("{place}.tool_calls"), &message["tool_calls"], "a list"));
             }
             match &message["content"] {
                 Json::String(_) => {}
@@ -103,20 +113,26 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    fn put(&self, json: &mut Json, spoken: &Spoken) {
-        match self {
+    fn put(&self, json: &mut Json, told: &Told, calls: &[Call]) {
+        let place = match self {
             Shape::Message => {
-                json["message"] = json!({ "role": "assistant", "content": spoken.content });
-                if !spoken.reasoning.is_empty() {
-                    json["message"]["thinking"] = json!(spoken.reasoning);
-                }
+                json["message"] = json!({ "role": "assistant", "content": told.content });
+                &mut json["message"]
             }
             Shape::Response { .. } => {
-                json["response"] = json!(spoken.content);
-                if !spoken.reasoning.is_empty() {
-                    json["thinking"] = json!(spoken.reasoning);
-                }
+                json["response"] = json!(told.content);
+                json
             }
+        };
+        if !told.reasoning.is_empty() {
+            place["thinking"] = json!(told.reasoning);
+        }
+        if !calls.is_empty() {
+            let call = |(index, call): (usize, &Call)| {
+                let function = json!({ "index": index, "name": call.name, "arguments": call.arguments_object() });
+                json!({ "id": call.id, "function": function })
+            };
+            place["tool_calls"] = calls.iter().enumerate().map(call).collect();
         }
     }
 }
@@ -125,11 +141,12 @@ impl Shape {
 struct Telling {
     name: String,
     model: Arc<Lease>,
-    generation: Generation,
-    speech: Speech,
+    answer: ChatAnswer,
     shape: Shape,
     has_logprobs: bool,
     start: Instant,
+    /// What is said and not yet told.
+    told: Told,
     steps: Vec<TokenStep>,
     tokens: Vec<u32>,
     queue: VecDeque<Json>,
@@ -140,50 +157,51 @@ impl Telling {
         json!({ "model": self.name, "created_at": wire::time_text(SystemTime::now()) })
     }
 
-    /// Takes one piece of the answer; `false` when there is none left.
-    async fn go_on(&mut self) -> bool {
-        match self.generation.next().await {
-            None => return false,
-            Some(Ok(Piece::Prompt { .. })) => {}
-            Some(Ok(Piece::Text { text, tokens })) => {
-                self.tokens.extend(tokens.iter().map(|step| step.token));
-                self.steps.extend(tokens);
-                let spoken = self.speech.push(text);
-                self.say(&spoken);
+    /// Takes one piece of the answer: `Ok(None)` before its end.
+    async fn go_on(&mut self) -> Option<Result<Option<End>, ApiError>> {
+        Some(match self.answer.next().await? {
+            Ok(Said::More { parts, steps }) => {
+                self.tokens.extend(steps.iter().map(|step| step.token));
+                self.steps.extend(steps);
+                parts.into_iter().for_each(|part| self.told.take(part));
+                Ok(None)
             }
-            Some(Ok(Piece::End(end))) => {
-                let spoken = self.speech.finish();
-                self.say(&spoken);
-                let mut last = self.line();
-                self.shape.put(&mut last, &Spoken::default());
-                last["done"] = json!(true);
-                let load = self.model.load;
-                for (name, value) in wire::metrics(&end, self.start.elapsed(), load) {
-                    last[name] = value;
-                }
-                if let Shape::Response { context } = &self.shape {
-                    let all: Vec<u32> = context.iter().chain(&self.tokens).copied().collect();
-                    last["context"] = json!(all);
-                }
-                self.queue.push_back(last);
-            }
-            // The status is sent already: an error is the last line.
-            Some(Err(error)) => self.queue.push_back(error_body(&error)),
-        }
-        true
+            Ok(Said::End(end)) => Ok(Some(end)),
+            Err(error) => Err(error),
+        })
     }
 
-    fn say(&mut self, spoken: &Spoken) {
-        if spoken.is_empty() {
+    /// A line of what is said since the last, if anything is.
+    fn say(&mut self) {
+        let (mut told, mut line) = (std::mem::take(&mut self.told), self.line());
+        let calls = told.take_calls();
+        if told.reasoning.is_empty() && told.content.is_empty() && calls.is_empty() {
+            self.told = told;
             return;
         }
-        let mut line = self.line();
-        self.shape.put(&mut line, spoken);
+        self.shape.put(&mut line, &told, &calls);
         if self.has_logprobs {
             line["logprobs"] = wire::logprobs_json(&self.model, &std::mem::take(&mut self.steps));
         }
         line["done"] = json!(false);
+        (told.reasoning, told.content) = (String::new(), String::new());
+        self.told = told;
         self.queue.push_back(line);
+    }
+
+    /// The last line, which says what is not said yet, and the figures.
+    fn conclude(&mut self, end: &End) -> Json {
+        let (mut told, mut line) = (std::mem::take(&mut self.told), self.line());
+        let calls = told.take_calls();
+        self.shape.put(&mut line, &told, &calls);
+        line["done"] = json!(true);
+        for (name, value) in wire::metrics(end, self.start.elapsed(), self.model.load) {
+            line[name] = value;
+        }
+        if let Shape::Response { context } = &self.shape {
+            line["context"] = json!(context.iter().chain(&self.tokens).collect::<Vec<_>>());
+        }
+        line
     }
 }
 
@@ -191,19 +209,18 @@ impl Telling {
 pub(super) async fn respond(
     name: String,
     model: Arc<Lease>,
-    generation: Generation,
-    splitter: Option<ReasoningSplitter>,
+    answer: ChatAnswer,
     shape: Shape,
     (is_stream, has_logprobs, start): (bool, bool, Instant),
 ) -> Result<Response, ApiError> {
-    let telling = Telling {
+    let mut telling = Telling {
         name,
         model,
-        generation,
-        speech: Speech::new(splitter),
+        answer,
         shape,
         has_logprobs,
         start,
+        told: Told::default(),
         steps: Vec::new(),
         tokens: Vec::new(),
         queue: VecDeque::new(),
@@ -211,7 +228,20 @@ pub(super) async fn respond(
     if is_stream {
         return Ok(stream_response("application/x-ndjson", lines(telling)));
     }
-    whole(telling).await
+    loop {
+        match telling.go_on().await {
+            None => return Err(ApiError::new(crate::ErrorKind::Internal, "the answer ended without its end")),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(None)) => {}
+            Some(Ok(Some(end))) => {
+                let mut json = telling.conclude(&end);
+                if telling.has_logprobs {
+                    json["logprobs"] = wire::logprobs_json(&telling.model, &telling.steps);
+                }
+                return Ok(json_response(StatusCode::OK, &json));
+            }
+        }
+    }
 }
 
 fn lines(telling: Telling) -> impl Stream<Item = String> + Send {
@@ -220,45 +250,15 @@ fn lines(telling: Telling) -> impl Stream<Item = String> + Send {
             if let Some(line) = telling.queue.pop_front() {
                 return Some((format!("{line}\n"), telling));
             }
-            if !telling.go_on().await {
-                return None;
+            match telling.go_on().await? {
+                Ok(None) => telling.say(),
+                Ok(Some(end)) => {
+                    let last = telling.conclude(&end);
+                    telling.queue.push_back(last);
+                }
+                // The status is sent already: an error is the last line.
+                Err(error) => telling.queue.push_back(error_body(&error)),
             }
         }
     })
-}
-
-async fn whole(mut telling: Telling) -> Result<Response, ApiError> {
-    let (mut spoken, mut steps) = (Spoken::default(), Vec::new());
-    loop {
-        match telling.generation.next().await {
-            None => return Err(ApiError::new(crate::ErrorKind::Internal, "the answer ended without its end")),
-            Some(Err(error)) => return Err(error),
-            Some(Ok(Piece::Prompt { .. })) => {}
-            Some(Ok(Piece::Text { text, tokens })) => {
-                telling.tokens.extend(tokens.iter().map(|step| step.token));
-                steps.extend(tokens);
-                let more = telling.speech.push(text);
-                spoken.reasoning.push_str(&more.reasoning);
-                spoken.content.push_str(&more.content);
-            }
-            Some(Ok(Piece::End(end))) => {
-                let more = telling.speech.finish();
-                spoken.reasoning.push_str(&more.reasoning);
-                spoken.content.push_str(&more.content);
-                let mut json = telling.line();
-                telling.shape.put(&mut json, &spoken);
-                json["done"] = json!(true);
-                for (name, value) in wire::metrics(&end, telling.start.elapsed(), telling.model.load) {
-                    json[name] = value;
-                }
-                if telling.has_logprobs {
-                    json["logprobs"] = wire::logprobs_json(&telling.model, &steps);
-                }
-                if let Shape::Response { context } = &telling.shape {
-                    json["context"] = json!(context.iter().chain(&telling.tokens).collect::<Vec<_>>());
-                }
-                return Ok(json_response(StatusCode::OK, &json));
-            }
-        }
-    }
 }

@@ -9,11 +9,12 @@ use serde_json::{Value as Json, json};
 
 use super::chat::{Shape, respond};
 use super::wire::{self, Options};
-use crate::answer::reasoning_splitter;
+use crate::chat::{self, ChatPrompt, ChatRequest};
+use crate::constrained;
 use crate::dialects::{json_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::generation::{Ask, Generation};
+use crate::infill::{Gap, tokens_of_gap};
 use crate::loaded::KeepAlive;
 use crate::server::SharedApp;
 
@@ -29,9 +30,9 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
     let context = context(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let constraint = constrained::ollama_format(&mut fields)?;
     fields.refuse("images", "pictures are not read yet")?;
-    fields.refuse("suffix", "filling in the middle is not supported yet")?;
+    let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
     fields.refuse("template", "a template of the request is not supported; make a model with `lair create`")?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
@@ -43,31 +44,22 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     if prompt.is_empty() {
         return Ok(loaded_answer(&name, "load", &json!({ "response": "" })));
     }
-    let mut tokens = if is_raw {
-        model.tokens_of_raw_prompt(&prompt)
+    let mut request = ChatRequest { logprobs, constraint, ..options.request() };
+    let asked = if let Some(suffix) = suffix {
+        let gap = Gap { prefix: prompt, suffix, ..Gap::default() };
+        ChatPrompt::of_tokens(tokens_of_gap(&model.tokenizer, &gap)?)
+    } else if is_raw {
+        ChatPrompt::of_raw_text(&model, &prompt)
     } else {
-        let mut messages: Vec<Json> = Vec::new();
-        if let Some(system) = &system {
-            messages.push(json!({ "role": "system", "content": system }));
-        }
-        messages.push(json!({ "role": "user", "content": prompt }));
-        model.tokens_of_conversation(&messages, None, wire::think_variables(think.as_ref()).as_ref())?
+        let system = system.map(|system| json!({ "role": "system", "content": system }));
+        request.messages = system.into_iter().chain([json!({ "role": "user", "content": prompt })]).collect();
+        request.variables = wire::think_variables(think.as_ref());
+        ChatPrompt::of_conversation(&model, &request)?
     };
-    if !context.is_empty() {
-        tokens = [context, tokens].concat();
-    }
-    let splitter = if is_raw { None } else { reasoning_splitter(&model, &tokens) };
-    let ask = Ask {
-        max_tokens: options.max_tokens(&model, tokens.len())?,
-        sampling: options.sampling.over(&model.default_sampling)?,
-        stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),
-        logprobs,
-        tokens: tokens.clone(),
-        ..Ask::default()
-    };
-    let generation = Generation::start(&model, ask)?;
-    let shape = Shape::Response { context: tokens };
-    let response = respond(name, model, generation, splitter, shape, (is_stream, logprobs.is_some(), start)).await?;
+    let asked = asked.behind(context);
+    let answer = chat::start_from(&model, &asked, &request).await?.swap_remove(0);
+    let shape = Shape::Response { context: asked.tokens };
+    let response = respond(name, model, answer, shape, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value as Json, json};
 
 use crate::answer::{SamplingWishes, stop_strings};
+use crate::chat::{AnswerLength, ChatRequest};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::generation::{End, TokenStep};
@@ -90,25 +91,14 @@ impl Options {
         Ok(Options { sampling, stop, max_tokens, context_length, ignored })
     }
 
-    /// Checks `num_ctx` against what is loaded and gives the longest answer to a prompt of so many tokens.
-    pub(super) fn max_tokens(&self, model: &Lease, prompt_tokens: usize) -> Result<Option<usize>, ApiError> {
-        let wanted = self.max_tokens.unwrap_or(model.default_max_tokens);
-        let Some(context_length) = self.context_length else { return Ok(wanted) };
-        if context_length > model.context_length {
-            let have = model.context_length;
-            return Err(ApiError::bad(
-                "num_ctx",
-                format!("`num_ctx` is {context_length}, the model is loaded with a context of {have}"),
-            )
-            .with_hint("the server loads models with the longest context that they and the memory allow".to_owned()));
+    /// What they say about an answer.
+    pub(super) fn request(&self) -> ChatRequest {
+        ChatRequest {
+            sampling: self.sampling.clone(),
+            stop: self.stop.clone(),
+            length: AnswerLength { max_tokens: self.max_tokens, context_length: self.context_length },
+            ..ChatRequest::default()
         }
-        if prompt_tokens >= context_length {
-            let kind = crate::ErrorKind::ContextExceeded { prompt_tokens, context_length };
-            let cause = format!("the prompt has {prompt_tokens} tokens, `num_ctx` is {context_length}");
-            return Err(ApiError::new(kind, cause).with_hint("raise `num_ctx` or shorten the prompt".to_owned()));
-        }
-        let left = context_length - prompt_tokens;
-        Ok(Some(wanted.map_or(left, |wanted| wanted.min(left))))
     }
 }
 
@@ -234,11 +224,6 @@ pub(super) fn think_variables(think: Option<&Json>) -> Option<Map<String, Json>>
     variables.insert("enable_thinking".to_owned(), Json::Bool(is_on));
     variables.insert("thinking".to_owned(), Json::Bool(is_on));
     Some(variables)
-}
-
-/// Refuses what asks for a constrained answer.
-pub(super) fn refuse_format(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.refuse("format", "constrained decoding is not there yet")
 }
 
 #[cfg(test)]

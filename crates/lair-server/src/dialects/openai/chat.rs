@@ -7,16 +7,17 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::{self, Stream, StreamExt};
 use lair_engine::Usage;
-use lair_text::output::ReasoningSplitter;
+use lair_text::output::Part;
 use serde_json::{Value as Json, json};
 
 use super::error_body;
+use super::tools::{self, ToolWishes};
 use super::wire::{self, Options, TOP_LOGPROBS_MAX};
-use crate::answer::{Speech, Spoken, reasoning_splitter};
+use crate::chat::{self, AnswerLength, ChatAnswer, ChatRequest, Said, WholeAnswer};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::Fields;
-use crate::generation::{Ask, End, Generation, Piece, TokenStep, Whole};
+use crate::generation::{End, EndReason, TokenStep};
 use crate::loaded::Lease;
 use crate::server::SharedApp;
 
@@ -27,31 +28,46 @@ struct Frame {
     created: u64,
     model: String,
     has_logprobs: bool,
+    /// Whether calls are told as OpenAI did before `tools`.
+    is_legacy: bool,
 }
 
-pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
+pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let options = Options::take(&mut fields)?;
     let messages = wire::messages(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     let variables = template_variables(&mut fields)?;
-    refuse_unsupported(&mut fields)?;
-    let ignored = fields.rest();
+    let ToolWishes { tools, choice, is_parallel, is_legacy, ignored } = ToolWishes::take(&mut fields)?;
+    let ignored = [ignored, fields.rest()].concat();
 
     let model = Arc::new(app.models.get(&options.model, None).await?);
-    let tokens = model.tokens_of_conversation(&messages, None, variables.as_ref())?;
-    let splitter = reasoning_splitter(&model, &tokens);
-    let generations = start_all(&model, &options, &tokens, logprobs)?;
+    let request = ChatRequest {
+        messages,
+        tools,
+        tool_choice: choice,
+        constraint: options.constraint.clone(),
+        is_single_call: !is_parallel,
+        variables,
+        sampling: options.sampling.clone(),
+        stop: options.stop.clone(),
+        length: AnswerLength::at_most(options.max_tokens),
+        choice_count: options.choice_count,
+        ignores_end: options.ignores_end,
+        logprobs,
+    };
+    let answers = chat::start(&model, &request).await?;
     let frame = Frame {
         id: wire::answer_id("chatcmpl"),
         created: wire::now_s(),
         model: options.model.clone(),
         has_logprobs: logprobs.is_some(),
+        is_legacy,
     };
     let response = if options.is_stream {
-        let chunks = chunks(frame, model, generations, splitter, options.has_usage_chunk);
+        let chunks = chunks(frame, model, answers, options.has_usage_chunk);
         stream_response("text/event-stream", chunks)
     } else {
-        whole(&frame, &model, generations, splitter).await?
+        whole(&frame, &model, answers).await?
     };
     Ok(with_ignored(response, &ignored))
 }
@@ -66,7 +82,7 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 }
 
 /// Variables for the template: those the request gives, and the switches for reasoning under the names that templates use.
-fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<String, Json>>, ApiError> {
+pub(super) fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<String, Json>>, ApiError> {
     let mut variables = fields.object("chat_template_kwargs")?.unwrap_or_default();
     if let Some(effort) = fields.text("reasoning_effort")? {
         if !["none", "minimal", "low", "medium", "high", "xhigh"].contains(&effort.as_str()) {
@@ -83,78 +99,18 @@ fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<Stri
     Ok((!variables.is_empty()).then_some(variables))
 }
 
-fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.refuse("tools", "calls of tools are not read out of answers yet")?;
-    fields.refuse("functions", "calls of tools are not read out of answers yet")?;
-    match fields.take("tool_choice") {
-        None => {}
-        Some(choice) if choice == "none" || choice == "auto" => {}
-        Some(_) => {
-            return Err(ApiError::unsupported("tool_choice", "`tool_choice` needs tools, which are not supported"));
-        }
-    }
-    fields.accept(&["function_call"]);
-    match fields.object("response_format")? {
-        Some(format) if format.get("type").is_some_and(|kind| kind != "text") => Err(ApiError::unsupported(
-            "response_format",
-            "`response_format` other than text needs constrained decoding, which is not supported yet",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn start_all(
-    model: &Arc<Lease>,
-    options: &Options,
-    tokens: &[u32],
-    logprobs: Option<usize>,
-) -> Result<Vec<Generation>, ApiError> {
-    let sampling = options.sampling.over(&model.default_sampling)?;
-    (0..options.choice_count)
-        .map(|index| {
-            let mut sampling = sampling.clone();
-            // Each answer to one prompt is another draw.
-            sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(index as u64));
-            let ask = Ask {
-                tokens: tokens.to_vec(),
-                max_tokens: options.max_tokens.or(model.default_max_tokens),
-                sampling,
-                stop: options.stop.clone().unwrap_or_else(|| model.default_stop.clone()),
-                ignores_end: options.ignores_end,
-                logprobs,
-                ..Ask::default()
-            };
-            Generation::start(model, ask)
-        })
-        .collect()
-}
-
-async fn whole(
-    frame: &Frame,
-    model: &Lease,
-    generations: Vec<Generation>,
-    splitter: Option<ReasoningSplitter>,
-) -> Result<Response, ApiError> {
+async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result<Response, ApiError> {
     let mut usage = Usage::default();
     let mut choices = Vec::new();
-    let answers = futures_util::future::try_join_all(generations.into_iter().map(Generation::collect)).await?;
-    for (index, Whole { text, steps, end, .. }) in answers.into_iter().enumerate() {
-        wire::add_usage(&mut usage, &end.usage);
-        let mut speech = Speech::new(splitter.clone());
-        let mut spoken = speech.push(text);
-        let rest = speech.finish();
-        spoken.reasoning.push_str(&rest.reasoning);
-        spoken.content.push_str(&rest.content);
-        let mut message = json!({ "role": "assistant", "content": spoken.content, "refusal": null });
-        if !spoken.reasoning.is_empty() {
-            message["reasoning_content"] = json!(spoken.reasoning);
-            message["reasoning"] = json!(spoken.reasoning);
-        }
+    let answers = futures_util::future::try_join_all(answers.into_iter().map(ChatAnswer::collect)).await?;
+    let timings = answers.last().map(|answer| wire::timings_json(&answer.end));
+    for (index, answer) in answers.into_iter().enumerate() {
+        wire::add_usage(&mut usage, &answer.end.usage);
         choices.push(json!({
             "index": index,
-            "message": message,
-            "logprobs": logprobs_json(frame, model, &steps),
-            "finish_reason": end.reason.word(),
+            "message": message(frame, &answer),
+            "logprobs": logprobs_json(frame, model, &answer.steps),
+            "finish_reason": finish_reason(frame, &answer.end),
         }));
     }
     let body = json!({
@@ -165,8 +121,25 @@ async fn whole(
         "system_fingerprint": crate::dialects::fingerprint(),
         "choices": choices,
         "usage": wire::usage_json(&usage),
+        "timings": timings,
     });
     Ok(json_response(StatusCode::OK, &body))
+}
+
+/// Why an answer ended.
+fn finish_reason(frame: &Frame, end: &End) -> &'static str {
+    if frame.is_legacy && end.reason == EndReason::ToolCalls { "function_call" } else { end.reason.word() }
+}
+
+fn message(frame: &Frame, answer: &WholeAnswer) -> Json {
+    let WholeAnswer { reasoning, content, calls, .. } = answer;
+    let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = json!(reasoning);
+        message["reasoning"] = json!(reasoning);
+    }
+    tools::put_calls(&mut message, calls, frame.is_legacy);
+    message
 }
 
 fn logprobs_json(frame: &Frame, model: &Lease, steps: &[TokenStep]) -> Json {
@@ -180,40 +153,37 @@ fn logprobs_json(frame: &Frame, model: &Lease, steps: &[TokenStep]) -> Json {
 /// One answer as it comes: its chunks, and how it ended.
 struct Choice {
     index: usize,
-    generation: Generation,
-    speech: Speech,
+    answer: ChatAnswer,
     /// Log-probabilities of tokens whose text is still held back.
     steps: Vec<TokenStep>,
     queue: VecDeque<Json>,
     end: Option<Result<End, ApiError>>,
 }
 
-/// What a choice says next.
-enum Said {
+/// What a choice gives next.
+enum Next {
     Chunk(Json),
     End(Result<End, ApiError>),
 }
 
 impl Choice {
-    async fn next(mut self, frame: Frame, model: Arc<Lease>) -> Option<(Said, Choice)> {
+    async fn next(mut self, frame: Frame, model: Arc<Lease>) -> Option<(Next, Choice)> {
         loop {
             if let Some(chunk) = self.queue.pop_front() {
-                return Some((Said::Chunk(chunk), self));
+                return Some((Next::Chunk(chunk), self));
             }
             if let Some(end) = self.end.take() {
-                return Some((Said::End(end), self));
+                return Some((Next::End(end), self));
             }
-            match self.generation.next().await? {
-                Ok(Piece::Prompt { .. }) => {}
-                Ok(Piece::Text { text, tokens }) => {
-                    self.steps.extend(tokens);
-                    let spoken = self.speech.push(text);
-                    self.say(&frame, &model, spoken);
+            match self.answer.next().await? {
+                Ok(Said::More { parts, steps }) => {
+                    self.steps.extend(steps);
+                    self.say(&frame, &model, parts);
                 }
-                Ok(Piece::End(end)) => {
-                    let spoken = self.speech.finish();
-                    self.say(&frame, &model, spoken);
-                    let last = choice_chunk(&frame, self.index, json!({}), Json::Null, Some(end.reason.word()));
+                Ok(Said::End(end)) => {
+                    let reason = finish_reason(&frame, &end);
+                    let mut last = choice_chunk(&frame, self.index, json!({}), Json::Null, Some(reason));
+                    last["timings"] = wire::timings_json(&end);
                     self.queue.push_back(last);
                     self.end = Some(Ok(end));
                 }
@@ -222,22 +192,33 @@ impl Choice {
         }
     }
 
-    fn say(&mut self, frame: &Frame, model: &Lease, spoken: Spoken) {
+    fn say(&mut self, frame: &Frame, model: &Lease, parts: Vec<Part>) {
+        let mut deltas: Vec<Json> = parts.into_iter().filter_map(|part| delta(frame, part)).collect();
         // Without text a chunk says nothing, but log-probabilities are owed for every token.
-        let owes_logprobs = frame.has_logprobs && !self.steps.is_empty();
-        if spoken.is_empty() && !owes_logprobs {
-            return;
+        if deltas.is_empty() && frame.has_logprobs && !self.steps.is_empty() {
+            deltas.push(json!({ "content": "" }));
         }
-        let mut delta = json!({});
-        if !spoken.reasoning.is_empty() {
-            delta["reasoning_content"] = json!(spoken.reasoning);
-            delta["reasoning"] = json!(spoken.reasoning);
+        for delta in deltas {
+            let logprobs = logprobs_json(frame, model, &std::mem::take(&mut self.steps));
+            self.queue.push_back(choice_chunk(frame, self.index, delta, logprobs, None));
         }
-        if !spoken.content.is_empty() || spoken.reasoning.is_empty() {
-            delta["content"] = json!(spoken.content);
-        }
-        let logprobs = logprobs_json(frame, model, &std::mem::take(&mut self.steps));
-        self.queue.push_back(choice_chunk(frame, self.index, delta, logprobs, None));
+    }
+}
+
+/// What a part changes in the message.
+fn delta(frame: &Frame, part: Part) -> Option<Json> {
+    let of_call = |call: Json| {
+        let is_legacy = frame.is_legacy;
+        Some(if is_legacy { json!({ "function_call": call["function"] }) } else { json!({ "tool_calls": [call] }) })
+    };
+    match part {
+        Part::Reasoning(text) => Some(json!({ "reasoning_content": text, "reasoning": text })),
+        Part::Content(text) | Part::CallBroken { text, .. } => Some(json!({ "content": text })),
+        Part::CallBegin { index, id, name } => of_call(
+            json!({ "index": index, "id": id, "type": "function", "function": { "name": name, "arguments": "" } }),
+        ),
+        Part::CallArguments { index, text } => of_call(json!({ "index": index, "function": { "arguments": text } })),
+        Part::CallEnd { .. } => None,
     }
 }
 
@@ -265,11 +246,10 @@ fn event(json: &Json) -> String {
 fn chunks(
     frame: Frame,
     model: Arc<Lease>,
-    generations: Vec<Generation>,
-    splitter: Option<ReasoningSplitter>,
+    answers: Vec<ChatAnswer>,
     has_usage_chunk: bool,
 ) -> impl Stream<Item = String> + Send {
-    let choice_count = generations.len();
+    let choice_count = answers.len();
     let first: Vec<String> = (0..choice_count)
         .map(|index| {
             let delta = json!({ "role": "assistant", "content": "", "refusal": null });
@@ -277,15 +257,8 @@ fn chunks(
         })
         .collect();
     let (of_choices, model) = (frame.clone(), model);
-    let choices = generations.into_iter().enumerate().map(|(index, generation)| {
-        let choice = Choice {
-            index,
-            generation,
-            speech: Speech::new(splitter.clone()),
-            steps: Vec::new(),
-            queue: VecDeque::new(),
-            end: None,
-        };
+    let choices = answers.into_iter().enumerate().map(|(index, answer)| {
+        let choice = Choice { index, answer, steps: Vec::new(), queue: VecDeque::new(), end: None };
         let (frame, model) = (of_choices.clone(), Arc::clone(&model));
         stream::unfold(choice, move |choice| choice.next(frame.clone(), Arc::clone(&model))).boxed()
     });
@@ -294,8 +267,8 @@ fn chunks(
     let mut has_failed = false;
     let said = stream::select_all(choices).map(move |said| match said {
         _ if has_failed => String::new(),
-        Said::Chunk(chunk) => event(&chunk),
-        Said::End(Ok(end)) => {
+        Next::Chunk(chunk) => event(&chunk),
+        Next::End(Ok(end)) => {
             wire::add_usage(&mut usage, &end.usage);
             open -= 1;
             if open > 0 {
@@ -310,7 +283,7 @@ fn chunks(
             text + "data: [DONE]\n\n"
         }
         // The status is sent already: the error is the last event, and no [DONE] follows.
-        Said::End(Err(error)) => {
+        Next::End(Err(error)) => {
             has_failed = true;
             event(&error_body(&error))
         }

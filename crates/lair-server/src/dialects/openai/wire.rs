@@ -6,10 +6,12 @@ use lair_engine::{TokenLogprob, Usage};
 use lair_text::tokenizer::Tokenizer;
 use serde_json::{Value as Json, json};
 
-use crate::answer::{SamplingWishes, stop_strings};
+use super::tools::check_calls;
+use crate::answer::{SamplingWishes, stop_strings, unique_name};
+use crate::constrained::{self, ConstraintWish};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::generation::TokenStep;
+use crate::generation::{End, TokenStep};
 
 /// Answers to one prompt.
 pub(super) const CHOICES_MAX: usize = 16;
@@ -29,6 +31,8 @@ pub(super) struct Options {
     pub(super) is_stream: bool,
     pub(super) has_usage_chunk: bool,
     pub(super) ignores_end: bool,
+    /// What the answer must be.
+    pub(super) constraint: Option<ConstraintWish>,
 }
 
 /// Fields that tell about the caller, or ask for what a local server does anyway.
@@ -40,7 +44,6 @@ const ACCEPTED: &[&str] = &[
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "parallel_tool_calls",
     "verbosity",
     "cache_prompt",
 ];
@@ -61,9 +64,7 @@ impl Options {
         let has_usage_chunk = stream_options.switch("include_usage")?.unwrap_or(false);
         stream_options.accept(&["include_obfuscation"]);
         fields.accept(ACCEPTED);
-        for name in
-            ["prediction", "modalities", "audio", "web_search_options", "grammar", "guided_json", "structured_outputs"]
-        {
+        for name in ["prediction", "modalities", "audio", "web_search_options", "grammar"] {
             if name == "modalities" && fields.take(name).is_none_or(|value| value == json!(["text"])) {
                 continue;
             }
@@ -78,6 +79,7 @@ impl Options {
             is_stream,
             has_usage_chunk,
             ignores_end: fields.switch("ignore_eos")?.unwrap_or(false),
+            constraint: constrained::wish(fields)?,
         })
     }
 }
@@ -127,12 +129,7 @@ pub(super) fn now_s() -> u64 {
 
 /// A name for an answer: different for each of a server's answers.
 pub(in crate::dialects) fn answer_id(prefix: &str) -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    // Odd multiplier of the golden ratio: neighbours in time and count get names that look nothing alike.
-    let mixed = (nanos ^ COUNT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    format!("{prefix}-{mixed:016x}{:08x}", nanos as u32)
+    unique_name(&format!("{prefix}-"))
 }
 
 pub(super) fn usage_json(usage: &Usage) -> Json {
@@ -143,6 +140,25 @@ pub(super) fn usage_json(usage: &Usage) -> Json {
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": { "cached_tokens": cached_tokens },
         "completion_tokens_details": { "accepted_prediction_tokens": usage.accepted_tokens },
+    })
+}
+
+/// How long an answer took, under llama-server's names.
+pub(super) fn timings_json(end: &End) -> Json {
+    let Usage { prompt_tokens, completion_tokens, cached_tokens, .. } = end.usage;
+    let prompt_count = prompt_tokens.saturating_sub(cached_tokens);
+    let (prompt_s, predicted_s) = (end.prefill.as_secs_f64(), end.decode.as_secs_f64());
+    // The first token comes of the prompt's last step: the rate is over the others.
+    let steps = completion_tokens.saturating_sub(1);
+    let rate = |count: usize, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+    json!({
+        "cache_n": cached_tokens,
+        "prompt_n": prompt_count,
+        "prompt_ms": prompt_s * 1e3,
+        "prompt_per_second": rate(prompt_count, prompt_s),
+        "predicted_n": completion_tokens,
+        "predicted_ms": predicted_s * 1e3,
+        "predicted_per_second": rate(steps, predicted_s),
     })
 }
 
@@ -172,7 +188,7 @@ pub(super) fn finite(logprob: f32) -> f32 {
 }
 
 /// Messages, checked: roles and contents that a template can be given.
-pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
+pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
     let messages = fields.list("messages")?.ok_or_else(|| ApiError::bad("messages", "`messages` is missing"))?;
     if messages.is_empty() {
         return Err(ApiError::bad("messages", "`messages` is empty, at least one message expected"));
@@ -190,6 +206,7 @@ fn checked_message(index: usize, mut message: Json) -> Result<Json, ApiError> {
         let cause = format!("`{place}.role` is `{role}`, one of system, developer, user, assistant, tool expected");
         return Err(ApiError::bad("messages", cause));
     }
+    check_calls(&place, &message)?;
     let content = match &message["content"] {
         Json::String(_) => return Ok(message),
         Json::Null if role == "assistant" => return Ok(message),

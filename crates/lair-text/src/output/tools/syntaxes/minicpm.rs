@@ -1,0 +1,26 @@
+//! MiniCPM 5: tags, one pair a call.
+//!
+//! Source: the chat template of MiniCPM 5.
+
+use crate::output::tools::ToolSyntax;
+use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+
+const FUNCTION: XmlStyle = XmlStyle {
+    open: "",
+    name_end: "\">",
+    key_open: "<param name=\"",
+    key_end: ">",
+    value_open: "",
+    value_close: "</param>",
+    close: "</function>",
+    has_value_lines: false,
+};
+
+pub(super) const MINICPM: ToolSyntax = ToolSyntax {
+    name: "minicpm",
+    example: "<function name=\"weather\"><param name=\"city\">Rome</param></function>",
+    signs: &[&["<function name=\"", "<param name=\""]],
+    marks: &["<function", "</function>", "<param", "</param>"],
+    forms: &[Form { open: "<function name=\"", styles: &[CallStyle::Xml(&FUNCTION)], ..Form::ANYWHERE }],
+    ..ToolSyntax::PLAIN
+};

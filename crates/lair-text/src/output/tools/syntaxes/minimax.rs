@@ -1,0 +1,31 @@
+//! MiniMax M2: tags, each argument between its own.
+//!
+//! Source: the chat template of MiniMax M2.
+
+use crate::output::tools::ToolSyntax;
+use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+
+const INVOKE: XmlStyle = XmlStyle {
+    open: "<invoke name=\"",
+    name_end: "\">",
+    key_open: "<parameter name=\"",
+    key_end: ">",
+    value_open: "",
+    value_close: "</parameter>",
+    close: "</invoke>",
+    has_value_lines: true,
+};
+
+pub(super) const MINIMAX: ToolSyntax = ToolSyntax {
+    name: "minimax",
+    example: "<minimax:tool_call>\n<invoke name=\"weather\">\n<parameter name=\"city\">Rome</parameter>\n</invoke>\n</minimax:tool_call>",
+    signs: &[&["<minimax:tool_call>"], &["minimax:tool_call"]],
+    marks: &["<minimax:tool_call>", "</minimax:tool_call>"],
+    forms: &[Form {
+        open: "<minimax:tool_call>",
+        styles: &[CallStyle::Xml(&INVOKE)],
+        close: &["</minimax:tool_call>"],
+        ..Form::ANYWHERE
+    }],
+    ..ToolSyntax::PLAIN
+};

@@ -1,0 +1,31 @@
+//! Muse Glimmer: tags with a prefix of their own.
+//!
+//! Source: the chat template of Muse Glimmer.
+
+use crate::output::tools::ToolSyntax;
+use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+
+const INVOKE: XmlStyle = XmlStyle {
+    open: "<atem:invoke name=\"",
+    name_end: "\">",
+    key_open: "<atem:parameter name=\"",
+    key_end: ">",
+    value_open: "",
+    value_close: "</atem:parameter>",
+    close: "</atem:invoke>",
+    has_value_lines: false,
+};
+
+pub(super) const MUSE: ToolSyntax = ToolSyntax {
+    name: "muse",
+    example: "<atem:function_calls>\n<atem:invoke name=\"weather\">\n<atem:parameter name=\"city\">Rome</atem:parameter>\n</atem:invoke>\n</atem:function_calls>",
+    signs: &[&["<atem:function_calls>"]],
+    marks: &["<atem:function_calls>", "</atem:function_calls>"],
+    forms: &[Form {
+        open: "<atem:function_calls>",
+        styles: &[CallStyle::Xml(&INVOKE)],
+        close: &["</atem:function_calls>"],
+        ..Form::ANYWHERE
+    }],
+    ..ToolSyntax::PLAIN
+};
