@@ -24,6 +24,9 @@ const FIELDS: &[Field] = &[
     Field::new("input", Kind::Mixed),
     Field::new("embd_normalize", Kind::Whole),
     Field::new("pooling", Kind::Text),
+    Field::new("encoding_format", Kind::Text),
+    Field::new("truncate", Kind::Switch),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
 ];
 
 pub(super) fn routes() -> Vec<Route> {
@@ -35,7 +38,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn embedding(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { answer(&app, fields_of(&app, request).await?).await };
-    spoken("/v1/", answered.await)
+    spoken("/embedding", answered.await)
 }
 
 /// The rows of one text: one, or one for each token.

@@ -29,33 +29,41 @@ const RANK_FIELDS: &[Field] = &[
     Field::new("return_documents", Kind::Switch),
     Field::new("return_text", Kind::Switch),
     Field::new("raw_scores", Kind::Switch),
+    Field::new("truncate", Kind::Switch),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
 ];
-const SCORE_FIELDS: &[Field] =
-    &[Field::new("model", Kind::Text), Field::required("text_1", Kind::Mixed), Field::required("text_2", Kind::Mixed)];
+const SCORE_FIELDS: &[Field] = &[
+    Field::new("model", Kind::Text),
+    Field::new("text_1", Kind::Mixed),
+    Field::new("text_2", Kind::Mixed),
+    Field::new("queries", Kind::Mixed),
+    Field::new("documents", Kind::Mixed),
+    Field::new("data_1", Kind::Mixed),
+    Field::new("data_2", Kind::Mixed),
+    Field::new("use_activation", Kind::Switch),
+    Field::new("truncate", Kind::Switch),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
+];
 
 pub(super) fn routes() -> Vec<Route> {
     let rank = |path| Route::post(path, "Documents in the order in which they answer a query.", &[RANK_FIELDS], rerank);
-    let mut routes: Vec<Route> =
-        ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"].map(rank).into_iter().collect();
-    routes.push(Route::post("/api/rerank", "The same, for clients of Ollama.", &[RANK_FIELDS], rerank_for_ollama));
+    let paths = ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank", "/api/rerank"];
+    let mut routes: Vec<Route> = paths.map(rank).into_iter().collect();
     let score = |path| Route::post(path, "How well pairs of texts belong together.", &[SCORE_FIELDS], score_pairs);
     routes.extend(["/score", "/v1/score"].map(score));
     routes
 }
 
 async fn rerank(State(app): State<SharedApp>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
     let answered = async { rank(&app, fields_of(&app, request).await?).await };
-    spoken("/v1/", answered.await)
-}
-
-async fn rerank_for_ollama(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { rank(&app, fields_of(&app, request).await?).await };
-    spoken("/api/", answered.await)
+    spoken(&path, answered.await)
 }
 
 async fn score_pairs(State(app): State<SharedApp>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
     let answered = async { score_answer(&app, fields_of(&app, request).await?).await };
-    spoken("/v1/", answered.await)
+    spoken(&path, answered.await)
 }
 
 async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {

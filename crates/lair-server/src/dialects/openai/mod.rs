@@ -83,6 +83,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/chat/completions", "Answers a conversation.", CHAT, chat_completions),
         Route::post("/v1/completions", "Continues a prompt.", TEXT, text_completions),
         Route::post("/v1/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
+        // LM Studio's path for the same.
+        Route::post("/api/v0/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
         Route::get("/v1/models", "The models there are.", models::list),
         Route::get("/models", "The models there are.", models::list),
         Route::get("/v1/models/{*id}", "One model.", models::retrieve),
