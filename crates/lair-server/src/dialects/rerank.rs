@@ -69,21 +69,21 @@ async fn score_pairs(State(app): State<SharedApp>, request: Request) -> Response
 async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
     let query = fields.required_text("query")?;
+    let top_n = fields.count("top_n", 1, usize::MAX)?;
+    let returns_texts = match (fields.switch("return_text")?, fields.switch("return_documents")?) {
+        (Some(returns), _) => returns,
+        (None, returns) => returns.unwrap_or(false),
+    };
+    let is_raw = fields.switch("raw_scores")?.unwrap_or(false);
+    let cuts = vectors::cuts(&mut fields)?;
     // TEI names the documents `texts` and answers with a bare list.
     let texts = fields.take("texts");
     let is_tei = texts.is_some();
     let field = if is_tei { "texts" } else { "documents" };
     let documents = documents(field, texts.or_else(|| fields.take("documents")))?;
-    let top_n = fields.count("top_n", 1, usize::MAX)?.unwrap_or(documents.len());
-    let returns_texts = match fields.switch("return_text")? {
-        Some(returns) => returns,
-        None => fields.switch("return_documents")?.unwrap_or(false),
-    };
-    let ask = ScoreAsk {
-        pairs: documents.iter().map(|document| (query.clone(), document.clone())).collect(),
-        is_raw: fields.switch("raw_scores")?.unwrap_or(false),
-        cuts: vectors::cuts(&mut fields)?,
-    };
+    let top_n = top_n.unwrap_or(documents.len());
+    let pairs = documents.iter().map(|document| (query.clone(), document.clone())).collect();
+    let ask = ScoreAsk { pairs, is_raw, cuts };
     fields.accept(&["user"]);
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
