@@ -119,6 +119,9 @@ async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError>
 
 async fn score_answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
+    // vLLM's switch for the function that brings scores between 0 and 1.
+    let is_raw = !fields.switch("use_activation")?.unwrap_or(true);
+    let cuts = vectors::cuts(&mut fields)?;
     let mut texts = |names: [&str; 3]| -> Result<Vec<String>, ApiError> {
         let found = names.into_iter().find_map(|field| Some((field, fields.take(field)?)));
         let (field, value) = found.ok_or_else(|| ApiError::bad(names[0], format!("`{}` is missing", names[0])))?;
@@ -137,12 +140,7 @@ async fn score_answer(app: &SharedApp, mut fields: Fields) -> Result<Response, A
             return Err(ApiError::bad("text_1", cause));
         }
     };
-    let ask = ScoreAsk {
-        pairs,
-        // vLLM's switch for the function that brings scores between 0 and 1.
-        is_raw: !fields.switch("use_activation")?.unwrap_or(true),
-        cuts: vectors::cuts(&mut fields)?,
-    };
+    let ask = ScoreAsk { pairs, is_raw, cuts };
     fields.accept(&["user"]);
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
