@@ -49,6 +49,15 @@ pub trait Backend: Sized + Send + 'static {
     /// Copies a page on every layer (copy on write).
     fn copy_page(&mut self, kv: &mut Self::Kv, from: PageId, to: PageId);
 
+    /// Bytes of a page over all layers, as they are read and written.
+    fn page_bytes(&self, kv: &Self::Kv) -> usize;
+
+    /// Copies a page on every layer to host memory, in this backend's own layout.
+    fn read_page(&self, kv: &Self::Kv, page: PageId, bytes: &mut [u8]);
+
+    /// Copies a page that was read back to every layer.
+    fn write_page(&mut self, kv: &mut Self::Kv, page: PageId, bytes: &[u8]);
+
     /// Zeroes a slot on every layer: the state before the first token.
     fn clear_state(&mut self, states: &mut Self::States, slot: StateSlot);
 

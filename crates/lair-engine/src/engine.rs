@@ -9,7 +9,10 @@ use lair_compute::StateSlot;
 
 use crate::{
     EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
+    archive::Archiving,
     embedding::{EmbeddingQueue, Outcome},
+    fairness::Shares,
+    pace::Pace,
     pages::PagePool,
     sequence::Sequence,
     speculation::{Draft, DraftOptions, DraftState, GUESSES_MAX, Offer},
@@ -28,6 +31,7 @@ pub struct Engine<R: Runner> {
     pub(crate) pool: PagePool,
     pub(crate) states: StatePool,
     pub(crate) draft: Option<Draft>,
+    pub(crate) archiving: Option<Archiving>,
     /// Not computed now, in order of arrival.
     pub(crate) waiting: VecDeque<Sequence>,
     /// Computed now, in order of arrival.
@@ -35,6 +39,10 @@ pub struct Engine<R: Runner> {
     pub(crate) embeddings: EmbeddingQueue,
     /// Requests for embeddings that ended, until they are asked for.
     pub(crate) embedded: Vec<Outcome>,
+    pub(crate) shares: Shares,
+    pub(crate) pace: Pace,
+    /// Passes over the waiting sequences.
+    pub(crate) passes: u64,
     next_id: u64,
     seeds: RandomState,
     pub(crate) room: StepRoom,
@@ -67,6 +75,7 @@ pub(crate) struct Counters {
     pub(crate) rows: u64,
     pub(crate) preemptions: u64,
     pub(crate) reused_tokens: u64,
+    pub(crate) restored_tokens: u64,
     pub(crate) generated_tokens: u64,
     pub(crate) guessed_tokens: u64,
     pub(crate) accepted_tokens: u64,
@@ -77,6 +86,8 @@ pub(crate) struct Counters {
 pub struct EngineStats {
     /// Sequences that wait.
     pub waiting_count: usize,
+    /// Of these, the ones whose tokens nobody takes.
+    pub paused_count: usize,
     /// Sequences that are computed.
     pub active_count: usize,
     /// Pages there are.
@@ -95,6 +106,8 @@ pub struct EngineStats {
     pub preemptions: u64,
     /// Tokens that were not computed because the prefix cache had them.
     pub reused_tokens: u64,
+    /// Tokens that were not computed because the archive had them.
+    pub restored_tokens: u64,
     /// Tokens that were chosen.
     pub generated_tokens: u64,
     /// Tokens that were guessed and computed with.
@@ -130,10 +143,14 @@ impl<R: Runner> Engine<R> {
             pool: PagePool::new(runner.page_count()),
             states: StatePool::new(runner.state_slot_count(), options.sequences_max),
             draft: None,
+            archiving: None,
             waiting: VecDeque::new(),
             active: Vec::with_capacity(options.sequences_max),
             embeddings: EmbeddingQueue::default(),
             embedded: Vec::new(),
+            shares: Shares::default(),
+            pace: Pace::new(options.step_time_max),
+            passes: 0,
             next_id: 0,
             seeds: RandomState::new(),
             counters: Counters::default(),
@@ -170,6 +187,12 @@ impl<R: Runner> Engine<R> {
         self.waiting.is_empty() && self.active.is_empty() && self.embeddings.is_empty()
     }
 
+    /// Whether a step would compute something: paused sequences alone do not.
+    pub fn has_work(&self) -> bool {
+        let is_waiting = self.waiting.iter().any(|sequence| !sequence.is_paused);
+        is_waiting || !self.active.is_empty() || !self.embeddings.is_empty()
+    }
+
     /// Takes a request, or says why not. It is computed by the steps to come.
     pub fn submit(&mut self, request: Request) -> Result<SequenceId, Refusal> {
         self.check_room()?;
@@ -177,7 +200,8 @@ impl<R: Runner> Engine<R> {
         let id = self.name();
         // The last token that is chosen needs no page.
         let length_max = self.limits.context_length.min(self.limits.memory_length + 1);
-        self.waiting.push_back(Sequence::new(id, request, length_max, self.seed(id)));
+        let share = self.shares.enter(request.scope);
+        self.waiting.push_back(Sequence::new(id, request, length_max, self.seed(id), share));
         Ok(id)
     }
 
@@ -209,6 +233,7 @@ impl<R: Runner> Engine<R> {
                 ..source.clone()
             };
             copy.page_table.iter().for_each(|&page| self.pool.retain(page));
+            copy.share = self.shares.enter(copy.scope);
             copy.reserve();
             self.active.push(copy);
             return Ok(fork);
@@ -219,6 +244,7 @@ impl<R: Runner> Engine<R> {
             id: fork,
             sampling,
             seed,
+            is_paused: false,
             state_slot: None,
             page_table: Vec::new(),
             published: 0,
@@ -228,6 +254,7 @@ impl<R: Runner> Engine<R> {
             moving_checkpoint: None,
             ..source.clone()
         };
+        copy.share = self.shares.enter(copy.scope);
         copy.reserve();
         self.waiting.push_back(copy);
         Ok(fork)
@@ -236,7 +263,9 @@ impl<R: Runner> Engine<R> {
     /// Ends a sequence without an event. Returns whether it was there.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
         if let Some(place) = self.waiting.iter().position(|sequence| sequence.id == id) {
-            self.waiting.remove(place);
+            if let Some(sequence) = self.waiting.remove(place) {
+                self.shares.leave(sequence.share);
+            }
             return true;
         }
         let Some(place) = self.active.iter().position(|sequence| sequence.id == id) else {
@@ -244,24 +273,50 @@ impl<R: Runner> Engine<R> {
         };
         let mut sequence = self.active.remove(place);
         self.free_memory(&mut sequence);
+        self.shares.leave(sequence.share);
         true
+    }
+
+    /// Has a sequence wait until [`Engine::resume`]: nobody takes its tokens. It gives its place and its memory to others;
+    /// what the prefix cache still has of it then is not computed again. Returns whether it was there.
+    pub fn pause(&mut self, id: SequenceId) -> bool {
+        if let Some(place) = self.active.iter().position(|sequence| sequence.id == id) {
+            self.put_back(place);
+        }
+        self.set_paused(id, true)
+    }
+
+    /// Lets a sequence go on. Returns whether it was there.
+    pub fn resume(&mut self, id: SequenceId) -> bool {
+        self.set_paused(id, false)
+    }
+
+    fn set_paused(&mut self, id: SequenceId, is_paused: bool) -> bool {
+        let sequence = self.waiting.iter_mut().find(|sequence| sequence.id == id);
+        sequence.map(|sequence| sequence.is_paused = is_paused).is_some()
     }
 
     /// Computes one step, and adds what happened to `events`. Does nothing if the engine is idle.
     pub fn step(&mut self, events: &mut Vec<Event>) {
         if !self.waiting.is_empty() || !self.active.is_empty() {
             self.admit();
+            self.restore();
             self.plan();
-            self.guess();
-            self.compute(events);
+            // All of a step's time may have gone into taking pages back.
+            if self.active.iter().any(|sequence| sequence.rows > 0) {
+                self.guess();
+                self.compute(events);
+            }
         }
         self.embed();
+        self.keep_pages();
     }
 
     /// What can be seen from outside.
     pub fn stats(&self) -> EngineStats {
         EngineStats {
             waiting_count: self.waiting.len(),
+            paused_count: self.waiting.iter().filter(|sequence| sequence.is_paused).count(),
             active_count: self.active.len(),
             page_count: self.pool.page_count(),
             held_page_count: self.pool.page_count() - self.pool.available(),
@@ -270,6 +325,7 @@ impl<R: Runner> Engine<R> {
             steps: self.counters.steps,
             rows: self.counters.rows,
             preemptions: self.counters.preemptions,
+            restored_tokens: self.counters.restored_tokens,
             reused_tokens: self.counters.reused_tokens,
             generated_tokens: self.counters.generated_tokens,
             guessed_tokens: self.counters.guessed_tokens,
@@ -292,6 +348,9 @@ impl<R: Runner> Engine<R> {
         }
         assert!(self.active.is_sorted_by_key(|sequence| sequence.id), "active sequences are not in order of arrival");
         assert!(self.waiting.iter().is_sorted_by_key(|sequence| sequence.id), "waiting sequences are not in order");
+        let open = self.waiting.iter().chain(&self.active);
+        self.shares.check_integrity(open.map(|sequence| (sequence.share, sequence.scope)));
+        assert!(self.active.iter().all(|sequence| !sequence.is_paused), "a paused sequence has a place");
         for sequence in &self.waiting {
             assert!(sequence.page_table.is_empty() && sequence.state_slot.is_none() && sequence.computed == 0);
         }
@@ -312,6 +371,7 @@ impl<R: Runner> Engine<R> {
         sequence.computed = 0;
         sequence.published = 0;
         sequence.rows = 0;
+        sequence.is_restored = false;
         sequence.checkpoint_lengths.clear();
         sequence.moving_checkpoint = None;
     }

@@ -152,6 +152,12 @@ pub enum SequenceError {
         /// Index of the first number that is none.
         place: usize,
     },
+    /// Nobody took what was generated.
+    #[error("nothing of the answer was taken for {seconds} seconds")]
+    NotTaken {
+        /// How long.
+        seconds: u64,
+    },
     /// The engine ended while the sequence was open.
     #[error("the engine has stopped: {cause}")]
     EngineStopped {
@@ -170,6 +176,7 @@ impl SequenceError {
             Self::NothingAllowed { .. } | Self::ConstraintFailed { .. } => {
                 Some("relax the grammar or schema".to_owned())
             }
+            Self::NotTaken { .. } => Some("read answers as they come".to_owned()),
             Self::ConstraintPanicked { .. } | Self::EngineStopped { .. } => None,
         }
     }

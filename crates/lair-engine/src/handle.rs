@@ -2,7 +2,8 @@
 //!
 //! A request is checked and counted in the caller's thread, so a refusal is known at once, and then waits in a channel
 //! that has room for as many as may be open. Its events come back through a channel of its own, which holds at most one
-//! event for each token and one for the end. Cancelling is dropping that receiver; the engine sees it at the next step.
+//! event for each token and one for the end, or fewer ([`FlowLimits`]): the request then waits, without its place and its
+//! memory, until they are taken. Cancelling is dropping that receiver; the engine sees it at the next step.
 
 mod embedding;
 
@@ -15,15 +16,23 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    Engine, EngineStats, Event, Limits, Refusal, Request, Runner, SequenceError, SequenceId, constraint::panic_text,
+    Engine, EngineStats, Event, FlowLimits, Limits, Refusal, Request, Runner, SequenceError, SequenceId,
+    constraint::panic_text,
+    flow::{Change, Flow},
 };
 
 use embedding::{EmbedDeliveries, EmbedSubmission};
 pub use embedding::{EmbedSink, PendingEmbeddings};
+/// How often it is looked whether a paused request can go on, where nothing else is to do.
+const PAUSED_LOOK: Duration = Duration::from_millis(10);
+/// How often the archive is asked whether it takes more pages, where nothing else is to do.
+const ARCHIVE_LOOK: Duration = Duration::from_millis(2);
+/// How long an engine that was asked to stop goes on handing pages to its archive.
+const LAST_PAGES_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A handle to an engine that runs on its own thread. Clones speak to the same engine.
 ///
@@ -61,6 +70,7 @@ pub type EventSink = Box<dyn FnMut(Event) + Send>;
 struct Delivery {
     sink: EventSink,
     is_cancelled: Arc<AtomicBool>,
+    flow: Option<Flow>,
     /// Counts the request as open until it is dropped, on whatever path.
     _open: OpenRequest,
 }
@@ -121,6 +131,16 @@ impl EventStream {
 #[derive(Debug)]
 pub struct RequestGuard {
     is_cancelled: Arc<AtomicBool>,
+    ready: Option<Arc<AtomicUsize>>,
+}
+
+impl RequestGuard {
+    /// Notes that an event was taken: to be called for each event of [`EngineHandle::submit_flowing`].
+    pub fn note_taken(&self) {
+        if let Some(ready) = &self.ready {
+            ready.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl Drop for RequestGuard {
@@ -194,15 +214,36 @@ impl EngineHandle {
     /// another way than by blocking a thread. The last event is [`Event::Finished`] or [`Event::Failed`], unless the
     /// engine's thread is gone, which drops the sink without one.
     pub fn submit_to(&self, request: Request, sink: EventSink) -> Result<RequestGuard, Refusal> {
+        self.deliver_to(request, sink, None)
+    }
+
+    /// As [`EngineHandle::submit_to`], for takers that may be slow: the request runs ahead of
+    /// [`RequestGuard::note_taken`] only so far.
+    pub fn submit_flowing(
+        &self,
+        request: Request,
+        sink: EventSink,
+        limits: FlowLimits,
+    ) -> Result<RequestGuard, Refusal> {
+        self.deliver_to(request, sink, Some(limits))
+    }
+
+    fn deliver_to(
+        &self,
+        request: Request,
+        sink: EventSink,
+        limits: Option<FlowLimits>,
+    ) -> Result<RequestGuard, Refusal> {
         if self.has_stopped() {
             return Err(Refusal::EngineStopped);
         }
         request.check(&self.shared.limits)?;
         let open = self.open_request()?;
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        let delivery = Delivery { sink, is_cancelled: Arc::clone(&is_cancelled), _open: open };
+        let (flow, ready) = limits.map(Flow::new).unzip();
+        let delivery = Delivery { sink, is_cancelled: Arc::clone(&is_cancelled), flow, _open: open };
         self.send(Command::Submit(Box::new(Submission { request, delivery })))?;
-        Ok(RequestGuard { is_cancelled })
+        Ok(RequestGuard { is_cancelled, ready })
     }
 
     /// Counts one more open request, if there may be one.
@@ -245,7 +286,10 @@ fn serve<R: Runner>(mut engine: Engine<R>, commands: &Receiver<Command>, shared:
         catch_unwind(AssertUnwindSafe(|| run(&mut engine, commands, shared, (&mut deliveries, &mut embeddings))));
     shared.has_stopped.store(true, Ordering::Release);
     let cause = match outcome {
-        Ok(()) => "it was asked to".to_owned(),
+        Ok(()) => {
+            keep_last_pages(&mut engine);
+            "it was asked to".to_owned()
+        }
         Err(panic) => format!("a step panicked: {}", panic_text(&*panic)),
     };
     let fail = |id: SequenceId, mut delivery: Delivery| {
@@ -273,15 +317,11 @@ fn run<R: Runner>(
     let mut events = Vec::new();
     loop {
         loop {
-            let command = if engine.is_idle() {
+            let command = match next_command(engine, commands) {
+                Ok(Some(command)) => command,
+                Ok(None) => break,
                 // All handles are gone, and all requests are done.
-                let Ok(command) = commands.recv() else { return };
-                command
-            } else {
-                match commands.try_recv() {
-                    Ok(command) => command,
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+                Err(AllGone) => return,
             };
             match command {
                 Command::Submit(submission) => take(engine, *submission, deliveries),
@@ -293,19 +333,76 @@ fn run<R: Runner>(
             return;
         }
         deliveries.retain(|&id, delivery| {
-            let is_open = !delivery.is_cancelled.load(Ordering::Acquire);
+            let is_open = !delivery.is_cancelled.load(Ordering::Acquire) && follow_flow(engine, id, delivery);
             if !is_open {
                 engine.cancel(id);
             }
             is_open
         });
         embeddings.drop_cancelled(engine);
-        engine.step(&mut events);
+        if engine.has_work() {
+            engine.step(&mut events);
+        } else {
+            engine.keep_pages();
+        }
         *shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = engine.stats();
         for event in events.drain(..) {
             deliver(event, deliveries);
         }
         embeddings.deliver(engine);
+    }
+}
+
+struct AllGone;
+
+/// The next command; waits for one as long as there is nothing else to do.
+fn next_command<R: Runner>(engine: &Engine<R>, commands: &Receiver<Command>) -> Result<Option<Command>, AllGone> {
+    let timeout = if engine.has_work() {
+        return match commands.try_recv() {
+            Ok(command) => Ok(Some(command)),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
+        };
+    } else if engine.has_pages_to_keep() {
+        ARCHIVE_LOOK
+    } else if !engine.is_idle() {
+        PAUSED_LOOK
+    } else {
+        return commands.recv().map(Some).map_err(|_| AllGone);
+    };
+    match commands.recv_timeout(timeout) {
+        Ok(command) => Ok(Some(command)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        // What is open is still to be done, and what is to be kept is kept as after a stop.
+        Err(RecvTimeoutError::Disconnected) if engine.is_idle() => Err(AllGone),
+        Err(RecvTimeoutError::Disconnected) => {
+            std::thread::sleep(timeout);
+            Ok(None)
+        }
+    }
+}
+
+/// Pauses a request whose events nobody takes, and lets it go on when they are. `false` if it is to end.
+fn follow_flow<R: Runner>(engine: &mut Engine<R>, id: SequenceId, delivery: &mut Delivery) -> bool {
+    let Some(flow) = &mut delivery.flow else { return true };
+    match flow.change() {
+        Change::None => {}
+        Change::Pause => drop(engine.pause(id)),
+        Change::Resume => drop(engine.resume(id)),
+        Change::End => {
+            let seconds = flow.stall_max().as_secs();
+            (delivery.sink)(Event::Failed { id, error: SequenceError::NotTaken { seconds } });
+            return false;
+        }
+    }
+    true
+}
+
+/// What an engine that ends still has for its archive.
+fn keep_last_pages<R: Runner>(engine: &mut Engine<R>) {
+    let start = Instant::now();
+    while engine.has_pages_to_keep() && start.elapsed() < LAST_PAGES_TIME_MAX {
+        engine.keep_pages();
+        std::thread::sleep(ARCHIVE_LOOK);
     }
 }
 
@@ -335,6 +432,7 @@ fn deliver(event: Event, deliveries: &mut HashMap<SequenceId, Delivery>) {
             sink(event);
         }
     } else if let Some(delivery) = deliveries.get_mut(&id) {
+        delivery.flow.iter().for_each(Flow::note_event);
         (delivery.sink)(event);
     }
 }

@@ -3,13 +3,17 @@
 //! The engine sees tokens only: no text, no files, nothing asynchronous. [`Engine`] is the synchronous core that a test
 //! drives step by step; [`EngineHandle`] is the same engine on a thread of its own. What computes is behind [`Runner`].
 
+mod archive;
 mod constraint;
 mod embedding;
 mod engine;
 mod events;
+mod fairness;
+mod flow;
 mod handle;
 mod model_runner;
 mod options;
+mod pace;
 mod pages;
 mod request;
 mod runner;
@@ -20,10 +24,12 @@ mod speculation;
 mod states;
 mod step;
 
+pub use archive::{PageArchive, PrefixKey};
 pub use constraint::{Constraint, ConstraintFailure, TokenConstraint, TokenSet};
 pub use embedding::{EmbedRequest, Embedded, EmbeddingShape, Normalization};
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
+pub use flow::FlowLimits;
 pub use handle::{EmbedSink, EngineHandle, EventSink, EventStream, NothingYet, PendingEmbeddings, RequestGuard};
 pub use lair_model::Pooling;
 pub use model_runner::{MemoryOptions, ModelRunner, RunnerError};

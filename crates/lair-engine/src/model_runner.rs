@@ -67,6 +67,19 @@ impl<B: Backend> ModelRunner<B> {
     pub fn model(&self) -> &Arc<Model<B>> {
         &self.model
     }
+
+    /// What computes for it.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Bytes that pages and slots take when all are in use.
+    pub fn memory_bytes(&self) -> u64 {
+        let pages = self.backend.page_bytes(&self.memory.kv) * self.options.page_count;
+        let states = self.model.state_layout(self.options.state_slot_count);
+        let states = states.map_or(0, |layout| layout.slot_bytes() * layout.slot_count);
+        (pages + states) as u64
+    }
 }
 
 impl<B: Backend> Runner for ModelRunner<B> {
@@ -128,6 +141,18 @@ impl<B: Backend> Runner for ModelRunner<B> {
 
     fn copy_page(&mut self, from: PageId, to: PageId) {
         self.backend.copy_page(&mut self.memory.kv, from, to);
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.backend.page_bytes(&self.memory.kv)
+    }
+
+    fn read_page(&self, page: PageId, bytes: &mut [u8]) {
+        self.backend.read_page(&self.memory.kv, page, bytes);
+    }
+
+    fn write_page(&mut self, page: PageId, bytes: &[u8]) {
+        self.backend.write_page(&mut self.memory.kv, page, bytes);
     }
 
     fn clear_state(&mut self, slot: StateSlot) {

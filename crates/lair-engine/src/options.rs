@@ -1,5 +1,7 @@
 //! What an engine is made with.
 
+use std::time::Duration;
+
 use crate::{EmbeddingShape, Runner, Speculation};
 
 /// How an engine is set up. Memory itself (pages, state slots) is the runner's.
@@ -11,6 +13,9 @@ pub struct EngineOptions {
     pub rows_max: usize,
     /// Rows that prefill may take in a step in which other sequences decode: it bounds how long their next token waits.
     pub prefill_rows_while_decoding: usize,
+    /// How long a step may take, as far as it is prompts that make it long: others wait for it to end. Rows are given by
+    /// what they were measured to take, so which step computes what then depends on the clock; the results do not.
+    pub step_time_max: Option<Duration>,
     /// Sequences that are computed at the same time; the others wait.
     pub sequences_max: usize,
     /// Sequences that wait and are computed, together; one more is refused.
@@ -27,6 +32,7 @@ impl Default for EngineOptions {
             context_length: 4096,
             rows_max: 256,
             prefill_rows_while_decoding: 64,
+            step_time_max: None,
             sequences_max: 16,
             requests_max: 1024,
             prefix_cache: true,
@@ -87,6 +93,9 @@ pub enum EngineError {
         /// The model or the draft model.
         which: &'static str,
     },
+    /// The pages of such a model are of no use without its state.
+    #[error("the model has recurrent layers, whose state the prompt cache does not keep")]
+    ArchiveOfRecurrentLayers,
     /// Every sequence of a model with recurrent layers needs a slot.
     #[error("{sequences_max} sequences at a time need as many state slots, there are {slot_count}")]
     TooFewSlots {

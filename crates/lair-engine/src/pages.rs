@@ -256,7 +256,8 @@ impl PagePool {
         }
     }
 
-    fn number(&self, page: PageId) -> Option<u64> {
+    /// The number under which a page is published.
+    pub(crate) fn number(&self, page: PageId) -> Option<u64> {
         self.pages[page.0 as usize].publication.as_ref().map(|publication| publication.number)
     }
 }

@@ -55,6 +55,15 @@ pub trait Runner: Send {
     /// Copies a page on every layer.
     fn copy_page(&mut self, from: PageId, to: PageId);
 
+    /// Bytes of a page as they are read and written.
+    fn page_bytes(&self) -> usize;
+
+    /// Copies a page on every layer to bytes, which only the same model in the same setup understands.
+    fn read_page(&self, page: PageId, bytes: &mut [u8]);
+
+    /// Copies such bytes to a page.
+    fn write_page(&mut self, page: PageId, bytes: &[u8]);
+
     /// Sets a slot to the state before the first token.
     fn clear_state(&mut self, slot: StateSlot);
 

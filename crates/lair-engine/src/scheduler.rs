@@ -1,7 +1,9 @@
 //! Which sequences are computed, and how many rows each gets in a step.
 //!
-//! Every decoding sequence gets its row. What is left of the rows is split evenly over the sequences that are further
-//! behind, so that a short prompt does not wait for a long one, and what the short ones leave goes to the oldest.
+//! A free place goes to the user for whom least was computed, and among the requests of one to the oldest. Every decoding
+//! sequence gets its row. What is left of the rows, or as many as their time allows, is split evenly over the users whose
+//! sequences are further behind and over these, so that a short prompt does not wait for a long one, and what the short
+//! ones leave goes to the oldest.
 //!
 //! When pages run out the youngest sequence loses its memory and waits again; its tokens are kept. The oldest never
 //! does, and fits alone (or it would have been refused), so something always moves on and everything ends.
@@ -20,29 +22,42 @@ use crate::{
 const ADMISSION_LOOKS_MAX: usize = 64;
 
 impl<R: Runner> Engine<R> {
-    /// Takes up waiting sequences, oldest first, while there is room.
+    /// Takes up waiting sequences, whose turn it is first, while there is room.
     pub(crate) fn admit(&mut self) {
         if self.embeddings.blocks_admission() {
             return;
         }
-        let mut place = 0;
+        self.passes += 1;
         for _ in 0..ADMISSION_LOOKS_MAX {
-            if place >= self.waiting.len() || self.active.len() >= self.options.sequences_max {
+            if self.active.len() >= self.options.sequences_max {
                 return;
             }
+            let Some(place) = self.next_waiting() else { return };
+            self.waiting[place].looked_at = self.passes;
+            let mut has_room = true;
             let mut found = std::mem::take(&mut self.room.found);
             let reused = self.find_prefix(&self.waiting[place], &mut found);
-            if self.awaits_prefix(place, reused.length) {
-                place += 1;
-            } else if self.has_room_for(place, &found[..reused.length / PAGE_LENGTH]) {
-                let sequence = self.waiting.remove(place).expect("the place was checked");
-                self.take_up(sequence, &found, reused);
-            } else {
-                // Younger ones do not overtake it, or it might wait for ever.
-                place = self.waiting.len();
+            if !self.awaits_prefix(place, reused.length) {
+                has_room = self.has_room_for(place, &found[..reused.length / PAGE_LENGTH]);
+                if has_room {
+                    let sequence = self.waiting.remove(place).expect("the place was checked");
+                    self.take_up(sequence, &found, reused);
+                }
             }
             self.room.found = found;
+            if !has_room {
+                // Others do not overtake it, or it might wait for ever.
+                return;
+            }
         }
+    }
+
+    /// The place in the queue of the one whose turn it is, of those not looked at in this pass.
+    fn next_waiting(&self) -> Option<usize> {
+        let places = self.waiting.iter().enumerate();
+        let places = places.filter(|(_, sequence)| !sequence.is_paused && sequence.looked_at != self.passes);
+        // Of several with the same count, the first.
+        places.min_by_key(|(_, sequence)| self.shares.served(sequence.share)).map(|(place, _)| place)
     }
 
     /// Finds the longest published prefix that can be taken up; its pages are the first ones of `found`.
@@ -120,6 +135,7 @@ impl<R: Runner> Engine<R> {
         if sequence.clock.admitted.is_none() {
             sequence.clock.admitted = Some(Instant::now());
             sequence.usage.cached_tokens = reused.length;
+            self.shares.charge(sequence.share, sequence.pending());
         }
         self.counters.reused_tokens += reused.length as u64;
         if self.states.is_used() {
@@ -155,20 +171,28 @@ impl<R: Runner> Engine<R> {
 
     fn assign_rows(&mut self) {
         let mut rows_left = self.options.rows_max;
-        let mut behind_count = 0;
+        let mut users_behind = 0;
+        self.shares.clear_behind();
         for sequence in &mut self.active {
             sequence.rows = usize::from(sequence.pending() == 1);
             rows_left -= sequence.rows;
-            behind_count += 1 - sequence.rows;
+            if sequence.is_behind() {
+                users_behind += usize::from(self.shares.note_behind(sequence.share));
+            }
         }
-        if behind_count < self.active.len() {
+        if self.active.iter().any(|sequence| sequence.rows > 0) {
             rows_left = rows_left.min(self.options.prefill_rows_while_decoding);
         }
+        rows_left = rows_left.min(self.pace.rows_max(self.active.len() + self.waiting.len() == 1));
         // Each sequence may need one row of logits for its next token.
         let mut logits_left = self.room.logits_rows_max - self.active.len();
-        let share = (rows_left / behind_count.max(1)).max(1);
-        for share in [share, usize::MAX] {
-            for sequence in self.active.iter_mut().filter(|sequence| sequence.pending() > 1) {
+        let of_user = rows_left / users_behind.max(1);
+        for is_first_round in [true, false] {
+            for sequence in self.active.iter_mut().filter(|sequence| sequence.is_behind()) {
+                let share = match is_first_round {
+                    true => (of_user / self.shares.behind_count(sequence.share)).max(1),
+                    false => usize::MAX,
+                };
                 let wanted_before = sequence.prompt_logits_wanted();
                 let more = sequence.rows_at_most(logits_left) - sequence.rows;
                 let more = more.min(share).min(rows_left);
@@ -232,9 +256,14 @@ impl<R: Runner> Engine<R> {
     }
 
     fn preempt_youngest(&mut self) {
-        let mut sequence = self.active.pop().expect("there is a youngest");
-        self.free_memory(&mut sequence);
         self.counters.preemptions += 1;
+        self.put_back(self.active.len() - 1);
+    }
+
+    /// Takes its memory and its place from a sequence; it waits again.
+    pub(crate) fn put_back(&mut self, place: usize) {
+        let mut sequence = self.active.remove(place);
+        self.free_memory(&mut sequence);
         let place = self.waiting.partition_point(|other| other.id < sequence.id);
         self.waiting.insert(place, sequence);
     }
@@ -256,6 +285,11 @@ impl Sequence {
         if length > self.computed && !is_known && self.checkpoint_lengths.len() < CHECKPOINTS_MAX {
             self.checkpoint_lengths.push(length);
         }
+    }
+
+    /// Whether there is more to compute than the next token.
+    fn is_behind(&self) -> bool {
+        self.pending() > 1 && !self.is_restored
     }
 
     /// Rows that the sequence may have: not beyond its tokens, nor across a checkpoint, nor wanting too many logits.

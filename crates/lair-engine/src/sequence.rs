@@ -5,7 +5,8 @@ use std::time::Instant;
 use lair_compute::{PAGE_LENGTH, PageId, StateSlot};
 
 use crate::{
-    Constraint, FinishReason, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
+    Constraint, FinishReason, PrefixKey, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
+    fairness::ShareIndex,
     pages::{PageKey, Parent},
     speculation::{DraftState, Guesses},
 };
@@ -40,6 +41,20 @@ pub(crate) struct Sequence {
     pub(crate) prompt_logprobs: Option<PromptLogprobs>,
     pub(crate) constraint: Option<Constraint>,
     pub(crate) scope: PrefixScope,
+    /// The same as who takes turns.
+    pub(crate) share: ShareIndex,
+    /// Nobody takes its tokens: it waits until somebody does.
+    pub(crate) is_paused: bool,
+    /// Its pages are being taken back, so that it is not computed in the step that is planned.
+    pub(crate) is_restored: bool,
+    /// The first page that the archive was asked for in vain.
+    pub(crate) archive_miss: Option<usize>,
+    /// Whether its prompt was handed to the archive.
+    pub(crate) is_kept: bool,
+    /// How the archive names its first so many pages.
+    pub(crate) prefix_key: Option<(usize, PrefixKey)>,
+    /// The pass over the waiting sequences in which it was looked at last.
+    pub(crate) looked_at: u64,
 
     /// Tokens whose keys, values and state are in memory.
     pub(crate) computed: usize,
@@ -94,7 +109,7 @@ impl Clock {
 
 impl Sequence {
     /// `length_max` is what context and memory allow; `seed` stands in if the request has none.
-    pub(crate) fn new(id: SequenceId, request: Request, length_max: usize, seed: u64) -> Self {
+    pub(crate) fn new(id: SequenceId, request: Request, length_max: usize, seed: u64, share: ShareIndex) -> Self {
         let prompt_length = request.tokens.len();
         let asked = request.max_tokens.map_or(usize::MAX, |max_tokens| prompt_length.saturating_add(max_tokens));
         let is_asked = asked <= length_max;
@@ -110,6 +125,13 @@ impl Sequence {
             prompt_logprobs: request.prompt_logprobs.then(PromptLogprobs::default),
             constraint: request.constraint,
             scope: request.scope,
+            share,
+            is_paused: false,
+            looked_at: 0,
+            is_restored: false,
+            archive_miss: None,
+            is_kept: false,
+            prefix_key: None,
             computed: 0,
             page_table: Vec::new(),
             published: 0,

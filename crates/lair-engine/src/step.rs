@@ -31,6 +31,7 @@ impl<R: Runner> Engine<R> {
             if self.options.prefix_cache && sequence.rows > 0 {
                 self.publish_full_pages(place);
                 self.put_state_aside(place);
+                self.note_finished_prompt(place);
             }
         }
         let any_ended = self.choose_tokens(events);
@@ -62,7 +63,9 @@ impl<R: Runner> Engine<R> {
         let logits = &mut room.logits[..room.rows_wanted.len() * self.limits.vocabulary_size];
         let batch = Batch { tokens: &room.tokens, sequences: &sequences };
         batch.assert_consistent();
+        let start = Instant::now();
         self.runner.step(&batch, &room.rows_wanted, logits);
+        self.pace.note(room.tokens.len(), start.elapsed());
         self.counters.steps += 1;
         self.counters.rows += room.tokens.len() as u64;
         room.sequences = borrow_for_step(sequences);
@@ -141,6 +144,7 @@ impl<R: Runner> Engine<R> {
             rows.for_each(drop);
             let generated = sequence.usage.completion_tokens - generated_before;
             self.counters.generated_tokens += generated as u64;
+            self.shares.charge(sequence.share, generated);
             if generated > 0 && sequence.clock.first_token.is_none() {
                 sequence.clock.first_token = Some(now);
             }
@@ -167,6 +171,7 @@ impl<R: Runner> Engine<R> {
             if self.active[place].rows > 0 {
                 let mut sequence = self.active.remove(place);
                 self.free_memory(&mut sequence);
+                self.shares.leave(sequence.share);
             } else {
                 place += 1;
             }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Method, header};
+use lair_engine::PrefixScope;
 use sha2::{Digest, Sha256};
 
 use crate::error::{ApiError, ErrorKind};
@@ -71,6 +72,12 @@ impl Access {
             .with_hint(format!("start the server with --allowed-host {name} if this name is meant")))
     }
 
+    /// Who asks, by the key that was shown. Where no keys are asked for all are one.
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> PrefixScope {
+        let shown = shown_key(headers).filter(|_| !self.keys.is_empty());
+        shown.map(|key| PrefixScope(key.0)).unwrap_or_default()
+    }
+
     /// Whether pages of this origin may read answers.
     pub(crate) fn allows_origin(&self, origin: &str) -> bool {
         self.origins.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
@@ -93,10 +100,7 @@ impl Access {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-        let shown = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
-        let Some(shown) = shown.and_then(ApiKey::new) else {
+        let Some(shown) = shown_key(headers) else {
             return Err(ApiError::new(ErrorKind::Unauthorized, "this server asks for a key")
                 .with_hint("send it as `Authorization: Bearer KEY`".to_owned()));
         };
@@ -105,6 +109,12 @@ impl Access {
         }
         Err(ApiError::new(ErrorKind::Unauthorized, "the key is not one of this server's"))
     }
+}
+
+fn shown_key(headers: &HeaderMap) -> Option<ApiKey> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok())).and_then(ApiKey::new)
 }
 
 /// The name in `name`, `name:port`, `[address]` or `[address]:port`.

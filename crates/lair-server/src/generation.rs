@@ -3,14 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lair_engine::{Constraint, Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
+use lair_engine::{
+    Constraint, Event, FinishReason, FlowLimits, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage,
+};
 use lair_text::output::StopMatcher;
 use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer, TokenizerError};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::caller::caller;
+use crate::connections::STALL_MAX;
 use crate::error::{ApiError, ErrorKind};
 use crate::loaded::Lease;
 use crate::metrics::{METRICS, Outcome, Watch};
+
+/// Bytes of an answer that may lie unread before it is paused.
+const UNREAD_BYTES_MAX: usize = 256 << 10;
 
 /// What is to be generated.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +38,7 @@ pub struct Ask {
     pub prompt_logprobs: bool,
     /// Control tokens that are shown as text, for whoever takes the answer apart; all others are hidden.
     pub marks: Vec<u32>,
-    /// With whom cached prompts are shared.
+    /// With whom cached prompts are shared; not said, it is whose key was shown.
     pub scope: PrefixScope,
     /// What the answer must be.
     pub constraint: Option<Constraint>,
@@ -152,12 +159,14 @@ impl Generation {
             sampling: ask.sampling,
             logprobs: ask.logprobs,
             prompt_logprobs: ask.prompt_logprobs,
-            scope: ask.scope,
+            scope: if ask.scope == PrefixScope::default() { caller() } else { ask.scope },
             constraint: ask.constraint,
         };
-        // The engine makes no more events than the context has tokens, so the channel is bounded by that.
+        // The channel is bounded by the flow: the engine pauses what runs too far ahead of its reader.
+        let event_bytes = size_of::<Event>() + ask.logprobs.unwrap_or(0) * size_of::<TokenLogprob>();
+        let limits = FlowLimits { events_max: UNREAD_BYTES_MAX / event_bytes, stall_max: STALL_MAX };
         let (sender, events) = unbounded_channel();
-        let guard = model.engine.submit_to(request, Box::new(move |event| drop(sender.send(event))))?;
+        let guard = model.engine.submit_flowing(request, Box::new(move |event| drop(sender.send(event))), limits)?;
         Ok(Generation {
             events,
             guard: Some(guard),
@@ -195,6 +204,7 @@ impl Generation {
             let cause = "the engine ended before the answer did";
             return Some(Err(ApiError::new(ErrorKind::Internal, cause)));
         };
+        self.guard.iter().for_each(RequestGuard::note_taken);
         Some(match event {
             Event::PromptLogprobs { logprobs, top, .. } => Ok(Piece::Prompt { logprobs, top }),
             Event::Token { token, logprob, top, .. } => {

@@ -6,7 +6,9 @@
 
 mod access;
 mod answer;
+mod caller;
 mod chat;
+mod connections;
 pub mod constrained;
 mod default_model;
 pub mod dialects;

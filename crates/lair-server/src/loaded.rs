@@ -115,6 +115,11 @@ impl Slot {
         self.in_use.load(Ordering::Acquire) == 0
     }
 
+    /// Whether it was asked to stay.
+    fn is_pinned(&self) -> bool {
+        self.times().keep_alive == KeepAlive::Forever
+    }
+
     fn has_expired(&self) -> bool {
         let Times { last_used, keep_alive } = *self.times();
         // An engine that ended by a panic serves nobody; the next request loads the model anew.
@@ -184,13 +189,15 @@ impl LoadedModels {
         }
     }
 
-    /// Frees the idle model that was used longest ago; `false` if there is none.
+    /// Frees the idle model that was used longest ago and may go; `false` if there is none.
     async fn unload_longest_unused(&self, except: &str) -> bool {
         let slot = {
             let mut slots = self.slots();
             let longest = slots
                 .iter()
-                .filter(|(name, slot)| *name != except && slot.is_idle() && slot.model.get().is_some())
+                .filter(|(name, slot)| {
+                    *name != except && slot.is_idle() && slot.model.get().is_some() && !slot.is_pinned()
+                })
                 .min_by_key(|(_, slot)| slot.times().last_used)
                 .map(|(name, _)| name.clone());
             longest.and_then(|name| slots.remove(&name))
@@ -234,6 +241,12 @@ impl LoadedModels {
         for slot in expired {
             free(slot).await;
         }
+    }
+
+    /// Unloads everything: the program ends. What engines still have to put away is put away.
+    pub async fn unload_all(&self) {
+        let all: Vec<Arc<Slot>> = self.slots().drain().map(|(_, slot)| slot).collect();
+        futures_util::future::join_all(all.into_iter().map(free)).await;
     }
 
     /// What is loaded, by name.

@@ -9,6 +9,7 @@ use lair_text::output::{AnswerStyle, ReasoningStyle, ToolSyntax};
 use lair_text::prompt::{self, Conversation};
 use lair_text::tokenizer::{Special, Tokenizer};
 use serde_json::{Map, Value as Json};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::error::ApiError;
 
@@ -183,7 +184,7 @@ impl LoadedModel {
             // Its missing template is not what is wrong.
             return Err(lair_engine::Refusal::NoGeneration.into());
         }
-        self.prompts.tokens_of_conversation(&Conversation { messages, tools, variables })
+        beside(|| self.prompts.tokens_of_conversation(&Conversation { messages, tools, variables }))
     }
 
     /// How its answers mark what is not content.
@@ -193,6 +194,15 @@ impl LoadedModel {
 
     /// Tokens of a prompt whose control tokens the caller spells out.
     pub fn tokens_of_raw_prompt(&self, text: &str) -> Vec<u32> {
-        prompt::tokens_of_text(&self.tokenizer, text, Special::Parse)
+        beside(|| prompt::tokens_of_text(&self.tokenizer, text, Special::Parse))
+    }
+}
+
+/// Works without holding up the other requests of its thread: a long prompt takes a while to be turned into tokens.
+fn beside<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::access::Access;
+use crate::caller::for_caller;
+use crate::connections::{PacedBody, Places, STALL_MAX, Unstalled};
 use crate::dialects;
 use crate::loaded::{KeepAlive, LoadedModels};
 use crate::metrics::METRICS;
@@ -49,6 +51,8 @@ pub struct ServerOptions {
     pub keep_alive: KeepAlive,
     /// Longest body of a request in bytes.
     pub body_bytes_max: usize,
+    /// Connections at a time; one more is refused.
+    pub connections_max: usize,
 }
 
 /// Why a server cannot start.
@@ -105,12 +109,21 @@ pub async fn serve(
     ready(local);
     let (ending, is_ending) = watch::channel(false);
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
+    let places = Places::new(app.options.connections_max);
     tokio::pin!(end);
     loop {
         tokio::select! {
             () = &mut end => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(connection(stream, routes.clone(), is_ending.clone()))),
+                Ok((stream, _)) => {
+                    if let Some((stream, place)) = places.take(stream) {
+                        let serving = connection(stream, routes.clone(), is_ending.clone());
+                        tokio::spawn(async move {
+                            serving.await;
+                            drop(place);
+                        });
+                    }
+                }
                 // Too many open files, or a client that is gone already: the next one may fare better.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
@@ -122,6 +135,7 @@ pub async fn serve(
     let _ = ending.send(true);
     // Each connection holds a receiver: all are gone when the last has ended.
     let _ = tokio::time::timeout(DRAIN, ending.closed()).await;
+    app.models.unload_all().await;
     Ok(())
 }
 
@@ -136,13 +150,14 @@ async fn sweep(app: SharedApp) {
 async fn connection(stream: TcpStream, routes: Router, mut is_ending: watch::Receiver<bool>) {
     // Tokens are small; waiting for more of them would be felt.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(routes.map_request(|request: Request<_>| request.map(Body::new)));
+    let body = |body| Body::new(PacedBody::new(body));
+    let service = TowerToHyperService::new(routes.map_request(move |request: Request<_>| request.map(body)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Unstalled::new(stream, STALL_MAX)), service);
     tokio::pin!(connection);
     tokio::select! {
         // An error here is the client's: it is gone, or speaks no HTTP, and has been told so where that was possible.
@@ -172,7 +187,7 @@ async fn guard(State(app): State<SharedApp>, request: Request<Body>, next: Next)
     let mut response = match checked {
         Err(error) => dialects::error_response(&path, &error),
         Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
-        Ok(()) => next.run(request).await,
+        Ok(()) => for_caller(access.caller(request.headers()), next.run(request)).await,
     };
     METRICS.answered(dialects::dialect_of(&path), response.status().as_u16());
     if let Some(origin) = origin.filter(|origin| origin.to_str().is_ok_and(|origin| access.allows_origin(origin))) {

@@ -30,6 +30,13 @@ pub fn disk_read_bytes() -> Option<u64> {
     counts.lines().find_map(|line| line.strip_prefix("read_bytes:"))?.trim().parse().ok()
 }
 
+/// Files that this process may have open, where the system says.
+pub fn open_files_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// What the processor calls itself.
 pub fn processor_name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
@@ -129,6 +136,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn the_machine_says_what_it_has() {
         assert!(resident_bytes().is_some_and(|(own, _)| own > 0));
+        assert!(open_files_max().is_some_and(|count| count > 0));
         assert!(available_memory_bytes().is_some_and(|size_bytes| size_bytes > 0));
         assert!(peak_memory_bytes().is_some_and(|size_bytes| size_bytes > 0));
     }

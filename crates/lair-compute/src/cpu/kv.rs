@@ -19,9 +19,32 @@ impl Kv {
 
     pub(super) fn copy_page(&mut self, from: PageId, to: PageId) {
         for layer in &mut self.layers {
-            let length = layer.kv_head_count * layer.layout.size_bytes;
+            let length = layer.page_bytes();
             let start = from.0 as usize * length;
             layer.records.copy_within(start..start + length, to.0 as usize * length);
+        }
+    }
+
+    pub(super) fn page_bytes(&self) -> usize {
+        self.layers.iter().map(KvLayer::page_bytes).sum()
+    }
+
+    /// The records of a page, one layer after the other.
+    pub(super) fn read_page(&self, page: PageId, bytes: &mut [u8]) {
+        let mut rest = bytes;
+        for layer in &self.layers {
+            let length = layer.page_bytes();
+            let part = rest.split_off_mut(..length).expect("there is room for a whole page");
+            part.copy_from_slice(&layer.records[page.0 as usize * length..][..length]);
+        }
+    }
+
+    pub(super) fn write_page(&mut self, page: PageId, bytes: &[u8]) {
+        let mut rest = bytes;
+        for layer in &mut self.layers {
+            let length = layer.page_bytes();
+            let part = rest.split_off(..length).expect("the bytes are of a whole page");
+            layer.records[page.0 as usize * length..][..length].copy_from_slice(part);
         }
     }
 }
@@ -39,6 +62,10 @@ impl KvLayer {
         let size_bytes = layout.size_bytes.saturating_mul(layer.kv_head_count).saturating_mul(page_count);
         let records = Memory::zeroed(size_bytes, "the cache of keys and values")?;
         Ok(KvLayer { layout, kv_head_count: layer.kv_head_count, records })
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.kv_head_count * self.layout.size_bytes
     }
 
     /// Whether heads are turned before they are stored.

@@ -185,6 +185,18 @@ impl Backend for Cpu {
         kv.copy_page(from, to);
     }
 
+    fn page_bytes(&self, kv: &Kv) -> usize {
+        kv.page_bytes()
+    }
+
+    fn read_page(&self, kv: &Kv, page: PageId, bytes: &mut [u8]) {
+        kv.read_page(page, bytes);
+    }
+
+    fn write_page(&mut self, kv: &mut Kv, page: PageId, bytes: &[u8]) {
+        kv.write_page(page, bytes);
+    }
+
     fn clear_state(&mut self, states: &mut States, slot: StateSlot) {
         states.clear(slot);
     }

@@ -143,6 +143,34 @@ impl Backend for Reference {
         }
     }
 
+    fn page_bytes(&self, kv: &Kv) -> usize {
+        kv.layers.iter().map(|layer| 4 * PAGE_LENGTH * (layer.key_width + layer.value_width)).sum()
+    }
+
+    fn read_page(&self, kv: &Kv, page: PageId, bytes: &mut [u8]) {
+        let mut words = bytes.as_chunks_mut().0.iter_mut();
+        for layer in &kv.layers {
+            for (values, width) in [(&layer.keys, layer.key_width), (&layer.values, layer.value_width)] {
+                let length = PAGE_LENGTH * width;
+                for (value, word) in values[page.0 as usize * length..][..length].iter().zip(words.by_ref()) {
+                    *word = value.to_le_bytes();
+                }
+            }
+        }
+    }
+
+    fn write_page(&mut self, kv: &mut Kv, page: PageId, bytes: &[u8]) {
+        let mut words = bytes.as_chunks().0.iter();
+        for layer in &mut kv.layers {
+            for (values, width) in [(&mut layer.keys, layer.key_width), (&mut layer.values, layer.value_width)] {
+                let length = PAGE_LENGTH * width;
+                for (value, word) in values[page.0 as usize * length..][..length].iter_mut().zip(words.by_ref()) {
+                    *value = f32::from_le_bytes(*word);
+                }
+            }
+        }
+    }
+
     fn clear_state(&mut self, states: &mut States, slot: StateSlot) {
         let slot = slot.0 as usize;
         for layer in &mut states.layers {

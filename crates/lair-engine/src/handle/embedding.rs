@@ -69,7 +69,7 @@ impl EngineHandle {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let delivery = EmbedDelivery { sink, is_cancelled: Arc::clone(&is_cancelled), open };
         self.send(Command::Embed(Box::new(EmbedSubmission { request, delivery })))?;
-        Ok(RequestGuard { is_cancelled })
+        Ok(RequestGuard { is_cancelled, ready: None })
     }
 }
 

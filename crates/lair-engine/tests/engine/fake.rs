@@ -2,9 +2,9 @@
 //! a stale page or a state out of step shows as other tokens; and what the same sequence gives without any engine.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc::Receiver,
     },
@@ -12,8 +12,8 @@ use std::{
 
 use lair_compute::{Batch, PAGE_LENGTH, PageId, StateSlot};
 use lair_engine::{
-    EmbeddingShape, Engine, EngineOptions, Event, FinishReason, Pooling, Request, Runner, Sampler, SequenceId,
-    sampler::Draws,
+    EmbeddingShape, Engine, EngineOptions, Event, FinishReason, PageArchive, Pooling, PrefixKey, PrefixScope, Request,
+    Runner, Sampler, SequenceId, sampler::Draws,
 };
 
 pub const VOCABULARY_SIZE: usize = 48;
@@ -219,12 +219,90 @@ impl Runner for FakeRunner {
         self.page_copies += 1;
     }
 
+    fn page_bytes(&self) -> usize {
+        8 * PAGE_LENGTH
+    }
+
+    fn read_page(&self, page: PageId, bytes: &mut [u8]) {
+        for (word, value) in bytes.as_chunks_mut().0.iter_mut().zip(self.pages[page.0 as usize]) {
+            *word = value.to_le_bytes();
+        }
+    }
+
+    fn write_page(&mut self, page: PageId, bytes: &[u8]) {
+        for (value, word) in self.pages[page.0 as usize].iter_mut().zip(bytes.as_chunks().0) {
+            *value = u64::from_le_bytes(*word);
+        }
+    }
+
     fn clear_state(&mut self, slot: StateSlot) {
         self.states[slot.0 as usize] = (0, 0);
     }
 
     fn copy_state(&mut self, from: StateSlot, to: StateSlot) {
         self.states[to.0 as usize] = self.states[from.0 as usize];
+    }
+}
+
+/// Pages that outlive an engine: clones hold the same ones.
+#[derive(Clone, Default)]
+pub struct MemoryArchive {
+    pub pages: Arc<Mutex<HashMap<PrefixKey, Vec<u8>>>>,
+    /// One page in so many is lost; none if 0.
+    pub lost_one_in: u64,
+    pub loads: Arc<AtomicUsize>,
+}
+
+impl MemoryArchive {
+    pub fn page_count(&self) -> usize {
+        self.pages.lock().unwrap().len()
+    }
+
+    /// Loses a page of those that are kept, whichever comes first by its key.
+    pub fn lose_one(&self) {
+        let mut pages = self.pages.lock().unwrap();
+        let key = pages.keys().copied().min_by_key(|key| key.0).unwrap();
+        pages.remove(&key);
+    }
+}
+
+impl PageArchive for MemoryArchive {
+    fn kept_tokens_min(&self) -> usize {
+        PAGE_LENGTH
+    }
+
+    fn root(&self, scope: PrefixScope) -> PrefixKey {
+        PrefixKey(scope.0)
+    }
+
+    fn extend(&self, prefix: PrefixKey, tokens: &[u32; PAGE_LENGTH]) -> PrefixKey {
+        let mut key = prefix.0;
+        for word in key.as_chunks_mut().0 {
+            let value = tokens.iter().fold(u64::from_le_bytes(*word), |hash, &token| mix(hash, u64::from(token) + 1));
+            *word = value.to_le_bytes();
+        }
+        PrefixKey(key)
+    }
+
+    fn contains(&self, key: PrefixKey, _: usize) -> bool {
+        self.pages.lock().unwrap().contains_key(&key)
+    }
+
+    fn load(&mut self, key: PrefixKey, _: usize, page: &mut [u8]) -> bool {
+        let pages = self.pages.lock().unwrap();
+        let found = pages.get(&key).inspect(|kept| page.copy_from_slice(kept));
+        self.loads.fetch_add(usize::from(found.is_some()), Ordering::Relaxed);
+        found.is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn keep(&mut self, key: PrefixKey, _: usize, page: &[u8]) {
+        if self.lost_one_in == 0 || !u64::from(key.0[0]).is_multiple_of(self.lost_one_in) {
+            self.pages.lock().unwrap().insert(key, page.to_owned());
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // A test that meets an error has failed.
 
+mod archive;
 mod constraint;
 mod embedding;
+mod fairness;
 mod fake;
+mod flow;
 mod handle;
 mod lifecycle;
 mod prefix;

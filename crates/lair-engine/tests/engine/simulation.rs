@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use lair_engine::{
-    DraftOptions, EngineOptions, EngineStats, Event, Request, Sampling, SequenceId, Speculation, sampler::Draws,
+    DraftOptions, EngineOptions, EngineStats, Event, PrefixScope, Request, Sampling, SequenceId, Speculation,
+    sampler::Draws,
 };
 
-use crate::fake::{FakeRunner, alone_from, engine};
+use crate::fake::{FakeRunner, MemoryArchive, alone_from, engine};
 
 const SEED_COUNT: u64 = 3000;
 
@@ -54,7 +55,8 @@ pub fn random_request(dice: &mut Dice, memory_length: usize) -> Request {
     let max_tokens = if dice.chance(8) { None } else { Some(dice.roll(0, 40)) };
     let stop_tokens = if dice.chance(2) { vec![dice.roll(0, 44) as u32] } else { Vec::new() };
     let prompt_logprobs = dice.chance(6);
-    Request { tokens, max_tokens, stop_tokens, sampling, prompt_logprobs, ..Request::default() }
+    let scope = PrefixScope([dice.roll(1, 2) as u8; 32]);
+    Request { tokens, max_tokens, stop_tokens, sampling, prompt_logprobs, scope, ..Request::default() }
 }
 
 /// Runs one simulation; returns what was counted in it.
@@ -71,6 +73,7 @@ fn simulate(seed: u64) -> EngineStats {
         context_length: 220,
         rows_max,
         prefill_rows_while_decoding,
+        step_time_max: dice.chance(3).then_some(std::time::Duration::from_micros(20)),
         sequences_max,
         requests_max: 64,
         prefix_cache,
@@ -85,12 +88,18 @@ fn simulate(seed: u64) -> EngineStats {
         let options = DraftOptions { probability_min, tokens_max: dice.roll(1, 20), ..DraftOptions::default() };
         engine = engine.with_draft(Box::new(draft), options).expect("the draft model can be used");
     }
+    if !has_state && dice.chance(2) {
+        let archive = MemoryArchive { lost_one_in: [0, 2, 5][dice.roll(0, 2)], ..MemoryArchive::default() };
+        engine = engine.with_archive(Box::new(archive)).expect("the model has pages only");
+    }
     let limits = engine.limits();
     let length_max = limits.context_length.min(limits.memory_length + 1);
     let prompt_max = limits.memory_length.min(limits.context_length - 1);
     let mut open: HashMap<SequenceId, Open> = HashMap::new();
     let mut arrivals_left = dice.roll(1, 20);
     let mut forks_left = 5;
+    let mut pauses_left = 5;
+    let mut paused = None;
     let mut events = Vec::new();
     let mut steps = 0;
     while arrivals_left > 0 || !engine.is_idle() {
@@ -118,17 +127,27 @@ fn simulate(seed: u64) -> EngineStats {
             let fork = Open { request, tokens: tokens.clone(), forked_at: tokens.len(), prompt_logprobs: None };
             assert!(open.insert(id, fork).is_none());
         }
-        let is_busy = !engine.is_idle();
-        let rows_before = engine.stats().rows;
+        if let Some(id) = paused.take_if(|_| dice.chance(4)) {
+            engine.resume(id);
+        } else if let Some(id) = open.keys().min().copied().filter(|_| paused.is_none() && dice.chance(10))
+            && pauses_left > 0
+        {
+            pauses_left -= 1;
+            assert!(engine.pause(id));
+            paused = Some(id);
+        }
+        let is_busy = engine.has_work();
+        let done = |stats: EngineStats| stats.rows + stats.restored_tokens;
+        let done_before = done(engine.stats());
         engine.step(&mut events);
-        assert!(!is_busy || engine.stats().rows > rows_before, "a step computed nothing");
+        assert!(!is_busy || done(engine.stats()) > done_before, "a step did nothing");
         engine.check_integrity();
         for event in events.drain(..) {
             take(&mut open, event, has_state, length_max);
         }
         // Each of at most 25 sequences has at most 220 tokens; losing memory costs the oldest none.
         steps += 1;
-        assert!(steps < 25 * 220 * 2, "someone starves: {:?}", engine.stats());
+        assert!(steps < 25 * 220 * 3, "someone starves: {:?}", engine.stats());
     }
     assert!(open.is_empty(), "sequences were lost");
     let stats = engine.stats();
@@ -161,16 +180,18 @@ fn sequences_get_what_they_would_get_alone() {
         Ok(seed) => seed.parse().expect("LAIR_SIMULATION_SEED is a number"),
         Err(_) => 0,
     };
-    let (mut preemptions, mut reused, mut guessed, mut accepted) = (0, 0, 0, 0);
+    let (mut preemptions, mut reused, mut restored, mut guessed, mut accepted) = (0, 0, 0, 0, 0);
     for seed in first..first + SEED_COUNT {
         let outcome = std::panic::catch_unwind(|| simulate(seed));
         let Ok(counts) = outcome else { panic!("the simulation of seed {seed} fails (LAIR_SIMULATION_SEED={seed})") };
         preemptions += counts.preemptions;
         reused += counts.reused_tokens;
+        restored += counts.restored_tokens;
         guessed += counts.guessed_tokens;
         accepted += counts.accepted_tokens;
     }
     // Or the simulation shows nothing.
+    assert!(restored > SEED_COUNT, "{restored} tokens restored");
     assert!(preemptions > SEED_COUNT && reused > 10 * SEED_COUNT, "{preemptions} preemptions, {reused} tokens reused");
     assert!(
         accepted > 10 * SEED_COUNT && guessed > accepted + 10 * SEED_COUNT,

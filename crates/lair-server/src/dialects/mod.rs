@@ -28,6 +28,7 @@ use serde_json::Value as Json;
 use route::Route;
 
 use crate::access;
+use crate::connections::SlowBody;
 use crate::error::{ApiError, ErrorKind};
 use crate::server::SharedApp;
 
@@ -160,5 +161,8 @@ pub(crate) async fn read_body(app: &SharedApp, request: axum::extract::Request) 
     if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > most as u64) {
         return Err(too_large());
     }
-    axum::body::to_bytes(request.into_body(), most).await.map_err(|_| too_large())
+    axum::body::to_bytes(request.into_body(), most).await.map_err(|error| match SlowBody::in_causes_of(&error) {
+        Some(slow) => ApiError::new(ErrorKind::BadRequest, slow),
+        None => too_large(),
+    })
 }

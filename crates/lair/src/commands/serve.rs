@@ -11,9 +11,12 @@ use super::run::LoadArgs;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::serve::StoreSource;
 use crate::server_address::{self, PORT, variable};
+use crate::serving::ServingArgs;
 use crate::session::LoadOptions;
 use crate::speculate::SpeculateArgs;
 
+/// What the program ends with when it is asked to end again while answers run: as a shell says of Ctrl-C.
+const ASKED_TWICE: u8 = 130;
 /// Longest body of a request.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
@@ -42,8 +45,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     keep_alive: Option<String>,
     /// Requests that are computed at the same time; more wait
-    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
     parallel: u16,
+    #[command(flatten)]
+    serving: ServingArgs,
     #[command(flatten)]
     load: LoadArgs,
     #[command(flatten)]
@@ -71,14 +76,21 @@ pub fn serve(args: &ServeArgs) -> Outcome {
     let keep_alive: KeepAlive = parse_keep_alive(&keep_alive).ok_or_else(|| {
         Failure::new(ExitCode::Usage, format!("--keep-alive is `{keep_alive}`, seconds or a time such as 10m expected"))
     })?;
-    let load = LoadOptions { sequences_max: usize::from(args.parallel), ..args.load.options()? };
+    let serving = args.serving.serving()?;
+    let prompt_cache = serving.prompt_cache.clone();
+    let sequences_max = usize::from(args.parallel);
+    let load = LoadOptions { sequences_max, serving: Some(serving), ..args.load.options()? };
     let source = StoreSource { options: args.speculate.over(load, true)? };
-    let options = ServerOptions { address, access, keep_alive, body_bytes_max: BODY_BYTES_MAX };
+    let connections_max = args.serving.connections_max();
+    let options = ServerOptions { address, access, keep_alive, body_bytes_max: BODY_BYTES_MAX, connections_max };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ready = |address: SocketAddr| eprintln!("listening on http://{address}");
     let served = runtime.block_on(lair_server::serve(options, Arc::new(source), ready, asked_to_end()));
     // Threads that still hash or fetch are not waited for: what they do survives being killed.
     runtime.shutdown_background();
+    if let Some(prompt_cache) = prompt_cache {
+        prompt_cache.finish();
+    }
     served.map_err(|error| {
         let hint = "another server may be running there; choose another port with --port".to_owned();
         Failure::new(ExitCode::Other, error).with_hint(hint)
@@ -97,6 +109,14 @@ async fn asked_to_end() {
                 _ = interrupted => {}
                 _ = terminated.recv() => {}
             }
+            // Whoever asks twice does not want to wait for answers to end.
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminated.recv() => {}
+                }
+                std::process::exit(i32::from(ASKED_TWICE));
+            });
             return;
         }
     }

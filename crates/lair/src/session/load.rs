@@ -8,15 +8,17 @@ use lair_engine::{Engine, EngineError, EngineOptions, MemoryOptions, ModelRunner
 use lair_gguf::GgufFile;
 use lair_model::Model;
 
+use super::memory_plan::{MemoryPlan, Needs, plan};
 use super::{LoadOptions, model_failure};
 use crate::commands::show::bytes_text;
 use crate::failure::{ExitCode, Failure};
+use crate::prompt_cache::{ModelArchive, Origin};
 use crate::speculate::LoadedDraft;
 
 /// Rows a step may have. A prompt is computed in pieces of this length; longer ones use caches no better.
 pub const ROWS_MAX: usize = 512;
-/// Slots of recurrent state: the running conversation, and checkpoints of it to come back to.
-const STATE_SLOTS: usize = 8;
+/// Requests that may be open where no server says how many.
+const REQUESTS_MAX: usize = 1024;
 /// Part of the memory that is left after the weights which keys and values may take without being asked to.
 const CONTEXT_SHARE: f64 = 0.75;
 /// Memory that is left to the rest of the system and of the program.
@@ -55,30 +57,31 @@ pub(super) fn load_model(
     let draft_page_bytes = draft.as_ref().map_or(0, |draft| draft.model.kv_layout(element, 1).page_bytes());
     let page_bytes = (model.kv_layout(element, 1).page_bytes() + draft_page_bytes) as u64;
     let left = available.map(|bytes| bytes.saturating_sub(file.size_bytes() + RESERVE_BYTES));
-    let context_length = plan_context(options.context_length, model.context_length(), page_bytes, left)?;
-    let memory_length = match options.memory_length {
-        Some(length) => plan_context(Some(length.max(context_length)), length, page_bytes, left)?,
-        None => context_length,
+    let needs = Needs {
+        model_length: model.context_length(),
+        page_bytes,
+        state_slot_bytes: model.state_layout(1).map_or(0, |layout| layout.slot_bytes() as u64),
     };
-    let memory = MemoryOptions {
-        kv_element: element,
-        page_count: memory_length.div_ceil(lair_compute::PAGE_LENGTH),
-        state_slot_count: STATE_SLOTS.max(2 * options.sequences_max),
-        rows_max: ROWS_MAX,
-    };
+    let MemoryPlan { context_length, page_count, state_slot_count } = plan(options, needs, left)?;
+    let memory = MemoryOptions { kv_element: element, page_count, state_slot_count, rows_max: ROWS_MAX };
     let model_context_length = model.context_length();
     let runner = ModelRunner::new(Arc::new(model), backend, context_length, memory)
         .map_err(|error| Failure::new(ExitCode::DoesNotFit, error))?;
+    let serving = options.serving.as_ref();
     let engine_options = EngineOptions {
+        step_time_max: serving.map(|serving| serving.step_time_max),
+        requests_max: serving.map_or(REQUESTS_MAX, |serving| options.sequences_max + serving.queue_max),
         context_length,
         rows_max: ROWS_MAX,
         prefill_rows_while_decoding: ROWS_MAX,
         sequences_max: options.sequences_max,
         prefix_cache: options.prefix_cache,
         speculation: options.speculation,
-        ..EngineOptions::default()
     };
     let mut engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
+    if let Some(archive) = archive(file, options, engine.runner()) {
+        engine = engine.with_archive(Box::new(archive)).map_err(engine_failure)?;
+    }
     if let Some(LoadedDraft { model, backend, options, .. }) = draft {
         let context_length = context_length.min(model.context_length());
         let runner = ModelRunner::new(model, backend, context_length, memory)
@@ -132,6 +135,25 @@ fn load_encoder(
     Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes: position_bytes as f64 })
 }
 
+/// Where the prompts of this model are kept, if they are.
+fn archive(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> Option<ModelArchive> {
+    let cache = options.serving.as_ref()?.prompt_cache.as_ref().filter(|_| options.prefix_cache)?;
+    if runner.model().state_layout(1).is_some() {
+        let name = file.path().display();
+        eprintln!("warning: prompts of {name} are not kept: it has recurrent layers, whose state is not kept");
+        return None;
+    }
+    let activations = options.activations.unwrap_or_else(|| activations_of(file));
+    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
+    match Origin::new(file.paths(), &setup) {
+        Ok(origin) => Some(ModelArchive::new(Arc::clone(cache), origin)),
+        Err(error) => {
+            eprintln!("warning: prompts of {} are not kept: {error}", file.path().display());
+            None
+        }
+    }
+}
+
 /// Refuses a model whose weights alone are larger than the memory there is.
 pub(super) fn check_weights_fit(file: &GgufFile, available: Option<u64>) -> Result<(), Failure> {
     let needed = file.size_bytes() + RESERVE_BYTES;
@@ -146,7 +168,7 @@ pub(super) fn check_weights_fit(file: &GgufFile, available: Option<u64>) -> Resu
 }
 
 /// How long sequences can be: what was asked for if it fits, else as much as model and memory allow.
-fn plan_context(
+pub(super) fn plan_context(
     wanted: Option<usize>,
     model_length: usize,
     page_bytes: u64,

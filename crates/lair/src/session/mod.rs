@@ -3,6 +3,7 @@
 mod answer;
 mod embed;
 mod load;
+mod memory_plan;
 mod prompt;
 mod served;
 mod template;
@@ -29,6 +30,8 @@ use crate::commands::run::KvChoice;
 use crate::commands::show::{bytes_text, print_summary};
 use crate::failure::{ExitCode, Failure};
 use crate::locate::Located;
+use crate::memory_ledger::Promise;
+use crate::serving::Serving;
 use crate::speculate::DraftChoice;
 use crate::{machine, parameters, sampling};
 
@@ -51,6 +54,8 @@ pub struct LoadOptions {
     pub sequences_max: usize,
     /// Tokens that all sequences may have together; as many as one of them if not given.
     pub memory_length: Option<usize>,
+    /// What a server asks for besides; nothing for one conversation.
+    pub serving: Option<Serving>,
     /// Whether tokens are guessed ahead.
     pub speculation: Speculation,
     /// The model that guesses.
@@ -68,6 +73,7 @@ impl Default for LoadOptions {
             isa: IsaChoice::Auto,
             sequences_max: 1,
             memory_length: None,
+            serving: None,
             speculation: Speculation::Lookup,
             draft: None,
         }
@@ -85,6 +91,9 @@ pub struct Session {
     context_length: usize,
     model_context_length: usize,
     kv_token_bytes: f64,
+    memory_bytes: u64,
+    /// What was promised of a server's memory.
+    _promise: Option<Promise>,
     load: Duration,
     description: String,
 }
@@ -94,7 +103,10 @@ impl Session {
     pub fn load(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
         let start = Instant::now();
         let file = GgufFile::open(&located.path)?;
+        let ledger = options.serving.as_ref().map(|serving| &serving.ledger);
+        let _one_at_a_time = ledger.map(|ledger| ledger.begin_load());
         let available = machine::available_memory_bytes();
+        let available = ledger.map_or(available, |ledger| ledger.left(available));
         check_weights_fit(&file, available)?;
         let draft = options.draft.as_ref().map(|draft| draft.load(&file, options)).transpose()?;
         let available = available.map(|bytes| bytes.saturating_sub(draft.as_ref().map_or(0, |draft| draft.size_bytes)));
@@ -125,6 +137,7 @@ impl Session {
         }
         let description = format!("{}, {}", file.architecture()?, bytes_text(file.size_bytes()));
         let defaults = sampling::defaults(file.metadata(), located.recommended);
+        let memory_bytes = file.size_bytes() + loaded.engine.runner().memory_bytes();
         let default_sampling = parameters::sampling(&located.settings.parameters, &defaults, loaded.context_length)?;
         Ok(Session {
             file,
@@ -135,6 +148,8 @@ impl Session {
             context_length: loaded.context_length,
             model_context_length: loaded.model_context_length,
             kv_token_bytes: loaded.kv_token_bytes,
+            memory_bytes,
+            _promise: ledger.map(|ledger| ledger.promise(memory_bytes)),
             load: start.elapsed(),
             description,
         })

@@ -42,7 +42,7 @@ impl Session {
             default_max_tokens: parameters::max_tokens(&settings.parameters),
             context_length: self.context_length,
             rank_template: self.rank_template(),
-            memory_bytes: self.file.size_bytes() + (self.kv_token_bytes * self.context_length as f64) as u64,
+            memory_bytes: self.memory_bytes,
             prompts: Box::new(SessionPrompts {
                 system: settings.system.clone().filter(|system| !system.is_empty()),
                 messages: settings.messages.iter().map(|own| message(&own.role, &own.content)).collect(),

@@ -1,4 +1,5 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
+#![allow(dead_code)] // Each file of tests uses its part.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -70,6 +71,12 @@ impl Server {
         let created = server.post("/api/create", &create);
         assert_eq!(created.status, 200, "{}", created.body);
         Some(server)
+    }
+
+    /// Asks it to end, and waits until it has; whether it ended well.
+    pub fn end(mut self) -> bool {
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status().expect("there is `kill`");
+        asked.success() && self.process.wait().expect("it ends").success()
     }
 
     /// Sends these bytes and leaves the connection open.
