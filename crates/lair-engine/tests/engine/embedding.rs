@@ -185,6 +185,15 @@ fn a_model_without_logits_is_not_asked_to_generate() {
         fn copy_page(&mut self, from: lair_compute::PageId, to: lair_compute::PageId) {
             self.0.copy_page(from, to);
         }
+        fn page_bytes(&self) -> usize {
+            self.0.page_bytes()
+        }
+        fn read_page(&self, page: lair_compute::PageId, bytes: &mut [u8]) {
+            self.0.read_page(page, bytes);
+        }
+        fn write_page(&mut self, page: lair_compute::PageId, bytes: &[u8]) {
+            self.0.write_page(page, bytes);
+        }
         fn clear_state(&mut self, slot: lair_compute::StateSlot) {
             self.0.clear_state(slot);
         }
