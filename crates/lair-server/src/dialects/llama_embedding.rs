@@ -50,18 +50,15 @@ struct Entry<'v> {
 
 async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
+    let encoding = Encoding::take(&mut fields)?;
+    let (normalization, pooling) = (vectors::normalization(&mut fields)?, pooling(&mut fields)?);
+    let cut_to = vectors::cuts(&mut fields)?.then_some(usize::MAX);
     let (field, value) = match (fields.take("input"), fields.take("content")) {
         (Some(value), _) => ("input", value),
         (None, Some(value)) => ("content", value),
         (None, None) => return Err(ApiError::bad("content", "`content` is missing, and `input` too")),
     };
-    let encoding = Encoding::take(&mut fields)?;
-    let ask = EmbedAsk {
-        normalization: vectors::normalization(&mut fields)?,
-        pooling: pooling(&mut fields)?,
-        cut_to: vectors::cuts(&mut fields)?.then_some(usize::MAX),
-        ..EmbedAsk::new(vectors::inputs(field, value)?)
-    };
+    let ask = EmbedAsk { normalization, pooling, cut_to, ..EmbedAsk::new(vectors::inputs(field, value)?) };
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
     let embedded = embed(&model, ask).await?;

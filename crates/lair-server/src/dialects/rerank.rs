@@ -69,21 +69,21 @@ async fn score_pairs(State(app): State<SharedApp>, request: Request) -> Response
 async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
     let query = fields.required_text("query")?;
+    let top_n = fields.count("top_n", 1, usize::MAX)?;
+    let returns_texts = match (fields.switch("return_text")?, fields.switch("return_documents")?) {
+        (Some(returns), _) => returns,
+        (None, returns) => returns.unwrap_or(false),
+    };
+    let is_raw = fields.switch("raw_scores")?.unwrap_or(false);
+    let cuts = vectors::cuts(&mut fields)?;
     // TEI names the documents `texts` and answers with a bare list.
     let texts = fields.take("texts");
     let is_tei = texts.is_some();
     let field = if is_tei { "texts" } else { "documents" };
     let documents = documents(field, texts.or_else(|| fields.take("documents")))?;
-    let top_n = fields.count("top_n", 1, usize::MAX)?.unwrap_or(documents.len());
-    let returns_texts = match fields.switch("return_text")? {
-        Some(returns) => returns,
-        None => fields.switch("return_documents")?.unwrap_or(false),
-    };
-    let ask = ScoreAsk {
-        pairs: documents.iter().map(|document| (query.clone(), document.clone())).collect(),
-        is_raw: fields.switch("raw_scores")?.unwrap_or(false),
-        cuts: vectors::cuts(&mut fields)?,
-    };
+    let top_n = top_n.unwrap_or(documents.len());
+    let pairs = documents.iter().map(|document| (query.clone(), document.clone())).collect();
+    let ask = ScoreAsk { pairs, is_raw, cuts };
     fields.accept(&["user"]);
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
@@ -119,6 +119,9 @@ async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError>
 
 async fn score_answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
+    // vLLM's switch for the function that brings scores between 0 and 1.
+    let is_raw = !fields.switch("use_activation")?.unwrap_or(true);
+    let cuts = vectors::cuts(&mut fields)?;
     let mut texts = |names: [&str; 3]| -> Result<Vec<String>, ApiError> {
         let found = names.into_iter().find_map(|field| Some((field, fields.take(field)?)));
         let (field, value) = found.ok_or_else(|| ApiError::bad(names[0], format!("`{}` is missing", names[0])))?;
@@ -137,12 +140,7 @@ async fn score_answer(app: &SharedApp, mut fields: Fields) -> Result<Response, A
             return Err(ApiError::bad("text_1", cause));
         }
     };
-    let ask = ScoreAsk {
-        pairs,
-        // vLLM's switch for the function that brings scores between 0 and 1.
-        is_raw: !fields.switch("use_activation")?.unwrap_or(true),
-        cuts: vectors::cuts(&mut fields)?,
-    };
+    let ask = ScoreAsk { pairs, is_raw, cuts };
     fields.accept(&["user"]);
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
