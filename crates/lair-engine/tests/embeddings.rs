@@ -80,7 +80,7 @@ fn vectors_are_pooled_from_the_hidden_states_of_the_reference() {
         ] {
             let of_reference = embed(&mut engine(&model, Reference, 144), &[&model.tokens], pooling);
             let error = normalised_mean_squared_error(&of_reference[0], expected);
-            assert!(error < 1e-6, "{name}, {pooling:?}: {error:e}");
+            assert!(error < 1e-5, "{name}, {pooling:?}: {error:e}");
         }
     }
 }
