@@ -11,7 +11,7 @@ mod openapi;
 pub(crate) mod route;
 mod vllm;
 
-pub use ollama::parse_keep_alive;
+pub use ollama::{API_VERSION, parse_keep_alive};
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use lair_compute::cpu::{ActivationType, Cpu};
 use lair_engine::{Engine, EngineError, EngineOptions, MemoryOptions, ModelRunner};
 use lair_gguf::GgufFile;
 use lair_model::Model;
+use lair_sizing::fit;
 
 use super::{LoadOptions, model_failure};
 use crate::commands::show::bytes_text;
@@ -18,8 +19,6 @@ pub const ROWS_MAX: usize = 512;
 const STATE_SLOTS: usize = 8;
 /// Part of the memory that is left after the weights which keys and values may take without being asked to.
 const CONTEXT_SHARE: f64 = 0.75;
-/// Memory that is left to the rest of the system and of the program.
-const RESERVE_BYTES: u64 = 256 << 20;
 
 /// What [`load_model`] makes.
 pub(super) struct Loaded {
@@ -56,7 +55,7 @@ pub(super) fn load_model(
     let element = options.kv.element();
     let draft_page_bytes = draft.as_ref().map_or(0, |draft| draft.model.kv_layout(element, 1).page_bytes());
     let page_bytes = (model.kv_layout(element, 1).page_bytes() + draft_page_bytes) as u64;
-    let left = available.map(|bytes| bytes.saturating_sub(file.size_bytes() + RESERVE_BYTES));
+    let left = available.map(|bytes| bytes.saturating_sub(fit::least_bytes(file.size_bytes())));
     let context_length = plan_context(options.context_length, model.context_length(), page_bytes, left)?;
     let memory_length = match options.memory_length {
         Some(length) => plan_context(Some(length.max(context_length)), length, page_bytes, left)?,
@@ -93,7 +92,7 @@ pub(super) fn load_model(
 
 /// Refuses a model whose weights alone are larger than the memory there is.
 pub(super) fn check_weights_fit(file: &GgufFile, available: Option<u64>) -> Result<(), Failure> {
-    let needed = file.size_bytes() + RESERVE_BYTES;
+    let needed = fit::least_bytes(file.size_bytes());
     match available {
         Some(available) if available < needed => Err(Failure::new(
             ExitCode::DoesNotFit,
