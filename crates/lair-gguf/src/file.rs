@@ -203,6 +203,19 @@ impl OpenOptions {
         }
     }
 
+    /// Which shard a file says it is, from 0, and of how many; nothing for a model in one file. Its other shards need not
+    /// be there.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no valid GGUF.
+    pub fn shard_of(&self, path: impl AsRef<Path>) -> Result<Option<(u32, u32)>, GgufError> {
+        let path = path.as_ref();
+        let (_, header) = self.open_one(path)?;
+        let count = shard_count(&header, path)?;
+        let number = header.metadata.optional_u32("split.no").map_err(|error| error.in_file(path))?;
+        Ok((count > 1).then_some((number.unwrap_or(0), count)))
+    }
+
     /// Opens a split model whose shards, in order, are `paths`, whatever they are called.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ mod server;
 mod stored_responses;
 
 pub use access::{Access, ApiKey};
-pub use dialects::parse_keep_alive;
+pub use dialects::{API_VERSION, parse_keep_alive};
 pub use error::{ApiError, ErrorKind};
 pub use model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts};
 pub use server::{App, ServeError, ServerOptions, serve};

@@ -59,6 +59,8 @@ pub struct ModelDetails {
     pub model_info: Map<String, Json>,
     /// Messages that begin every chat.
     pub messages: Vec<Json>,
+    /// What else is known of it, by the names of Ollama's API: `renderer`, `parser`, `requires`, `projector_info`.
+    pub more: Map<String, Json>,
 }
 
 /// A step of something that takes long, told as it goes.

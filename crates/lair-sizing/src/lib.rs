@@ -1,5 +1,6 @@
-//! How fast a model can be on a machine, before anything runs: it never loads weights.
+//! How fast a model can be on a machine and what memory it takes, before anything runs: it never loads weights.
 
+pub mod fit;
 pub mod roofline;
 
 pub use roofline::{Bound, Limit, Machine, Roofline};

@@ -1,6 +1,6 @@
 //! The configuration blob of a stored model: what it is, as Ollama writes and reads it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lair_gguf::{GgufFile, TensorInfo};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,13 @@ pub struct RootFs {
 impl ImageConfig {
     /// The configuration of a model whose weights are the GGUF file at `path`, with these layers.
     pub fn of_gguf(path: &Path, layers: &[Digest]) -> Result<ImageConfig, StoreError> {
-        let file = GgufFile::open(path).map_err(|reason| StoreError::BadModel { path: path.to_path_buf(), reason })?;
+        ImageConfig::of_gguf_files(&[path.to_path_buf()], layers)
+    }
+
+    /// The same of a model whose shards, in order, are these files, whatever they are called.
+    pub fn of_gguf_files(paths: &[PathBuf], layers: &[Digest]) -> Result<ImageConfig, StoreError> {
+        let first = paths.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+        let file = open_files(paths).map_err(|reason| StoreError::BadModel { path: first.to_path_buf(), reason })?;
         let family = file.architecture().unwrap_or_default().to_string();
         let parameters: u64 = file.tensors().iter().map(TensorInfo::element_count).fold(0, u64::saturating_add);
         let file_type = file.metadata().get("general.file_type").and_then(lair_gguf::Value::as_integer);
@@ -76,6 +82,14 @@ impl ImageConfig {
     /// The bytes to store.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a configuration has only keys that are text, and no failing serializer")
+    }
+}
+
+/// Opens a model in one file, or its shards in their order.
+pub(crate) fn open_files(paths: &[PathBuf]) -> Result<GgufFile, lair_gguf::GgufError> {
+    match paths {
+        [path] => GgufFile::open(path),
+        shards => lair_gguf::OpenOptions::default().open_shards(shards),
     }
 }
 

@@ -70,7 +70,7 @@ pub use reference::{HubPart, HubReference, PackageReference, Reference, Referenc
 pub use resolve::{Listing, Resolved};
 pub use running::{RunningModel, RunningServer, is_on_this_machine};
 pub use settings::{HubToken, ProxySetting, Settings, free_bytes};
-pub use sources::hub::{FoundRepository, Hub, HubFile, HubRevision};
+pub use sources::hub::{FoundRepository, Hub, HubFile, HubQuant, HubRevision};
 pub use sources::registry::{FetchedManifest, Registry};
 pub use sources::{Source, SourceError};
 pub use store::{Removed, Store};

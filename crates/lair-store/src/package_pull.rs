@@ -92,7 +92,8 @@ impl Store {
         let name = name_of(reference, &exact)?;
         progress.status("writing manifest");
         let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
-        let config = ImageConfig::of_gguf(&self.blobs().path(&digests[0]), &digests)?;
+        let paths: Vec<PathBuf> = digests.iter().map(|digest| self.blobs().path(digest)).collect();
+        let config = ImageConfig::of_gguf_files(&paths, &digests)?;
         let config = self.put_layer(media_type::CONFIG, &config.to_bytes())?;
         let id = self.put_manifest(&name, &Manifest::new(config, layers).to_bytes())?;
         let note = Note {

@@ -221,7 +221,8 @@ impl Store {
         known.dedup();
         StoreError::UnknownModel {
             name: written.to_string(),
-            near: near(written, known.into_iter()),
+            // A model of the catalogue that is not here is no slip of the finger.
+            near: near(written, known.into_iter().filter(|name| !name.eq_ignore_ascii_case(written))),
             known: self.catalogue().entries().iter().map(|entry| entry.name.clone()).collect(),
         }
     }

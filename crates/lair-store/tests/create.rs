@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use lair_gguf::{GgufWriter, Metadata, StringArray};
-use lair_store::modelfile::{CreateError, CreateRequest, Created, ModelSettings, Modelfile, create, stored_modelfile};
+use lair_gguf::{GgufFile, GgufWriter, Metadata, SplitLimit, StringArray, TensorInfo, TensorType};
+use lair_store::modelfile::{
+    CreateError, CreateRequest, Created, ModelSettings, Modelfile, SaveRequest, create, save, stored_modelfile,
+};
 use lair_store::oci::Layer;
-use lair_store::{Digest, ModelName, Settings, Store};
+use lair_store::{Digest, ModelName, Note, Reference, Resolved, Settings, Store};
 
 struct Place {
     folder: tempfile::TempDir,
@@ -42,6 +44,21 @@ impl Place {
             metadata.set("tokenizer.chat_template", "{{ messages }}<|im_start|>");
             metadata.set("tokenizer.ggml.tokens", StringArray::from_iter(["a", "<|im_start|>", "<|im_end|>"]));
         })
+    }
+
+    /// A model of three tensors, each in a file of its own.
+    fn split(&self, prefix: &str) -> Vec<PathBuf> {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "llama");
+        metadata.set("llama.block_count", 2u32);
+        metadata.set("tokenizer.chat_template", "{{ messages }}");
+        let mut writer = GgufWriter::new(metadata).expect("its keys");
+        for name in ["a.weight", "b.weight", "c.weight"] {
+            writer.add_tensor(name, &[32], TensorType::F32).expect("a tensor");
+        }
+        let source =
+            |tensor: &TensorInfo, out: &mut dyn std::io::Write| out.write_all(&vec![7; tensor.size_bytes as usize]);
+        writer.write_shards(self.path(prefix), SplitLimit::Tensors(1), source).expect("written")
     }
 
     fn create(&self, name: &str, text: &str) -> Result<Created, CreateError> {
@@ -188,6 +205,120 @@ fn projectors_adapters_and_drafts_have_layers_of_their_own() {
 }
 
 #[test]
+fn a_split_model_keeps_all_its_files_in_their_order() {
+    let place = Place::new();
+    let shards = place.split("big");
+    let created = place.create("big", "FROM ./big-00001-of-00003.gguf\nSYSTEM Be brief.").expect("made");
+    assert_eq!(types(&created), ["model", "model", "model", "system"]);
+    let digests: Vec<Digest> = shards.iter().map(|path| Digest::of(&std::fs::read(path).expect("a shard"))).collect();
+    assert_eq!(created.manifest.layers.iter().map(|layer| layer.digest).collect::<Vec<_>>()[..3], digests);
+    assert!(place.text(&created.manifest.config).contains(r#""model_type":"96""#), "parameters of all files");
+    place.is_made_again("big", &created);
+
+    // Whichever part is named, in whatever order, or as the folder they lie in.
+    let by_digest = format!("FROM {}\nFROM {}\nFROM {}\nSYSTEM Be brief.", digests[2], digests[0], digests[1]);
+    for text in ["FROM ./big-00003-of-00003.gguf\nSYSTEM Be brief.", "FROM .\nSYSTEM Be brief.", &by_digest] {
+        assert_eq!(place.create("other", text).expect(text).id, created.id, "{text}");
+    }
+    assert_eq!(place.create("of-model", "FROM big").expect("made").id, created.id);
+
+    let Resolved::Model(model) = place.store.resolve(&Reference::parse("big").expect("a name")).expect("here") else {
+        panic!("it is a model")
+    };
+    let opened = GgufFile::open(place.store.weights_path(&model).expect("a view")).expect("opens");
+    assert_eq!((opened.tensors().len(), opened.paths().len()), (3, 3));
+
+    let model = place.model("model.gguf");
+    for (text, words) in [
+        (format!("FROM {}\nFROM {}", digests[0], digests[2]), "only 2 are named after FROM"),
+        (format!("FROM ./big-00001-of-00003.gguf\nFROM {}", model.display()), "two models are named after FROM"),
+        ("FROM big\nFROM ./big-00001-of-00003.gguf".to_string(), "two models are named after FROM: `big` and"),
+    ] {
+        let error = place.create("wrong", &text).expect_err(&text).to_string();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+    std::fs::remove_file(&shards[1]).expect("removed");
+    let error = place.create("wrong", "FROM ./big-00001-of-00003.gguf").expect_err("a part is missing").to_string();
+    assert!(error.contains("big-00002-of-00003.gguf"), "{error}");
+}
+
+#[test]
+fn safetensors_are_looked_at_before_they_are_refused() {
+    let place = Place::new();
+    let folder = place.path("hf");
+    std::fs::create_dir(&folder).expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+    let refusal = |place: &Place| {
+        let error = place.create("wrong", "FROM ./hf").expect_err("not converted");
+        assert!(error.hint().is_some_and(|hint| hint.contains("lair convert")), "{error}");
+        error.to_string()
+    };
+    write("model.safetensors", "x");
+    let bare = refusal(&place);
+    assert!(
+        bare.contains("holds safetensors, which") && bare.contains("it lacks a readable `config.json`, a tokenizer"),
+        "{bare}"
+    );
+    write("config.json", r#"{"hidden_size": 8}"#);
+    assert!(refusal(&place).contains("it lacks `architectures` in `config.json`"));
+    write("config.json", r#"{"architectures": ["LlamaForCausalLM"]}"#);
+    write("tokenizer.json", "{}");
+    let index = r#"{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors", "c": "../../etc/passwd"}}"#;
+    write("model.safetensors.index.json", index);
+    let lacking = refusal(&place);
+    assert!(
+        lacking.contains("of LlamaForCausalLM") && lacking.ends_with("it lacks `model-2.safetensors`"),
+        "{lacking}"
+    );
+    write("model-2.safetensors", "x");
+    assert!(refusal(&place).ends_with("does not convert"));
+
+    let adapter = place.path("lora");
+    std::fs::create_dir(&adapter).expect("a folder");
+    std::fs::write(adapter.join("adapter_config.json"), "{}").expect("written");
+    place.model("model.gguf");
+    let error = place.create("wrong", "FROM ./model.gguf\nADAPTER ./lora").expect_err("not converted").to_string();
+    assert!(error.contains("safetensors of a LoRA adapter"), "{error}");
+}
+
+#[test]
+fn what_is_kept_and_not_yet_used_is_told() {
+    let place = Place::new();
+    place.model("model.gguf");
+    place.gguf("lora.gguf", |metadata| metadata.set("general.type", "adapter"));
+    place.gguf("mmproj.gguf", |metadata| metadata.set("general.architecture", "clip"));
+    let created = place.create("whole", "FROM ./model.gguf\nFROM ./mmproj.gguf\nADAPTER ./lora.gguf").expect("made");
+    assert!(created.warnings.iter().any(|warning| warning.contains("LoRA")), "{:?}", created.warnings);
+    assert!(created.warnings.iter().any(|warning| warning.contains("projector")), "{:?}", created.warnings);
+}
+
+#[test]
+fn a_saved_model_has_exactly_its_settings() {
+    let place = Place::new();
+    place.model("model.gguf");
+    let base = place
+        .create(
+            "base",
+            "FROM ./model.gguf\nSYSTEM Be long.\nPARAMETER stop a\nMESSAGE user hi\nLICENSE MIT\nRENDERER qwen3-coder\n\
+             TEMPLATE {{ .Prompt }}<|im_start|>",
+        )
+        .expect("made");
+    let mut settings = place.settings(&base);
+    settings.messages.clear();
+    settings.system = Some("Be brief.".to_string());
+    let name: ModelName = "saved".parse().expect("a name");
+    let request = SaveRequest { name: &name, from: "base", settings: &settings, note: Note::from_source("a chat") };
+    let saved = save(&place.store, request).expect("saved");
+    assert_eq!(place.settings(&saved), settings);
+    assert_eq!(types(&saved), ["model", "template", "system", "license", "params"]);
+    assert_eq!(place.store.note(&name).expect("readable").expect("a note").source, "a chat");
+    // As if a Modelfile had said it.
+    let same = "FROM ./model.gguf\nSYSTEM Be brief.\nPARAMETER stop a\nLICENSE MIT\nRENDERER qwen3-coder\n\
+                TEMPLATE {{ .Prompt }}<|im_start|>";
+    assert_eq!(place.create("same", same).expect("made").id, saved.id);
+}
+
+#[test]
 fn refuses_what_it_cannot_make() {
     let place = Place::new();
     place.model("model.gguf");
@@ -246,6 +377,7 @@ fn tells_when_the_template_is_missing_or_of_another_family() {
         ),
         ("FROM ./bare.gguf\nRENDERER qwen3", vec![]),
         ("FROM ./model.gguf\nPARAMETER mirostat 2", vec!["`mirostat` has no effect"]),
+        ("FROM ./model.gguf\nPARAMETER stop [\"a\", \"b\"]", vec!["is one text with its brackets"]),
     ] {
         let created = place.create("linted", text).expect(text);
         assert_eq!(created.warnings.is_empty(), words.is_empty(), "{text}: {:?}", created.warnings);

@@ -301,3 +301,76 @@ proptest! {
         let _ = Modelfile::parse(&bytes);
     }
 }
+
+/// Constructs of published Modelfiles, each reduced to what it shows.
+#[test]
+fn published_constructs_parse_and_print_back_equal() {
+    let message = |role: &str, content: &str| {
+        Instruction::Message(Message { role: role.to_string(), content: content.to_string() })
+    };
+    for (text, expected) in [
+        ("# a title\n\nfrom llama3.2:3b\nsystem \"Be brief.\"\n", vec![from("llama3.2:3b"), system("Be brief.")]),
+        ("FROM x\nSYSTEM \"\"\"\nline\n\nline\n\"\"\"\n", vec![from("x"), system("\nline\n\nline\n")]),
+        ("FROM x\nSYSTEM \"\"\"line\nline\"\"\" \n", vec![from("x"), system("line\nline")]),
+        (
+            "FROM x\nMESSAGE user \"\"\"{\n \"a\": 1\n}\"\"\"\nMESSAGE assistant Yes: no.\n",
+            vec![from("x"), message("user", "{\n \"a\": 1\n}"), message("assistant", "Yes: no.")],
+        ),
+        (
+            "FROM ./m.gguf\nPARAMETER stop \"<|im_end|>\"\nPARAMETER stop <|im_end|>\nPARAMETER stop \"User: \"\n",
+            vec![
+                from("./m.gguf"),
+                parameter("stop", "<|im_end|>"),
+                parameter("stop", "<|im_end|>"),
+                parameter("stop", "User: "),
+            ],
+        ),
+        (
+            "FROM ./a b.gguf\nFROM ./mmproj.gguf\nPARAMETER num_predict -1\nPARAMETER f16_kv true\nPARAMETER mirostat 2\n",
+            vec![
+                from("./a b.gguf"),
+                from("./mmproj.gguf"),
+                parameter("num_predict", "-1"),
+                parameter("f16_kv", "true"),
+                parameter("mirostat", "2"),
+            ],
+        ),
+        (
+            "FROM C:\\Users\\me\\.ollama\\models\\blobs\\sha256-00\nLICENSE \"\"\"A\nB\"\"\"\nLICENSE MIT\n",
+            vec![
+                from("C:\\Users\\me\\.ollama\\models\\blobs\\sha256-00"),
+                Instruction::License("A\nB".to_string()),
+                Instruction::License("MIT".to_string()),
+            ],
+        ),
+        (
+            "FROM x\nPARAMETER stop [\"<a>\", \"<b>\"]\nPARAMETER temperature .7\n",
+            vec![from("x"), parameter("stop", "[\"<a>\", \"<b>\"]"), parameter("temperature", ".7")],
+        ),
+    ] {
+        let parsed = Modelfile::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(parsed.instructions, expected, "{text}");
+        let printed = parsed.print().expect("printable");
+        assert_eq!(Modelfile::parse(printed.as_bytes()).expect("its own words"), parsed, "{printed}");
+    }
+}
+
+/// What is published too, and Ollama's parser refuses as well.
+#[test]
+fn published_mistakes_are_refused_with_advice() {
+    for (text, words, advice) in [
+        (
+            "FROM x\nPARAMETER temperature 0.2 # low",
+            "line 2: parameter `temperature` is `0.2 # low`",
+            "a line of its own",
+        ),
+        ("FROM x\nPARAMETER num_ctx 4096   # Larger", "expected a whole number", "a line of its own"),
+        ("FROM x\nPARAMETER stop \"<a>\" # end", "text begins with \" that nothing ends", "at the end of a line"),
+        ("FROM x\nSYSTEM \'\'\'one\ntwo\'\'\'", "`two\'\'\'` is not an instruction", "between `\"\"\"`"),
+        ("FROM x\nPARAMETER think false", "`think` is not a parameter", "lists the parameters"),
+    ] {
+        let error = Modelfile::parse(text.as_bytes()).expect_err(text);
+        assert!(error.to_string().contains(words), "{text}: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains(advice)), "{text}: {:?}", error.hint());
+    }
+}

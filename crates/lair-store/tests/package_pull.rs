@@ -105,6 +105,19 @@ fn gguf(name: &str) -> Vec<u8> {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", "llama");
     metadata.set("general.name", name);
+    written(metadata)
+}
+
+/// A part of a split model without tensors.
+fn shard(number: u16, count: u16) -> Vec<u8> {
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", "llama");
+    metadata.set("split.no", number);
+    metadata.set("split.count", count);
+    written(metadata)
+}
+
+fn written(metadata: Metadata) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x.gguf");
     GgufWriter::new(metadata).expect("its keys").write_file(&path, |_, _| Ok(())).expect("written");
@@ -179,7 +192,7 @@ fn a_package_is_downloaded_once_listed_and_updated() {
 fn the_wanted_file_is_found_or_the_others_are_named() {
     let registry = Registry::new();
     let (small, large) = (gguf("small"), gguf("large"));
-    let shards: Vec<Vec<u8>> = ["one", "two"].map(gguf).to_vec();
+    let shards = [shard(0, 2), shard(1, 2)];
     registry.publish(
         "many",
         "1",

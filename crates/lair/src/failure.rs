@@ -108,6 +108,32 @@ impl From<lair_store::StoreError> for Failure {
     }
 }
 
+impl From<lair_store::modelfile::CreateError> for Failure {
+    fn from(error: lair_store::modelfile::CreateError) -> Failure {
+        use lair_store::modelfile::CreateError;
+        let code = match &error {
+            CreateError::Store(_) => None,
+            CreateError::NotHere(_) | CreateError::EmptyFolder { .. } | CreateError::NoBlob { .. } => {
+                Some(ExitCode::NotFound)
+            }
+            CreateError::BadModel { .. } | CreateError::WrongFile { .. } | CreateError::Base { .. } => {
+                Some(ExitCode::BadModel)
+            }
+            CreateError::Modelfile(_)
+            | CreateError::NeedsConversion { .. }
+            | CreateError::Split { .. }
+            | CreateError::TwoModels { .. }
+            | CreateError::NoModel => Some(ExitCode::Usage),
+        };
+        match (error, code) {
+            (CreateError::Store(error), _) => (*error).into(),
+            (error, code) => {
+                Failure::with_lines(code.unwrap_or(ExitCode::Other), &error.to_string()).with_hint(error.hint())
+            }
+        }
+    }
+}
+
 impl From<lair_gguf::GgufError> for Failure {
     fn from(error: lair_gguf::GgufError) -> Failure {
         let is_absent = std::error::Error::source(&error)

@@ -1,7 +1,7 @@
 //! Where a model comes from: what its store remembers, and what its file says of its making.
 
 use lair_gguf::{Metadata, Value};
-use lair_store::modelfile::ModelSettings;
+use lair_store::modelfile::{ModelSettings, Part};
 use lair_store::oci::Layer;
 use lair_store::{FileRole, FoundModel, Note, Reference, Resolved, StoreError};
 use serde_json::json;
@@ -67,6 +67,21 @@ impl Stored {
             lines.extend(note.licence.clone().map(|licence| ("licence of source", licence)));
             let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(note.fetched_at_s);
             lines.push(("fetched", time_text(then)));
+        }
+        let settings = &self.settings;
+        let part = |part: &Part| match part {
+            Part::Written(path) => path.clone(),
+            Part::Blob(digest) => digest.to_string(),
+        };
+        lines.extend(settings.adapters.iter().map(|adapter| ("adapter", part(adapter))));
+        lines.extend(settings.draft.iter().map(|draft| ("draft", part(draft))));
+        let projectors = self.model.iter().flat_map(|model| &model.files);
+        let projectors = projectors.filter(|file| file.role == FileRole::Projector);
+        lines.extend(projectors.map(|file| ("projector", file.path.display().to_string())));
+        for (name, value) in
+            [("requires", &settings.requires), ("renderer", &settings.renderer), ("parser", &settings.parser)]
+        {
+            lines.extend(value.clone().map(|value| (name, value)));
         }
         let text = |key: &str| match metadata.get(key)? {
             Value::String(text) => Some(text.to_string()).filter(|text| !text.is_empty()),

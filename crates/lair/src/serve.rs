@@ -132,6 +132,23 @@ fn facts_of_file(mut facts: ModelFacts, path: &Path) -> Result<(ModelFacts, Map<
     Ok((ModelFacts { architecture, ..facts }, info))
 }
 
+/// What Ollama's API tells of a model only where there is something to tell.
+fn more_of(settings: &ModelSettings, model: &FoundModel) -> Map<String, Json> {
+    let mut more = Map::new();
+    for (name, value) in
+        [("renderer", &settings.renderer), ("parser", &settings.parser), ("requires", &settings.requires)]
+    {
+        more.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+    }
+    let projector = model.file(lair_store::FileRole::Projector).and_then(|file| GgufFile::open(&file.path).ok());
+    if let Some(file) = projector {
+        let info: Map<String, Json> =
+            file.metadata().iter().map(|(key, value)| (key.to_owned(), shown(value))).collect();
+        more.insert("projector_info".to_owned(), Json::Object(info));
+    }
+    more
+}
+
 /// A value of metadata; a list that is too long to show is null, as Ollama has it.
 fn shown(value: &Value) -> Json {
     let json = json_value(value);
@@ -189,6 +206,7 @@ impl ModelSource for StoreSource {
             messages: messages.iter().map(|own| json!({ "role": own.role, "content": own.content })).collect(),
             model_info,
             facts,
+            more: more_of(&located.settings, &model),
         })
     }
 

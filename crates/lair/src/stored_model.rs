@@ -1,8 +1,12 @@
 //! What a model of a store brings beside its weights: settings that are honoured, or refused by name.
 
-use lair_store::modelfile::{Message as StoredMessage, ModelSettings, ModelfileError, Parameters, Part};
-use lair_store::oci::{Layer, Manifest, media_type};
-use lair_store::{Adopt, CONFIG_BYTES_MAX, Digest, ImageConfig, ModelName, Note, Store, StoreError};
+use lair_store::modelfile::{
+    Message as StoredMessage, ModelSettings, ModelfileError, Parameters, Part, SaveRequest, is_newer, save,
+};
+use lair_store::oci::Layer;
+use lair_store::{ModelName, Note, Store};
+
+use lair_server::API_VERSION;
 
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate::{self, Located};
@@ -12,6 +16,69 @@ use crate::speculate::DraftChoice;
 
 /// The longest text layer that is read: a licence, a template, a conversation.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
+
+/// Renderers of Ollama whose prompts the chat templates of the same models write.
+const RENDERERS: &[&str] = &[
+    "cogito",
+    "cohere",
+    "deepseek3.1",
+    "functiongemma",
+    "gemma4",
+    "gemma4-large",
+    "gemma4-small",
+    "glimmer",
+    "glm-4.7",
+    "glm-ocr",
+    "laguna",
+    "lfm2",
+    "lfm2-thinking",
+    "nemotron-3-nano",
+    "nemotron-3.5-nano",
+    "olmo3",
+    "olmo3-32b-think",
+    "olmo3-think",
+    "olmo3.1",
+    "ornith",
+    "poolside-v1",
+    "qwen3-coder",
+    "qwen3-vl-instruct",
+    "qwen3-vl-thinking",
+    "qwen3.5",
+    "qwen3.8",
+];
+
+/// Parsers of Ollama that have a name of their own; a renderer's name means the parser of the same answers.
+const PARSERS: &[&str] = &[
+    "cogito",
+    "cohere",
+    "deepseek3",
+    "deepseek3.1",
+    "functiongemma",
+    "gemma4",
+    "gemma4-no-thinking",
+    "glimmer",
+    "glm-4.7",
+    "glm-ocr",
+    "harmony",
+    "laguna",
+    "lfm2",
+    "lfm2-thinking",
+    "ministral",
+    "nemotron-3-nano",
+    "nemotron-3.5-nano",
+    "olmo3",
+    "olmo3-think",
+    "ornith",
+    "passthrough",
+    "poolside-v1",
+    "qwen3",
+    "qwen3-coder",
+    "qwen3-thinking",
+    "qwen3-vl-instruct",
+    "qwen3-vl-thinking",
+    "qwen3.5",
+    "qwen3.8",
+];
 
 /// The settings of a model of the store.
 ///
@@ -66,7 +133,32 @@ impl Located {
         for warning in parameters::warnings(&self.settings.parameters) {
             eprintln!("warning: {warning}");
         }
+        for warning in self.unknown_settings() {
+            eprintln!("warning: {warning}");
+        }
         Ok(())
+    }
+
+    /// What it asks of the program that this one may not have: a version, a renderer, a parser. The chat template of the
+    /// file does the work of the renderers and parsers that are known by name.
+    fn unknown_settings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let (name, settings) = (&self.name, &self.settings);
+        if let Some(required) = settings.requires.as_deref().filter(|required| is_newer(required, API_VERSION)) {
+            warnings.push(format!(
+                "`{name}` REQUIRES Ollama {required}; Lair does what Ollama {API_VERSION} does, answers may be wrong"
+            ));
+        }
+        for (what, known, written) in
+            [("RENDERER", RENDERERS, &settings.renderer), ("PARSER", PARSERS, &settings.parser)]
+        {
+            if let Some(written) = written.as_deref().filter(|written| !known.contains(written)) {
+                warnings.push(format!(
+                    "`{name}` has the {what} `{written}`, which is not known; the chat template of its file stands for it"
+                ));
+            }
+        }
+        warnings
     }
 
     /// The Modelfile that makes it.
@@ -91,58 +183,23 @@ impl Located {
         let target: ModelName =
             name.parse().map_err(|error: lair_store::ModelNameError| Failure::new(ExitCode::Usage, error))?;
         let store = locate::store()?;
-        Ok(save(&store, self, &target, changes)?)
+        let from = match &self.stored {
+            Some(name) => name.to_string(),
+            None => std::path::absolute(&self.path)?.to_string_lossy().into_owned(),
+        };
+        let message = |message: Message| StoredMessage { role: message.role, content: message.content };
+        let own = ModelSettings {
+            system: changes.system,
+            parameters: changes.parameters,
+            messages: Vec::new(),
+            ..ModelSettings::default()
+        };
+        let mut settings = own.over(&self.settings);
+        settings.system = settings.system.filter(|system| !system.is_empty());
+        // The conversation as it is now: one that was cleared has none, whatever the model began with.
+        settings.messages = changes.messages.into_iter().map(message).collect();
+        let note = Note::from_source(format!("a chat with {}", self.name));
+        save(&store, SaveRequest { name: &target, from: &from, settings: &settings, note })?;
+        Ok(())
     }
-}
-
-/// Layers that settings are written to; all others are kept as they are.
-const CHANGED: [&str; 3] = [media_type::SYSTEM, media_type::PARAMS, media_type::MESSAGES];
-
-fn save(store: &Store, located: &Located, target: &ModelName, changes: Changes) -> Result<(), StoreError> {
-    let base = match &located.stored {
-        Some(name) => store.manifest(name)?,
-        None => None,
-    };
-    let (config, mut layers) = match base {
-        Some(base) => {
-            // Whoever removes the base meanwhile must not take what the new model needs.
-            store.blobs().claim(&base.manifest.blobs().map(|blob| blob.digest).collect::<Vec<_>>())?;
-            let bytes = store.blobs().read(&base.manifest.config.digest, CONFIG_BYTES_MAX)?;
-            (ImageConfig::parse(&bytes).unwrap_or_default(), base.manifest.layers)
-        }
-        None => {
-            let digest = store.blobs().adopt(&located.path, Adopt::Cheapest, &mut |_| ())?;
-            let size_bytes = store.blobs().size_bytes(&digest).unwrap_or_default();
-            let media_type = media_type::MODEL.to_owned();
-            let config = ImageConfig::of_gguf(&located.path, &[])?;
-            (config, vec![Layer { media_type, digest, size_bytes, from: None, name: None }])
-        }
-    };
-    let messages = changes.messages.into_iter();
-    let settings = ModelSettings {
-        system: changes.system,
-        parameters: changes.parameters,
-        messages: messages.map(|message| StoredMessage { role: message.role, content: message.content }).collect(),
-        ..ModelSettings::default()
-    };
-    let messages = settings.messages.clone();
-    let settings = settings.over(&located.settings);
-    layers.retain(|layer| !CHANGED.contains(&layer.media_type.as_str()));
-    if let Some(system) = settings.system.filter(|system| !system.is_empty()) {
-        layers.push(store.put_layer(media_type::SYSTEM, system.as_bytes())?);
-    }
-    if !settings.parameters.is_empty() {
-        layers.push(store.put_layer(media_type::PARAMS, &settings.parameters.to_layer())?);
-    }
-    // The conversation as it is now: one that was cleared has none, whatever the model began with.
-    if !messages.is_empty() {
-        let bytes = serde_json::to_vec(&messages).expect("messages are texts");
-        layers.push(store.put_layer(media_type::MESSAGES, &bytes)?);
-    }
-    let mut config = config;
-    config.rootfs.kind = "layers".to_owned();
-    config.rootfs.diff_ids = layers.iter().map(|layer| layer.digest).collect::<Vec<Digest>>();
-    let config = store.put_layer(media_type::CONFIG, &config.to_bytes())?;
-    store.put_manifest(target, &Manifest::new(config, layers).to_bytes())?;
-    store.put_note(target, &Note::from_source(format!("a chat with {}", located.name)))
 }

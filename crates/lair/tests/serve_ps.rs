@@ -1,7 +1,6 @@
 //! `lair ps` and `lair stop` as clients of a running server. Needs the shared data; without it every test says that it is
 //! skipped.
 
-#[allow(dead_code, reason = "each test of a server uses another part of the harness")]
 mod server;
 
 use std::process::{Command, Output};

@@ -14,7 +14,7 @@ pub(crate) mod route;
 mod vectors;
 mod vllm;
 
-pub use ollama::parse_keep_alive;
+pub use ollama::{API_VERSION, parse_keep_alive};
 
 use std::time::Duration;
 

@@ -4,7 +4,8 @@
 //! parameters, messages. So what `lair show --modelfile` prints makes the same manifest again. Weights are shared with the
 //! file or the model they come from, never copied where the file system can do without.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
@@ -16,7 +17,7 @@ use super::settings::{ModelSettings, Part};
 use super::weights::{Source, find, find_file, to_layer};
 use super::{Instruction, Modelfile};
 use crate::digest::Digest;
-use crate::image_config::{CONFIG_BYTES_MAX, ImageConfig};
+use crate::image_config::{CONFIG_BYTES_MAX, ImageConfig, open_files};
 use crate::layouts::StoredManifest;
 use crate::model_name::ModelName;
 use crate::note::Note;
@@ -35,6 +36,19 @@ pub struct CreateRequest<'a> {
     pub modelfile: &'a Modelfile,
     /// What paths in the Modelfile are relative to.
     pub folder: &'a Path,
+}
+
+/// What to keep under a name.
+#[derive(Clone, Debug)]
+pub struct SaveRequest<'a> {
+    /// The name it gets.
+    pub name: &'a ModelName,
+    /// Where the weights come from: what FROM takes.
+    pub from: &'a str,
+    /// All of its settings.
+    pub settings: &'a ModelSettings,
+    /// Where it came from.
+    pub note: Note,
 }
 
 /// What is told on the way.
@@ -71,29 +85,56 @@ pub fn create(
     progress: &mut dyn FnMut(CreateStep),
 ) -> Result<Created, CreateError> {
     let own = ModelSettings::from_modelfile(request.modelfile)?;
-    let mut parts = gather(store, &request, progress)?;
+    let from: Vec<&str> = request.modelfile.from().collect();
+    let mut parts = gather(store, &from, request.folder, progress)?;
     parts.add_files(store, &own, request.folder, progress)?;
     let base = match &parts.base {
         Some(stored) => settings_of(store, stored)?,
         None => ModelSettings::default(),
     };
     let settings = own.clone().over(&base);
+    let texts = text_layers(store, &own, &settings, parts.base.as_deref())?;
+    let note = Note::from_source(format!("created from {}", from.join(", ")));
+    make(store, request.name, parts, texts, &settings, note, progress)
+}
+
+/// Makes a model with the weights of `from` and exactly these settings; those of the model it is made from are not added.
+/// A crash leaves the name as it was.
+///
+/// # Errors
+/// As [`create`].
+pub fn save(store: &Store, request: SaveRequest<'_>) -> Result<Created, CreateError> {
+    let here = Path::new("");
+    let parts = gather(store, &[request.from], here, &mut |_| ())?;
+    let texts = text_layers(store, request.settings, request.settings, None)?;
+    make(store, request.name, parts, texts, request.settings, request.note, &mut |_| ())
+}
+
+/// From gathered parts to a name.
+fn make(
+    store: &Store,
+    name: &ModelName,
+    parts: Parts,
+    texts: Vec<Layer>,
+    settings: &ModelSettings,
+    note: Note,
+    progress: &mut dyn FnMut(CreateStep),
+) -> Result<Created, CreateError> {
     let mut layers = parts.weights;
-    layers.extend(text_layers(store, &own, &settings, parts.base.as_deref())?);
+    layers.extend(texts);
     for layer in &layers {
         progress(CreateStep::Layer(layer));
     }
-    let config = configuration(store, &settings, parts.base.as_deref(), &layers)?;
+    let config = configuration(store, settings, parts.base.as_deref(), &layers)?;
     let config = store.put_layer(media_type::CONFIG, &config::to_bytes(&config))?;
     progress(CreateStep::Manifest);
     let manifest = Manifest::new(config, layers);
     let mut bytes = manifest.to_bytes();
     // Ollama ends the manifest with the line, and the line counts for the ID.
     bytes.push(b'\n');
-    let warnings = warnings(store, &settings, &manifest);
-    let id = store.put_manifest(request.name, &bytes)?;
-    let from: Vec<&str> = request.modelfile.from().collect();
-    store.put_note(request.name, &Note::from_source(format!("created from {}", from.join(", "))))?;
+    let warnings = warnings(store, settings, &manifest);
+    let id = store.put_manifest(name, &bytes)?;
+    store.put_note(name, &note)?;
     Ok(Created { id, manifest, warnings })
 }
 
@@ -122,44 +163,98 @@ struct Parts {
 /// Media types of weights in the order of their layers; what else a base has stands behind them.
 const WEIGHTS: [&str; 4] = [media_type::MODEL, media_type::PROJECTOR, media_type::ADAPTER, media_type::DRAFT];
 
-fn gather(store: &Store, request: &CreateRequest, progress: &mut dyn FnMut(CreateStep)) -> Result<Parts, CreateError> {
+fn gather(
+    store: &Store,
+    froms: &[&str],
+    folder: &Path,
+    progress: &mut dyn FnMut(CreateStep),
+) -> Result<Parts, CreateError> {
     let mut parts = Parts { base: None, weights: Vec::new() };
     let mut model: Option<&str> = None;
-    for from in request.modelfile.from() {
-        let layers = match find(store, request.folder, from)? {
+    let mut shards = Shards::default();
+    for from in froms {
+        let mut has_model = false;
+        match find(store, folder, from)? {
             Source::Stored(stored) => {
                 let is_text = |layer: &Layer| TEXTS.iter().any(|media_type| is_text_of(layer, media_type));
                 let layers = stored.manifest.layers.iter().filter(|layer| !is_text(layer)).cloned().collect::<Vec<_>>();
                 store.blobs().claim(&layers.iter().map(|layer| layer.digest).collect::<Vec<_>>())?;
+                has_model = layers.iter().any(|layer| layer.media_type == media_type::MODEL);
                 parts.base = Some(stored);
-                layers
+                layers.into_iter().for_each(|layer| parts.push(layer));
             }
             Source::Files(files) => {
-                let layers = files.iter().map(|file| {
+                for file in files {
                     progress(CreateStep::Hashing(&file.path));
-                    to_layer(store, file, None, &mut |bytes| progress(CreateStep::Hashed(bytes)))
-                });
-                layers.collect::<Result<Vec<_>, _>>()?
+                    let layer = to_layer(store, &file, None, &mut |bytes| progress(CreateStep::Hashed(bytes)))?;
+                    match file.shard {
+                        Some(shard) => shards.add(from, file.path, shard, layer)?,
+                        None => {
+                            if layer.media_type == media_type::MODEL && std::mem::replace(&mut has_model, true) {
+                                return Err(two_models(from, from));
+                            }
+                            parts.push(layer);
+                        }
+                    }
+                }
             }
-        };
-        for layer in layers {
-            if layer.media_type == media_type::MODEL
-                && let Some(first) = model.replace(from)
-            {
-                return Err(CreateError::TwoModels { first: first.to_string(), second: from.to_string() });
-            }
-            // Where it came from is what the note says; in the manifest it would change the ID.
-            parts.weights.push(Layer { from: None, ..layer });
+        }
+        if has_model && let Some(first) = model.replace(from) {
+            return Err(two_models(first, from));
         }
     }
-    if model.is_none() {
-        return Err(CreateError::NoModel);
+    match (model, shards.from) {
+        (None, None) => return Err(CreateError::NoModel),
+        (Some(first), Some(second)) => return Err(two_models(first, second)),
+        _ => shards.finish()?.into_iter().for_each(|layer| parts.push(layer)),
     }
     parts.sort();
     Ok(parts)
 }
 
+fn two_models(first: &str, second: &str) -> CreateError {
+    CreateError::TwoModels { first: first.to_string(), second: second.to_string() }
+}
+
+/// The files of a split model, in whatever order they are named.
+#[derive(Default)]
+struct Shards<'f> {
+    from: Option<&'f str>,
+    count: u32,
+    path: PathBuf,
+    /// By number, from 0.
+    layers: BTreeMap<u32, Layer>,
+}
+
+impl<'f> Shards<'f> {
+    fn add(&mut self, from: &'f str, path: PathBuf, shard: (u32, u32), layer: Layer) -> Result<(), CreateError> {
+        let (number, count) = shard;
+        let is_other = self.from.is_some() && self.count != count;
+        if is_other || self.layers.insert(number, layer).is_some() {
+            return Err(two_models(self.from.unwrap_or(from), from));
+        }
+        (self.from, self.count, self.path) = (self.from.or(Some(from)), count, path);
+        Ok(())
+    }
+
+    /// All of them in their order, nothing if there are none.
+    fn finish(self) -> Result<Vec<Layer>, CreateError> {
+        let is_whole = self.layers.keys().copied().eq(0..self.count);
+        if !is_whole {
+            return Err(CreateError::Split { path: self.path, found: self.layers.len(), count: self.count });
+        }
+        Ok(self.layers.into_values().collect())
+    }
+}
+
 impl Parts {
+    /// Adds a layer. Where it came from is what the note says; in the manifest it would change the ID, as would the name
+    /// of a shard, whose place says which one it is.
+    fn push(&mut self, layer: Layer) {
+        let name = layer.name.filter(|_| layer.media_type != media_type::MODEL);
+        self.weights.push(Layer { from: None, name, ..layer });
+    }
+
     /// Adds the files of ADAPTER and DRAFT.
     fn add_files(
         &mut self,
@@ -255,14 +350,13 @@ fn configuration(
 ) -> Result<ImageConfig, CreateError> {
     let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
     let first = |wanted: &str| layers.iter().find(|layer| layer.media_type == wanted);
-    let model = first(media_type::MODEL).ok_or(CreateError::NoModel)?;
     let of_base = base.and_then(|stored| {
         let bytes = store.blobs().read(&stored.manifest.config.digest, CONFIG_BYTES_MAX).ok()?;
         ImageConfig::parse(&bytes).ok().filter(|config| !config.model_format.is_empty())
     });
     let mut config = match of_base {
         Some(config) => config,
-        None => ImageConfig::of_gguf(&store.blobs().path(&model.digest), &digests)?,
+        None => ImageConfig::of_gguf_files(&model_paths(store, layers), &digests)?,
     };
     config.rootfs.diff_ids = digests;
     if let Some(projector) = first(media_type::PROJECTOR) {
@@ -285,11 +379,29 @@ fn configuration(
     Ok(config)
 }
 
+/// The blobs of the weights: one, or the shards in their order.
+fn model_paths(store: &Store, layers: &[Layer]) -> Vec<PathBuf> {
+    let models = layers.iter().filter(|layer| layer.media_type == media_type::MODEL);
+    models.map(|layer| store.blobs().path(&layer.digest)).collect()
+}
+
 fn warnings(store: &Store, settings: &ModelSettings, manifest: &Manifest) -> Vec<String> {
     let ignored = settings.parameters.without_effect().map(|name| format!("parameter `{name}` has no effect"));
     let mut warnings: Vec<String> = ignored.collect();
-    let file = manifest.layers_of(media_type::MODEL).next();
-    let file = file.and_then(|layer| lair_gguf::GgufFile::open(store.blobs().path(&layer.digest)).ok());
+    let is_list = |stop: &&String| stop.starts_with('[') && stop.ends_with(']') && stop.contains('"');
+    warnings.extend(settings.parameters.stop().iter().filter(is_list).map(|stop| {
+        format!("`PARAMETER stop {stop}` is one text with its brackets: give each stop text a line of its own")
+    }));
+    let has = |media_type: &str| manifest.layers_of(media_type).next().is_some();
+    if has(media_type::ADAPTER) {
+        warnings
+            .push("the ADAPTER is kept, but LoRA adapters are not applied yet: the model cannot be run".to_string());
+    }
+    if has(media_type::PROJECTOR) {
+        warnings
+            .push("the projector is kept, but pictures and sound are not read yet: the model answers text".to_string());
+    }
+    let file = open_files(&model_paths(store, &manifest.layers)).ok();
     let is_rendered = settings.renderer.is_some();
     if let (Some(file), false) = (file, is_rendered) {
         warnings.extend(template_warning(&file, settings.template.as_deref()));

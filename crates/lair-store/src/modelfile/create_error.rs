@@ -49,10 +49,19 @@ pub enum CreateError {
         reason: lair_gguf::GgufError,
     },
     /// A model that must be converted first.
-    #[error("`{}` holds safetensors, which `lair create` does not convert", path.display())]
+    #[error(
+        "`{}` holds safetensors{}, which `lair create` does not convert{}",
+        path.display(),
+        architecture.as_ref().map(|name| format!(" of {name}")).unwrap_or_default(),
+        lacking(missing)
+    )]
     NeedsConversion {
-        /// The folder or the file.
+        /// The folder.
         path: PathBuf,
+        /// What `config.json` says they are.
+        architecture: Option<String>,
+        /// What a conversion would need and is not there.
+        missing: Vec<String>,
     },
     /// A folder without a model.
     #[error("no GGUF file in `{}`", path.display())]
@@ -60,13 +69,15 @@ pub enum CreateError {
         /// The folder.
         path: PathBuf,
     },
-    /// A model in several files.
-    #[error("`{}` is one part of a model that is split into {count}", path.display())]
+    /// Some of the files of a split model.
+    #[error("the model is split into {count} files, and only {} named after FROM: `{}`", are(*found), path.display())]
     Split {
-        /// The file.
+        /// One of them.
         path: PathBuf,
-        /// Of how many.
-        count: u64,
+        /// How many were found.
+        found: usize,
+        /// How many there must be.
+        count: u32,
     },
     /// More than one model.
     #[error("two models are named after FROM: `{first}` and `{second}`")]
@@ -98,7 +109,9 @@ impl CreateError {
             CreateError::NotHere(entry) => return Some(format!("`lair pull {}` brings it", entry.name)),
             CreateError::NeedsConversion { .. } => "conversion comes with `lair convert`; until then name a GGUF file",
             CreateError::EmptyFolder { .. } => "FROM takes a GGUF file, a folder with one, a model or a digest",
-            CreateError::Split { .. } => "merge the parts to one file first",
+            CreateError::Split { .. } => {
+                "give all parts one folder and their names, which end in `-00001-of-00003.gguf`, and name the first"
+            }
             CreateError::TwoModels { .. } => "FROM may occur again for a projector only",
             CreateError::NoModel => "add a FROM line with the model itself",
             CreateError::NoBlob { .. } => "FROM takes the digest of a blob, as `lair show --modelfile` prints it",
@@ -106,6 +119,14 @@ impl CreateError {
         };
         Some(hint.to_string())
     }
+}
+
+fn lacking(missing: &[String]) -> String {
+    if missing.is_empty() { String::new() } else { format!("; it lacks {}", missing.join(", ")) }
+}
+
+fn are(count: usize) -> String {
+    if count == 1 { "1 is".to_string() } else { format!("{count} are") }
 }
 
 impl From<StoreError> for CreateError {

@@ -109,6 +109,9 @@ impl ModelfileError {
             }
             ModelfileError::OpenQuote { .. } => "end the text with the quotes it begins with, at the end of a line",
             ModelfileError::UnknownParameter { .. } => "docs/reference/modelfile.md lists the parameters",
+            ModelfileError::ParameterValue { found, .. } if found.contains('#') => {
+                "a comment stands on a line of its own: behind a value it belongs to the value, as in Ollama"
+            }
             ModelfileError::NoFrom => "begin with `FROM` and a model, a GGUF file or a digest",
             ModelfileError::Unprintable { .. } => "show the parts one by one: `--template`, `--system`, `--license`",
             ModelfileError::MissingValue { .. }

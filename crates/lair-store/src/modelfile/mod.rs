@@ -20,14 +20,17 @@ mod go_json;
 mod parameters;
 mod parser;
 mod printer;
+mod safetensors;
 mod settings;
+mod version;
 mod weights;
 
-pub use create::{CreateRequest, CreateStep, Created, create, stored_modelfile};
+pub use create::{CreateRequest, CreateStep, Created, SaveRequest, create, save, stored_modelfile};
 pub use create_error::CreateError;
 pub use error::ModelfileError;
 pub use parameters::{KnownParameter, ParameterEffect, ParameterKind, ParameterValue, Parameters, known_parameters};
 pub use settings::{LayerReadError, ModelSettings, Part};
+pub use version::is_newer;
 pub use weights::QUANTIZATIONS;
 
 /// The longest Modelfile that is read: licences are the longest part of published ones, at most some 100 KiB.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use lair_gguf::{GgufFile, Value};
 
 use super::create_error::CreateError;
+use super::safetensors::unconverted;
 use crate::blobs::Adopt;
 use crate::digest::Digest;
 use crate::file_system::FileKind;
@@ -32,6 +33,8 @@ pub(super) enum Source {
 pub(super) struct SourceFile {
     pub(super) path: PathBuf,
     pub(super) digest: Option<Digest>,
+    /// Which shard of a split model it is, from 0, and of how many.
+    pub(super) shard: Option<(u32, u32)>,
 }
 
 /// What a FROM line means: what is written as a digest is a blob, what is there as a file or a folder is that, anything else
@@ -40,7 +43,7 @@ pub(super) fn find(store: &Store, folder: &Path, from: &str) -> Result<Source, C
     if let Some(digest) = written_digest(from) {
         let path = store.blobs().path(&digest);
         return match store.blobs().size_bytes(&digest) {
-            Some(_) => Ok(Source::Files(vec![SourceFile { path, digest: Some(digest) }])),
+            Some(_) => Ok(Source::Files(vec![source_file(store, path)?])),
             None => Err(CreateError::NoBlob { digest }),
         };
     }
@@ -48,7 +51,7 @@ pub(super) fn find(store: &Store, folder: &Path, from: &str) -> Result<Source, C
     if let Ok(facts) = store.settings().file_system.facts(&path) {
         return match facts.kind {
             FileKind::Folder => files_of_folder(store, &path),
-            _ => Ok(Source::Files(vec![source_file(store, path)?])),
+            _ => Ok(Source::Files(with_shards(store, vec![path])?)),
         };
     }
     let reference = Reference::parse(from).map_err(crate::error::StoreError::from)?;
@@ -58,7 +61,7 @@ pub(super) fn find(store: &Store, folder: &Path, from: &str) -> Result<Source, C
         return Ok(Source::Stored(Box::new(stored)));
     }
     match store.resolve(&reference)? {
-        Resolved::File(path) => Ok(Source::Files(vec![source_file(store, path)?])),
+        Resolved::File(path) => Ok(Source::Files(with_shards(store, vec![path])?)),
         Resolved::Missing(entry) => Err(CreateError::NotHere(Box::new(entry))),
         Resolved::Model(model) => {
             if model.root == store.blobs().root()
@@ -68,9 +71,8 @@ pub(super) fn find(store: &Store, folder: &Path, from: &str) -> Result<Source, C
                 return Ok(Source::Stored(Box::new(stored)));
             }
             let wanted = |role| matches!(role, FileRole::Weights | FileRole::Projector);
-            let files =
-                model.files.iter().filter(|file| wanted(file.role)).map(|file| source_file(store, file.path.clone()));
-            Ok(Source::Files(files.collect::<Result<_, _>>()?))
+            let files = model.files.iter().filter(|file| wanted(file.role)).map(|file| file.path.clone());
+            Ok(Source::Files(with_shards(store, files.collect())?))
         }
     }
 }
@@ -79,11 +81,15 @@ pub(super) fn find(store: &Store, folder: &Path, from: &str) -> Result<Source, C
 pub(super) fn find_file(store: &Store, folder: &Path, written: &str) -> Result<SourceFile, CreateError> {
     if let Some(digest) = written_digest(written) {
         return match store.blobs().size_bytes(&digest) {
-            Some(_) => Ok(SourceFile { path: store.blobs().path(&digest), digest: Some(digest) }),
+            Some(_) => source_file(store, store.blobs().path(&digest)),
             None => Err(CreateError::NoBlob { digest }),
         };
     }
-    source_file(store, expand(folder, written))
+    let path = expand(folder, written);
+    match store.settings().file_system.facts(&path) {
+        Ok(facts) if facts.kind == FileKind::Folder => Err(unconverted(store, &path)),
+        _ => source_file(store, path),
+    }
 }
 
 /// `sha256:<hex>`, `@sha256:<hex>` or `sha256-<hex>`.
@@ -108,14 +114,34 @@ fn files_of_folder(store: &Store, path: &Path) -> Result<Source, CreateError> {
         };
         entries.iter().filter(is_wanted).map(|entry| entry.path.clone()).collect::<Vec<_>>()
     };
-    if !with_ending("safetensors").is_empty() {
-        return Err(CreateError::NeedsConversion { path: path.to_path_buf() });
-    }
     let files = with_ending("gguf");
-    if files.is_empty() {
-        return Err(CreateError::EmptyFolder { path: path.to_path_buf() });
+    match (files.is_empty(), with_ending("safetensors").is_empty()) {
+        (false, _) => Ok(Source::Files(with_shards(store, files)?)),
+        (true, false) => Err(unconverted(store, path)),
+        (true, true) => Err(CreateError::EmptyFolder { path: path.to_path_buf() }),
     }
-    Ok(Source::Files(files.into_iter().map(|file| source_file(store, file)).collect::<Result<_, _>>()?))
+}
+
+/// The files, and of split models all shards, each once.
+fn with_shards(store: &Store, paths: Vec<PathBuf>) -> Result<Vec<SourceFile>, CreateError> {
+    let mut all: Vec<SourceFile> = Vec::new();
+    for path in paths {
+        let file = source_file(store, path)?;
+        let name = lair_gguf::ShardName::parse(&file.path).filter(|_| file.digest.is_none());
+        let others = match (file.shard, name) {
+            (Some(_), Some(name)) => (1..=name.count).map(|number| name.path(number)).collect(),
+            _ => Vec::new(),
+        };
+        for other in others.into_iter().filter(|other| *other != file.path) {
+            if !all.iter().any(|known| known.path == other) {
+                all.push(source_file(store, other)?);
+            }
+        }
+        if !all.iter().any(|known| known.path == file.path) {
+            all.push(file);
+        }
+    }
+    Ok(all)
 }
 
 /// A file, which must begin like a GGUF file. One below the store's own `blobs` is not hashed again.
@@ -128,13 +154,16 @@ fn source_file(store: &Store, path: PathBuf) -> Result<SourceFile, CreateError> 
     let count = file.read_at(0, &mut magic).map_err(crate::error::StoreError::io("read", &path))?;
     if count < magic.len() || &magic != MAGIC {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
-            return Err(CreateError::NeedsConversion { path });
+            return Err(unconverted(store, path.parent().unwrap_or(Path::new(""))));
         }
         return Err(CreateError::WrongFile { path, found: "no GGUF file".to_string(), expected: "one" });
     }
     let digest = path.file_name().and_then(|name| written_digest(&name.to_string_lossy()));
     let digest = digest.filter(|digest| store.blobs().path(digest) == path);
-    Ok(SourceFile { path, digest })
+    let shard = lair_gguf::OpenOptions::default()
+        .shard_of(&path)
+        .map_err(|reason| CreateError::BadModel { path: path.clone(), reason })?;
+    Ok(SourceFile { path, digest, shard })
 }
 
 /// Makes a layer of a file, hashing it unless it is a blob already. The media type says what it must be; `None` tells a model
@@ -145,7 +174,8 @@ pub(super) fn to_layer(
     media_type: Option<&'static str>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Layer, CreateError> {
-    let kind = kind_of(&source.path)?;
+    // A shard is a part of a model and of nothing else.
+    let kind = if source.shard.is_some() { Kind::Model } else { kind_of(&source.path)? };
     let media_type = match (media_type, kind) {
         (None, Kind::Model) => media_type::MODEL,
         (None, Kind::Projector) => media_type::PROJECTOR,
@@ -195,10 +225,6 @@ impl Kind {
 fn kind_of(path: &Path) -> Result<Kind, CreateError> {
     let file = GgufFile::open(path).map_err(|reason| CreateError::BadModel { path: path.to_path_buf(), reason })?;
     let metadata = file.metadata();
-    let count = metadata.get("split.count").and_then(Value::as_integer).unwrap_or(1);
-    if count > 1 {
-        return Err(CreateError::Split { path: path.to_path_buf(), count: count as u64 });
-    }
     let architecture = file.architecture().unwrap_or_default();
     let integer = |key: String| metadata.get(&key).and_then(Value::as_integer).unwrap_or(0);
     let has_layers = integer(format!("{architecture}.block_count")) > 0;

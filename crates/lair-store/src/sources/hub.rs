@@ -9,6 +9,7 @@ use ureq::http::Uri;
 use super::SourceError;
 use super::http::{Answer, Client, Credential, Trust, origin_of, parse};
 use super::https::{HttpsSource, escape_path};
+pub use super::hub_choice::HubQuant;
 use super::registry::{escape_query, next_page};
 use crate::digest::Digest;
 use crate::settings::Settings;
@@ -175,6 +176,11 @@ impl Hub {
         );
         let answer = self.client.get(&url, &[("accept", "application/json")], self.credential.as_ref())?;
         if answer.is_success() { answer.json() } else { Err(answer.into_error()) }
+    }
+
+    /// The models in GGUF that a repository has on its main branch, the smallest first.
+    pub fn quants(&self, repository: &str) -> Result<Vec<HubQuant>, SourceError> {
+        Ok(super::hub_choice::quants(&self.files(repository, DEFAULT_REVISION)?))
     }
 
     /// A file at a commit, as something that can be asked for any range.

@@ -88,6 +88,31 @@ pub(crate) fn choose<'f>(
     }
 }
 
+/// A model in GGUF that a repository offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubQuant {
+    /// What to write behind the colon: the quantization, or the file where its name says none.
+    pub part: String,
+    /// Bytes of all its files, without a tower.
+    pub size_bytes: u64,
+}
+
+/// The models of a repository, the smallest first.
+pub(crate) fn quants(files: &[HubFile]) -> Vec<HubQuant> {
+    let models = models_in(files);
+    let mut quants: Vec<HubQuant> = models
+        .iter()
+        .map(|model| {
+            let is_only = models.iter().filter(|other| other.quant == model.quant).count() == 1;
+            let file = model.files.first().map(|file| file.path.clone()).unwrap_or_default();
+            let part = if is_only && !model.quant.is_empty() { model.quant.clone() } else { file };
+            HubQuant { part, size_bytes: model.files.iter().map(|file| file.size_bytes).sum() }
+        })
+        .collect();
+    quants.sort_by(|left, right| (left.size_bytes, &left.part).cmp(&(right.size_bytes, &right.part)));
+    quants
+}
+
 /// A model in GGUF: one file, or all parts of a split one.
 struct Model<'f> {
     /// Path without `-00001-of-00003` and `.gguf`.

@@ -78,7 +78,7 @@ pub fn print_modelfile(model: Option<&str>, out: &mut impl Write) -> Outcome {
                 _ => None,
             };
             let modelfile = match stored {
-                Some(stored) => stored_modelfile(&store, &stored).map_err(failure)?,
+                Some(stored) => stored_modelfile(&store, &stored)?,
                 None => of_files(found.files.iter().filter(|file| is_from(file.role)).map(|file| file.path.as_path())),
             };
             (found.name.clone(), modelfile)
@@ -115,7 +115,7 @@ fn refuse_quantization(quantize: Option<&str>) -> Outcome {
         let cause = format!("`--quantize {wanted}` is none of {}", QUANTIZATIONS.join(", "));
         return Err(Failure::new(ExitCode::Usage, cause));
     }
-    let cause = format!("`--quantize {wanted}`: models are not quantized while they are made");
+    let cause = format!("`--quantize {wanted}`: quantizing is not built yet, neither here nor as a command of its own");
     Err(Failure::new(ExitCode::Usage, cause)
         .with_hint("make the model of a GGUF file that is quantized already".to_string()))
 }
@@ -188,31 +188,8 @@ fn make(
         Err(CreateError::NotHere(entry)) => {
             offline::check(&entry.name, &format!("lair pull {}", entry.name))?;
             store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet))?;
-            create(store, request, &mut tell).map_err(failure)
+            Ok(create(store, request, &mut tell)?)
         }
-        outcome => outcome.map_err(failure),
-    }
-}
-
-fn failure(error: CreateError) -> Failure {
-    let code = match &error {
-        CreateError::Store(_) => None,
-        CreateError::NotHere(_) | CreateError::EmptyFolder { .. } | CreateError::NoBlob { .. } => {
-            Some(ExitCode::NotFound)
-        }
-        CreateError::BadModel { .. } | CreateError::WrongFile { .. } | CreateError::Base { .. } => {
-            Some(ExitCode::BadModel)
-        }
-        CreateError::Modelfile(_)
-        | CreateError::NeedsConversion { .. }
-        | CreateError::Split { .. }
-        | CreateError::TwoModels { .. }
-        | CreateError::NoModel => Some(ExitCode::Usage),
-    };
-    match (error, code) {
-        (CreateError::Store(error), _) => (*error).into(),
-        (error, code) => {
-            Failure::with_lines(code.unwrap_or(ExitCode::Other), &error.to_string()).with_hint(error.hint())
-        }
+        outcome => Ok(outcome?),
     }
 }

@@ -36,6 +36,9 @@ pub struct PinArgs {
     /// Names of models
     #[arg(required = true)]
     models: Vec<String>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Clears the store.
@@ -94,7 +97,12 @@ pub fn pin(args: &PinArgs) -> Outcome {
     let store = locate::store()?;
     for text in &args.models {
         store.pin(&name(text)?)?;
-        println!("pinned '{text}'");
+        if !args.json {
+            println!("pinned '{text}'");
+        }
+    }
+    if args.json {
+        println!("{}", json!({ "status": "pinned", "models": args.models }));
     }
     Ok(())
 }
@@ -102,9 +110,16 @@ pub fn pin(args: &PinArgs) -> Outcome {
 /// Spares them no longer.
 pub fn unpin(args: &PinArgs) -> Outcome {
     let store = locate::store()?;
+    let mut told = Vec::new();
     for text in &args.models {
         let was_pinned = store.unpin(&name(text)?)?;
-        println!("{} '{text}'", if was_pinned { "unpinned" } else { "was not pinned:" });
+        told.push(json!({ "name": text, "was_pinned": was_pinned }));
+        if !args.json {
+            println!("{} '{text}'", if was_pinned { "unpinned" } else { "was not pinned:" });
+        }
+    }
+    if args.json {
+        println!("{}", json!({ "status": "unpinned", "models": told }));
     }
     Ok(())
 }

@@ -24,6 +24,9 @@ pub struct ImportArgs {
     /// Say nothing but the result
     #[arg(long)]
     quiet: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How the bytes come into the store.
@@ -53,11 +56,15 @@ pub fn import(args: &ImportArgs) -> Outcome {
         How::Copy => Adopt::Copy,
     };
     let label = args.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut bar = DownloadBar::new(&label, args.quiet || !std::io::stderr().is_terminal());
+    let mut bar = DownloadBar::new(&label, args.quiet || args.json || !std::io::stderr().is_terminal());
     let total_bytes = std::fs::metadata(&args.path).map_or(0, |data| data.len());
     bar.started(total_bytes, "this disk");
     let (name, id) = store.import(&args.path, name.as_ref(), how, &mut |bytes| bar.advanced(bytes))?;
     bar.finished();
-    println!("imported '{}' ({})", name.short(), id_text(&id));
+    if args.json {
+        println!("{}", serde_json::json!({ "status": "imported", "name": name.short(), "id": id.to_string() }));
+    } else {
+        println!("imported '{}' ({})", name.short(), id_text(&id));
+    }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `lair rm`, `lair cp`: names of stored models.
 
 use clap::Args;
-use lair_store::{ModelName, Store, StoreError};
+use lair_store::{ModelName, Reference, Removed, Resolved, Store, StoreError};
+use serde_json::json;
 
 use crate::failure::{Failure, Outcome};
 use crate::human::size_text;
@@ -13,6 +14,9 @@ pub struct RmArgs {
     /// Names of models
     #[arg(required = true)]
     models: Vec<String>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which name to give to which model.
@@ -22,33 +26,57 @@ pub struct CpArgs {
     source: String,
     /// The other name
     destination: String,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Removes names, and the blobs that nothing else needs. All that can be removed is, the first error is told.
 pub fn rm(args: &RmArgs) -> Outcome {
     let store = locate::store()?;
     let mut first_error = None;
+    let mut removed = Vec::new();
     for text in &args.models {
         match remove(&store, text) {
-            Ok(line) => println!("{line}"),
+            Ok(done) if args.json => removed.push(json!({
+                "name": text, "freed_bytes": done.freed_bytes, "kept_count": done.kept_count,
+                "digests": done.digests.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            })),
+            Ok(done) => println!("{}", words(text, &done)),
             Err(error) => first_error = first_error.or(Some(error)),
         }
+    }
+    if args.json {
+        println!("{}", json!({ "models": removed }));
     }
     first_error.map_or(Ok(()), |error| Err(Failure::from(error)))
 }
 
-fn remove(store: &Store, text: &str) -> Result<String, StoreError> {
-    let name: ModelName = text.parse()?;
+fn words(text: &str, removed: &Removed) -> String {
+    let freed = size_text(removed.freed_bytes);
+    let kept = match removed.kept_count {
+        0 => String::new(),
+        1 => ", 1 blob is still needed".to_owned(),
+        count => format!(", {count} blobs are still needed"),
+    };
+    format!("deleted '{text}' ({freed} freed{kept})")
+}
+
+/// The name that the store keeps what the user means under: a package's is not what it was pulled as.
+fn stored_name(store: &Store, text: &str) -> Result<ModelName, StoreError> {
+    if let Ok(reference @ Reference::Package(_)) = Reference::parse(text)
+        && let Resolved::Model(model) = store.resolve(&reference)?
+        && let Some(name) = model.model_name
+    {
+        return Ok(name);
+    }
+    Ok(text.parse()?)
+}
+
+fn remove(store: &Store, text: &str) -> Result<Removed, StoreError> {
+    let name = stored_name(store, text)?;
     match store.remove(&name) {
-        Ok(removed) => {
-            let freed = size_text(removed.freed_bytes);
-            let kept = match removed.kept_count {
-                0 => String::new(),
-                1 => ", 1 blob is still needed".to_owned(),
-                count => format!(", {count} blobs are still needed"),
-            };
-            Ok(format!("deleted '{text}' ({freed} freed{kept})"))
-        }
+        Ok(removed) => Ok(removed),
         // Known elsewhere: whose it is helps more than that it is unknown.
         Err(error @ StoreError::UnknownModel { .. }) => {
             let listing = store.list_all().models;
@@ -66,8 +94,12 @@ fn remove(store: &Store, text: &str) -> Result<String, StoreError> {
 /// Gives a model a second name.
 pub fn cp(args: &CpArgs) -> Outcome {
     let store = locate::store()?;
-    let name = |text: &str| text.parse::<ModelName>().map_err(|error| Failure::from(StoreError::from(error)));
-    store.copy(&name(&args.source)?, &name(&args.destination)?)?;
-    println!("copied '{}' to '{}'", args.source, args.destination);
+    let destination = args.destination.parse::<ModelName>().map_err(StoreError::from)?;
+    store.copy(&stored_name(&store, &args.source)?, &destination)?;
+    if args.json {
+        println!("{}", json!({ "status": "copied", "source": args.source, "destination": args.destination }));
+    } else {
+        println!("copied '{}' to '{}'", args.source, args.destination);
+    }
     Ok(())
 }

@@ -60,7 +60,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
     truncate: bool,
     /// How long the model stays loaded after the answer: 0, for it is unloaded when the command ends
-    #[arg(long, visible_alias = "keep-alive", value_name = "DURATION")]
+    #[arg(long, visible_alias = "keep-alive", value_name = "DURATION", allow_hyphen_values = true)]
     keepalive: Option<String>,
 }
 
@@ -215,8 +215,9 @@ fn check_wishes(args: &RunArgs) -> Outcome {
     let is_zero = |text: &str| text.trim_end_matches(['s', 'm', 'h']).chars().all(|c| matches!(c, '0' | '.'));
     match args.keepalive.as_deref() {
         Some(duration) if duration.is_empty() || !is_zero(duration) => {
-            let cause =
-                format!("--keepalive {duration} needs a server that keeps models loaded, which is not built yet");
+            let cause = format!(
+                "--keepalive {duration} needs a server: this command loads the model itself and gives it up at its end"
+            );
             let hint = "leave it out: `lair run` unloads the model when it ends".to_owned();
             Err(Failure::new(ExitCode::Usage, cause).with_hint(hint))
         }

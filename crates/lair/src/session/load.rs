@@ -7,6 +7,7 @@ use lair_compute::cpu::{ActivationType, Cpu};
 use lair_engine::{Engine, EngineError, EngineOptions, MemoryOptions, ModelRunner, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::Model;
+use lair_sizing::fit;
 
 use super::memory_plan::{MemoryPlan, Needs, plan};
 use super::{LoadOptions, model_failure};
@@ -21,8 +22,6 @@ pub const ROWS_MAX: usize = 512;
 const REQUESTS_MAX: usize = 1024;
 /// Part of the memory that is left after the weights which keys and values may take without being asked to.
 const CONTEXT_SHARE: f64 = 0.75;
-/// Memory that is left to the rest of the system and of the program.
-const RESERVE_BYTES: u64 = 256 << 20;
 
 /// What [`load_model`] makes.
 pub(super) struct Loaded {
@@ -51,12 +50,12 @@ pub(super) fn load_model(
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
     let model = Model::load(file, &backend, model_options).map_err(model_failure)?;
     if !model.has_logits() {
-        return load_encoder(model, backend, file.size_bytes() + RESERVE_BYTES, options, available);
+        return load_encoder(model, backend, fit::least_bytes(file.size_bytes()), options, available);
     }
     let element = options.kv.element();
     let draft_page_bytes = draft.as_ref().map_or(0, |draft| draft.model.kv_layout(element, 1).page_bytes());
     let page_bytes = (model.kv_layout(element, 1).page_bytes() + draft_page_bytes) as u64;
-    let left = available.map(|bytes| bytes.saturating_sub(file.size_bytes() + RESERVE_BYTES));
+    let left = available.map(|bytes| bytes.saturating_sub(fit::least_bytes(file.size_bytes())));
     let needs = Needs {
         model_length: model.context_length(),
         page_bytes,
@@ -156,7 +155,7 @@ fn archive(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) ->
 
 /// Refuses a model whose weights alone are larger than the memory there is.
 pub(super) fn check_weights_fit(file: &GgufFile, available: Option<u64>) -> Result<(), Failure> {
-    let needed = file.size_bytes() + RESERVE_BYTES;
+    let needed = fit::least_bytes(file.size_bytes());
     match available {
         Some(available) if available < needed => Err(Failure::new(
             ExitCode::DoesNotFit,

@@ -105,7 +105,7 @@ pub(super) async fn show(State(app): State<SharedApp>, request: Request) -> Resp
         let ignored = fields.rest();
         let source = Arc::clone(app.models.source());
         let details = blocking(move || source.show(&name)).await?;
-        let body = json!({
+        let mut body = json!({
             "license": details.license,
             "modelfile": details.modelfile,
             "parameters": details.parameters,
@@ -117,6 +117,9 @@ pub(super) async fn show(State(app): State<SharedApp>, request: Request) -> Resp
             "capabilities": details.facts.capabilities,
             "modified_at": modified_text(&details.facts),
         });
+        for (name, value) in details.more {
+            body[name] = value;
+        }
         Ok(with_ignored(json_response(StatusCode::OK, &body), &ignored))
     };
     answered.await.unwrap_or_else(|error: ApiError| failed(&error))

@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::server::SharedApp;
 
 /// The API level that is spoken. Clients compare it as three numbers, so it is not Lair's own version.
-const API_VERSION: &str = "0.12.0";
+pub const API_VERSION: &str = "0.12.0";
 
 /// Fields of `/api/generate` and `/api/chat`.
 const COMMON_FIELDS: &[Field] = &[
