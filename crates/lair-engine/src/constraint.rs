@@ -4,17 +4,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Says at each place which tokens may follow, and follows the tokens that are chosen.
 ///
-/// It is made by whoever knows text; the engine only asks. A panic in it ends its own sequence, no other.
+/// It is made by whoever knows text; the engine only asks. A failure or a panic in it ends its own sequence, no other.
 pub trait TokenConstraint: Send {
     /// Takes tokens out of a set that has all.
-    fn restrict(&mut self, allowed: &mut TokenSet);
+    fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure>;
 
-    /// Goes on by a token that was allowed.
-    fn accept(&mut self, token: u32);
+    /// Goes on by a token that was allowed. Work for the next [`TokenConstraint::restrict`] may begin here, beside the
+    /// model's step.
+    fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure>;
+
+    /// Whether nothing may follow: then the sequence ends without another step.
+    fn is_over(&self) -> bool {
+        false
+    }
 
     /// The same constraint at the same place, for a fork of the sequence.
     fn fork(&self) -> Box<dyn TokenConstraint>;
 }
+
+/// Why a constraint cannot go on, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConstraintFailure(pub String);
 
 /// A set of tokens: a bit for each of the vocabulary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,8 +102,13 @@ impl TokenSet {
 /// A constraint as a request carries it.
 pub struct Constraint(Box<dyn TokenConstraint>);
 
-/// What a constraint panicked with.
-pub(crate) struct ConstraintPanic(pub(crate) String);
+/// Why a constraint did not answer.
+pub(crate) enum ConstraintFault {
+    /// It says so.
+    Failed(String),
+    /// It panicked, with this message.
+    Panicked(String),
+}
 
 impl Constraint {
     /// Wraps a constraint.
@@ -101,19 +116,26 @@ impl Constraint {
         Self(Box::new(constraint))
     }
 
-    pub(crate) fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintPanic> {
+    pub(crate) fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFault> {
         allowed.insert_all();
         guard(|| self.0.restrict(allowed))
     }
 
-    pub(crate) fn accept(&mut self, token: u32) -> Result<(), ConstraintPanic> {
+    pub(crate) fn accept(&mut self, token: u32) -> Result<(), ConstraintFault> {
         guard(|| self.0.accept(token))
+    }
+
+    pub(crate) fn is_over(&self) -> Result<bool, ConstraintFault> {
+        guard(|| Ok(self.0.is_over()))
     }
 }
 
 /// After a panic the sequence ends, so what the constraint left half done is not seen.
-fn guard(call: impl FnOnce()) -> Result<(), ConstraintPanic> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| ConstraintPanic(panic_text(&*panic).to_owned()))
+fn guard<T>(call: impl FnOnce() -> Result<T, ConstraintFailure>) -> Result<T, ConstraintFault> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => answer.map_err(|ConstraintFailure(cause)| ConstraintFault::Failed(cause)),
+        Err(panic) => Err(ConstraintFault::Panicked(panic_text(&*panic).to_owned())),
+    }
 }
 
 /// The message of a panic.

@@ -81,6 +81,8 @@ pub enum FinishReason {
         /// Which.
         token: u32,
     },
+    /// The constraint is fulfilled, and nothing may follow.
+    Complete,
     /// As many tokens as were asked for.
     MaxTokens,
     /// The context, or the memory for it, is full.
@@ -130,6 +132,12 @@ pub enum SequenceError {
         /// Tokens before it.
         position: usize,
     },
+    /// The constraint cannot say what may follow.
+    #[error("the constraint cannot go on: {cause}")]
+    ConstraintFailed {
+        /// Why.
+        cause: String,
+    },
     /// The constraint itself failed.
     #[error("the constraint panicked: {cause}")]
     ConstraintPanicked {
@@ -151,7 +159,9 @@ impl SequenceError {
             Self::NonFiniteLogits { .. } => {
                 Some("the model file may be damaged; compare its digest or get it again".to_owned())
             }
-            Self::NothingAllowed { .. } => Some("relax the grammar or schema".to_owned()),
+            Self::NothingAllowed { .. } | Self::ConstraintFailed { .. } => {
+                Some("relax the grammar or schema".to_owned())
+            }
             Self::ConstraintPanicked { .. } | Self::EngineStopped { .. } => None,
         }
     }

@@ -19,7 +19,7 @@ mod speculation;
 mod states;
 mod step;
 
-pub use constraint::{Constraint, TokenConstraint, TokenSet};
+pub use constraint::{Constraint, ConstraintFailure, TokenConstraint, TokenSet};
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
 pub use handle::{EngineHandle, EventSink, EventStream, NothingYet, RequestGuard};

@@ -6,7 +6,7 @@ use lair_compute::{Batch, PAGE_LENGTH, SequenceRows};
 
 use crate::{
     Engine, Event, FinishReason, Runner, Sampler, SequenceError, TokenSet,
-    constraint::ConstraintPanic,
+    constraint::ConstraintFault,
     pages::Parent,
     sampler::{Draws, NonFiniteLogits, greatest, log_sum_exp, top_logprobs},
     sequence::Sequence,
@@ -170,9 +170,12 @@ impl<R: Runner> Engine<R> {
     }
 }
 
-impl From<ConstraintPanic> for SequenceError {
-    fn from(ConstraintPanic(cause): ConstraintPanic) -> Self {
-        Self::ConstraintPanicked { cause }
+impl From<ConstraintFault> for SequenceError {
+    fn from(fault: ConstraintFault) -> Self {
+        match fault {
+            ConstraintFault::Failed(cause) => Self::ConstraintFailed { cause },
+            ConstraintFault::Panicked(cause) => Self::ConstraintPanicked { cause },
+        }
     }
 }
 
@@ -284,13 +287,18 @@ impl Sequence {
         if self.stop_tokens.contains(&token) {
             return Ok(Some(FinishReason::Stop { token }));
         }
+        let mut is_over = false;
         if let Some(constraint) = &mut self.constraint {
             constraint.accept(token)?;
+            is_over = constraint.is_over()?;
         }
         // The sampler puts back what it changes, so this is still the model's logit.
         let logprob = self.logprobs.map(|_| (f64::from(logits[token as usize]) - total) as f32);
         self.tokens.push(token);
         events.push(Event::Token { id: self.id, token, logprob, top });
+        if is_over {
+            return Ok(Some(FinishReason::Complete));
+        }
         Ok((!self.wants_token()).then_some(self.reason_at_max))
     }
 }

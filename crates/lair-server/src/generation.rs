@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lair_engine::{Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
+use lair_engine::{Constraint, Event, FinishReason, PrefixScope, Request, RequestGuard, Sampling, TokenLogprob, Usage};
 use lair_text::output::StopMatcher;
 use lair_text::tokenizer::{Position, ShowSpecial, StreamDecoder, Tokenizer, TokenizerError};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -32,6 +32,8 @@ pub struct Ask {
     pub marks: Vec<u32>,
     /// With whom cached prompts are shared.
     pub scope: PrefixScope,
+    /// What the answer must be.
+    pub constraint: Option<Constraint>,
 }
 
 /// A token of an answer.
@@ -148,7 +150,7 @@ impl Generation {
             logprobs: ask.logprobs,
             prompt_logprobs: ask.prompt_logprobs,
             scope: ask.scope,
-            constraint: None,
+            constraint: ask.constraint,
         };
         // The engine makes no more events than the context has tokens, so the channel is bounded by that.
         let (sender, events) = unbounded_channel();
@@ -196,7 +198,7 @@ impl Generation {
             }
             Event::Finished { reason, usage, .. } => Ok(self.finish(
                 match reason {
-                    FinishReason::Stop { .. } => EndReason::Model,
+                    FinishReason::Stop { .. } | FinishReason::Complete => EndReason::Model,
                     FinishReason::MaxTokens | FinishReason::ContextFull => EndReason::Length,
                 },
                 usage,

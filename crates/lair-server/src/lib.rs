@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod chat;
+pub mod constrained;
 pub mod dialects;
 mod error;
 mod fields;

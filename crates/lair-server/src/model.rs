@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use lair_engine::{EngineHandle, Sampling};
+use lair_text::grammar::GrammarFactory;
 use lair_text::output::{AnswerStyle, ReasoningStyle, ToolSyntax};
 use lair_text::prompt::{self, Conversation};
 use lair_text::tokenizer::{Special, Tokenizer};
@@ -146,6 +147,8 @@ pub struct LoadedModel {
     pub facts: ModelFacts,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// What compiles grammars for its vocabulary.
+    pub grammars: Arc<GrammarFactory>,
     /// Its template.
     pub prompts: Box<dyn Prompts>,
     /// The tags its reasoning stands between, if it reasons.

@@ -1,6 +1,7 @@
-//! Tokenizers, chat templates, and what is read out of answers.
+//! Tokenizers, chat templates, grammars that answers follow, and what is read out of answers.
 
 pub mod go_template;
+pub mod grammar;
 pub mod output;
 pub mod prompt;
 pub mod template;

@@ -1,7 +1,8 @@
 //! Sequences whose tokens are not free.
 
 use lair_engine::{
-    Constraint, EngineOptions, Event, Request, Sampling, SequenceError, TokenConstraint, TokenLogprob, TokenSet,
+    Constraint, ConstraintFailure, EngineOptions, Event, Request, Sampling, SequenceError, TokenConstraint,
+    TokenLogprob, TokenSet,
 };
 
 use crate::fake::{alone, end_of, engine, logits_after, run, tokens_of};
@@ -14,18 +15,20 @@ struct Residues {
 }
 
 impl TokenConstraint for Residues {
-    fn restrict(&mut self, allowed: &mut TokenSet) {
+    fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure> {
         assert!(self.next != self.panics_at, "the constraint was asked to panic");
         assert!((0..48).all(|token| allowed.contains(token)));
         allowed.clear();
         if self.next != self.allows_nothing_at {
             (0..48).filter(|token| token % 3 == self.next % 3).for_each(|token| allowed.insert(token));
         }
+        Ok(())
     }
 
-    fn accept(&mut self, token: u32) {
+    fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure> {
         assert_eq!(token % 3, self.next % 3);
         self.next += 1;
+        Ok(())
     }
 
     fn fork(&self) -> Box<dyn TokenConstraint> {

@@ -1,8 +1,8 @@
 //! Guessing ahead: the same answers in fewer steps.
 
 use lair_engine::{
-    Constraint, DraftOptions, Engine, EngineError, EngineOptions, Event, FinishReason, Request, Sampling, Speculation,
-    TokenConstraint, TokenSet,
+    Constraint, ConstraintFailure, DraftOptions, Engine, EngineError, EngineOptions, Event, FinishReason, Request,
+    Sampling, Speculation, TokenConstraint, TokenSet,
 };
 
 use crate::fake::{FakeRunner, alone, end_of, engine, run, tokens_of};
@@ -48,13 +48,15 @@ fn with_draft(page_count: usize, draft: FakeRunner, draft_options: DraftOptions)
 struct Pattern(usize);
 
 impl TokenConstraint for Pattern {
-    fn restrict(&mut self, allowed: &mut TokenSet) {
+    fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure> {
         allowed.clear();
         allowed.insert([5, 6, 7, 5, 6, 8][self.0 % 6]);
+        Ok(())
     }
 
-    fn accept(&mut self, _: u32) {
+    fn accept(&mut self, _: u32) -> Result<(), ConstraintFailure> {
         self.0 += 1;
+        Ok(())
     }
 
     fn fork(&self) -> Box<dyn TokenConstraint> {

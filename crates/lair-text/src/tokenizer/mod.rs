@@ -303,6 +303,12 @@ impl Tokenizer {
         &self.ids
     }
 
+    /// Whether the tokens of a stretch of text spell just that text wherever it stands: nothing is normalised away and no
+    /// space is put in front.
+    pub fn spells_text_as_it_is(&self) -> bool {
+        matches!(self.model, Model::BytePair(_)) && self.normalizations.is_empty() && self.joining == Joining::Plain
+    }
+
     /// The token that begins a text, if there is one.
     pub fn bos(&self) -> Option<TokenId> {
         self.ids.bos

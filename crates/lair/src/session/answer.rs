@@ -131,7 +131,7 @@ impl Session {
                 Event::Finished { reason, usage, .. } => {
                     answer.usage = usage;
                     answer.finish_reason = match reason {
-                        FinishReason::Stop { .. } => "stop",
+                        FinishReason::Stop { .. } | FinishReason::Complete => "stop",
                         FinishReason::MaxTokens | FinishReason::ContextFull => "length",
                     };
                     break;

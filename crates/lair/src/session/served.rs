@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lair_server::{ApiError, ErrorKind, LoadedModel, ModelFacts, Prompts};
+use lair_text::grammar::GrammarFactory;
 use lair_text::output::ToolSyntax;
 use lair_text::prompt::{self, Conversation};
 use lair_text::tool_prompt::ToolPrompting;
@@ -32,6 +33,7 @@ impl Session {
         LoadedModel {
             facts,
             tokenizer: Arc::clone(&self.tokenizer),
+            grammars: Arc::new(GrammarFactory::new(Arc::clone(&self.tokenizer))),
             reasoning: self.template.as_ref().and_then(PromptTemplate::reasoning),
             tools: prompting.syntax(named.or_else(of_template)),
             engine: self.engine.clone(),

@@ -13,6 +13,7 @@ use super::error_body;
 use super::generate::{loaded_answer, model_name};
 use super::wire::{self, Options};
 use crate::chat::{self, Call, ChatAnswer, ChatRequest, Said, Told};
+use crate::constrained;
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -29,7 +30,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let options = Options::take(&mut fields)?;
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let constraint = constrained::ollama_format(&mut fields)?;
     let tools = tools(fields.list("tools")?.unwrap_or_default())?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
@@ -45,6 +46,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let request = ChatRequest {
         messages,
         tools,
+        constraint,
         variables: wire::think_variables(think.as_ref()),
         logprobs,
         ..options.request()

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::chat::{Shape, respond};
 use super::wire::{self, Options};
 use crate::chat::{self, ChatPrompt, ChatRequest};
+use crate::constrained;
 use crate::dialects::{json_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -28,7 +29,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let logprobs = wire::logprobs(&mut fields)?;
     let think = wire::think(&mut fields)?;
     let context = context(&mut fields)?;
-    wire::refuse_format(&mut fields)?;
+    let constraint = constrained::ollama_format(&mut fields)?;
     fields.refuse("images", "pictures are not read yet")?;
     fields.refuse("suffix", "filling in the middle is not supported yet")?;
     fields.refuse("template", "a template of the request is not supported; make a model with `lair create`")?;
@@ -42,7 +43,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     if prompt.is_empty() {
         return Ok(loaded_answer(&name, "load", &json!({ "response": "" })));
     }
-    let mut request = ChatRequest { logprobs, ..options.request() };
+    let mut request = ChatRequest { logprobs, constraint, ..options.request() };
     let asked = if is_raw {
         ChatPrompt::of_raw_text(&model, &prompt)
     } else {

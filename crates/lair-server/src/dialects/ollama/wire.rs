@@ -226,11 +226,6 @@ pub(super) fn think_variables(think: Option<&Json>) -> Option<Map<String, Json>>
     Some(variables)
 }
 
-/// Refuses what asks for a constrained answer.
-pub(super) fn refuse_format(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.refuse("format", "constrained decoding is not there yet")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

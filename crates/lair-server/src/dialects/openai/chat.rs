@@ -37,8 +37,8 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let messages = wire::messages(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     let variables = template_variables(&mut fields)?;
+    let reasoning_budget = reasoning_budget(&mut fields)?;
     let ToolWishes { tools, choice, is_parallel, is_legacy, ignored } = ToolWishes::take(&mut fields)?;
-    refuse_unsupported(&mut fields)?;
     let ignored = [ignored, fields.rest()].concat();
 
     let model = Arc::new(app.models.get(&options.model, None).await?);
@@ -47,6 +47,8 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         tools,
         tool_choice: choice,
         is_single_call: !is_parallel,
+        constraint: options.constraint.clone(),
+        reasoning_budget,
         variables,
         sampling: options.sampling.clone(),
         stop: options.stop.clone(),
@@ -82,6 +84,16 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     Ok(is_wanted.then_some(top.unwrap_or(0)))
 }
 
+/// The most tokens of reasoning, under the names that servers have for it; below zero is no bound.
+fn reasoning_budget(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    for name in ["reasoning_budget", "thinking_budget", "thinking_budget_tokens"] {
+        if let Some(budget) = fields.whole(name)? {
+            return Ok(usize::try_from(budget).ok());
+        }
+    }
+    Ok(None)
+}
+
 /// Variables for the template: those the request gives, and the switches for reasoning under the names that templates use.
 fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<String, Json>>, ApiError> {
     let mut variables = fields.object("chat_template_kwargs")?.unwrap_or_default();
@@ -98,16 +110,6 @@ fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<Stri
         }
     }
     Ok((!variables.is_empty()).then_some(variables))
-}
-
-fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    match fields.object("response_format")? {
-        Some(format) if format.get("type").is_some_and(|kind| kind != "text") => Err(ApiError::unsupported(
-            "response_format",
-            "`response_format` other than text needs constrained decoding, which is not supported yet",
-        )),
-        _ => Ok(()),
-    }
 }
 
 async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result<Response, ApiError> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::{self, Stream, StreamExt};
-use lair_engine::{TokenLogprob, Usage};
+use lair_engine::{Constraint, TokenLogprob, Usage};
 use lair_text::tokenizer::ShowSpecial;
 use serde_json::{Map, Value as Json, json};
 
 use super::error_body;
 use super::wire::{self, CHOICES_MAX, Options, TOP_LOGPROBS_MAX};
+use crate::constrained::{self, Begins};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -66,7 +67,11 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
             Prompt::Tokens(tokens) => tokens,
         })
         .collect();
-    let generations = start_all(&model, &options, &prompts, logprobs, is_echo)?;
+    let constraint = match &options.constraint {
+        Some(wish) => Some(constrained::constraint(&model, wish, &[], Begins::AtOnce).await?),
+        None => None,
+    };
+    let generations = start_all(&model, &options, &prompts, (logprobs, is_echo), constraint)?;
     let frame = Frame { id: wire::answer_id("cmpl"), created: wire::now_s(), model: options.model.clone() };
     let response = if options.is_stream {
         stream_response(
@@ -108,8 +113,8 @@ fn start_all(
     model: &Arc<Lease>,
     options: &Options,
     prompts: &[Vec<u32>],
-    logprobs: Option<usize>,
-    is_echo: bool,
+    (logprobs, is_echo): (Option<usize>, bool),
+    constraint: Option<Constraint>,
 ) -> Result<Vec<Generation>, ApiError> {
     let sampling = options.sampling.over(&model.default_sampling)?;
     let mut generations = Vec::new();
@@ -124,6 +129,7 @@ fn start_all(
                 stop: options.stop.clone().unwrap_or_default(),
                 ignores_end: options.ignores_end,
                 logprobs,
+                constraint: constraint.clone(),
                 prompt_logprobs: is_echo && logprobs.is_some(),
                 ..Ask::default()
             };

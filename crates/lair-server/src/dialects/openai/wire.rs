@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::tools::check_calls;
 use crate::answer::{SamplingWishes, stop_strings, unique_name};
+use crate::constrained::{self, ConstraintWish};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::generation::TokenStep;
@@ -30,6 +31,8 @@ pub(super) struct Options {
     pub(super) is_stream: bool,
     pub(super) has_usage_chunk: bool,
     pub(super) ignores_end: bool,
+    /// What the answer must be.
+    pub(super) constraint: Option<ConstraintWish>,
 }
 
 /// Fields that tell about the caller, or ask for what a local server does anyway.
@@ -61,9 +64,7 @@ impl Options {
         let has_usage_chunk = stream_options.switch("include_usage")?.unwrap_or(false);
         stream_options.accept(&["include_obfuscation"]);
         fields.accept(ACCEPTED);
-        for name in
-            ["prediction", "modalities", "audio", "web_search_options", "grammar", "guided_json", "structured_outputs"]
-        {
+        for name in ["prediction", "modalities", "audio", "web_search_options", "grammar"] {
             if name == "modalities" && fields.take(name).is_none_or(|value| value == json!(["text"])) {
                 continue;
             }
@@ -78,6 +79,7 @@ impl Options {
             is_stream,
             has_usage_chunk,
             ignores_end: fields.switch("ignore_eos")?.unwrap_or(false),
+            constraint: constrained::wish(fields)?,
         })
     }
 }

@@ -6,12 +6,15 @@
 
 mod reading;
 mod syntaxes;
+mod written;
 
 pub use reading::ToolReader;
 pub(in crate::output) use reading::{Calls, JsonText, Scan, is_name};
 pub use syntaxes::SYNTAXES;
+pub use written::CallsWanted;
 
 use reading::{Form, Place};
+use written::Written;
 
 /// How a family of models writes calls of tools.
 #[derive(Debug)]
@@ -30,12 +33,22 @@ pub struct ToolSyntax {
     drops: &'static [(Place, &'static str)],
     /// Where calls stand and how they are written there.
     forms: &'static [Form],
+    /// How they are written by a model that is held to it.
+    written: Written,
 }
 
 impl ToolSyntax {
     /// What most declarations share.
-    const PLAIN: ToolSyntax =
-        ToolSyntax { name: "", example: "", signs: &[], parsers: &[], marks: &[], drops: &[], forms: &[] };
+    const PLAIN: ToolSyntax = ToolSyntax {
+        name: "",
+        example: "",
+        signs: &[],
+        parsers: &[],
+        marks: &[],
+        drops: &[],
+        forms: &[],
+        written: Written::each("ARGUMENTS", ""),
+    };
 
     /// The syntax of the model with this chat template, if it shows one.
     pub fn of_template(source: &str) -> Option<&'static ToolSyntax> {
