@@ -46,6 +46,8 @@ pub struct Limits {
     pub vocabulary_size: usize,
     /// Requests that may be open.
     pub requests_max: usize,
+    /// Sequences that are computed at the same time.
+    pub sequences_max: usize,
 }
 
 /// Why an engine cannot be made.
@@ -120,6 +122,7 @@ impl EngineOptions {
             memory_length: runner.page_count().saturating_mul(lair_compute::PAGE_LENGTH),
             vocabulary_size: runner.vocabulary_size(),
             requests_max: self.requests_max,
+            sequences_max,
         })
     }
 }

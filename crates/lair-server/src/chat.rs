@@ -128,6 +128,11 @@ impl ChatPrompt {
         ChatPrompt { tokens: model.tokens_of_raw_prompt(text), is_templated: false }
     }
 
+    /// Tokens as they are; the answer is all content.
+    pub(crate) fn of_tokens(tokens: Vec<u32>) -> ChatPrompt {
+        ChatPrompt { tokens, is_templated: false }
+    }
+
     /// The same behind tokens of an earlier conversation.
     pub(crate) fn behind(self, earlier: Vec<u32>) -> ChatPrompt {
         ChatPrompt { tokens: [earlier, self.tokens].concat(), ..self }

@@ -34,6 +34,11 @@ impl Fields {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Puts a field there, for what takes it next.
+    pub(crate) fn put(&mut self, name: &str, value: Json) {
+        self.map.insert(name.to_owned(), value);
+    }
+
     /// A text.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
         self.take(name)

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::error::{ApiError, ErrorKind};
 use crate::loaded::Lease;
+use crate::metrics::{METRICS, Outcome, Watch};
 
 /// What is to be generated.
 #[derive(Clone, Debug, Default)]
@@ -133,6 +134,7 @@ pub struct Generation {
     /// Decided, and to be delivered next.
     end: Option<End>,
     has_ended: bool,
+    watch: Watch,
     /// Kept also so that the model stays loaded.
     model: Arc<Lease>,
 }
@@ -141,6 +143,7 @@ impl Generation {
     /// Hands the request to the model's engine.
     pub fn start(model: &Arc<Lease>, ask: Ask) -> Result<Generation, ApiError> {
         let prompt_tokens = ask.tokens.len();
+        let max_tokens = ask.max_tokens;
         let stop_tokens = if ask.ignores_end { Vec::new() } else { model.tokenizer.ends_of_generation().to_vec() };
         let request = Request {
             tokens: ask.tokens,
@@ -167,8 +170,14 @@ impl Generation {
             completion_tokens: 0,
             end: None,
             has_ended: false,
+            watch: METRICS.watch(&model.facts.name, prompt_tokens, max_tokens),
             model: Arc::clone(model),
         })
+    }
+
+    /// The number under which running requests are listed.
+    pub fn slot(&self) -> usize {
+        self.watch.slot()
     }
 
     /// The next piece; `None` after the end or an error.
@@ -182,6 +191,7 @@ impl Generation {
         }
         let Some(event) = self.events.recv().await else {
             self.has_ended = true;
+            self.watch.ended(Outcome::Error);
             let cause = "the engine ended before the answer did";
             return Some(Err(ApiError::new(ErrorKind::Internal, cause)));
         };
@@ -190,19 +200,24 @@ impl Generation {
             Event::Token { token, logprob, top, .. } => {
                 self.first.get_or_insert_with(Instant::now);
                 self.completion_tokens += 1;
+                self.watch.token();
                 self.take(TokenStep { token, logprob, top })
             }
             Event::Failed { error, .. } => {
                 self.has_ended = true;
+                self.watch.ended(Outcome::Error);
                 Err(error.into())
             }
-            Event::Finished { reason, usage, .. } => Ok(self.finish(
-                match reason {
-                    FinishReason::Stop { .. } | FinishReason::Complete => EndReason::Model,
-                    FinishReason::MaxTokens | FinishReason::ContextFull => EndReason::Length,
-                },
-                usage,
-            )),
+            Event::Finished { reason, usage, timings, .. } => {
+                self.watch.measured(&usage, &timings);
+                Ok(self.finish(
+                    match reason {
+                        FinishReason::Stop { .. } | FinishReason::Complete => EndReason::Model,
+                        FinishReason::MaxTokens | FinishReason::ContextFull => EndReason::Length,
+                    },
+                    usage,
+                ))
+            }
         })
     }
 
@@ -256,7 +271,8 @@ impl Generation {
         Piece::Text { text, tokens: Vec::new() }
     }
 
-    fn measured(&self, reason: EndReason, usage: Usage) -> End {
+    fn measured(&mut self, reason: EndReason, usage: Usage) -> End {
+        self.watch.ended(if reason == EndReason::Length { Outcome::Length } else { Outcome::Stop });
         let now = Instant::now();
         let first = self.first.unwrap_or(now);
         End { reason, usage, prefill: first - self.start, decode: now - first }

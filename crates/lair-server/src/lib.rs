@@ -8,13 +8,17 @@ mod access;
 mod answer;
 mod chat;
 pub mod constrained;
+mod default_model;
 pub mod dialects;
 mod error;
 mod fields;
 pub mod generation;
+mod infill;
 pub mod loaded;
+mod metrics;
 mod model;
 mod server;
+mod stored_responses;
 
 pub use access::{Access, ApiKey};
 pub use dialects::parse_keep_alive;

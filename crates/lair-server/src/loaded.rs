@@ -60,6 +60,10 @@ pub struct Running {
     pub expires: Option<SystemTime>,
     /// Requests at this moment.
     pub request_count: usize,
+    /// The engine after its latest step.
+    pub stats: lair_engine::EngineStats,
+    /// Sequences that are computed at the same time.
+    pub sequences_max: usize,
 }
 
 impl Deref for Lease {
@@ -250,6 +254,8 @@ impl LoadedModels {
                     context_length: model.context_length,
                     expires,
                     request_count: slot.in_use.load(Ordering::Acquire),
+                    stats: model.engine.stats(),
+                    sequences_max: model.engine.limits().sequences_max,
                 })
             })
             .collect();

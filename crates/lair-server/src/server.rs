@@ -23,7 +23,9 @@ use tower::ServiceExt;
 use crate::access::Access;
 use crate::dialects;
 use crate::loaded::{KeepAlive, LoadedModels};
+use crate::metrics::METRICS;
 use crate::model::ModelSource;
+use crate::stored_responses::StoredResponses;
 
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -72,6 +74,8 @@ pub enum ServeError {
 pub struct App {
     /// The models.
     pub models: LoadedModels,
+    /// Answers that can be gone on from.
+    pub(crate) responses: StoredResponses,
     pub(crate) options: ServerOptions,
     pub(crate) started: SystemTime,
 }
@@ -93,6 +97,7 @@ pub async fn serve(
     let local = listener.local_addr().map_err(|cause| ServeError::Bind { address, cause })?;
     let app = Arc::new(App {
         models: LoadedModels::new(source, options.keep_alive),
+        responses: StoredResponses::default(),
         options: ServerOptions { address: local, ..options },
         started: SystemTime::now(),
     });
@@ -158,7 +163,7 @@ async fn guard(State(app): State<SharedApp>, request: Request<Body>, next: Next)
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path().to_owned();
     // Whether the server is alive may be asked without a key: watchdogs have none.
-    let is_health = matches!(path.as_str(), "/health" | "/healthz" | "/");
+    let is_health = matches!(path.as_str(), "/health" | "/healthz" | "/v1/health" | "/ping" | "/");
     let checked = match access.check(request.method(), request.headers(), app.options.address) {
         Err(error) if is_health && error.status() == 401 => Ok(()),
         outcome => outcome,
@@ -169,6 +174,7 @@ async fn guard(State(app): State<SharedApp>, request: Request<Body>, next: Next)
         Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
     };
+    METRICS.answered(dialects::dialect_of(&path), response.status().as_u16());
     if let Some(origin) = origin.filter(|origin| origin.to_str().is_ok_and(|origin| access.allows_origin(origin))) {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -51,7 +51,8 @@ fn json_says_machine_model_and_each_result_with_its_limit() {
     let layer = 256 * (256 + 128 + 128 + 256 + 3 * 512);
     assert_eq!(model["parameters"], 2 * 1024 * 256 + 2 * layer + 5 * 256);
     assert_eq!(model["layer_macs_a_token"].as_f64(), Some(f64::from(2 * layer)));
-    assert_eq!(model["kv_token_bytes"].as_f64(), Some(2.0 * 256.0 * 2.0));
+    // Two layers of keys and values of 128 elements, a byte each and two more for the scale of 32.
+    assert_eq!(model["kv_token_bytes"].as_f64(), Some(2.0 * 256.0 * 34.0 / 32.0));
     assert!(model["type_bytes"]["Q6_K"].as_u64() > Some(0));
     for result in report["results"].as_array().expect("a list") {
         assert_eq!(result["samples"].as_array().map(Vec::len), Some(2));

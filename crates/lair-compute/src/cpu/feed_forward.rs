@@ -4,7 +4,7 @@
 
 use lair_simd::Isa;
 
-use super::kernel::direct_tokens_max;
+use super::kernel::STRIP_MAX;
 use super::linear::{Source, add_product, for_each_row, grow, prepare};
 use super::memory::Parts;
 use super::norm::activate;
@@ -94,7 +94,7 @@ pub(super) fn widen<'a>(
     let out = Parts::new(hidden);
     let panels = widening.up.weight.panels();
     if let Some(gate) = widening.gate
-        && rows <= direct_tokens_max(isa)
+        && rows <= STRIP_MAX
     {
         widen_in_runs((isa, pool, workers), widening, gate, input, all_rows, (&out, width));
         return quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows);

@@ -6,7 +6,7 @@
 
 use lair_simd::Isa;
 
-use super::packed::{BLOCK, Layout, PANEL};
+use super::packed::{BLOCK, CodeBits, Layout, PANEL};
 use super::panel::{CHUNK, Chunk};
 use super::quantise::QuantisedBlock;
 
@@ -61,14 +61,26 @@ pub(super) fn multiply_two(
 }
 
 /// The most tokens for which [`multiply_direct`] is to be called: with few, expanding codes costs more than products.
-pub(super) fn direct_tokens_max(isa: Isa) -> usize {
+///
+/// Measured by `kernel_bench`: where both ways are equally fast, one way with every strip taking codes apart anew, the other
+/// expanding them once. With AVX-512 that is at about 48 tokens (12 tokens of Q4_K: 1.9 times as fast directly), and earlier
+/// where a block is two sub-blocks, which are finished one by one.
+pub(super) fn direct_tokens_max(isa: Isa, layout: &Layout) -> usize {
     match isa {
         Isa::Scalar => 0,
-        // Sixteen registers do not hold what taking codes apart for four tokens needs.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(_) => 3,
+        Isa::Avx512Vnni(_) => {
+            if layout.sub_length == BLOCK {
+                48
+            } else {
+                32
+            }
+        }
+        // Bytes need not be expanded, and the kernel is the same.
         #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni(_) | Isa::Avx512Vnni(_) => STRIP_MAX,
+        Isa::AvxVnni(_) if layout.bits == CodeBits::Eight => 32,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) | Isa::AvxVnni(_) => 8,
         #[cfg(target_arch = "aarch64")]
         Isa::Neon(_) | Isa::NeonDotprod(_) | Isa::NeonI8mm(_) => STRIP_MAX,
     }

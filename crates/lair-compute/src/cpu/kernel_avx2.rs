@@ -92,7 +92,9 @@ struct Strip<'a> {
 /// There must be `block_bytes(BITS)` bytes of codes for every block of the chunk, and as many blocks of every token.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn by_fold<const BITS: usize>(strip: &Strip<'_>, tokens: &[&[QuantisedBlock]], sums: &mut [[f32; PANEL]]) {
-    for (tokens, sums) in tokens.chunks(STRIP).zip(sums.chunks_mut(STRIP)) {
+    // Sixteen registers do not hold what taking codes apart for four tokens needs.
+    let strip_max = if BITS == EXPANDED { STRIP } else { STRIP - 1 };
+    for (tokens, sums) in tokens.chunks(strip_max).zip(sums.chunks_mut(strip_max)) {
         // SAFETY: the caller's promise.
         unsafe {
             match strip.layout.code_max {

@@ -4,11 +4,13 @@
 //! takes two and a third (`vpmaddubsw`, `vpaddw`, and `vpmaddwd` with `vpaddd` once a fold) and its signed codes five.
 //! Codes of 8 bits need no detour, for nothing saturates.
 //!
-//! Halves of the rows are walked one after the other, so that for four tokens the totals (4 registers), the integer
-//! sums (4), the weights of 16 columns (4), a table and what is spread fit into the 16 registers. Per sub-block of 32
-//! columns, half and token: 8 `vpdpbusd` (256 multiplications), 8 broadcasts, which take a load port only, and 4 to 6
-//! instructions to finish. Where the tokens are few, codes are taken apart in registers: for 16 columns that is 6
-//! instructions with 4 bits and about 14 with 5 or 6.
+//! Four tokens and both halves of the rows have eight integer sums; a group takes two loads of weights, four broadcasts, which
+//! take a load port only, and eight products: two a cycle. Totals stay in registers where there are few tokens. Per
+//! sub-block of 32 columns and token: 16 `vpdpbusd` (512 multiplications) and 8 to 12 instructions to finish.
+//!
+//! Codes of fewer bits that are to be taken apart in registers, for few tokens, are left to [`super::kernel_avx2`], which is
+//! faster at that, though it multiplies by more instructions (two registers hold a group there as here, but a fold of sums
+//! in 16 bits is finished once for four groups): with one token of Q4_K by 1.1, with four of Q6_K by 1.4.
 #![allow(unsafe_code)] // Intrinsics.
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
@@ -16,14 +18,19 @@ use std::arch::x86_64::*;
 
 use lair_simd::Isa;
 
-use super::packed::{CodeBits, GROUP_BYTES, Layout, PANEL};
+use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL};
 use super::panel::Chunk;
 use super::quantise::QuantisedBlock;
 
 /// Tokens a strip.
 const STRIP: usize = 4;
-/// Bytes of an expanded block.
-const EXPANDED_BYTES: usize = 8 * GROUP_BYTES;
+/// Groups of a block.
+const GROUPS: usize = BLOCK / 4;
+/// Bytes of a block, a byte a code.
+const BLOCK_BYTES: usize = GROUPS * GROUP_BYTES;
+
+/// How far ahead of the products packed codes are asked for, as in the AVX2 kernel.
+const PREFETCH_BYTES: usize = 6144;
 
 /// See [`super::kernel::multiply`].
 pub(super) fn multiply(
@@ -34,10 +41,9 @@ pub(super) fn multiply(
     sums: &mut [[f32; PANEL]],
 ) {
     assert!(matches!(isa, Isa::AvxVnni(_)));
-    // Codes of 8 bits are packed as they are expanded.
-    let codes = &chunk.codes.as_flattened().as_flattened()[..chunk.block_count * EXPANDED_BYTES];
+    let codes = &chunk.codes.as_flattened().as_flattened()[..chunk.block_count * BLOCK_BYTES];
     // SAFETY: the instruction set was found on this machine.
-    unsafe { by_length::<8, false>(&Job { layout, chunk, codes }, tokens, sums) };
+    unsafe { by_length::<false>(&Job { layout, chunk, codes }, tokens, sums) };
 }
 
 /// Few tokens: see [`super::kernel::multiply_direct`].
@@ -49,22 +55,13 @@ pub(super) fn multiply_packed(
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
-    assert!(matches!(isa, Isa::AvxVnni(_)));
-    let job = &Job { layout, chunk, codes };
-    // SAFETY: the instruction set was found on this machine.
-    unsafe {
-        match (layout.bits, layout.table.is_some()) {
-            (CodeBits::Two, false) => by_length::<2, false>(job, tokens, sums),
-            (CodeBits::Two, true) => by_length::<2, true>(job, tokens, sums),
-            (CodeBits::Three, false) => by_length::<3, false>(job, tokens, sums),
-            (CodeBits::Three, true) => by_length::<3, true>(job, tokens, sums),
-            (CodeBits::Four, false) => by_length::<4, false>(job, tokens, sums),
-            (CodeBits::Four, true) => by_length::<4, true>(job, tokens, sums),
-            (CodeBits::Five, _) => by_length::<5, false>(job, tokens, sums),
-            (CodeBits::Six, _) => by_length::<6, false>(job, tokens, sums),
-            (CodeBits::Eight, _) => by_length::<8, false>(job, tokens, sums),
-        }
+    let Isa::AvxVnni(avx2) = isa else { unreachable!("for this instruction set") };
+    if layout.bits != CodeBits::Eight || layout.table.is_some() {
+        return super::kernel_avx2::multiply_packed(avx2, layout, chunk, codes, tokens, sums);
     }
+    // Codes of 8 bits are packed as they are expanded.
+    // SAFETY: the instruction set was found on this machine.
+    unsafe { by_length::<true>(&Job { layout, chunk, codes }, tokens, sums) };
 }
 
 /// Up to a chunk of a panel.
@@ -72,33 +69,30 @@ struct Job<'a> {
     layout: &'a Layout,
     /// Of which only scales and mins are read.
     chunk: &'a Chunk,
+    /// A byte each.
     codes: &'a [u8],
 }
 
+/// `FAR` if codes are far from the processor.
 #[target_feature(enable = "avx2,fma,avxvnni")]
-fn by_length<const BITS: usize, const TABLE: bool>(
-    job: &Job<'_>,
-    tokens: &[&[QuantisedBlock]],
-    sums: &mut [[f32; PANEL]],
-) {
-    assert!(job.codes.len() == job.chunk.block_count * BITS * GROUP_BYTES);
-    assert!(BITS <= 4 || !TABLE);
+fn by_length<const FAR: bool>(job: &Job<'_>, tokens: &[&[QuantisedBlock]], sums: &mut [[f32; PANEL]]) {
+    assert!(job.codes.len() == job.chunk.block_count * BLOCK_BYTES);
     for (tokens, sums) in tokens.chunks(STRIP).zip(sums.chunks_mut(STRIP)) {
         // SAFETY: there are codes for every block of the chunk.
         unsafe {
             if job.layout.sub_length == 16 {
-                by_count::<BITS, TABLE, 2>(job, tokens, sums);
+                by_count::<FAR, 2>(job, tokens, sums);
             } else {
-                by_count::<BITS, TABLE, 1>(job, tokens, sums);
+                by_count::<FAR, 1>(job, tokens, sums);
             }
         }
     }
 }
 
 /// # Safety
-/// The job must have `BITS * 64` bytes of codes for every block of its chunk.
+/// The job must have codes for every block of its chunk.
 #[target_feature(enable = "avx2,fma,avxvnni")]
-unsafe fn by_count<const BITS: usize, const TABLE: bool, const PARTS: usize>(
+unsafe fn by_count<const FAR: bool, const PARTS: usize>(
     job: &Job<'_>,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
@@ -108,10 +102,10 @@ unsafe fn by_count<const BITS: usize, const TABLE: bool, const PARTS: usize>(
     unsafe {
         match tokens.len() {
             0 => {}
-            1 => strip::<BITS, TABLE, PARTS, 1>(job, tokens, sums),
-            2 => strip::<BITS, TABLE, PARTS, 2>(job, tokens, sums),
-            3 => strip::<BITS, TABLE, PARTS, 3>(job, tokens, sums),
-            _ => strip::<BITS, TABLE, PARTS, 4>(job, tokens, sums),
+            1 => strip::<FAR, PARTS, 1>(job, tokens, sums),
+            2 => strip::<FAR, PARTS, 2>(job, tokens, sums),
+            3 => strip::<FAR, PARTS, 3>(job, tokens, sums),
+            _ => strip::<FAR, PARTS, 4>(job, tokens, sums),
         }
     }
 }
@@ -121,7 +115,7 @@ unsafe fn by_count<const BITS: usize, const TABLE: bool, const PARTS: usize>(
 /// # Safety
 /// As [`by_count`].
 #[target_feature(enable = "avx2,fma,avxvnni")]
-unsafe fn strip<const BITS: usize, const TABLE: bool, const PARTS: usize, const T: usize>(
+unsafe fn strip<const FAR: bool, const PARTS: usize, const T: usize>(
     job: &Job<'_>,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
@@ -129,104 +123,61 @@ unsafe fn strip<const BITS: usize, const TABLE: bool, const PARTS: usize, const 
     let Job { layout, chunk, codes } = *job;
     assert!(tokens.len() == T && sums.len() == T);
     let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
-    let table = layout.table.unwrap_or_default();
-    for rows in 0..2 {
-        let lane = 8 * rows;
-        // SAFETY: `multiply` was given `block_count` blocks of every token, and the caller promised codes; a sub-block
-        // has 16 scales and mins, a token 16 sums: two vectors each.
-        unsafe {
-            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
-            let mut totals: [__m256; T] = std::array::from_fn(|t| _mm256_loadu_ps(sums[t].as_ptr().add(lane)));
-            for index in 0..chunk.block_count {
-                let packed = codes.as_ptr().add(index * BITS * GROUP_BYTES + 32 * rows);
-                let mut products = [_mm256_setzero_si256(); T];
+    // SAFETY: `multiply` was given `block_count` blocks of every token, and the caller promised codes; a sub-block has 16
+    // scales and mins, a token 16 sums: two vectors each.
+    unsafe {
+        let mut totals = [[_mm256_setzero_ps(); T]; 2];
+        for half in 0..2 {
+            for t in 0..T {
+                totals[half][t] = _mm256_loadu_ps(sums[t].as_ptr().add(8 * half));
+            }
+        }
+        for index in 0..chunk.block_count {
+            let codes = codes.as_ptr().add(index * BLOCK_BYTES);
+            if FAR {
+                for line in 0..BLOCK_BYTES / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(PREFETCH_BYTES + 64 * line).cast());
+                }
+            }
+            for part in 0..PARTS {
+                let place = if PARTS == 1 { 0 } else { 1 + part };
+                let mut products = [[_mm256_setzero_si256(); T]; 2];
+                for t in 0..T {
+                    let correction = _mm256_set1_epi32((*starts[t].add(index)).sums[place] * -layout.offset);
+                    products[0][t] = correction;
+                    products[1][t] = correction;
+                }
+                for group in part * GROUPS / PARTS..(part + 1) * GROUPS / PARTS {
+                    let low = _mm256_loadu_si256(codes.add(group * GROUP_BYTES).cast());
+                    let high = _mm256_loadu_si256(codes.add(group * GROUP_BYTES + 32).cast());
+                    for t in 0..T {
+                        let four = (*starts[t].add(index)).codes.as_ptr().add(4 * group);
+                        let four = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
+                        products[0][t] = _mm256_dpbusd_avx_epi32(products[0][t], low, four);
+                        products[1][t] = _mm256_dpbusd_avx_epi32(products[1][t], high, four);
+                    }
+                }
+                let sub = index * PARTS + part;
                 for half in 0..2 {
-                    let place = if PARTS == 1 { 0 } else { 1 + half };
-                    if PARTS == 2 || half == 0 {
-                        for t in 0..T {
-                            products[t] = _mm256_set1_epi32((*starts[t].add(index)).sums[place] * -layout.offset);
-                        }
-                    }
-                    let mut weights = expand::<BITS>(packed, half);
-                    if TABLE {
-                        weights = weights.map(|places| _mm256_shuffle_epi8(table, places));
-                    }
-                    for group in 0..4 {
-                        for t in 0..T {
-                            let codes = (*starts[t].add(index)).codes.as_ptr().add(16 * half + 4 * group);
-                            let four = _mm256_set1_epi32(codes.cast::<i32>().read_unaligned());
-                            products[t] = _mm256_dpbusd_avx_epi32(products[t], weights[group], four);
-                        }
-                    }
-                    if PARTS == 2 || half == 1 {
-                        let sub = if PARTS == 2 { 2 * index + half } else { index };
-                        let scales = _mm256_loadu_ps(chunk.scales[sub].as_ptr().add(lane));
-                        let mins = _mm256_loadu_ps(chunk.mins[sub].as_ptr().add(lane));
-                        for t in 0..T {
-                            let block = &*starts[t].add(index);
-                            let factor = _mm256_mul_ps(scales, _mm256_set1_ps(block.scale));
-                            totals[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[t]), factor, totals[t]);
-                            if layout.has_mins {
-                                totals[t] = _mm256_fnmadd_ps(mins, _mm256_set1_ps(block.weighted[place]), totals[t]);
-                            }
+                    let scales = _mm256_loadu_ps(chunk.scales[sub].as_ptr().add(8 * half));
+                    let mins = _mm256_loadu_ps(chunk.mins[sub].as_ptr().add(8 * half));
+                    for t in 0..T {
+                        let block = &*starts[t].add(index);
+                        let factor = _mm256_mul_ps(scales, _mm256_set1_ps(block.scale));
+                        let product = _mm256_cvtepi32_ps(products[half][t]);
+                        totals[half][t] = _mm256_fmadd_ps(product, factor, totals[half][t]);
+                        if layout.has_mins {
+                            let weighted = _mm256_set1_ps(block.weighted[place]);
+                            totals[half][t] = _mm256_fnmadd_ps(mins, weighted, totals[half][t]);
                         }
                     }
                 }
             }
+        }
+        for half in 0..2 {
             for t in 0..T {
-                _mm256_storeu_ps(sums[t].as_mut_ptr().add(lane), totals[t]);
+                _mm256_storeu_ps(sums[t].as_mut_ptr().add(8 * half), totals[half][t]);
             }
         }
     }
-}
-
-/// Eight rows of the four groups of half a block: what [`super::packed::expand`] does in memory.
-///
-/// # Safety
-/// `at`, where the rows begin in the block's first 64 bytes, must be followed by `BITS * 64` bytes less as many as
-/// precede it there.
-#[inline]
-#[target_feature(enable = "avx2,fma,avxvnni")]
-unsafe fn expand<const BITS: usize>(at: *const u8, half: usize) -> [__m256i; 4] {
-    // SAFETY: the caller's promise; parts are fewer than `BITS`.
-    let load = |part: usize| unsafe { _mm256_loadu_si256(at.add(part * GROUP_BYTES).cast()) };
-    match BITS {
-        2 => pairs(load(half)),
-        3 => insert::<1, 2>(pairs(load(half)), load(2), 4 * half),
-        4 => nibbles([load(2 * half), load(2 * half + 1)]),
-        5 => insert::<1, 4>(nibbles([load(2 * half), load(2 * half + 1)]), load(4), 4 * half),
-        6 => insert::<2, 4>(nibbles([load(2 * half), load(2 * half + 1)]), load(4 + half), 0),
-        _ => std::array::from_fn(|group| load(4 * half + group)),
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn nibbles(parts: [__m256i; 2]) -> [__m256i; 4] {
-    std::array::from_fn(|group| take::<4>(parts[group / 2], 4 * (group % 2), 0))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn pairs(part: __m256i) -> [__m256i; 4] {
-    std::array::from_fn(|group| take::<2>(part, 2 * group, 0))
-}
-
-/// Puts `COUNT` bits of `part` for each group, from bit `first` on, above the lower `LOW` bits of the codes.
-#[inline]
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn insert<const COUNT: usize, const LOW: usize>(groups: [__m256i; 4], part: __m256i, first: usize) -> [__m256i; 4] {
-    std::array::from_fn(|group| _mm256_or_si256(groups[group], take::<COUNT>(part, first + COUNT * group, LOW)))
-}
-
-/// The `COUNT` bits of each byte from bit `from` on, moved to bit `to`.
-#[inline]
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn take<const COUNT: usize>(part: __m256i, from: usize, to: usize) -> __m256i {
-    let moved = if from >= to {
-        _mm256_srl_epi16(part, _mm_cvtsi32_si128((from - to) as i32))
-    } else {
-        _mm256_sll_epi16(part, _mm_cvtsi32_si128((to - from) as i32))
-    };
-    _mm256_and_si256(moved, _mm256_set1_epi8((((1 << COUNT) - 1) << to) as i8))
 }

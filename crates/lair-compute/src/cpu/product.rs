@@ -76,13 +76,13 @@ impl WorkerScratch {
     fn multiply_rows(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
         assert!((1..=PANELS_MAX).contains(&panels.len()));
         self.sums[..panels.len()].iter_mut().for_each(|sums| sums[..rows.len()].fill([0.0; PANEL]));
-        let is_direct = rows.len() <= direct_tokens_max(isa);
-        if let ([a, b], false) = (panels, is_direct)
+        if let [a, b] = panels
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
             && first.layout.multiplies_like(&second.layout)
             && first.columns == second.columns
             && a.matrix.byte_rows() > 0
             && b.matrix.byte_rows() > 0
+            && rows.len() > direct_tokens_max(isa, &first.layout)
         {
             let [one, two] = &mut *self.sums;
             let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
@@ -108,10 +108,12 @@ impl WorkerScratch {
                     if panel.matrix.byte_rows() == 0 {
                         let room = (&mut self.chunks[0], &mut *self.columns);
                         multiply_numbers(isa, packed, bytes, room, &token, sums);
-                    } else if is_direct {
-                        let tokens = strip_of(input, rows, 0);
-                        let tokens = &tokens[..rows.len()];
-                        multiply_direct(isa, &packed.layout, bytes, &mut self.chunks[0], tokens, sums);
+                    } else if rows.len() <= direct_tokens_max(isa, &packed.layout) {
+                        // Strips after the first find the panel in a near cache.
+                        for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
+                            let tokens = &strip_of(input, rows, 0)[..rows.len()];
+                            multiply_direct(isa, &packed.layout, bytes, &mut self.chunks[0], tokens, sums);
+                        }
                     } else {
                         multiply_expanded(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
                     }

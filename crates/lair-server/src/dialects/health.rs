@@ -1,17 +1,18 @@
 //! Whether the server is there.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use serde_json::json;
 
 use super::json_response;
+use super::route::Route;
 use crate::server::SharedApp;
 
-pub(super) fn routes() -> Router<SharedApp> {
-    Router::new().route("/health", get(health)).route("/healthz", get(health)).route("/v1/health", get(health))
+pub(super) fn routes() -> Vec<Route> {
+    ["/health", "/healthz", "/v1/health", "/ping"]
+        .map(|path| Route::get(path, "Whether the server is there, and how much it does.", health))
+        .into()
 }
 
 async fn health(State(app): State<SharedApp>) -> Response {

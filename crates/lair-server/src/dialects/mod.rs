@@ -1,17 +1,28 @@
 //! The dialects. Each has its wire types, a conversion without side effects, and its routes; all are in [`routes`].
 
+mod anthropic;
 mod health;
+mod llama_server;
+mod lm_studio;
+mod metrics;
 mod ollama;
 mod openai;
+mod openapi;
+pub(crate) mod route;
+mod vllm;
 
 pub use ollama::parse_keep_alive;
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::Stream;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use serde_json::Value as Json;
+
+use route::Route;
 
 use crate::access;
 use crate::error::{ApiError, ErrorKind};
@@ -20,12 +31,29 @@ use crate::server::SharedApp;
 /// Names the fields of a request that were not used.
 const IGNORED: HeaderName = HeaderName::from_static("x-lair-ignored-fields");
 
+/// The routes of all dialects: what is served, and what `/openapi.json` describes.
+fn all() -> Vec<Route> {
+    // One line each, so that adding one changes one.
+    let lists = [
+        health::routes(),
+        openapi::routes(),
+        metrics::routes(),
+        openai::routes(),
+        openai::response_routes(),
+        ollama::routes(),
+        llama_server::routes(),
+        anthropic::routes(),
+        lm_studio::routes(),
+        vllm::routes(),
+    ];
+    lists.into_iter().flatten().collect()
+}
+
 /// The paths of all dialects. What is not here is 404.
 pub(crate) fn routes() -> Router<SharedApp> {
-    Router::new()
-        .merge(health::routes())
-        .merge(openai::routes())
-        .merge(ollama::routes())
+    all()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
         .fallback(|uri: Uri| async move {
             error_response(
                 uri.path(),
@@ -38,9 +66,29 @@ pub(crate) fn routes() -> Router<SharedApp> {
         })
 }
 
+/// The dialect that a path belongs to; what belongs to none is answered in llama-server's.
+pub(crate) fn dialect_of(path: &str) -> &'static str {
+    if path.starts_with("/api/v0/") || path.starts_with("/api/v1/") {
+        "lm_studio"
+    } else if path.starts_with("/api/") {
+        "ollama"
+    } else if path.starts_with("/v1/messages") {
+        "anthropic"
+    } else if path.starts_with("/v1/") {
+        "openai"
+    } else {
+        "llama_server"
+    }
+}
+
 /// An error in the words of the dialect that a path belongs to.
 pub(crate) fn error_response(path: &str, error: &ApiError) -> Response {
-    let body = if path.starts_with("/api/") { ollama::error_body(error) } else { openai::error_body(error) };
+    let body = match dialect_of(path) {
+        "ollama" => ollama::error_body(error),
+        "llama_server" => llama_server::error_body(error),
+        "anthropic" => anthropic::error_body(error),
+        _ => openai::error_body(error),
+    };
     let mut response =
         json_response(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
     if error.kind == ErrorKind::Overloaded {
@@ -63,10 +111,25 @@ pub(crate) fn stream_response(
     content_type: &'static str,
     pieces: impl Stream<Item = String> + Send + 'static,
 ) -> Response {
-    use futures_util::StreamExt;
     let body = Body::from_stream(pieces.map(|piece| Ok::<_, std::convert::Infallible>(Bytes::from(piece))));
     let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")];
     (StatusCode::OK, headers, body).into_response()
+}
+
+/// The same pieces, and this one whenever nothing came for so long: nobody between closes a connection that is not silent.
+pub(crate) fn with_pings(
+    pieces: BoxStream<'static, String>,
+    every: Duration,
+    ping: String,
+) -> BoxStream<'static, String> {
+    let pinged = stream::unfold((pieces, ping), move |(mut pieces, ping)| async move {
+        match tokio::time::timeout(every, pieces.next()).await {
+            Ok(None) => None,
+            Ok(Some(piece)) => Some((piece, (pieces, ping))),
+            Err(_) => Some((ping.clone(), (pieces, ping))),
+        }
+    });
+    pinged.boxed()
 }
 
 /// Adds the names of the fields nobody used.

@@ -75,7 +75,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "auto", help_heading = "Loading")]
     isa: Vec<IsaArg>,
     /// How keys and values are kept
-    #[arg(long, value_enum, default_value_t = KvChoice::F16, help_heading = "Loading")]
+    #[arg(long, value_enum, default_value_t = KvChoice::Q8_0, help_heading = "Loading")]
     kv: KvChoice,
     /// How the figures are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]

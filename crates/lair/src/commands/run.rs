@@ -90,7 +90,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
     /// How keys and values are kept
-    #[arg(long, alias = "kv", value_enum, value_name = "TYPE", default_value_t = KvChoice::F16)]
+    #[arg(long, alias = "kv", value_enum, value_name = "TYPE", default_value_t = KvChoice::Q8_0)]
     kv_type: KvChoice,
     /// llama.cpp's name for --kv-type, for keys: to be given with --cache-type-v, the same
     #[arg(long, value_enum, value_name = "TYPE", hide = true, conflicts_with = "kv_type", requires = "cache_type_v")]

@@ -61,7 +61,7 @@ impl Default for LoadOptions {
         LoadOptions {
             context_length: None,
             threads: None,
-            kv: KvChoice::F16,
+            kv: KvChoice::Q8_0,
             activations: None,
             prefix_cache: true,
             isa: IsaChoice::Auto,

@@ -128,3 +128,10 @@ pub fn events(body: &str) -> Vec<Value> {
 pub fn lines(body: &str) -> Vec<Value> {
     body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
+
+/// `base` with the fields of `extra` over it.
+pub fn joined(base: &Value, extra: &Value) -> Value {
+    let mut body = base.clone();
+    body.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    body
+}

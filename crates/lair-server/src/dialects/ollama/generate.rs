@@ -14,6 +14,7 @@ use crate::constrained;
 use crate::dialects::{json_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
+use crate::infill::{Gap, tokens_of_gap};
 use crate::loaded::KeepAlive;
 use crate::server::SharedApp;
 
@@ -31,7 +32,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let context = context(&mut fields)?;
     let constraint = constrained::ollama_format(&mut fields)?;
     fields.refuse("images", "pictures are not read yet")?;
-    fields.refuse("suffix", "filling in the middle is not supported yet")?;
+    let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
     fields.refuse("template", "a template of the request is not supported; make a model with `lair create`")?;
     let ignored = [options.ignored.clone(), fields.rest()].concat();
 
@@ -44,7 +45,10 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         return Ok(loaded_answer(&name, "load", &json!({ "response": "" })));
     }
     let mut request = ChatRequest { logprobs, constraint, ..options.request() };
-    let asked = if is_raw {
+    let asked = if let Some(suffix) = suffix {
+        let gap = Gap { prefix: prompt, suffix, ..Gap::default() };
+        ChatPrompt::of_tokens(tokens_of_gap(&model.tokenizer, &gap)?)
+    } else if is_raw {
         ChatPrompt::of_raw_text(&model, &prompt)
     } else {
         let system = system.map(|system| json!({ "role": "system", "content": system }));

@@ -9,35 +9,69 @@ mod wire;
 
 pub use wire::parse_keep_alive;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use serde_json::{Value as Json, json};
 
-use super::{error_response, read_body};
+use super::route::{Field, Kind, Route, fields_of, spoken};
 use crate::error::ApiError;
-use crate::fields::Fields;
 use crate::server::SharedApp;
 
 /// The API level that is spoken. Clients compare it as three numbers, so it is not Lair's own version.
 const API_VERSION: &str = "0.12.0";
 
-pub(super) fn routes() -> Router<SharedApp> {
-    Router::new()
-        .route("/", get(|| async { "Ollama is running" }))
-        .route("/api/version", get(version))
-        .route("/api/generate", post(generate_text))
-        .route("/api/chat", post(chat_text))
-        .route("/api/tags", get(manage::tags))
-        .route("/api/ps", get(manage::ps))
-        .route("/api/show", post(manage::show))
-        .route("/api/copy", post(manage::copy))
-        .route("/api/delete", delete(manage::delete))
-        .route("/api/pull", post(manage::pull))
-        .route("/api/push", post(manage::push))
-        .route("/api/create", post(manage::create))
-        .route("/api/blobs/{digest}", post(manage::put_blob).head(manage::has_blob))
+/// Fields of `/api/generate` and `/api/chat`.
+const COMMON_FIELDS: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::new("stream", Kind::Switch),
+    Field::new("options", Kind::Object),
+    Field::new("keep_alive", Kind::Mixed),
+    Field::new("think", Kind::Mixed),
+    Field::new("logprobs", Kind::Switch),
+    Field::new("top_logprobs", Kind::Whole),
+];
+const GENERATE_FIELDS: &[Field] = &[
+    Field::new("prompt", Kind::Text),
+    Field::new("suffix", Kind::Text),
+    Field::new("system", Kind::Text),
+    Field::new("raw", Kind::Switch),
+    Field::new("context", Kind::List),
+];
+const CHAT_FIELDS: &[Field] = &[Field::new("messages", Kind::List)];
+const NAME_FIELDS: &[Field] = &[Field::required("model", Kind::Text)];
+const COPY_FIELDS: &[Field] = &[Field::required("source", Kind::Text), Field::required("destination", Kind::Text)];
+const TRANSFER_FIELDS: &[Field] =
+    &[Field::required("model", Kind::Text), Field::new("insecure", Kind::Switch), Field::new("stream", Kind::Switch)];
+const CREATE_FIELDS: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::new("from", Kind::Text),
+    Field::new("files", Kind::Object),
+    Field::new("adapters", Kind::Object),
+    Field::new("template", Kind::Text),
+    Field::new("system", Kind::Text),
+    Field::new("license", Kind::Texts),
+    Field::new("parameters", Kind::Object),
+    Field::new("messages", Kind::List),
+    Field::new("stream", Kind::Switch),
+];
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/", "Says that a server is there.", || async { "Ollama is running" }),
+        Route::get("/api/version", "The level of the API that is spoken.", version),
+        Route::post("/api/generate", "Answers a prompt.", &[GENERATE_FIELDS, COMMON_FIELDS], generate_text),
+        Route::post("/api/chat", "Answers a conversation.", &[CHAT_FIELDS, COMMON_FIELDS], chat_text),
+        Route::get("/api/tags", "The models there are.", manage::tags),
+        Route::get("/api/ps", "The models that are loaded.", manage::ps),
+        Route::post("/api/show", "All that is known of a model.", &[NAME_FIELDS], manage::show),
+        Route::post("/api/copy", "Gives a model another name.", &[COPY_FIELDS], manage::copy),
+        Route::delete("/api/delete", "Removes a model.", &[NAME_FIELDS], manage::delete),
+        Route::post("/api/pull", "Gets a model.", &[TRANSFER_FIELDS], manage::pull),
+        Route::post("/api/push", "Sends a model.", &[TRANSFER_FIELDS], manage::push),
+        Route::post("/api/create", "Makes a model of others.", &[CREATE_FIELDS], manage::create),
+        Route::post("/api/blobs/{digest}", "Takes a file, to make models of.", &[], manage::put_blob),
+        Route::head("/api/blobs/{digest}", "Whether a file is there.", manage::has_blob),
+    ]
 }
 
 async fn version() -> Response {
@@ -48,13 +82,13 @@ async fn version() -> Response {
 }
 
 async fn generate_text(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { generate::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/api/", &error))
+    let answered = async { generate::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/api/", answered.await)
 }
 
 async fn chat_text(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { chat::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/api/", &error))
+    let answered = async { chat::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/api/", answered.await)
 }
 
 /// An error as Ollama's clients read it.

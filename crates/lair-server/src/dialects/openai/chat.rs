@@ -32,7 +32,7 @@ struct Frame {
     is_legacy: bool,
 }
 
-pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
+pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let options = Options::take(&mut fields)?;
     let messages = wire::messages(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
@@ -95,7 +95,7 @@ fn reasoning_budget(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 }
 
 /// Variables for the template: those the request gives, and the switches for reasoning under the names that templates use.
-fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<String, Json>>, ApiError> {
+pub(super) fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<String, Json>>, ApiError> {
     let mut variables = fields.object("chat_template_kwargs")?.unwrap_or_default();
     if let Some(effort) = fields.text("reasoning_effort")? {
         if !["none", "minimal", "low", "medium", "high", "xhigh"].contains(&effort.as_str()) {
@@ -116,6 +116,7 @@ async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result
     let mut usage = Usage::default();
     let mut choices = Vec::new();
     let answers = futures_util::future::try_join_all(answers.into_iter().map(ChatAnswer::collect)).await?;
+    let timings = answers.last().map(|answer| wire::timings_json(&answer.end));
     for (index, answer) in answers.into_iter().enumerate() {
         wire::add_usage(&mut usage, &answer.end.usage);
         choices.push(json!({
@@ -133,6 +134,7 @@ async fn whole(frame: &Frame, model: &Lease, answers: Vec<ChatAnswer>) -> Result
         "system_fingerprint": crate::dialects::fingerprint(),
         "choices": choices,
         "usage": wire::usage_json(&usage),
+        "timings": timings,
     });
     Ok(json_response(StatusCode::OK, &body))
 }
@@ -192,8 +194,9 @@ impl Choice {
                     self.say(&frame, &model, parts);
                 }
                 Ok(Said::End(end)) => {
-                    let last =
-                        choice_chunk(&frame, self.index, json!({}), Json::Null, Some(finish_reason(&frame, &end)));
+                    let reason = finish_reason(&frame, &end);
+                    let mut last = choice_chunk(&frame, self.index, json!({}), Json::Null, Some(reason));
+                    last["timings"] = wire::timings_json(&end);
                     self.queue.push_back(last);
                     self.end = Some(Ok(end));
                 }

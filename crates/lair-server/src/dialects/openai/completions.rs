@@ -16,6 +16,7 @@ use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::generation::{Ask, End, Generation, Piece, TokenStep, Whole};
+use crate::infill::{Gap, tokens_of_gap};
 use crate::loaded::Lease;
 use crate::server::SharedApp;
 
@@ -36,7 +37,7 @@ struct Frame {
 #[derive(Clone, Copy, Default)]
 struct Offset(usize);
 
-pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
+pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let mut options = Options::take(&mut fields)?;
     let prompts = prompts(&mut fields)?;
     let is_echo = fields.switch("echo")?.unwrap_or(false);
@@ -47,7 +48,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         let cause = format!("`best_of` is {best_of} and `n` {}: only equal ones are supported", options.choice_count);
         return Err(ApiError::unsupported("best_of", cause));
     }
-    fields.refuse("suffix", "filling in the middle is not supported yet")?;
+    let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
     if prompts.len() * options.choice_count > CHOICES_MAX * CHOICES_MAX {
         let cause = format!("{} prompts with `n` {} are too many answers", prompts.len(), options.choice_count);
         return Err(ApiError::bad("prompt", cause));
@@ -60,13 +61,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let ignored = fields.rest();
 
     let model = Arc::new(app.models.get(&options.model, None).await?);
-    let prompts: Vec<Vec<u32>> = prompts
-        .into_iter()
-        .map(|prompt| match prompt {
-            Prompt::Text(text) => model.tokens_of_raw_prompt(&text),
-            Prompt::Tokens(tokens) => tokens,
-        })
-        .collect();
+    let prompts = tokens_of_prompts(&model, prompts, suffix)?;
     let constraint = match &options.constraint {
         Some(wish) => Some(constrained::constraint(&model, wish, &[], Begins::AtOnce).await?),
         None => None,
@@ -109,6 +104,20 @@ fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, ApiError> {
     Ok(prompts)
 }
 
+fn tokens_of_prompts(model: &Lease, prompts: Vec<Prompt>, suffix: Option<String>) -> Result<Vec<Vec<u32>>, ApiError> {
+    let tokens = |prompt| match (prompt, &suffix) {
+        (Prompt::Text(text), None) => Ok(model.tokens_of_raw_prompt(&text)),
+        (Prompt::Tokens(tokens), None) => Ok(tokens),
+        (Prompt::Text(prefix), Some(suffix)) => {
+            tokens_of_gap(&model.tokenizer, &Gap { prefix, suffix: suffix.clone(), ..Gap::default() })
+        }
+        (Prompt::Tokens(_), Some(_)) => {
+            Err(ApiError::bad("suffix", "`suffix` needs a `prompt` of text, not of tokens"))
+        }
+    };
+    prompts.into_iter().map(tokens).collect()
+}
+
 fn start_all(
     model: &Arc<Lease>,
     options: &Options,
@@ -149,6 +158,7 @@ async fn whole(
     let answers = futures_util::future::try_join_all(generations.into_iter().map(Generation::collect)).await?;
     let mut usage = Usage::default();
     let mut choices = Vec::new();
+    let timings = answers.last().map(|answer| wire::timings_json(&answer.end));
     for (index, answer) in answers.into_iter().enumerate() {
         let mut of_prompt = Usage::default();
         wire::add_usage(&mut of_prompt, &answer.end.usage);
@@ -161,6 +171,7 @@ async fn whole(
     let mut body = base(frame);
     body["choices"] = Json::Array(choices);
     body["usage"] = wire::usage_json(&usage);
+    body["timings"] = json!(timings);
     Ok(json_response(StatusCode::OK, &body))
 }
 
@@ -298,6 +309,7 @@ fn chunks(
                 let mut chunk = base(&frame);
                 let word = end.reason.word();
                 chunk["choices"] = json!([{ "index": index, "text": "", "logprobs": null, "finish_reason": word }]);
+                chunk["timings"] = wire::timings_json(&end);
                 let mut text = format!("data: {chunk}\n\n");
                 if open == 0 {
                     if has_usage_chunk {

@@ -6,36 +6,84 @@
 mod chat;
 mod completions;
 mod models;
+mod responses;
 mod tools;
 mod wire;
 
-use axum::Router;
+pub(super) use chat::answer as chat_answer;
+pub(super) use completions::answer as text_answer;
+pub(super) use responses::routes as response_routes;
+pub(super) use wire::messages;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::{get, post};
 use serde_json::{Value as Json, json};
 
-use super::{error_response, read_body};
+use super::route::{Field, Kind, Route, fields_of, spoken};
 use crate::error::{ApiError, ErrorKind};
-use crate::fields::Fields;
 use crate::server::SharedApp;
 
-pub(super) fn routes() -> Router<SharedApp> {
-    Router::new()
-        .route("/v1/chat/completions", post(chat_completions))
-        .route("/v1/completions", post(text_completions))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::retrieve))
+/// Fields that both kinds of completion take.
+pub(super) const COMMON_FIELDS: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::new("max_tokens", Kind::Whole),
+    Field::new("max_completion_tokens", Kind::Whole),
+    Field::new("temperature", Kind::Number),
+    Field::new("top_p", Kind::Number),
+    Field::new("top_k", Kind::Whole),
+    Field::new("min_p", Kind::Number),
+    Field::new("typical_p", Kind::Number),
+    Field::new("repetition_penalty", Kind::Number),
+    Field::new("repeat_penalty", Kind::Number),
+    Field::new("repeat_last_n", Kind::Whole),
+    Field::new("presence_penalty", Kind::Number),
+    Field::new("frequency_penalty", Kind::Number),
+    Field::new("logit_bias", Kind::Object),
+    Field::new("seed", Kind::Whole),
+    Field::new("n", Kind::Whole),
+    Field::new("stop", Kind::Texts),
+    Field::new("stream", Kind::Switch),
+    Field::new("stream_options", Kind::Object),
+    Field::new("ignore_eos", Kind::Switch),
+];
+/// Fields of chat completions alone.
+pub(super) const CHAT_FIELDS: &[Field] = &[
+    Field::required("messages", Kind::List),
+    Field::new("logprobs", Kind::Switch),
+    Field::new("top_logprobs", Kind::Whole),
+    Field::new("reasoning_effort", Kind::Text),
+    Field::new("chat_template_kwargs", Kind::Object),
+];
+/// Fields of text completions alone.
+pub(super) const TEXT_FIELDS: &[Field] = &[
+    Field::required("prompt", Kind::Mixed),
+    Field::new("suffix", Kind::Text),
+    Field::new("echo", Kind::Switch),
+    Field::new("logprobs", Kind::Whole),
+    Field::new("best_of", Kind::Whole),
+];
+
+pub(super) fn routes() -> Vec<Route> {
+    const CHAT: &[&[Field]] = &[CHAT_FIELDS, COMMON_FIELDS];
+    const TEXT: &[&[Field]] = &[TEXT_FIELDS, COMMON_FIELDS];
+    vec![
+        Route::post("/v1/chat/completions", "Answers a conversation.", CHAT, chat_completions),
+        Route::post("/chat/completions", "Answers a conversation.", CHAT, chat_completions),
+        Route::post("/v1/completions", "Continues a prompt.", TEXT, text_completions),
+        Route::get("/v1/models", "The models there are.", models::list),
+        Route::get("/models", "The models there are.", models::list),
+        Route::get("/v1/models/{*id}", "One model.", models::retrieve),
+    ]
 }
 
 async fn chat_completions(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { chat::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
+    let answered = async { chat::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
 }
 
 async fn text_completions(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { completions::answer(&app, Fields::parse(&read_body(&app, request).await?)?).await };
-    answered.await.unwrap_or_else(|error| error_response("/v1/", &error))
+    let answered = async { completions::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
 }
 
 /// An error as OpenAI's clients read it.

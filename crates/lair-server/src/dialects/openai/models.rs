@@ -21,6 +21,10 @@ fn model_json(facts: &ModelFacts) -> Json {
         "created": created,
         "owned_by": "lair",
         "max_model_len": facts.context_length,
+        "root": facts.name,
+        "parent": if facts.parent.is_empty() { Json::Null } else { json!(facts.parent) },
+        // vLLM's clients read it; every key may do the same.
+        "permission": [],
     })
 }
 

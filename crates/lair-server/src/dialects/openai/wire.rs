@@ -11,7 +11,7 @@ use crate::answer::{SamplingWishes, stop_strings, unique_name};
 use crate::constrained::{self, ConstraintWish};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::generation::TokenStep;
+use crate::generation::{End, TokenStep};
 
 /// Answers to one prompt.
 pub(super) const CHOICES_MAX: usize = 16;
@@ -143,6 +143,25 @@ pub(super) fn usage_json(usage: &Usage) -> Json {
     })
 }
 
+/// How long an answer took, under llama-server's names.
+pub(super) fn timings_json(end: &End) -> Json {
+    let Usage { prompt_tokens, completion_tokens, cached_tokens, .. } = end.usage;
+    let prompt_count = prompt_tokens.saturating_sub(cached_tokens);
+    let (prompt_s, predicted_s) = (end.prefill.as_secs_f64(), end.decode.as_secs_f64());
+    // The first token comes of the prompt's last step: the rate is over the others.
+    let steps = completion_tokens.saturating_sub(1);
+    let rate = |count: usize, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+    json!({
+        "cache_n": cached_tokens,
+        "prompt_n": prompt_count,
+        "prompt_ms": prompt_s * 1e3,
+        "prompt_per_second": rate(prompt_count, prompt_s),
+        "predicted_n": completion_tokens,
+        "predicted_ms": predicted_s * 1e3,
+        "predicted_per_second": rate(steps, predicted_s),
+    })
+}
+
 /// The sum over the answers to one prompt, which is counted once.
 pub(super) fn add_usage(sum: &mut Usage, one: &Usage) {
     sum.prompt_tokens = one.prompt_tokens;
@@ -169,7 +188,7 @@ pub(super) fn finite(logprob: f32) -> f32 {
 }
 
 /// Messages, checked: roles and contents that a template can be given.
-pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
+pub(crate) fn messages(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
     let messages = fields.list("messages")?.ok_or_else(|| ApiError::bad("messages", "`messages` is missing"))?;
     if messages.is_empty() {
         return Err(ApiError::bad("messages", "`messages` is empty, at least one message expected"));
