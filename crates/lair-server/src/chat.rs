@@ -204,7 +204,12 @@ fn constraint(model: &Lease, prompt: &ChatPrompt, request: &ChatRequest) -> Resu
 
 /// The grammar of the answer: calls that must come, calls or what follows a schema, or what the request says.
 fn wish(model: &Lease, request: &ChatRequest) -> Result<Option<ConstraintWish>, ApiError> {
+    let must_call = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
     let (Some(tools), Some(syntax)) = (request.offered_tools(), model.tools) else {
+        if must_call {
+            let cause = "`tool_choice` demands a call, but the request has no tools";
+            return Err(ApiError::bad("tool_choice", cause));
+        }
         return Ok(request.constraint.clone());
     };
     let of_calls = |tools: &[Json], is_parallel: bool, answer: Option<&Json>| {
@@ -220,6 +225,10 @@ fn wish(model: &Lease, request: &ChatRequest) -> Result<Option<ConstraintWish>, 
         (ToolChoice::Required, None) => of_calls(tools, is_parallel, None),
         (ToolChoice::Named(name), None) => {
             let one: Vec<Json> = tools.iter().filter(|tool| tool["function"]["name"] == **name).cloned().collect();
+            if one.is_empty() {
+                let cause = format!("`tool_choice` is `{name}`, which is none of the request's tools");
+                return Err(ApiError::bad("tool_choice", cause));
+            }
             of_calls(&one, false, None)
         }
         (_, Some(ConstraintWish { source: GrammarSource::Schema(schema, _), field })) => {

@@ -1,7 +1,7 @@
 //! Calls of tools through real chat templates: what a template writes as an earlier call is read back as that call.
 
 use lair_testkit::shared_data;
-use lair_text::output::{AnswerStyle, Part};
+use lair_text::output::{AnswerStyle, Part, SYNTAXES};
 use lair_text::prompt::Conversation;
 use lair_text::template::{ChatTemplate, RenderInput};
 use lair_text::tool_prompt::{Arguments, ToolPrompting};
@@ -99,6 +99,15 @@ fn weather() -> Vec<Json> {
         "description": "Tells the weather.",
         "parameters": { "type": "object", "properties": properties, "required": ["city"] },
     } })]
+}
+
+#[test]
+fn the_table_of_syntaxes_names_them_all_in_their_order() {
+    let page = include_str!("../../../docs/reference/tools.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let named: Vec<&str> = rows.map(|(name, _)| name).take(SYNTAXES.len()).collect();
+    let names: Vec<&str> = SYNTAXES.iter().map(|syntax| syntax.name).collect();
+    assert_eq!(named, names);
 }
 
 /// What each template knows of tools, and the syntax its answers are read in.

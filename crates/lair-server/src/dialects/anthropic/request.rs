@@ -49,13 +49,14 @@ impl MessageRequest {
         fields.refuse("output_format", "constrained decoding is not there yet")?;
         let is_stream = fields.switch("stream")?.unwrap_or(false);
         let mut request = Self::take_conversation(fields)?;
-        if let Some(budget) = request.chat.variables.as_mut().and_then(|variables| variables.remove(BUDGET))
-            && budget.as_u64().is_some_and(|budget| budget >= max_tokens as u64)
-        {
+        let budget = request.chat.variables.as_mut().and_then(|variables| variables.remove(BUDGET));
+        let budget = budget.and_then(|budget| usize::try_from(budget.as_u64()?).ok());
+        if let Some(budget) = budget.filter(|budget| *budget >= max_tokens) {
             let cause = format!("`thinking.budget_tokens` is {budget}, less than `max_tokens` ({max_tokens}) expected");
             return Err(ApiError::bad("thinking.budget_tokens", cause));
         }
         request.chat = ChatRequest { sampling, stop, length: AnswerLength::at_most(Some(max_tokens)), ..request.chat };
+        request.chat.reasoning_budget = budget;
         request.is_stream = is_stream;
         Ok(request)
     }
@@ -77,9 +78,9 @@ impl MessageRequest {
         }
         let begun = begun_answer(&mut messages);
         let tools = tools(fields)?;
-        let tool_choice = tool_choice(fields)?;
+        let (tool_choice, is_single_call) = tool_choice(fields)?;
         let variables = Some(thinking(fields)?);
-        let chat = ChatRequest { messages, tools, tool_choice, variables, ..ChatRequest::default() };
+        let chat = ChatRequest { messages, tools, tool_choice, is_single_call, variables, ..ChatRequest::default() };
         Ok(MessageRequest { model, chat, is_stream: false, begun })
     }
 
@@ -233,11 +234,12 @@ fn tools(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
     items.iter().enumerate().map(one).collect()
 }
 
-fn tool_choice(fields: &mut Fields) -> Result<ToolChoice, ApiError> {
-    let Some(choice) = fields.object("tool_choice")? else { return Ok(ToolChoice::Auto) };
+/// Which tools are called, and whether only one is.
+fn tool_choice(fields: &mut Fields) -> Result<(ToolChoice, bool), ApiError> {
+    let Some(choice) = fields.object("tool_choice")? else { return Ok((ToolChoice::Auto, false)) };
     let mut choice = Fields::of(choice);
-    choice.refuse("disable_parallel_tool_use", "how many tools an answer calls is the model's choice")?;
-    match choice.text("type")?.as_deref() {
+    let is_single_call = choice.switch("disable_parallel_tool_use")?.unwrap_or(false);
+    let choice = match choice.text("type")?.as_deref() {
         Some("auto") => Ok(ToolChoice::Auto),
         Some("any") => Ok(ToolChoice::Required),
         Some("none") => Ok(ToolChoice::None),
@@ -247,7 +249,8 @@ fn tool_choice(fields: &mut Fields) -> Result<ToolChoice, ApiError> {
             let cause = format!("`tool_choice.type` is `{found}`, auto, any, tool or none expected");
             Err(ApiError::bad("tool_choice", cause))
         }
-    }
+    };
+    Ok((choice?, is_single_call))
 }
 
 /// Where [`thinking`] leaves the budget until `max_tokens` is known.

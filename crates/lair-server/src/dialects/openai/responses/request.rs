@@ -18,6 +18,7 @@ pub(super) struct Asked {
     pub(super) messages: Vec<Json>,
     tools: Vec<Json>,
     tool_choice: ToolChoice,
+    is_single_call: bool,
     variables: Option<Map<String, Json>>,
     sampling: SamplingWishes,
     max_tokens: Option<usize>,
@@ -32,6 +33,7 @@ impl Asked {
             messages: messages.collect(),
             tools: self.tools.clone(),
             tool_choice: self.tool_choice.clone(),
+            is_single_call: self.is_single_call,
             variables: self.variables.clone(),
             sampling: self.sampling.clone(),
             length: AnswerLength::at_most(self.max_tokens),
@@ -79,6 +81,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
         top_p: fields.number("top_p")?,
         ..SamplingWishes::default()
     };
+    let is_parallel = fields.switch("parallel_tool_calls")?.unwrap_or(true);
     let is_stored = fields.switch("store")?.unwrap_or(true);
     let previous = fields.text("previous_response_id")?;
     let id = unique_name("resp_");
@@ -95,7 +98,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
         "max_output_tokens": max_tokens,
         "model": model,
         "output": [],
-        "parallel_tool_calls": fields.switch("parallel_tool_calls")?.unwrap_or(true),
+        "parallel_tool_calls": is_parallel,
         "previous_response_id": previous,
         "reasoning": { "effort": reasoning.get("effort"), "summary": null },
         "store": is_stored,
@@ -109,7 +112,9 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
         "metadata": fields.object("metadata")?.unwrap_or_default(),
     });
     let is_stream = fields.switch("stream")?.unwrap_or(false);
-    let asked = Asked { model, instructions, messages, tools, tool_choice, variables, sampling, max_tokens };
+    let is_single_call = !is_parallel;
+    let asked =
+        Asked { model, instructions, messages, tools, tool_choice, is_single_call, variables, sampling, max_tokens };
     Ok((asked, Shape { id, is_stream, is_stored, previous, response, input: items, conversation: Vec::new() }))
 }
 
