@@ -127,6 +127,12 @@ pub trait Backend: Sized + Send + 'static {
         residual: &mut Self::Buffer,
     );
 
+    /// Copies the first `rows` rows.
+    fn copy(&mut self, rows: usize, input: &Self::Buffer, output: &mut Self::Buffer);
+
+    /// `output += input`, in the first `rows` rows.
+    fn add(&mut self, rows: usize, input: &Self::Buffer, output: &mut Self::Buffer);
+
     /// Moves rows to the front: row `i` becomes what row `rows[i]` was. `rows` ascends. What lies behind is of no use after.
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Self::Buffer);
 

@@ -82,6 +82,15 @@ pub enum Mask {
     Chunk(usize),
     /// Every position of the sequence that is in the cache after this step.
     Bidirectional,
+    /// Of these the ones that are at most so many positions away, on both sides.
+    Around(usize),
+}
+
+impl Mask {
+    /// Whether a query sees positions behind its own: a sequence then has to be computed in one step.
+    pub fn sees_what_follows(self) -> bool {
+        matches!(self, Mask::Bidirectional | Mask::Around(_))
+    }
 }
 
 /// Whether queries and keys are normalised before or after they are turned.
@@ -127,7 +136,7 @@ pub struct Attention<B: Backend> {
     /// change when all scores of a query move by the same, so a backend may keep keys without it. Absent where scores
     /// are not all that softmax sees: with sinks and a softcap.
     pub key_constant: Option<Vec<f32>>,
-    /// Slope of each head's linear bias `slope * (key_position - query_position)` (Press et al., "ALiBi").
+    /// Slope of each head's linear bias `-slope * |query_position - key_position|` (Press et al., "ALiBi").
     pub alibi_slopes: Option<Vec<f32>>,
 }
 

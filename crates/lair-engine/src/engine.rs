@@ -9,6 +9,7 @@ use lair_compute::StateSlot;
 
 use crate::{
     EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
+    embedding::{EmbeddingQueue, Outcome},
     pages::PagePool,
     sequence::Sequence,
     speculation::{Draft, DraftOptions, DraftState, GUESSES_MAX, Offer},
@@ -31,6 +32,9 @@ pub struct Engine<R: Runner> {
     pub(crate) waiting: VecDeque<Sequence>,
     /// Computed now, in order of arrival.
     pub(crate) active: Vec<Sequence>,
+    pub(crate) embeddings: EmbeddingQueue,
+    /// Requests for embeddings that ended, until they are asked for.
+    pub(crate) embedded: Vec<Outcome>,
     next_id: u64,
     seeds: RandomState,
     pub(crate) room: StepRoom,
@@ -107,7 +111,10 @@ impl<R: Runner> Engine<R> {
         let fitting = LOGITS_BYTES / (4 * vocabulary_size);
         // One for each sequence, and one more, so that a prompt's logits are read however many sequences decode.
         let logits_rows_min = options.sequences_max + 1;
-        let logits_rows_max = fitting.clamp(logits_rows_min, options.rows_max.max(logits_rows_min));
+        let logits_rows_max = match limits.generates {
+            true => fitting.clamp(logits_rows_min, options.rows_max.max(logits_rows_min)),
+            false => 0,
+        };
         let room = StepRoom {
             sampler: Sampler::new(vocabulary_size),
             allowed: TokenSet::all(vocabulary_size),
@@ -125,6 +132,8 @@ impl<R: Runner> Engine<R> {
             draft: None,
             waiting: VecDeque::new(),
             active: Vec::with_capacity(options.sequences_max),
+            embeddings: EmbeddingQueue::default(),
+            embedded: Vec::new(),
             next_id: 0,
             seeds: RandomState::new(),
             counters: Counters::default(),
@@ -158,7 +167,7 @@ impl<R: Runner> Engine<R> {
 
     /// Whether a step would have nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.active.is_empty()
+        self.waiting.is_empty() && self.active.is_empty() && self.embeddings.is_empty()
     }
 
     /// Takes a request, or says why not. It is computed by the steps to come.
@@ -230,7 +239,9 @@ impl<R: Runner> Engine<R> {
             self.waiting.remove(place);
             return true;
         }
-        let Some(place) = self.active.iter().position(|sequence| sequence.id == id) else { return false };
+        let Some(place) = self.active.iter().position(|sequence| sequence.id == id) else {
+            return self.cancel_embedding(id);
+        };
         let mut sequence = self.active.remove(place);
         self.free_memory(&mut sequence);
         true
@@ -238,13 +249,13 @@ impl<R: Runner> Engine<R> {
 
     /// Computes one step, and adds what happened to `events`. Does nothing if the engine is idle.
     pub fn step(&mut self, events: &mut Vec<Event>) {
-        if self.is_idle() {
-            return;
+        if !self.waiting.is_empty() || !self.active.is_empty() {
+            self.admit();
+            self.plan();
+            self.guess();
+            self.compute(events);
         }
-        self.admit();
-        self.plan();
-        self.guess();
-        self.compute(events);
+        self.embed();
     }
 
     /// What can be seen from outside.
@@ -272,8 +283,9 @@ impl<R: Runner> Engine<R> {
     /// If not, which is a bug of the engine.
     pub fn check_integrity(&self) {
         let held = self.active.iter().flat_map(|sequence| sequence.page_table.iter().copied());
-        let of_pages = self.pool.check_integrity(held);
-        let slots = self.active.iter().filter_map(|sequence| sequence.state_slot);
+        let (of_embeddings, slots_of_embeddings) = self.embeddings.held();
+        let of_pages = self.pool.check_integrity(held.chain(of_embeddings));
+        let slots = self.active.iter().filter_map(|sequence| sequence.state_slot).chain(slots_of_embeddings);
         self.states.check_integrity(slots, of_pages);
         if let Some(draft) = &self.draft {
             draft.check_integrity(self.active.iter().map(|sequence| &sequence.draft));
@@ -304,16 +316,16 @@ impl<R: Runner> Engine<R> {
         sequence.moving_checkpoint = None;
     }
 
-    fn check_room(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
         let requests_max = self.options.requests_max;
-        if self.waiting.len() + self.active.len() < requests_max {
+        if self.waiting.len() + self.active.len() + self.embeddings.len() < requests_max {
             Ok(())
         } else {
             Err(Refusal::QueueFull { requests_max })
         }
     }
 
-    fn name(&mut self) -> SequenceId {
+    pub(crate) fn name(&mut self) -> SequenceId {
         self.next_id += 1;
         SequenceId(self.next_id)
     }

@@ -144,6 +144,14 @@ pub enum SequenceError {
         /// Its message.
         cause: String,
     },
+    /// The model computed an embedding that is not made of numbers.
+    #[error("the model produces a non-finite embedding (number {place} of text {input})")]
+    NonFiniteEmbedding {
+        /// Index of the text in the request.
+        input: usize,
+        /// Index of the first number that is none.
+        place: usize,
+    },
     /// The engine ended while the sequence was open.
     #[error("the engine has stopped: {cause}")]
     EngineStopped {
@@ -156,7 +164,7 @@ impl SequenceError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NonFiniteLogits { .. } => {
+            Self::NonFiniteLogits { .. } | Self::NonFiniteEmbedding { .. } => {
                 Some("the model file may be damaged; compare its digest or get it again".to_owned())
             }
             Self::NothingAllowed { .. } | Self::ConstraintFailed { .. } => {

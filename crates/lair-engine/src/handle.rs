@@ -4,6 +4,8 @@
 //! that has room for as many as may be open. Its events come back through a channel of its own, which holds at most one
 //! event for each token and one for the end. Cancelling is dropping that receiver; the engine sees it at the next step.
 
+mod embedding;
+
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,6 +21,9 @@ use std::{
 use crate::{
     Engine, EngineStats, Event, Limits, Refusal, Request, Runner, SequenceError, SequenceId, constraint::panic_text,
 };
+
+use embedding::{EmbedDeliveries, EmbedSubmission};
+pub use embedding::{EmbedSink, PendingEmbeddings};
 
 /// A handle to an engine that runs on its own thread. Clones speak to the same engine.
 ///
@@ -40,6 +45,7 @@ struct Shared {
 
 enum Command {
     Submit(Box<Submission>),
+    Embed(Box<EmbedSubmission>),
     Stop,
 }
 
@@ -192,19 +198,31 @@ impl EngineHandle {
             return Err(Refusal::EngineStopped);
         }
         request.check(&self.shared.limits)?;
-        let requests_max = self.shared.limits.requests_max;
-        let count = |open: usize| (open < requests_max).then_some(open + 1);
-        if self.shared.open_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, count).is_err() {
-            return Err(Refusal::QueueFull { requests_max });
-        }
-        let open = OpenRequest(Arc::clone(&self.shared));
+        let open = self.open_request()?;
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let delivery = Delivery { sink, is_cancelled: Arc::clone(&is_cancelled), _open: open };
-        match self.commands.try_send(Command::Submit(Box::new(Submission { request, delivery }))) {
-            Ok(()) => Ok(RequestGuard { is_cancelled }),
-            Err(TrySendError::Full(_)) => Err(Refusal::QueueFull { requests_max }),
-            Err(TrySendError::Disconnected(_)) => Err(Refusal::EngineStopped),
+        self.send(Command::Submit(Box::new(Submission { request, delivery })))?;
+        Ok(RequestGuard { is_cancelled })
+    }
+
+    /// Counts one more open request, if there may be one.
+    fn open_request(&self) -> Result<OpenRequest, Refusal> {
+        if self.has_stopped() {
+            return Err(Refusal::EngineStopped);
         }
+        let requests_max = self.shared.limits.requests_max;
+        let count = |open: usize| (open < requests_max).then_some(open + 1);
+        match self.shared.open_count.fetch_update(Ordering::AcqRel, Ordering::Acquire, count) {
+            Ok(_) => Ok(OpenRequest(Arc::clone(&self.shared))),
+            Err(_) => Err(Refusal::QueueFull { requests_max }),
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), Refusal> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::QueueFull { requests_max: self.shared.limits.requests_max },
+            TrySendError::Disconnected(_) => Refusal::EngineStopped,
+        })
     }
 
     /// Ends all open requests with an error and the engine with them; returns when its memory is free.
@@ -222,8 +240,9 @@ impl EngineHandle {
 
 /// The engine's thread: takes commands between steps, and waits for one when there is nothing to do.
 fn serve<R: Runner>(mut engine: Engine<R>, commands: &Receiver<Command>, shared: &Shared) {
-    let mut deliveries = HashMap::new();
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut engine, commands, shared, &mut deliveries)));
+    let (mut deliveries, mut embeddings) = (HashMap::new(), EmbedDeliveries::default());
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| run(&mut engine, commands, shared, (&mut deliveries, &mut embeddings))));
     shared.has_stopped.store(true, Ordering::Release);
     let cause = match outcome {
         Ok(()) => "it was asked to".to_owned(),
@@ -234,9 +253,13 @@ fn serve<R: Runner>(mut engine: Engine<R>, commands: &Receiver<Command>, shared:
         (delivery.sink)(Event::Failed { id, error });
     };
     deliveries.drain().for_each(|(id, delivery)| fail(id, delivery));
+    let error = SequenceError::EngineStopped { cause: cause.clone() };
+    embeddings.fail_all(&error);
     while let Ok(command) = commands.try_recv() {
-        if let Command::Submit(submission) = command {
-            fail(SequenceId(0), submission.delivery);
+        match command {
+            Command::Submit(submission) => fail(SequenceId(0), submission.delivery),
+            Command::Embed(submission) => submission.delivery.end(Err(error.clone())),
+            Command::Stop => {}
         }
     }
 }
@@ -245,7 +268,7 @@ fn run<R: Runner>(
     engine: &mut Engine<R>,
     commands: &Receiver<Command>,
     shared: &Shared,
-    deliveries: &mut HashMap<SequenceId, Delivery>,
+    (deliveries, embeddings): (&mut HashMap<SequenceId, Delivery>, &mut EmbedDeliveries),
 ) {
     let mut events = Vec::new();
     loop {
@@ -260,8 +283,11 @@ fn run<R: Runner>(
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
             };
-            let Command::Submit(submission) = command else { return };
-            take(engine, *submission, deliveries);
+            match command {
+                Command::Submit(submission) => take(engine, *submission, deliveries),
+                Command::Embed(submission) => embeddings.take(engine, *submission),
+                Command::Stop => return,
+            }
         }
         if shared.has_stopped.load(Ordering::Acquire) {
             return;
@@ -273,11 +299,13 @@ fn run<R: Runner>(
             }
             is_open
         });
+        embeddings.drop_cancelled(engine);
         engine.step(&mut events);
         *shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = engine.stats();
         for event in events.drain(..) {
             deliver(event, deliveries);
         }
+        embeddings.deliver(engine);
     }
 }
 

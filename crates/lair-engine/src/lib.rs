@@ -4,6 +4,7 @@
 //! drives step by step; [`EngineHandle`] is the same engine on a thread of its own. What computes is behind [`Runner`].
 
 mod constraint;
+mod embedding;
 mod engine;
 mod events;
 mod handle;
@@ -20,9 +21,11 @@ mod states;
 mod step;
 
 pub use constraint::{Constraint, ConstraintFailure, TokenConstraint, TokenSet};
+pub use embedding::{EmbedRequest, Embedded, EmbeddingShape, Normalization};
 pub use engine::{Engine, EngineStats};
 pub use events::{Event, FinishReason, SequenceError, Timings, TokenLogprob, Usage};
-pub use handle::{EngineHandle, EventSink, EventStream, NothingYet, RequestGuard};
+pub use handle::{EmbedSink, EngineHandle, EventSink, EventStream, NothingYet, PendingEmbeddings, RequestGuard};
+pub use lair_model::Pooling;
 pub use model_runner::{MemoryOptions, ModelRunner, RunnerError};
 pub use options::{EngineError, EngineOptions, Limits};
 pub use request::{PrefixScope, Refusal, Request, SequenceId};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lair_compute::{Backend, Batch, ComputeError, KvElement, PageId, StateSlot};
 use lair_model::{Activations, Memory, Model, ModelError};
 
-use crate::Runner;
+use crate::{EmbeddingShape, Runner};
 
 /// What memory a runner gets.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +93,37 @@ impl<B: Backend> Runner for ModelRunner<B> {
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
         let Self { model, backend, activations, memory, .. } = self;
         model.forward(backend, activations, memory, batch, rows_wanted, logits);
+    }
+
+    fn generates(&self) -> bool {
+        self.model.has_logits()
+    }
+
+    fn embedding_shape(&self) -> Option<EmbeddingShape> {
+        let (model, head) = (&self.model, self.model.pooled_head());
+        let hidden_size = model.config().hidden_size;
+        Some(EmbeddingShape {
+            hidden_size,
+            embedding_size: head.embedding_size(hidden_size),
+            pooling: model.pooling(),
+            classifier_pooling: head.classifier_pooling(),
+            class_count: head.class_count(),
+            scores_are_shares: head.scores_are_shares(),
+            needs_whole_sequences: model.needs_whole_sequences(),
+        })
+    }
+
+    fn hidden_states(&mut self, batch: &Batch<'_>, states: &mut [f32]) {
+        let Self { model, backend, activations, memory, .. } = self;
+        model.hidden_states(backend, activations, memory, batch, states);
+    }
+
+    fn embedding(&self, pooled: Vec<f32>) -> Vec<f32> {
+        self.model.pooled_head().embedding(pooled)
+    }
+
+    fn scores(&self, pooled: &[f32]) -> Vec<f32> {
+        self.model.pooled_head().scores(pooled)
     }
 
     fn copy_page(&mut self, from: PageId, to: PageId) {

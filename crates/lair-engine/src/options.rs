@@ -1,6 +1,6 @@
 //! What an engine is made with.
 
-use crate::{Runner, Speculation};
+use crate::{EmbeddingShape, Runner, Speculation};
 
 /// How an engine is set up. Memory itself (pages, state slots) is the runner's.
 #[derive(Clone, Debug)]
@@ -48,6 +48,12 @@ pub struct Limits {
     pub requests_max: usize,
     /// Sequences that are computed at the same time.
     pub sequences_max: usize,
+    /// Whether the model gives a score for each token, so that text can be generated.
+    pub generates: bool,
+    /// What embeddings are made of, if they can be.
+    pub embedding: Option<EmbeddingShape>,
+    /// Tokens that a text to be embedded may have.
+    pub input_length: usize,
 }
 
 /// Why an engine cannot be made.
@@ -117,12 +123,22 @@ impl EngineOptions {
         if slot_count > 0 && slot_count < sequences_max {
             return Err(EngineError::TooFewSlots { slot_count, sequences_max });
         }
+        let context_length = self.context_length.min(runner.context_length());
+        let memory_length = runner.page_count().saturating_mul(lair_compute::PAGE_LENGTH);
+        let embedding = runner.embedding_shape();
+        let step_length = match embedding {
+            Some(shape) if shape.needs_whole_sequences => rows_max,
+            _ => usize::MAX,
+        };
         Ok(Limits {
-            context_length: self.context_length.min(runner.context_length()),
-            memory_length: runner.page_count().saturating_mul(lair_compute::PAGE_LENGTH),
+            context_length,
+            memory_length,
             vocabulary_size: runner.vocabulary_size(),
             requests_max: self.requests_max,
             sequences_max,
+            generates: runner.generates(),
+            embedding,
+            input_length: context_length.min(memory_length).min(step_length),
         })
     }
 }

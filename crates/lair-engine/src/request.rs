@@ -94,6 +94,37 @@ pub enum Refusal {
         /// Its name.
         id: SequenceId,
     },
+    /// The model is an encoder.
+    #[error("the model gives embeddings, not text")]
+    NoGeneration,
+    /// The runner gives no hidden states.
+    #[error("the model gives no embeddings")]
+    NoEmbeddings,
+    /// Scores are asked for.
+    #[error("the model has no classifier that could rank texts")]
+    NoClassifier,
+    /// There is nothing to embed, or too much at once.
+    #[error("{found} texts are to be embedded, 1 to {} expected", crate::embedding::INPUTS_MAX)]
+    InputCount {
+        /// How many.
+        found: usize,
+    },
+    /// A text is nothing.
+    #[error("text {input} to be embedded has no tokens, at least 1 expected")]
+    EmptyInput {
+        /// Its index in the request.
+        input: usize,
+    },
+    /// A text cannot be computed at once.
+    #[error("text {input} to be embedded has {token_count} tokens, at most {length_max} expected")]
+    InputTooLong {
+        /// Its index in the request.
+        input: usize,
+        /// Its tokens.
+        token_count: usize,
+        /// Tokens there may be.
+        length_max: usize,
+    },
     /// The engine has ended.
     #[error("the engine has stopped")]
     EngineStopped,
@@ -110,6 +141,9 @@ impl Refusal {
             Self::MemoryTooSmall { prompt_tokens, .. } => {
                 Some(format!("give the context memory for at least {} tokens or shorten the prompt", prompt_tokens + 1))
             }
+            Self::InputTooLong { .. } => Some("shorten it, or ask for it to be cut".to_owned()),
+            Self::NoGeneration => Some("choose a model that was made to chat".to_owned()),
+            Self::NoClassifier => Some("choose a reranker".to_owned()),
             Self::QueueFull { .. } => Some("try again when another request has ended".to_owned()),
             _ => None,
         }
@@ -119,6 +153,9 @@ impl Refusal {
 impl Request {
     /// Refuses what can never be computed under these limits.
     pub fn check(&self, limits: &Limits) -> Result<(), Refusal> {
+        if !limits.generates {
+            return Err(Refusal::NoGeneration);
+        }
         let prompt_tokens = self.tokens.len();
         if prompt_tokens == 0 {
             return Err(Refusal::EmptyPrompt);
@@ -144,7 +181,12 @@ impl Request {
     }
 }
 
-fn check_tokens(tokens: impl Iterator<Item = u32>, place: &'static str, limits: &Limits) -> Result<(), Refusal> {
+/// Refuses a token that is not in the vocabulary.
+pub(crate) fn check_tokens(
+    tokens: impl Iterator<Item = u32>,
+    place: &'static str,
+    limits: &Limits,
+) -> Result<(), Refusal> {
     let vocabulary_size = limits.vocabulary_size;
     for token in tokens {
         if token as usize >= vocabulary_size {

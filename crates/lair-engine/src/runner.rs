@@ -2,6 +2,8 @@
 
 use lair_compute::{Batch, PageId, StateSlot};
 
+use crate::EmbeddingShape;
+
 /// A loaded model with its memory: pages of keys and values, slots of recurrent state.
 ///
 /// All memory was allocated when the runner was made, so nothing here can fail. The logits of a row depend on the tokens
@@ -24,6 +26,31 @@ pub trait Runner: Send {
 
     /// Computes a batch; `logits` is `[rows_wanted, vocabulary_size]`. `rows_wanted` ascends and may be empty.
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]);
+
+    /// Whether there are logits at all; [`Runner::step`] is not called otherwise.
+    fn generates(&self) -> bool {
+        true
+    }
+
+    /// What embeddings are made of; `None` if there are none, and then nothing below that is about them is called.
+    fn embedding_shape(&self) -> Option<EmbeddingShape> {
+        None
+    }
+
+    /// Computes a batch as [`Runner::step`] does; `states` is `[rows, hidden_size]`.
+    fn hidden_states(&mut self, _batch: &Batch<'_>, _states: &mut [f32]) {
+        unreachable!("a runner without embeddings is not asked for any");
+    }
+
+    /// The embedding of a pooled hidden state.
+    fn embedding(&self, pooled: Vec<f32>) -> Vec<f32> {
+        pooled
+    }
+
+    /// The scores that a classifier gives a pooled hidden state.
+    fn scores(&self, _pooled: &[f32]) -> Vec<f32> {
+        unreachable!("a runner without a classifier is not asked for scores");
+    }
 
     /// Copies a page on every layer.
     fn copy_page(&mut self, from: PageId, to: PageId);

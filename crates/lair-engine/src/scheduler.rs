@@ -22,6 +22,9 @@ const ADMISSION_LOOKS_MAX: usize = 64;
 impl<R: Runner> Engine<R> {
     /// Takes up waiting sequences, oldest first, while there is room.
     pub(crate) fn admit(&mut self) {
+        if self.embeddings.blocks_admission() {
+            return;
+        }
         let mut place = 0;
         for _ in 0..ADMISSION_LOOKS_MAX {
             if place >= self.waiting.len() || self.active.len() >= self.options.sequences_max {
@@ -195,6 +198,9 @@ impl<R: Runner> Engine<R> {
                     self.active[place].page_table.push(page);
                 }
                 return;
+            }
+            if self.give_up_input() {
+                continue;
             }
             let youngest = self.active.len() - 1;
             assert!(youngest > 0, "a sequence that is alone has pages enough, or was refused");

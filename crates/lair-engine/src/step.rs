@@ -20,6 +20,10 @@ const MOVING_CHECKPOINT_LENGTH: usize = 4 * PAGE_LENGTH;
 impl<R: Runner> Engine<R> {
     /// Computes what was planned.
     pub(crate) fn compute(&mut self, events: &mut Vec<Event>) {
+        if self.active.is_empty() {
+            // All that could be taken up waits for an embedding to have its turn.
+            return;
+        }
         self.run_batch();
         for place in 0..self.active.len() {
             let sequence = &mut self.active[place];

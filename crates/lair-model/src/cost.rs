@@ -130,6 +130,7 @@ impl ModelCost {
                         macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
                         window: match attention.mask {
                             Mask::Window(length) | Mask::Chunk(length) => Some(length),
+                            Mask::Around(reach) => Some(2 * reach + 1),
                             Mask::Causal | Mask::Bidirectional => None,
                         },
                     });

@@ -18,6 +18,8 @@ pub struct Activations<B: Backend> {
     residual: B::Buffer,
     /// `[rows, hidden_size]`: a normalised copy.
     hidden: B::Buffer,
+    /// `[rows, hidden_size]`: a layer's input, for layers that add it twice.
+    input: Option<B::Buffer>,
     q: Vec<B::Buffer>,
     k: Vec<B::Buffer>,
     v: Vec<B::Buffer>,
@@ -56,6 +58,7 @@ impl<B: Backend> Activations<B> {
             rows_max,
             residual: backend.buffer(rows_max, hidden_size)?,
             hidden: backend.buffer(rows_max, hidden_size)?,
+            input: widths.keeps_input.then(|| backend.buffer(rows_max, hidden_size)).transpose()?,
             q: buffers(&widths.q)?,
             k: buffers(&widths.k)?,
             v: buffers(&widths.v)?,
@@ -214,6 +217,9 @@ fn run_layer<B: Backend>(
     if let Some(norm) = parallel_norm {
         backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
     }
+    if let (Some(_), Some(input)) = (&layer.mixer_second_norm, &mut activations.input) {
+        backend.copy(rows, &activations.residual, input);
+    }
     let mixed = match &layer.mixer {
         MixerWeights::Attention(weights) => run_attention(layer, weights, backend, activations, memory, batch),
         MixerWeights::DeltaNet(weights) => run_delta_net(layer, weights, backend, activations, memory, batch),
@@ -225,6 +231,7 @@ fn run_layer<B: Backend>(
             backend.keep_rows(kept, &mut activations.mixed[mixed]);
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
+            activations.input.iter_mut().for_each(|input| backend.keep_rows(kept, input));
             kept.len()
         }
     };
@@ -237,6 +244,10 @@ fn run_layer<B: Backend>(
         &mut activations.residual,
     );
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
+    if let (Some(norm), Some(input)) = (&layer.mixer_second_norm, &activations.input) {
+        backend.add(rows, input, &mut activations.residual);
+        norm_stream(Some(norm), backend, activations, rows);
+    }
     let input = match &layer.parallel {
         ParallelInput::None => FeedForwardInput::Residual,
         _ => FeedForwardInput::Buffer(&activations.hidden),

@@ -1,9 +1,11 @@
 //! A loaded model: immutable, shareable, made of a declaration and its weights.
 
-use lair_compute::{Backend, KvElement, KvLayout, Mask, StateLayout};
+use lair_compute::{Backend, KvElement, KvLayout, StateLayout};
 use lair_gguf::GgufFile;
 
+use crate::config::Pooling;
 use crate::forward::Activations;
+use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
@@ -22,6 +24,7 @@ pub struct Model<B: Backend> {
     memory: MemoryLayers,
     widths: BufferWidths,
     ignored_tensors: Vec<String>,
+    pooled_head: PooledHead,
 }
 
 /// What is decided when a model is loaded.
@@ -54,10 +57,12 @@ impl<B: Backend> Model<B> {
         let layers = (0..config.layer_count)
             .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
+        let pooled_head = PooledHead::load(file, &config, architecture)?;
         let Builder { source, mut widths, memory, .. } = builder;
         widths.note_widest(config.hidden_size);
+        widths.keeps_input = layers.iter().any(|layer| layer.mixer_second_norm.is_some());
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
-            MixerWeights::Attention(attention) => attention.region.mask == Mask::Bidirectional,
+            MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
             MixerWeights::DeltaNet(_) => false,
         };
         Ok(Model {
@@ -70,6 +75,7 @@ impl<B: Backend> Model<B> {
             head,
             memory,
             widths,
+            pooled_head,
         })
     }
 
@@ -102,6 +108,16 @@ impl<B: Backend> Model<B> {
     /// Whether tokens see those that follow them: a sequence then has to be computed in one step.
     pub fn needs_whole_sequences(&self) -> bool {
         self.needs_whole_sequences
+    }
+
+    /// How hidden states become one vector if nobody says otherwise: as the file says, else their mean.
+    pub fn pooling(&self) -> Pooling {
+        self.config.pooling.unwrap_or(Pooling::Mean)
+    }
+
+    /// What is made of a pooled hidden state.
+    pub fn pooled_head(&self) -> &PooledHead {
+        &self.pooled_head
     }
 
     /// Tensors of the file that no token needs and that were left out.

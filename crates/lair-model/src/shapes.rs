@@ -168,7 +168,7 @@ pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(Norm
         Norm::Rms(_) | Norm::RmsIfThere(_) | Norm::RmsUnweighted => {
             (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
         }
-        Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerUnweighted => {
+        Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) | Norm::LayerUnweighted => {
             (NormKind::Layer, "attention.layer_norm_epsilon", config.layer_norm_epsilon)
         }
     };

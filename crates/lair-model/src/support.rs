@@ -14,11 +14,14 @@ pub fn check_support(
     config: &ModelConfig,
     context_length: usize,
 ) -> Result<(), ModelError> {
-    let has_logits = (architecture.head)(config).output != HeadOutput::HiddenState;
+    let has_logits = (architecture.head)(config).output_in(config) != HeadOutput::HiddenState;
+    let is_causal = config.is_causal != Some(false);
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
     missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
     missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, has_logits)));
+    let mut layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
+    missing = missing.or_else(|| if is_causal { None } else { layers.find_map(|parts| only_before(&parts)) });
     if let Some(what) = missing {
         return Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what });
     }
@@ -31,6 +34,17 @@ pub fn check_support(
             what: "attention with a temperature",
         }),
         _ => Ok(()),
+    }
+}
+
+/// What can see only what stands before, in a model that its file says to be no decoder.
+fn only_before(layer: &Layer) -> Option<&'static str> {
+    match &layer.mixer {
+        Mixer::Attention(attention) if matches!(attention.mask, Mask::Window(_) | Mask::Chunk(_)) => {
+            Some("windows of a decoder whose file says that it sees what follows")
+        }
+        Mixer::GatedDeltaNet(_) => Some("recurrent layers in a model whose file says that it sees what follows"),
+        _ => None,
     }
 }
 
@@ -83,7 +97,7 @@ fn attention(attention: &Attention, has_logits: bool) -> Option<&'static str> {
         return Some("a norm of the heads' output");
     }
     // A later token would change what was computed for an earlier one: tokens cannot be generated one by one.
-    (has_logits && attention.mask == Mask::Bidirectional).then_some("generation with attention in both directions")
+    (has_logits && attention.mask.sees_what_follows()).then_some("generation with attention in both directions")
 }
 
 fn experts(experts: &ExpertsFfn) -> Option<&'static str> {

@@ -91,11 +91,13 @@ impl List<'_> {
             self.first_error.get_or_insert(error);
         }
         let Some(stem) = norm.stem() else { return };
-        let presence = if let Norm::RmsIfThere(_) = norm { Presence::Optional } else { Presence::Required };
+        let presence = if norm.is_optional() { Presence::Optional } else { Presence::Required };
         self.add(&format!("{stem}.weight"), &[width], presence);
         match norm {
             Norm::Layer(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Required),
-            Norm::LayerUnbiased(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Optional),
+            Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) => {
+                self.add(&format!("{stem}.bias"), &[width], Presence::Optional)
+            }
             _ => {}
         }
     }
@@ -172,6 +174,7 @@ impl List<'_> {
         }
         self.norm(layer.mixer_output_norm, hidden_size);
         self.norm(layer.mixer_stream_norm, hidden_size);
+        self.norm(layer.mixer_second_norm, hidden_size);
         if let Some(cross) = &layer.cross {
             self.norm(cross.norm, hidden_size);
             self.attention(&cross.attention, layer_index)?;

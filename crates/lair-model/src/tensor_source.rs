@@ -16,6 +16,9 @@ use crate::{ModelConfig, ModelError};
 const IGNORED_EVERYWHERE: [&str; 7] =
     ["v.", "mm.", "a.", "rope.freqs", ".attn_rot_embd.weight", ".attn.rotary_emb.inv_freq", ".input_scale"];
 
+/// Tensors of what is made of pooled hidden states; [`crate::PooledHead`] reads and checks them.
+const POOLED: [&str; 3] = ["cls.", "dense_2.", "dense_3."];
+
 /// A file whose tensors fit a declaration.
 pub(crate) struct TensorSource<'a> {
     file: &'a GgufFile,
@@ -53,7 +56,9 @@ impl<'a> TensorSource<'a> {
                 }
             }
         }
-        let others = file.tensors().iter().map(|tensor| &tensor.name).filter(|name| !found.contains(*name));
+        let is_pooled = |name: &String| POOLED.iter().any(|start| name.starts_with(start));
+        let others = file.tensors().iter().map(|tensor| &tensor.name);
+        let others = others.filter(|name| !found.contains(*name) && !is_pooled(name));
         let (ignored, unused): (Vec<&String>, Vec<&String>) =
             others.partition(|name| is_ignored(name, architecture, config));
         if let Some(first) = unused.first() {

@@ -17,11 +17,13 @@ const ERROR_MAX: f64 = 1e-7;
 /// Models where the reference itself is coarser. It looks GELU up in a table of F16, by an F16 argument: with GELU rounded in
 /// the same way these agree within [`ERROR_MAX`], which is tested too. Of `qwen2vl` it does not read the norms' epsilon and
 /// adds 0.
-const COARSE: [(&str, f64); 8] = [
+const COARSE: [(&str, f64); 10] = [
     ("codeshell", 3e-7),
     ("gemma", 3e-7),
     ("gpt2", 3e-7),
     ("gptneox", 3e-7),
+    ("jina-bert-v2", 3e-7),
+    ("modern-bert", 3e-7),
     ("phi2", 3e-7),
     ("qwen2vl", 1e-5),
     ("starcoder", 3e-7),

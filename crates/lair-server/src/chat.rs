@@ -140,19 +140,19 @@ impl ChatPrompt {
 }
 
 /// Starts the answers to a conversation.
-pub(crate) fn start(model: &Arc<Lease>, request: &ChatRequest) -> Result<Vec<ChatAnswer>, ApiError> {
-    start_from(model, &ChatPrompt::of_conversation(model, request)?, request)
+pub(crate) async fn start(model: &Arc<Lease>, request: &ChatRequest) -> Result<Vec<ChatAnswer>, ApiError> {
+    start_from(model, &ChatPrompt::of_conversation(model, request)?, request).await
 }
 
 /// Starts the answers to a prompt; the messages and tools of the request are not looked at.
-pub(crate) fn start_from(
+pub(crate) async fn start_from(
     model: &Arc<Lease>,
     prompt: &ChatPrompt,
     request: &ChatRequest,
 ) -> Result<Vec<ChatAnswer>, ApiError> {
     let sampling = request.sampling.over(&model.default_sampling)?;
     let max_tokens = request.length.after(prompt.tokens.len(), model)?;
-    let constraint = constraint(model, prompt, request)?;
+    let constraint = constraint(model, prompt, request).await?;
     (0..request.choice_count.max(1))
         .map(|index| {
             let mut sampling = sampling.clone();
@@ -182,14 +182,18 @@ pub(crate) fn start_from(
 }
 
 /// What the engine holds the answers to.
-fn constraint(model: &Lease, prompt: &ChatPrompt, request: &ChatRequest) -> Result<Option<Constraint>, ApiError> {
+async fn constraint(
+    model: &Arc<Lease>,
+    prompt: &ChatPrompt,
+    request: &ChatRequest,
+) -> Result<Option<Constraint>, ApiError> {
     let begins = if prompt.is_templated { Begins::AfterReasoning } else { Begins::AtOnce };
     let grammar = match wish(model, request)? {
         // Calls of harmony stand in a channel of their own, not behind what ends its reasoning.
         Some(wish) if wish.field == "tool_choice" && model.answers().is_harmony() => {
-            Some(constrained::compiled(model, &wish, &prompt.tokens, Begins::AtOnce)?)
+            Some(constrained::compiled(model, &wish, &prompt.tokens, Begins::AtOnce).await?)
         }
-        Some(wish) => Some(constrained::compiled(model, &wish, &prompt.tokens, begins)?),
+        Some(wish) => Some(constrained::compiled(model, &wish, &prompt.tokens, begins).await?),
         None => None,
     };
     match (request.reasoning_budget, model.reasoning) {

@@ -111,6 +111,9 @@ impl From<lair_engine::Refusal> for ApiError {
             | Refusal::MemoryTooSmall { prompt_tokens, memory_length: context_length } => {
                 ErrorKind::ContextExceeded { prompt_tokens: *prompt_tokens, context_length: *context_length }
             }
+            Refusal::InputTooLong { token_count, length_max, .. } => {
+                ErrorKind::ContextExceeded { prompt_tokens: *token_count, context_length: *length_max }
+            }
             Refusal::QueueFull { .. } => ErrorKind::Overloaded,
             Refusal::EngineStopped => ErrorKind::Internal,
             _ => ErrorKind::BadRequest,

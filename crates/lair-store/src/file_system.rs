@@ -119,22 +119,33 @@ pub trait FileSystem: Send + Sync + fmt::Debug {
     /// Puts `bytes` at `path`: written beside it, synced, renamed, the folder synced. A crash leaves the old or the new
     /// file, whole.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        self.create_folder(folder)?;
-        let beside = beside(path);
-        let written = self.open(&beside, OpenHow::UpdateOrCreate).and_then(|mut file| {
-            file.set_size(0)?;
-            file.write_at(0, bytes)?;
-            file.sync()
-        });
-        let placed = written.and_then(|()| self.rename(&beside, path));
-        if let Err(error) = placed {
-            // What is left is named `.new`, which no listing takes for a model; the start of a store removes it.
-            let _ = self.remove_file(&beside);
-            return Err(error);
-        }
-        self.sync_folder(folder)
+        place(self, path, bytes, |file| file.sync())?;
+        self.sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
+
+    /// The same for what may be lost: a kill leaves the old or the new file, a loss of power perhaps half of one.
+    fn replace_unsynced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        place(self, path, bytes, |_| Ok(()))
+    }
+}
+
+fn place<F: FileSystem + ?Sized>(
+    file_system: &F,
+    path: &Path,
+    bytes: &[u8],
+    finish: impl FnOnce(&dyn StoreFile) -> io::Result<()>,
+) -> io::Result<()> {
+    file_system.create_folder(path.parent().unwrap_or(Path::new(".")))?;
+    let beside = beside(path);
+    let written = file_system.open(&beside, OpenHow::UpdateOrCreate).and_then(|mut file| {
+        file.set_size(0)?;
+        file.write_at(0, bytes)?;
+        finish(file.as_ref())
+    });
+    written.and_then(|()| file_system.rename(&beside, path)).inspect_err(|_| {
+        // What is left is named `.new`, which no listing takes for a model; the start of a store removes it.
+        let _ = file_system.remove_file(&beside);
+    })
 }
 
 /// A name beside `path` that no other process uses at the same time.

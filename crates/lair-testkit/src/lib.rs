@@ -4,6 +4,7 @@ mod error;
 pub mod npy;
 mod shared;
 pub mod tiny_models;
+pub mod word_encoders;
 
 pub use error::normalised_mean_squared_error;
 pub use shared::{shared_data, skipped};

@@ -81,7 +81,7 @@ fn write_model(header_bytes: &[u8], path: &Path) -> std::io::Result<()> {
     file.flush()
 }
 
-fn write_tensor(tensor: &TensorInfo, file: &mut impl Write) -> std::io::Result<()> {
+pub(crate) fn write_tensor(tensor: &TensorInfo, file: &mut impl Write) -> std::io::Result<()> {
     for index in 0..tensor.element_count() {
         let value = value(&tensor.name, index);
         match tensor.tensor_type {

@@ -94,11 +94,13 @@ impl From<lair_store::StoreError> for Failure {
             E::Reference(_) | E::Name(_) | E::AmbiguousId { .. } | E::NotOneModel { .. } | E::NotOurs { .. } => {
                 ExitCode::Usage
             }
+            E::NotPullable { .. } | E::NotPushable { .. } => ExitCode::Usage,
             E::Damaged { .. } | E::MissingBlob { .. } | E::WrongDigest { .. } | E::BadManifest { .. } => {
                 ExitCode::BadModel
             }
             E::BadModel { .. } | E::NoWeights { .. } => ExitCode::BadModel,
             E::NoSpace { .. } | E::Changed { .. } => ExitCode::Other,
+            E::Source(source) if source.is_about_this_disk() => ExitCode::Other,
             E::Io { reason, .. } if reason.kind() != std::io::ErrorKind::NotFound => ExitCode::Other,
             _ => ExitCode::NotFound,
         };

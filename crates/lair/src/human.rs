@@ -25,8 +25,13 @@ pub fn age_text(then: Option<SystemTime>, now: SystemTime) -> String {
     let Some(seconds) = then.and_then(|then| now.duration_since(then).ok()).map(|since| since.as_secs()) else {
         return "Never".to_owned();
     };
+    format!("{} ago", span_text(seconds))
+}
+
+/// A span of time in words, rounded down.
+fn span_text(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let text = match seconds {
+    match seconds {
         0 => "Less than a second".to_owned(),
         1 => "1 second".to_owned(),
         _ if seconds < 60 => format!("{seconds} seconds"),
@@ -38,8 +43,7 @@ pub fn age_text(then: Option<SystemTime>, now: SystemTime) -> String {
         _ if days < 60 => format!("{} weeks", days / 7),
         _ if days < 730 => format!("{} months", days / 30),
         _ => format!("{} years", days / 365),
-    };
-    format!("{text} ago")
+    }
 }
 
 /// The beginning of a digest, enough to mean it.
@@ -93,6 +97,56 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// A time from RFC 3339, with `Z` or an offset; nothing for text that is none.
+pub fn parse_time(text: &str) -> Option<SystemTime> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let separators = [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":")];
+    if !separators.iter().all(|(at, separator)| text.get(*at..at + 1) == Some(separator)) {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let is_in_range = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second);
+    let rest = text.get(19..)?;
+    let rest = rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let offset_s = match rest.split_at_checked(1)? {
+        ("Z" | "z", "") => 0,
+        (sign @ ("+" | "-"), offset) => {
+            let (hours, minutes) = offset.split_once(':')?;
+            let seconds = hours.parse::<u16>().ok()? as i64 * 3600 + minutes.parse::<u16>().ok()? as i64 * 60;
+            if sign == "+" { seconds } else { -seconds }
+        }
+        _ => return None,
+    };
+    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset_s;
+    let since = std::time::Duration::from_secs(u64::try_from(seconds).ok()?);
+    is_in_range.then_some(SystemTime::UNIX_EPOCH.checked_add(since)).flatten()
+}
+
+/// When something ends, in the words of `ollama ps`: `4 minutes from now`, `Forever`, `Stopping...` when it is over.
+pub fn until_text(then: SystemTime, now: SystemTime) -> String {
+    const FOREVER_S: u64 = 20 * 365 * 86_400;
+    match then.duration_since(now) {
+        Err(_) => "Stopping...".to_owned(),
+        Ok(left) if left.as_secs() > FOREVER_S => "Forever".to_owned(),
+        Ok(left) => format!("{} from now", span_text(left.as_secs())),
+    }
+}
+
+/// Days since 1970-01-01 of a day of the proleptic Gregorian calendar: the inverse of [`civil_from_days`].
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +189,41 @@ mod tests {
             assert_eq!(age_text(Some(now - Duration::from_secs(seconds)), now), text);
         }
         assert_eq!(age_text(None, now), "Never");
+    }
+
+    #[test]
+    fn what_is_left_is_said_in_the_words_of_ollama() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        for (seconds, text) in [
+            (0, "Less than a second from now"),
+            (299, "4 minutes from now"),
+            (2 * 86_400, "2 days from now"),
+            (100 * 365 * 86_400, "Forever"),
+        ] {
+            assert_eq!(until_text(now + Duration::from_secs(seconds), now), text);
+        }
+        assert_eq!(until_text(now - Duration::from_secs(1), now), "Stopping...");
+    }
+
+    #[test]
+    fn times_are_read_with_any_offset() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2000-02-29T12:34:56Z", Some(951_827_696)),
+            ("2000-02-29T14:34:56.123456789+02:00", Some(951_827_696)),
+            ("2000-02-29T05:04:56-07:30", Some(951_827_696)),
+            ("2026-12-31T23:59:59Z", Some(1_798_761_599)),
+            ("2026-13-01T00:00:00Z", None),
+            ("2026-12-31 23:59:59Z", None),
+            ("2026-12-31T23:59:59", None),
+            ("2026-12-31T23:59:59+xx:00", None),
+            ("0001-01-01T00:00:00Z", None),
+            ("é026-12-31T23:59:59Z", None),
+            ("", None),
+        ] {
+            let expected = seconds.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(parse_time(text), expected, "{text}");
+        }
     }
 
     #[test]

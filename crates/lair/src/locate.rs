@@ -29,13 +29,13 @@ pub struct Located {
 }
 
 /// Finds a model by whatever the user calls it; without a name, the default model. Fetches it where it is missing and it
-/// is said where from: a model of the catalogue, a repository of the hub, a link. Other names are for `lair pull`.
+/// is said where from: a model of the catalogue, a repository of the hub, a package, a link. Other names are for `lair pull`.
 pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
     let store = store()?;
     let Some(text) = model else { return of_resolved(&store, store.resolve_default()?, is_quiet) };
     let reference = Reference::parse(text).map_err(StoreError::from)?;
     match store.resolve(&reference) {
-        Err(StoreError::UnknownModel { .. }) if matches!(reference, Reference::Hub(_) | Reference::Link(_)) => {
+        Err(StoreError::UnknownModel { .. }) if is_fetched_when_meant(&reference) => {
             offline::check(text, &format!("lair pull {text}"))?;
             match store.pull(&reference, &mut DownloadBar::transfer("pulling", is_quiet))? {
                 Pulled::Named { name, .. } => of_resolved(&store, store.resolve(&Reference::Name(name))?, is_quiet),
@@ -52,6 +52,11 @@ pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
         }
         resolved => of_resolved(&store, resolved?, is_quiet),
     }
+}
+
+/// Whether a reference says where its model comes from, so that running it may fetch it.
+fn is_fetched_when_meant(reference: &Reference) -> bool {
+    matches!(reference, Reference::Hub(_) | Reference::Link(_) | Reference::Package(_))
 }
 
 fn of_resolved(store: &Store, resolved: Resolved, is_quiet: bool) -> Result<Located, Failure> {

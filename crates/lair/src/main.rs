@@ -17,6 +17,7 @@ mod pictures;
 mod provenance;
 mod sampling;
 mod serve;
+mod server_address;
 mod session;
 mod slm;
 mod speculate;
@@ -34,7 +35,7 @@ use crate::failure::{ExitCode, Failure, Outcome};
 #[derive(Parser, Debug)]
 #[command(name = "lair", disable_version_flag = true)]
 struct Cli {
-    /// Fetch nothing and open no socket; what is not on this machine is refused
+    /// Fetch nothing and ask nobody beyond this machine; what is not here is refused
     #[arg(long, global = true)]
     offline: bool,
     /// Print the version; with --json as an object
@@ -54,6 +55,10 @@ enum Command {
     /// Answer clients of Ollama and OpenAI over HTTP
     #[command(visible_alias = "start")]
     Serve(Box<commands::serve::ServeArgs>),
+    /// List the models in the memory of the running server
+    Ps(commands::ps::PsArgs),
+    /// Have the running server give up the memory of models
+    Stop(commands::ps::StopArgs),
     /// Bring a model here
     Pull(commands::pull::PullArgs),
     /// Give a model to a registry
@@ -120,6 +125,8 @@ fn run(command: Command) -> (Outcome, bool) {
     match command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Serve(args) => (commands::serve::serve(&args), false),
+        Command::Ps(args) => (commands::ps::ps(&args), args.server.json),
+        Command::Stop(args) => (commands::ps::stop(&args), args.server.json),
         Command::Pull(args) => (commands::pull::pull(&args), args.transfer.json),
         Command::Push(args) => (commands::push::push(&args), args.transfer.json),
         Command::Search(args) => (commands::search::search(&args), args.transfer.json),

@@ -81,11 +81,19 @@ fn facts(store: &Store, model: &FoundModel) -> ModelFacts {
         digest: model.id.map(|id| id.to_string().trim_start_matches("sha256:").to_owned()).unwrap_or_default(),
         size_bytes: model.size_bytes(),
         modified: model.modified,
+        capabilities: capabilities(&config.model_family),
         architecture: config.model_family,
         parameter_size: config.model_type,
         quantization: config.file_type,
-        capabilities: vec!["completion"],
         ..ModelFacts::default()
+    }
+}
+
+/// What models of an architecture can do.
+fn capabilities(architecture: &str) -> Vec<&'static str> {
+    match lair_model::architectures::find(architecture) {
+        Ok(architecture) if architecture.is_encoder => vec!["embedding"],
+        _ => vec!["completion"],
     }
 }
 
@@ -103,6 +111,12 @@ fn facts_of_file(mut facts: ModelFacts, path: &Path) -> Result<(ModelFacts, Map<
     let length = |key: &str| {
         let value = metadata.get(&format!("{architecture}.{key}")).and_then(Value::as_integer);
         value.and_then(|length| usize::try_from(length).ok())
+    };
+    // A decoder that says how it is pooled was trained to give embeddings.
+    let is_pooled = metadata.get(&format!("{architecture}.pooling_type")).and_then(Value::as_integer);
+    facts.capabilities = match is_pooled {
+        Some(pooling) if pooling > 0 => vec!["embedding"],
+        _ => capabilities(&architecture),
     };
     facts.context_length = length("context_length");
     facts.embedding_length = length("embedding_length");

@@ -283,6 +283,17 @@ impl Backend for Cpu {
         experts::experts(self, rows, experts, input, residual);
     }
 
+    fn copy(&mut self, rows: usize, input: &Buffer, output: &mut Buffer) {
+        let length = rows * input.width;
+        output.values[..length].copy_from_slice(&input.values[..length]);
+    }
+
+    fn add(&mut self, rows: usize, input: &Buffer, output: &mut Buffer) {
+        for (to, from) in output.values.iter_mut().zip(&input.values[..rows * input.width]) {
+            *to += from;
+        }
+    }
+
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {
         let width = buffer.width;
         for (to, &from) in rows.iter().enumerate().filter(|(to, from)| to != *from) {

@@ -103,6 +103,9 @@ fn seen(mask: Mask, position: usize, rows: &SequenceRows<'_>) -> Range<usize> {
         Mask::Window(length) => (position + 1).saturating_sub(length)..position + 1,
         Mask::Chunk(length) => position / length * length..position + 1,
         Mask::Bidirectional => 0..rows.first_position + rows.row_count,
+        Mask::Around(reach) => {
+            position.saturating_sub(reach)..(position + reach + 1).min(rows.first_position + rows.row_count)
+        }
     }
 }
 
@@ -127,7 +130,7 @@ fn attend(
                 let slot = slot(rows.page_table, key_position);
                 let key = &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim];
                 let score = soft_cap(dot(query, key) as f32 * attention.scale, attention.softcap);
-                let distance = key_position as f64 - position as f64;
+                let distance = -(key_position.abs_diff(position) as f64);
                 let slope = attention.alibi_slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
                 f64::from(score) + slope * distance
             })

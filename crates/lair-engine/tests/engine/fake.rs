@@ -11,9 +11,14 @@ use std::{
 };
 
 use lair_compute::{Batch, PAGE_LENGTH, PageId, StateSlot};
-use lair_engine::{Engine, EngineOptions, Event, FinishReason, Request, Runner, Sampler, SequenceId, sampler::Draws};
+use lair_engine::{
+    EmbeddingShape, Engine, EngineOptions, Event, FinishReason, Pooling, Request, Runner, Sampler, SequenceId,
+    sampler::Draws,
+};
 
 pub const VOCABULARY_SIZE: usize = 48;
+
+pub const HIDDEN_SIZE: usize = 3;
 
 /// After this token, logits are not numbers.
 pub const NAN_TOKEN: u32 = 46;
@@ -34,6 +39,8 @@ pub struct FakeRunner {
     pub gate: Option<Receiver<()>>,
     /// Whether other tokens than they should be are likely here and there.
     has_flaw: bool,
+    /// Whether texts to be embedded must come whole.
+    pub needs_whole_sequences: bool,
     shared_rows: Arc<AtomicUsize>,
 }
 
@@ -48,6 +55,7 @@ impl FakeRunner {
             page_copies: 0,
             gate: None,
             has_flaw: false,
+            needs_whole_sequences: false,
             shared_rows: Arc::default(),
         }
     }
@@ -88,35 +96,11 @@ fn fill_logits(context: u64, last: u32, logits: &mut [f32]) {
     }
 }
 
-impl Runner for FakeRunner {
-    fn vocabulary_size(&self) -> usize {
-        VOCABULARY_SIZE
-    }
-
-    fn context_length(&self) -> usize {
-        self.context_length
-    }
-
-    fn page_count(&self) -> usize {
-        self.pages.len()
-    }
-
-    fn state_slot_count(&self) -> usize {
-        self.states.len()
-    }
-
-    fn rows_max(&self) -> usize {
-        self.rows_max
-    }
-
-    fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
-        if self.gate.as_ref().is_some_and(|gate| gate.recv().is_err()) {
-            self.gate = None;
-        }
+impl FakeRunner {
+    /// Stores the tokens of a batch, and gives each row with the hash of what is read back for it.
+    fn contexts(&mut self, batch: &Batch<'_>, mut each: impl FnMut(usize, u64, u32)) {
         batch.assert_consistent();
         assert!(batch.row_count() > 0 && batch.row_count() <= self.rows_max);
-        assert!(rows_wanted.is_sorted_by(|left, right| left < right));
-        assert_eq!(logits.len(), rows_wanted.len() * VOCABULARY_SIZE);
         assert!(!batch.tokens.contains(&PANIC_TOKEN), "the runner was asked to panic");
         let mut written = HashSet::new();
         let mut slots = HashSet::new();
@@ -142,15 +126,92 @@ impl Runner for FakeRunner {
                     assert_eq!(state.1, position + 1, "the state is not at its position");
                     context = mix(context, state.0);
                 }
-                if let Ok(place) = rows_wanted.binary_search(&(rows.first_row + row)) {
-                    let logits = &mut logits[place * VOCABULARY_SIZE..][..VOCABULARY_SIZE];
-                    fill_logits(context, token, logits);
-                    if self.has_flaw && context.is_multiple_of(4) {
-                        logits[token as usize] += 20.0;
-                    }
-                }
+                each(rows.first_row + row, context, token);
             }
         }
+    }
+}
+
+/// The hidden state of a row.
+fn hidden_state(context: u64, token: u32) -> [f32; HIDDEN_SIZE] {
+    let part = |index: u64| (mix(context, index) >> 40) as f32 / (1 << 24) as f32 - 0.5;
+    if token == NAN_TOKEN { [f32::NAN; HIDDEN_SIZE] } else { [part(0), part(1), part(2)] }
+}
+
+/// The hidden states of all tokens of a text, without pages.
+pub fn hidden_states_of(tokens: &[u32], has_state: bool) -> Vec<[f32; HIDDEN_SIZE]> {
+    let (mut keys, mut state) = (0, 0);
+    let row = |(position, &token): (usize, &u32)| {
+        keys = mix(keys, stored(token, position));
+        state = mix(state, u64::from(token));
+        hidden_state(if has_state { mix(keys, state) } else { keys }, token)
+    };
+    tokens.iter().enumerate().map(row).collect()
+}
+
+impl Runner for FakeRunner {
+    fn vocabulary_size(&self) -> usize {
+        VOCABULARY_SIZE
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn page_count(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn state_slot_count(&self) -> usize {
+        self.states.len()
+    }
+
+    fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
+    fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
+        if self.gate.as_ref().is_some_and(|gate| gate.recv().is_err()) {
+            self.gate = None;
+        }
+        assert!(rows_wanted.is_sorted_by(|left, right| left < right));
+        assert_eq!(logits.len(), rows_wanted.len() * VOCABULARY_SIZE);
+        let has_flaw = self.has_flaw;
+        self.contexts(batch, |row, context, token| {
+            if let Ok(place) = rows_wanted.binary_search(&row) {
+                let logits = &mut logits[place * VOCABULARY_SIZE..][..VOCABULARY_SIZE];
+                fill_logits(context, token, logits);
+                if has_flaw && context.is_multiple_of(4) {
+                    logits[token as usize] += 20.0;
+                }
+            }
+        });
+    }
+
+    fn embedding_shape(&self) -> Option<EmbeddingShape> {
+        Some(EmbeddingShape {
+            hidden_size: HIDDEN_SIZE,
+            embedding_size: HIDDEN_SIZE,
+            pooling: Pooling::Mean,
+            classifier_pooling: Pooling::Last,
+            class_count: 1,
+            scores_are_shares: false,
+            needs_whole_sequences: self.needs_whole_sequences,
+        })
+    }
+
+    fn hidden_states(&mut self, batch: &Batch<'_>, states: &mut [f32]) {
+        assert_eq!(states.len(), batch.row_count() * HIDDEN_SIZE);
+        if self.needs_whole_sequences {
+            assert!(batch.sequences.iter().all(|rows| rows.first_position == 0), "a sequence is continued");
+        }
+        self.contexts(batch, |row, context, token| {
+            states[row * HIDDEN_SIZE..][..HIDDEN_SIZE].copy_from_slice(&hidden_state(context, token));
+        });
+    }
+
+    fn scores(&self, pooled: &[f32]) -> Vec<f32> {
+        vec![pooled.iter().sum()]
     }
 
     fn copy_page(&mut self, from: PageId, to: PageId) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that meets an error has failed.
 
 mod constraint;
+mod embedding;
 mod fake;
 mod handle;
 mod lifecycle;

@@ -12,16 +12,16 @@ use crate::fake::{FakeRunner, alone_from, engine};
 const SEED_COUNT: u64 = 3000;
 
 /// Choices of one simulation.
-struct Dice(u64, u64);
+pub struct Dice(pub u64, pub u64);
 
 impl Dice {
     /// A number from `low` to `high`, both included.
-    fn roll(&mut self, low: usize, high: usize) -> usize {
+    pub fn roll(&mut self, low: usize, high: usize) -> usize {
         self.1 += 1;
         low + (Draws::new(self.0, self.1).uniform() * (high - low + 1) as f64) as usize
     }
 
-    fn chance(&mut self, one_in: usize) -> bool {
+    pub fn chance(&mut self, one_in: usize) -> bool {
         self.roll(1, one_in) == 1
     }
 }
@@ -34,7 +34,7 @@ struct Open {
     prompt_logprobs: Option<usize>,
 }
 
-fn random_request(dice: &mut Dice, memory_length: usize) -> Request {
+pub fn random_request(dice: &mut Dice, memory_length: usize) -> Request {
     let longest = if dice.chance(4) { memory_length } else { memory_length.min(40) };
     let length = dice.roll(1, longest);
     // Few prefixes, so that many are shared, and parted from at any place.

@@ -2,13 +2,13 @@
 //!
 //! References: Devlin et al., "BERT", section 3; Nussbaum et al., "Nomic Embed", section 3 (angles, gates); Sturua et al.,
 //! "jina-embeddings-v3", section 3. GELU in its tanh form, as files of these models are made for. GGUF names: `bert`,
-//! `nomic-bert`, `nomic-bert-moe`, `jina-bert-v3`.
+//! `nomic-bert`, `nomic-bert-moe`, `jina-bert-v2`, `jina-bert-v3`.
 
 use lair_compute::{Activation, Mask};
 
 use crate::ModelConfig;
 use crate::spec::{
-    Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, HeadOutput, Layer, Mixer, Norm, Rope,
+    Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, HeadOutput, Layer, Mixer, Norm, NormSpan, Rope,
 };
 
 /// BERT, XLM-RoBERTa, and what was trained from them: MiniLM, BGE, E5, mxbai, Arctic.
@@ -17,9 +17,8 @@ pub const BERT: Architecture = Architecture {
     hf_names: &["BertModel", "XLMRobertaModel", "RobertaModel"],
     embedding: |_| Embedding { positions: Some("position_embd"), ..EMBEDDING },
     layer: |_, _| layer(None, Ffn::Dense(DenseFfn::GELU)),
+    is_encoder: true,
     head: |_| Head { norm: Norm::None, output: HeadOutput::HiddenState, ..Head::LOGITS },
-    // The heads of classifiers and rerankers.
-    ignored_tensors: &["cls."],
     ..Architecture::DECODER
 };
 
@@ -38,6 +37,17 @@ pub const NOMIC_BERT: Architecture = Architecture {
 pub const NOMIC_BERT_MOE: Architecture =
     Architecture { gguf_name: "nomic-bert-moe", embedding: |_| EMBEDDING, layer: nomic_moe_layer, ..BERT };
 
+/// Jina Embeddings 2: linear biases by distance in place of positions.
+///
+/// Reference: Guenther et al., "Jina Embeddings 2", section 3.
+pub const JINA_BERT_V2: Architecture = Architecture {
+    gguf_name: "jina-bert-v2",
+    hf_names: &["JinaBertModel", "JinaBertForMaskedLM"],
+    embedding: |_| EMBEDDING,
+    layer: jina_2_layer,
+    ..BERT
+};
+
 /// Jina Embeddings 3.
 pub const JINA_BERT_V3: Architecture = Architecture {
     gguf_name: "jina-bert-v3",
@@ -49,6 +59,20 @@ pub const JINA_BERT_V3: Architecture = Architecture {
 
 const EMBEDDING: Embedding =
     Embedding { token_types: Some(("token_types", 2)), norm: Norm::Layer("token_embd_norm"), ..Embedding::TOKENS };
+
+fn jina_2_layer(_: &ModelConfig, _: usize) -> Layer {
+    let layer = layer(None, Ffn::Dense(DenseFfn::GEGLU));
+    let attention = Attention {
+        // Jina's model for code has these norms, and adds a layer's input a second time.
+        q_norm: Norm::LayerIfThere("attn_q_norm"),
+        k_norm: Norm::LayerIfThere("attn_k_norm"),
+        norm_span: NormSpan::Row,
+        alibi_bias_max: Some(8.0),
+        mask: Mask::Bidirectional,
+        ..Attention::STANDARD
+    };
+    Layer { mixer: Mixer::Attention(attention), mixer_second_norm: Norm::LayerIfThere("attn_norm_2"), ..layer }
+}
 
 fn nomic_moe_layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let rope = Some(Rope::half_split(config));

@@ -6,7 +6,7 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Layer, Mixer, Norm, Rope};
+use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, HeadOutput, Layer, Mixer, Norm, Rope};
 
 /// Gemma 3.
 pub const GEMMA3: Architecture = Architecture {
@@ -16,6 +16,30 @@ pub const GEMMA3: Architecture = Architecture {
     layer,
     head: |config| Head { softcap: config.logit_softcap, ..Head::LOGITS },
     ..Architecture::DECODER
+};
+
+/// EmbeddingGemma: the same layers, which see what follows as well; a window reaches as far to both sides as half of it.
+///
+/// Reference: Vera et al., "EmbeddingGemma", section 2. GGUF name: `gemma-embedding`.
+pub const GEMMA_EMBEDDING: Architecture = Architecture {
+    gguf_name: "gemma-embedding",
+    hf_names: &["Gemma3TextModel"],
+    layer: |config, layer_index| {
+        let mut layer = layer(config, layer_index);
+        if let Mixer::Attention(attention) = &mut layer.mixer {
+            attention.scale = None;
+            attention.mask = match attention.mask {
+                Mask::Window(window) => Mask::Around(window / 2),
+                _ => Mask::Bidirectional,
+            };
+        }
+        layer
+    },
+    is_encoder: true,
+    head: |_| Head { output: HeadOutput::HiddenState, ..Head::LOGITS },
+    // What is left of the model it was trained from.
+    ignored_tensors: &["output.weight"],
+    ..GEMMA3
 };
 
 /// Layers of the 27B model, the only one whose scores are scaled by the width of the residual stream.

@@ -14,6 +14,7 @@ pub const EUROBERT: Architecture = Architecture {
     gguf_name: "eurobert",
     hf_names: &["EuroBertModel"],
     layer: |config, layer_index| in_both_directions(qwen2::layer(config, layer_index)),
+    is_encoder: true,
     head: |_| Head { output: HeadOutput::HiddenState, ..Head::LOGITS },
     ..Architecture::DECODER
 };
@@ -23,9 +24,8 @@ pub const NEO_BERT: Architecture = Architecture {
     gguf_name: "neo-bert",
     hf_names: &["NeoBERT"],
     layer: neo_bert_layer,
+    is_encoder: true,
     head: |_| Head { norm: Norm::Rms("enc.output_norm"), output: HeadOutput::HiddenState, ..Head::LOGITS },
-    // The heads of classifiers.
-    ignored_tensors: &["cls."],
     ..Architecture::DECODER
 };
 
@@ -34,6 +34,7 @@ pub const LLAMA_EMBED: Architecture = Architecture {
     gguf_name: "llama-embed",
     hf_names: &["LlamaBidirectionalModel"],
     layer: |config, layer_index| in_both_directions(llama::layer(config, layer_index)),
+    is_encoder: true,
     head: |_| Head { output: HeadOutput::HiddenState, ..Head::LOGITS },
     // What is left of the model it was trained from.
     ignored_tensors: &["output.weight"],

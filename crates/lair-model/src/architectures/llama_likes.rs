@@ -74,8 +74,7 @@ pub const QWEN3VL: Architecture = Architecture {
     gguf_name: "qwen3vl",
     hf_names: &["Qwen3VLForConditionalGeneration"],
     layer: qwen3::layer,
-    // The head of rerankers.
-    ignored_tensors: &["cls.output.weight"],
+    classifier: qwen3::QWEN3.classifier,
     ..Architecture::DECODER
 };
 
@@ -84,7 +83,7 @@ pub const QWEN3VLMOE: Architecture = Architecture {
     gguf_name: "qwen3vlmoe",
     hf_names: &["Qwen3VLMoeForConditionalGeneration"],
     layer: qwen3moe::layer,
-    ignored_tensors: &["cls.output.weight"],
+    classifier: qwen3::QWEN3.classifier,
     ..Architecture::DECODER
 };
 

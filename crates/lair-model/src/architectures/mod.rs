@@ -22,6 +22,7 @@ mod llama_encoders;
 mod llama_likes;
 mod minimax_m2;
 mod mistral3;
+mod modern_bert;
 mod nemotron;
 mod olmo2;
 mod olmoe;
@@ -47,6 +48,7 @@ pub const ALL: &[&Architecture] = &[
     &bert::BERT,
     &bert::NOMIC_BERT,
     &bert::NOMIC_BERT_MOE,
+    &bert::JINA_BERT_V2,
     &bert::JINA_BERT_V3,
     &bloom::BLOOM,
     &command_r::COMMAND_R,
@@ -57,6 +59,7 @@ pub const ALL: &[&Architecture] = &[
     &gemma::GEMMA,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
+    &gemma3::GEMMA_EMBEDDING,
     &glm4::GLM4,
     &glm4moe::GLM4MOE,
     &gpt2::GPT2,
@@ -83,6 +86,7 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN3VLMOE,
     &minimax_m2::MINIMAX_M2,
     &mistral3::MISTRAL3,
+    &modern_bert::MODERN_BERT,
     &nemotron::NEMOTRON,
     &nemotron::JAIS2,
     &olmo2::OLMO2,

@@ -3,15 +3,16 @@
 //! Reference: "Qwen3 Technical Report", section 2. GGUF name: `qwen3`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mixer, Norm, Rope};
+use crate::config::Pooling;
+use crate::spec::{Architecture, Attention, Classifier, Layer, Mixer, Norm, Rope};
 
 /// Qwen 3.
 pub const QWEN3: Architecture = Architecture {
     gguf_name: "qwen3",
     hf_names: &["Qwen3ForCausalLM"],
     layer,
-    // The head of rerankers.
-    ignored_tensors: &["cls.output.weight"],
+    // Rerankers tell yes from no.
+    classifier: Classifier { has_softmax: true, pooling: Pooling::Last, ..Classifier::TANH },
     ..Architecture::DECODER
 };
 

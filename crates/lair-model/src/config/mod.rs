@@ -9,7 +9,7 @@ mod parts;
 
 use lair_gguf::Metadata;
 
-pub use parts::{ExpertsConfig, LatentConfig, RecurrentConfig, WindowPattern};
+pub use parts::{ExpertsConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern};
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -133,6 +133,14 @@ pub struct ModelConfig {
     pub shared_kv_layer_count: usize,
     /// Elements of each layer's own embedding.
     pub per_layer_embedding_size: Option<usize>,
+    /// Whether tokens see only those before them, where the file says.
+    pub is_causal: Option<bool>,
+    /// How hidden states become one vector, where the file says.
+    pub pooling: Option<Pooling>,
+    /// The same for what a classifier reads.
+    pub classifier_pooling: Option<Pooling>,
+    /// What lies between the two products of a feed-forward network, where the file says.
+    pub hidden_activation: Option<String>,
 }
 
 impl ModelConfig {
@@ -212,6 +220,10 @@ impl ModelConfig {
             per_layer_embedding_size: keys
                 .count("embedding_length_per_layer_input", 0..=limits::HIDDEN_SIZE_MAX)?
                 .filter(|size| *size > 0),
+            is_causal: keys.flag("attention.causal")?,
+            pooling: Pooling::read(&keys, "pooling_type")?,
+            classifier_pooling: Pooling::read(&keys, "classifier.pooling_type")?,
+            hidden_activation: keys.text("hidden_activation")?.map(str::to_owned),
             architecture,
         })
     }

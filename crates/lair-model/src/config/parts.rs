@@ -35,6 +35,34 @@ impl WindowPattern {
     }
 }
 
+/// How the hidden states of a text become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// They do not: one vector for each token.
+    None,
+    /// Their mean.
+    Mean,
+    /// That of the first token.
+    First,
+    /// That of the last token.
+    Last,
+    /// A classifier reads one of them and gives scores.
+    Rank,
+}
+
+impl Pooling {
+    pub(super) fn read(keys: &Keys<'_>, key: &str) -> Result<Option<Pooling>, ModelError> {
+        Ok(match keys.count(key, 0..=4)? {
+            None => None,
+            Some(0) => Some(Pooling::None),
+            Some(1) => Some(Pooling::Mean),
+            Some(2) => Some(Pooling::First),
+            Some(3) => Some(Pooling::Last),
+            Some(_) => Some(Pooling::Rank),
+        })
+    }
+}
+
 /// A mixture of experts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpertsConfig {

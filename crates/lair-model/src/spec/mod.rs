@@ -19,6 +19,7 @@ pub use mixer::{
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 
 use crate::ModelConfig;
+use crate::config::Pooling;
 
 /// What a model is made of. One constant for each architecture, listed in [`crate::architectures::ALL`].
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,10 @@ pub struct Architecture {
     pub layer: fn(&ModelConfig, usize) -> Layer,
     /// From the residual stream to logits.
     pub head: fn(&ModelConfig) -> Head,
+    /// Whether models of it give hidden states and no text.
+    pub is_encoder: bool,
+    /// How a classifier of pooled hidden states works, where a file has one.
+    pub classifier: Classifier,
     /// What runs before the decoder and is attended to by it; `None` in a decoder.
     pub encoder: Option<Encoder>,
     /// Tensors that files of this architecture may carry and that are not used: whole names, starts that end in `.`, or
@@ -51,6 +56,8 @@ impl Architecture {
         layer_prefix: "blk",
         layer: |_, _| Layer::PRE_NORM,
         head: |_| Head::LOGITS,
+        is_encoder: false,
+        classifier: Classifier::TANH,
         encoder: None,
         ignored_tensors: &[],
     };
@@ -71,6 +78,8 @@ pub enum Norm {
     Layer(&'static str),
     /// Mean and variance, with a weight only, or a bias where the file has one.
     LayerUnbiased(&'static str),
+    /// Mean and variance, with a weight and the bias the file has, where it has them; else no norm.
+    LayerIfThere(&'static str),
     /// Mean and variance without a weight.
     LayerUnweighted,
 }
@@ -79,9 +88,15 @@ impl Norm {
     /// The stem of the weight, if there is one.
     pub fn stem(self) -> Option<&'static str> {
         match self {
-            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) | Norm::LayerUnbiased(stem) => Some(stem),
+            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) => Some(stem),
+            Norm::LayerUnbiased(stem) | Norm::LayerIfThere(stem) => Some(stem),
             Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
         }
+    }
+
+    /// Whether there is none where the file has no weight for it.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Norm::RmsIfThere(_) | Norm::LayerIfThere(_))
     }
 }
 
@@ -142,6 +157,7 @@ pub enum Residual {
 ///
 /// ```text
 /// x += residual_scale * mixer_output_norm(mixer(mixer_norm(x)));   x = mixer_stream_norm(x)
+///                                                                  x = mixer_second_norm(x + input)
 /// x += residual_scale * ffn_output_norm(ffn(ffn_norm(x)));         x = ffn_stream_norm(x)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,6 +170,8 @@ pub struct Layer {
     pub mixer_output_norm: Norm,
     /// Norm of the sum (post-norm, as in BERT).
     pub mixer_stream_norm: Norm,
+    /// Norm of the sum of that and the layer's input, which is added a second time (Jina 2).
+    pub mixer_second_norm: Norm,
     /// Attention to an encoder's output, after the mixer.
     pub cross: Option<CrossAttention>,
     /// Norm of the feed-forward network's input. In a parallel layer, `None` means that it reads the mixer's input.
@@ -181,6 +199,7 @@ impl Layer {
         mixer: Mixer::Attention(Attention::STANDARD),
         mixer_output_norm: Norm::None,
         mixer_stream_norm: Norm::None,
+        mixer_second_norm: Norm::None,
         cross: None,
         ffn_norm: Norm::Rms("ffn_norm"),
         ffn: Ffn::Dense(DenseFfn::SWIGLU),
@@ -221,6 +240,41 @@ impl Head {
     /// RMS norm and `output`, or the embedding's table where the file has no `output`.
     pub const LOGITS: Head =
         Head { norm: Norm::Rms("output_norm"), output: HeadOutput::Logits("output"), scale: 1.0, softcap: None };
+
+    /// What is made of the input in a model of this configuration: where tokens see those that follow, none can be
+    /// generated one by one.
+    pub fn output_in(&self, config: &ModelConfig) -> HeadOutput {
+        match config.is_causal {
+            Some(false) => HeadOutput::HiddenState,
+            _ => self.output,
+        }
+    }
+}
+
+/// A classifier of a pooled hidden state: `softmax(output(norm(activation(dense(x)))))`, each part where the file has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Classifier {
+    /// What lies between the two products.
+    pub activation: PooledActivation,
+    /// Whether scores are brought to a sum of one (Qwen3-Reranker: yes and no).
+    pub has_softmax: bool,
+    /// What it reads if the file does not say.
+    pub pooling: Pooling,
+}
+
+/// What lies between the products of a classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PooledActivation {
+    /// Hyperbolic tangent (BERT, RoBERTa).
+    Tanh,
+    /// GELU (ModernBERT).
+    Gelu,
+}
+
+impl Classifier {
+    /// That of BERT, which reads the first token.
+    pub const TANH: Classifier =
+        Classifier { activation: PooledActivation::Tanh, has_softmax: false, pooling: Pooling::First };
 }
 
 /// What a model gives for each token.

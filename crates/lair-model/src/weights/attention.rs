@@ -1,7 +1,8 @@
 //! The weights of mixers.
 
 use lair_compute::{
-    Attention, Backend, GatedDeltaNet, KvLayerLayout, Linear, NormGroup, RopeTable, RowSelection, StateLayerLayout,
+    Attention, Backend, GatedDeltaNet, KvLayerLayout, Linear, Mask, NormGroup, RopeTable, RowSelection,
+    StateLayerLayout,
 };
 
 use super::{Builder, width_index};
@@ -63,6 +64,15 @@ impl<B: Backend> Builder<'_, B> {
         Ok(AttentionWeights { q, kv, gate, region, q_buffer, k_buffer, v_buffer, gate_buffer, mixed_buffer })
     }
 
+    /// What queries see. A file can say that a decoder was trained further to see what follows: then it gives hidden states
+    /// only.
+    fn mask(&self, declared: Mask) -> Mask {
+        match (declared, self.config.is_causal) {
+            (Mask::Causal, Some(false)) => Mask::Bidirectional,
+            (declared, _) => declared,
+        }
+    }
+
     /// The layer of the cache that keeps this layer's keys and values.
     fn kv_layer(
         &mut self,
@@ -72,12 +82,20 @@ impl<B: Backend> Builder<'_, B> {
     ) -> Result<usize, ModelError> {
         let layout =
             KvLayerLayout { kv_head_count: shape.kv_head_count, key_dim: shape.key_dim, value_dim: shape.value_dim };
+        let mask = self.mask(attention.mask);
         let memory = &mut self.memory;
         memory.kv_of_layer.resize(layer_index + 1, None);
         let index = match attention.kv_source {
             KvSource::Own => {
-                memory.kv.push(layout);
-                memory.kv.len() - 1
+                // Where sequences are computed in one step, nothing of a layer is read after it: all can use one place.
+                let used = memory.kv.iter().position(|other| *other == layout);
+                match used.filter(|_| mask.sees_what_follows()) {
+                    Some(index) => index,
+                    None => {
+                        memory.kv.push(layout);
+                        memory.kv.len() - 1
+                    }
+                }
             }
             KvSource::Layer(earlier) => match memory.kv_of_layer.get(earlier).copied().flatten() {
                 Some(index) if memory.kv[index] == layout => index,
@@ -202,7 +220,7 @@ impl<B: Backend> Builder<'_, B> {
             rope,
             scale: attention.scale.unwrap_or(1.0 / (shape.key_dim as f32).sqrt()),
             softcap: attention.softcap,
-            mask: attention.mask,
+            mask: self.mask(attention.mask),
             sinks: attention.sinks.map(|stem| self.vector(&format!("{prefix}{stem}.weight"))).transpose()?,
             key_constant,
             alibi_slopes: attention.alibi_bias_max.map(|bias_max| alibi_slopes(shape.head_count, bias_max)),

@@ -101,7 +101,7 @@ impl<'a, B: Backend> Builder<'a, B> {
     ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
         let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
         let stem = norm.stem().map(|stem| format!("{prefix}{stem}"));
-        if let (Norm::RmsIfThere(_), Some(stem)) = (norm, &stem)
+        if let Some(stem) = stem.as_ref().filter(|_| norm.is_optional())
             && !self.source.has(&format!("{stem}.weight"))
         {
             return Ok(None);

@@ -50,6 +50,8 @@ pub(crate) struct LayerWeights<B: Backend> {
     pub(crate) mixer_output: Linear<B>,
     pub(crate) mixer_output_norm: Option<Norm<B>>,
     pub(crate) mixer_stream_norm: Option<Norm<B>>,
+    /// Norm of the sum of that and the layer's input.
+    pub(crate) mixer_second_norm: Option<Norm<B>>,
     pub(crate) parallel: ParallelInput<B>,
     pub(crate) ffn: FfnWeights<B>,
     pub(crate) ffn_stream_norm: Option<Norm<B>>,
@@ -72,6 +74,8 @@ pub(crate) struct BufferWidths {
     pub(crate) mixed: Vec<usize>,
     pub(crate) qkv: Vec<usize>,
     pub(crate) alpha: Vec<usize>,
+    /// Whether a layer adds its input twice.
+    pub(crate) keeps_input: bool,
     /// Widest input or output of a product, beside the vocabulary.
     pub(crate) width_max: usize,
 }
@@ -183,6 +187,7 @@ impl<B: Backend> Builder<'_, B> {
             mixer_output: self.linear(&format!("{prefix}{mixer_output}"))?,
             mixer_output_norm: self.norm(&prefix, layer.mixer_output_norm)?,
             mixer_stream_norm: self.norm(&prefix, layer.mixer_stream_norm)?,
+            mixer_second_norm: self.norm(&prefix, layer.mixer_second_norm)?,
             parallel,
             ffn: self.ffn(layer, ffn_norm, &prefix, layer_index)?,
             ffn_stream_norm: self.norm(&prefix, layer.ffn_stream_norm)?,
@@ -192,7 +197,7 @@ impl<B: Backend> Builder<'_, B> {
 
     /// The head, and whether its matrix is the embedding's table too.
     pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(HeadWeights<B>, bool), ModelError> {
-        let HeadOutput::Logits(stem) = head.output else {
+        let HeadOutput::Logits(stem) = head.output_in(self.config) else {
             return Ok((HeadWeights::HiddenState(self.norm("", head.norm)?), false));
         };
         let is_tied = !self.source.has(&format!("{stem}.weight"));

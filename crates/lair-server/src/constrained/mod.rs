@@ -39,27 +39,21 @@ pub(crate) async fn constraint(
     prompt: &[u32],
     begins: Begins,
 ) -> Result<Constraint, ApiError> {
-    let (lease, source) = (Arc::clone(model), wish.source.clone());
-    let field = wish.field.clone();
-    let reasoning = model.reasoning.filter(|_| begins == Begins::AfterReasoning);
-    let prelude = Prelude::after(&model.tokenizer, reasoning, prompt);
-    let constraint = blocking(move || {
-        GrammarConstraint::new(&lease.grammars, &source, prelude).map_err(|error| refusal(&field, &error))
-    });
-    Ok(Constraint::new(constraint.await?))
+    Ok(Constraint::new(compiled(model, wish, prompt, begins).await?))
 }
 
-/// As [`constraint`], compiled on this thread, which lets others do its asynchronous work meanwhile.
-pub(crate) fn compiled(
-    model: &Lease,
+/// As [`constraint`], to be put into another one.
+pub(crate) async fn compiled(
+    model: &Arc<Lease>,
     wish: &ConstraintWish,
     prompt: &[u32],
     begins: Begins,
 ) -> Result<GrammarConstraint, ApiError> {
+    let (lease, source, field) = (Arc::clone(model), wish.source.clone(), wish.field.clone());
     let reasoning = model.reasoning.filter(|_| begins == Begins::AfterReasoning);
     let prelude = Prelude::after(&model.tokenizer, reasoning, prompt);
-    let compile = || GrammarConstraint::new(&model.grammars, &wish.source, prelude);
-    tokio::task::block_in_place(compile).map_err(|error| refusal(&wish.field, &error))
+    blocking(move || GrammarConstraint::new(&lease.grammars, &source, prelude).map_err(|error| refusal(&field, &error)))
+        .await
 }
 
 fn refusal(field: &str, error: &GrammarError) -> ApiError {

@@ -2,13 +2,16 @@
 
 mod anthropic;
 mod health;
+mod llama_embedding;
 mod llama_server;
 mod lm_studio;
 mod metrics;
 mod ollama;
 mod openai;
 mod openapi;
+mod rerank;
 pub(crate) mod route;
+mod vectors;
 mod vllm;
 
 pub use ollama::parse_keep_alive;
@@ -45,6 +48,8 @@ fn all() -> Vec<Route> {
         anthropic::routes(),
         lm_studio::routes(),
         vllm::routes(),
+        llama_embedding::routes(),
+        rerank::routes(),
     ];
     lists.into_iter().flatten().collect()
 }

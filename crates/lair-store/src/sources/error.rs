@@ -241,6 +241,19 @@ impl SourceError {
         matches!(self, SourceError::Write { .. } | SourceError::NoSpace { .. })
     }
 
+    /// Whether there is a server whose certificate is not trusted here, or is for another name, or has expired.
+    pub(crate) fn is_about_certificate(&self) -> bool {
+        // The client says so only in words, those of the TLS library: `invalid peer certificate: UnknownIssuer`.
+        matches!(self, SourceError::NoConnection { reason, .. } if reason.contains("certificate"))
+    }
+
+    /// Whether the disk has become full while it was written to, or what this user may have of it.
+    pub(crate) fn is_about_full_disk(&self) -> bool {
+        let is_full =
+            |reason: &io::Error| matches!(reason.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, SourceError::Write { reason, .. } if is_full(reason))
+    }
+
     /// Whether the same request may well succeed a little later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -253,6 +266,11 @@ impl SourceError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            SourceError::NoConnection { .. } if self.is_about_certificate() => {
+                "name the file with the certificate of its authority with `LAIR_CA_FILE`; `SSL_CERT_FILE` replaces the \
+                 system's authorities"
+                    .to_string()
+            }
             SourceError::NoConnection { .. } => "check the network or the proxy (`HTTPS_PROXY`); behind a proxy with \
                  its own certificate authority, name its file with `LAIR_CA_FILE`"
                 .to_string(),
@@ -280,8 +298,8 @@ impl SourceError {
                 "try again: what has arrived is kept and continued".to_string()
             }
             SourceError::NoSpace { .. } => "free some space, or choose a folder on a larger disk".to_string(),
-            SourceError::Write { reason, .. } if reason.kind() == io::ErrorKind::StorageFull => {
-                "free some space and try again: what has arrived is kept and continued".to_string()
+            SourceError::Write { .. } if self.is_about_full_disk() => {
+                "free some space and try again; what was half-written has been removed".to_string()
             }
             SourceError::Write { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
                 "choose a folder that you may write to".to_string()

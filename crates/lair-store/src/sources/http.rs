@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use ureq::http::{HeaderMap, Method, Request, Response, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, Proxy, SendBody};
 
 use super::SourceError;
 use super::address::{AddressRule, CheckedResolver, Refused, is_this_machine};
@@ -14,6 +14,8 @@ use crate::settings::{ProxySetting, Settings};
 
 /// The hub needs two: to the address of the file, and from there to a signed one.
 const REDIRECTS_MAX: usize = 5;
+/// What one read of a connection may bring: a fast line has more waiting than the client's own 128 KiB.
+const INPUT_BUFFER_BYTES: usize = 256 * 1024;
 /// The end of what a server may say about a failure.
 const SAID_BYTES_MAX: u64 = 16 * 1024;
 const SAID_LENGTH_MAX: usize = 200;
@@ -82,11 +84,13 @@ impl Client {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .max_response_header_size(64 * 1024)
+            .input_buffer_size(INPUT_BUFFER_BYTES)
             .tls_config(roots::tls_config(transfer).map_err(|problem| no_connection(host.clone(), problem))?)
             .user_agent(concat!("lair/", env!("CARGO_PKG_VERSION")));
-        if settings.proxy == ProxySetting::Direct {
-            config = config.proxy(None);
-        }
+        config = config.proxy(match settings.proxy {
+            ProxySetting::Direct => None,
+            ProxySetting::Environment => proxy_of_environment(),
+        });
         let config = config.build();
         let proxy = config.proxy().and_then(|proxy| proxy.uri().authority()).map(|authority| authority.to_string());
         let rule = AddressRule {
@@ -164,6 +168,28 @@ impl Client {
         let response = answered.map_err(|error| unreached(uri, error))?;
         Ok(Answer::new(response, uri.clone()))
     }
+}
+
+/// The proxy that the environment names, and the hosts that are asked without it. As other programs read that list, and
+/// unlike the HTTP client itself: there may be spaces between its entries, and `example.com` means the hosts below it too.
+fn proxy_of_environment() -> Option<Proxy> {
+    let found = Proxy::try_from_env()?;
+    let list = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default();
+    let mut proxy = Proxy::builder(found.protocol()).host(found.host()).port(found.port());
+    proxy = proxy.resolve_target(found.resolve_target());
+    if let Some(name) = found.username() {
+        proxy = proxy.username(name);
+    }
+    if let Some(password) = found.password() {
+        proxy = proxy.password(password);
+    }
+    for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        proxy = proxy.no_proxy(entry);
+        if !entry.starts_with(['.', '*']) {
+            proxy = proxy.no_proxy(&format!(".{entry}"));
+        }
+    }
+    proxy.build().ok().or(Some(found))
 }
 
 impl Answer {

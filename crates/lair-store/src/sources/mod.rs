@@ -9,7 +9,8 @@ pub(crate) mod hub;
 pub(crate) mod hub_choice;
 mod login;
 mod ollama_key;
-mod package;
+pub(crate) mod package;
+pub(crate) mod package_client;
 pub(crate) mod registry;
 mod roots;
 pub(crate) mod upload;
@@ -17,6 +18,7 @@ pub(crate) mod upload;
 use std::path::PathBuf;
 
 use crate::catalogue::SourceSpec;
+pub(crate) use address::is_this_machine;
 pub use error::SourceError;
 
 use crate::partial::Partial;

@@ -96,8 +96,12 @@ impl Registry {
                 Ok(_) | Err(_) => {}
             }
             let protected = Registry::at(&format!("https://{host}"), settings)?;
-            let speaks_tls = protected.client.get(&format!("{}/v2/", protected.base), &[], None).is_ok();
-            return Ok(if speaks_tls { protected } else { plain });
+            return match protected.client.get(&format!("{}/v2/", protected.base), &[], None) {
+                Ok(_) => Ok(protected),
+                // It speaks TLS, and plain HTTP would be answered with a riddle.
+                Err(error) if error.is_about_certificate() => Err(error),
+                Err(_) => Ok(plain),
+            };
         }
         Registry::at(&format!("https://{host}"), settings)
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +13,19 @@ use super::pace::{Pace, ReadFault, Watched};
 use super::settings::WAIT_MAX;
 use super::{Opened, RangeSource, TransferSettings};
 use crate::file_system::StoreFile;
-use crate::partial::CHUNK_BYTES;
 use crate::sources::SourceError;
 
 /// A try that brought less than this, and less than a hundredth of its part, brought nothing.
 const ADVANCE_BYTES: u64 = 64 * 1024;
+/// What is read, written and passed on at once. Larger than elsewhere: each one wakes the thread that hashes.
+const CHUNK_BYTES: usize = 1 << 20;
+/// How long the first connection is alone, to see what it brings: less than opening another takes on most lines.
+const ALONE: Duration = Duration::from_millis(40);
+/// A first connection that brings this much in that time (200 MiB/s) stays alone: the line is this machine's or a fast
+/// network's, the limit is the disk and the hash, and more connections would only take processors from both.
+const ALONE_BYTES: u64 = 8 << 20;
+/// What a connection that stays alone asks for at once: a request costs the server more than the bytes of a few parts do.
+const ALONE_PART_BYTES: u64 = 512 << 20;
 
 /// What a connection tells the one that hashes.
 pub(crate) enum Message {
@@ -45,6 +54,12 @@ pub(crate) struct Shared<'s> {
     /// Where chunks are taken from and put back to: a fresh one costs more than filling it.
     pub(crate) buffers: Mutex<Vec<Vec<u8>>>,
     pub(crate) stop: Stop,
+    /// Set when the first connection has ended: nothing is left to take then, or all is over.
+    pub(crate) first_ended: Stop,
+    /// Whether the first connection does without the others.
+    pub(crate) is_alone: AtomicBool,
+    /// What is written so far, by all connections.
+    pub(crate) written_bytes: AtomicU64,
 }
 
 /// Ends waiting early.
@@ -64,14 +79,15 @@ impl Stop {
         *lock(&self.is_set)
     }
 
-    /// Waits so long, or until it is set.
-    pub(crate) fn wait(&self, duration: Duration) {
+    /// Waits so long, or until it is set. Returns whether it is.
+    pub(crate) fn wait(&self, duration: Duration) -> bool {
         let until = Instant::now() + duration;
         let mut is_set = lock(&self.is_set);
         while !*is_set {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
+            let Some(left) = until.checked_duration_since(Instant::now()) else { break };
             is_set = self.changed.wait_timeout(is_set, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        *is_set
     }
 }
 
@@ -98,7 +114,7 @@ pub(crate) fn bring_parts(
     let mut next = begun.map(|(range, crc, opened)| (Part { position: range.start, range, crc }, Some(opened)));
     loop {
         let taken = next.take().or_else(|| {
-            let range = lock(&shared.queue).pop_front()?;
+            let range = next_range(shared)?;
             Some((Part { position: range.start, range, crc: crc32fast::Hasher::new() }, None))
         });
         let Some((mut part, opened)) = taken else { return };
@@ -112,6 +128,32 @@ pub(crate) fn bring_parts(
             return;
         }
     }
+}
+
+/// Brings parts beside the first connection, if that one is not fast enough for all of them.
+pub(crate) fn help_with_parts(shared: &Shared<'_>, messages: &SyncSender<Message>) {
+    let is_over = shared.first_ended.wait(ALONE);
+    if is_over {
+        return;
+    }
+    if shared.written_bytes.load(Ordering::Relaxed) < ALONE_BYTES {
+        bring_parts(shared, messages, None);
+    } else {
+        shared.is_alone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The next part; what follows it without a gap as well, where nobody else would bring that.
+fn next_range(shared: &Shared<'_>) -> Option<Range<u64>> {
+    let mut queue = lock(&shared.queue);
+    let mut range = queue.pop_front()?;
+    while shared.is_alone.load(Ordering::Relaxed)
+        && range.end - range.start < ALONE_PART_BYTES
+        && let Some(next) = queue.pop_front_if(|next| next.start == range.end)
+    {
+        range.end = next.end;
+    }
+    Some(range)
 }
 
 /// Brings one part, over as many connections as it takes.
@@ -214,6 +256,7 @@ fn keep(
     bytes: Vec<u8>,
 ) -> Result<(), SourceError> {
     shared.file.write_at(part.position, &bytes).map_err(SourceError::write(shared.path))?;
+    shared.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     part.crc.update(&bytes);
     let offset = part.position;
     part.position += bytes.len() as u64;

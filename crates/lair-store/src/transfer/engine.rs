@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use super::connection::{Message, Shared, Stop, bring_parts, describe, is_advance, lock, wait_before_next, what_next};
+use super::connection::{
+    Message, Shared, Stop, bring_parts, describe, help_with_parts, is_advance, lock, wait_before_next, what_next,
+};
+use super::flush::{Flush, flush_early};
 use super::pace::{Pace, ReadFault, Watched};
 use super::{Opened, RangeSource, TransferSettings};
 use crate::partial::{CHUNK_BYTES, Partial};
@@ -17,7 +21,7 @@ use crate::sources::SourceError;
 /// system still has it in its cache.
 pub(crate) const HELD_BYTES_MAX: usize = 64 << 20;
 /// Chunks on their way from the connections to the hash.
-const MESSAGES_MAX: usize = 64;
+const MESSAGES_MAX: usize = 16;
 /// Buffers that are kept for the next chunk.
 const BUFFERS_MAX: usize = 2 * MESSAGES_MAX;
 /// Rounds over what is still missing; a round brings everything unless the disk forgets.
@@ -38,7 +42,8 @@ pub(crate) fn fill(
         // With gaps, one way would throw away what lies beyond the first.
         let has_gaps = partial.present_bytes() > partial.length();
         let opened = open_patiently(partial, source, &first, transfer)?;
-        if (parts.len() == 1 && !has_gaps) || !opened.is_range {
+        let is_small = parts.len() == 1 && first.end - first.start <= transfer.part_bytes / 4;
+        if (is_small && !has_gaps) || !opened.is_range {
             return one_way(partial, source, settings, &pace, Some(opened));
         }
         out_of_order(partial, source, settings, &pace, parts, opened)?;
@@ -178,26 +183,36 @@ fn out_of_order(
         pace,
         buffers: Mutex::new(Vec::new()),
         stop: Stop::default(),
+        first_ended: Stop::default(),
+        is_alone: AtomicBool::new(false),
+        written_bytes: AtomicU64::new(0),
     };
+    let flush = Flush::default();
     // The checksum of a piece that is continued covers what was there before.
     let tail = if first.start == partial.length() { tail } else { crc32fast::Hasher::new() };
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
         let begun = Some((first, tail, opened));
-        let (of_first, shared) = (sender.clone(), &shared);
-        scope.spawn(move || bring_parts(shared, &of_first, begun));
+        let (of_first, shared, flush) = (sender.clone(), &shared, &flush);
+        scope.spawn(move || {
+            bring_parts(shared, &of_first, begun);
+            shared.first_ended.set();
+        });
         for _ in 1..connection_count {
             let sender = sender.clone();
-            scope.spawn(move || bring_parts(shared, &sender, None));
+            scope.spawn(move || help_with_parts(shared, &sender));
         }
         drop(sender);
-        let outcome = Sorter::new(partial, shared).run(&receiver);
+        let flushing = scope.spawn(move || flush_early(shared.file, flush));
+        let outcome = Sorter::new(partial, shared, flush).run(&receiver);
+        flush.end();
         if outcome.is_err() {
             shared.stop.set();
         }
         // Whoever still has something to say finds nobody and ends.
         drop(receiver);
-        outcome
+        let flushed = flushing.join().expect("nothing there panics").map_err(SourceError::write(shared.path));
+        outcome.and(flushed)
     })
 }
 
@@ -212,14 +227,15 @@ enum Held {
 struct Sorter<'s, 'p, 'q> {
     partial: &'s mut Partial<'p>,
     shared: &'s Shared<'q>,
+    flush: &'s Flush,
     held: BTreeMap<u64, Held>,
     held_bytes: usize,
     failure: Option<SourceError>,
 }
 
 impl<'s, 'p, 'q> Sorter<'s, 'p, 'q> {
-    fn new(partial: &'s mut Partial<'p>, shared: &'s Shared<'q>) -> Sorter<'s, 'p, 'q> {
-        Sorter { partial, shared, held: BTreeMap::new(), held_bytes: 0, failure: None }
+    fn new(partial: &'s mut Partial<'p>, shared: &'s Shared<'q>, flush: &'s Flush) -> Sorter<'s, 'p, 'q> {
+        Sorter { partial, shared, flush, held: BTreeMap::new(), held_bytes: 0, failure: None }
     }
 
     /// Takes messages until all connections have ended.
@@ -243,6 +259,7 @@ impl<'s, 'p, 'q> Sorter<'s, 'p, 'q> {
     fn take(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), SourceError> {
         self.partial.check_magic(offset, &bytes)?;
         self.partial.count(bytes.len() as u64);
+        self.flush.add(bytes.len() as u64);
         if offset == self.partial.length() {
             self.partial.absorb(&bytes);
             self.give_back(bytes);

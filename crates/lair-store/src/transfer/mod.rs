@@ -2,10 +2,12 @@
 //! and under its final name only when it is what it should be.
 //!
 //! ```text
-//! connections (4 to 8)      each takes a part (32 MiB), asks for that range, writes and checksums pieces (4 MiB)
-//!        | chunks, bounded queue
+//! connections (1 to 8)      each takes a part (32 MiB), asks for that range, writes and checksums pieces (4 MiB)
+//!        | chunks, bounded queue     (where the first brings 200 MiB/s it stays alone, and
+//!        |                             asks for many parts at once)
 //! the caller's thread       hashes chunks in the order of the blob, tells the progress
 //!        |                  (what is ahead of the hash waits in memory, up to a limit, then is read back)
+//! flush                     syncs every 64 MiB while more arrive
 //! journal                   a record for each whole piece: a kill costs at most one piece a connection, one part in all
 //! ```
 //!
@@ -18,6 +20,7 @@
 pub(crate) mod connection;
 pub(crate) mod engine;
 pub(crate) mod expected;
+mod flush;
 pub(crate) mod journal;
 mod obtain;
 pub(crate) mod pace;

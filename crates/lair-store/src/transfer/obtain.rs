@@ -6,7 +6,7 @@ use super::{Expected, Places};
 use crate::digest::Digest;
 use crate::error::Attempt;
 use crate::file_system::FileSystem;
-use crate::partial::Partial;
+use crate::partial::{Partial, discard};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::sources::{Source, SourceError};
@@ -34,9 +34,16 @@ pub(crate) enum Failed {
     Sources(Vec<Attempt>),
 }
 
+impl Failed {
+    fn is_about_full_disk(&self) -> bool {
+        matches!(self, Failed::Disk(error) if error.is_about_full_disk())
+    }
+}
+
 /// Brings a blob to its place. The caller holds its lock and has seen that it is not there.
 ///
-/// Continues what an earlier run left, and keeps what has arrived when it fails.
+/// Continues what an earlier run left, and keeps what has arrived when it fails; only when the disk is full that is
+/// removed: it is what fills the disk, and whoever frees some space should not have to find it first.
 pub(crate) fn obtain(
     file_system: &dyn FileSystem,
     places: &Places,
@@ -56,9 +63,20 @@ pub(crate) fn obtain(
     let mut partial =
         Partial::open(file_system, places, expected, piece_bytes, progress).map_err(disk(&places.partial))?;
     check_space(places, &partial, settings).map_err(Failed::Disk)?;
-    let (label, digest) = complete(&mut partial, places, sources, settings)?;
-    partial.commit(places).map_err(disk(&places.target))?;
-    Ok(Obtained { label, digest })
+    let outcome = complete(&mut partial, places, sources, settings);
+    let outcome = match outcome {
+        Ok(found) => partial.commit(places).map(|()| found).map_err(disk(&places.target)),
+        Err(failed) => {
+            if failed.is_about_full_disk() {
+                partial.note("the disk is full; what has arrived is removed");
+            }
+            Err(failed)
+        }
+    };
+    if outcome.as_ref().is_err_and(Failed::is_about_full_disk) {
+        discard(file_system, places);
+    }
+    outcome.map(|(label, digest)| Obtained { label, digest })
 }
 
 fn check_space(places: &Places, partial: &Partial<'_>, settings: &Settings) -> Result<(), SourceError> {

@@ -1,4 +1,4 @@
-//! Mends a blob that is brokend on the disk: only the pieces that are not what they were are fetched again.
+//! Mends a blob that is broken on the disk: only the pieces that are not what they were are fetched again.
 
 use std::io;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use super::journal::Pieces;
 use super::pace::Watched;
 use super::{Expected, Failed, Places, RangeSource, obtain};
 use crate::file_system::{FileSystem, OpenHow, StoreFile};
-use crate::partial::{CHUNK_BYTES, Partial, remove};
+use crate::partial::{CHUNK_BYTES, Partial, discard, remove};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::sources::{Source, SourceError};
@@ -108,7 +108,11 @@ pub(crate) fn repair(
                     return Ok(broken.bytes());
                 }
             }
-            Err(error) if error.is_about_this_disk() => return Err(error),
+            Err(error) if error.is_about_this_disk() => {
+                // The copy is no download that could be continued.
+                discard(file_system, places);
+                return Err(error);
+            }
             Err(error) => progress.note(&format!("{error}; fetching all of it")),
         }
         remove(file_system, &places.partial).map_err(SourceError::write(&places.partial))?;

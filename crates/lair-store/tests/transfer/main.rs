@@ -7,6 +7,7 @@ mod disk_full;
 mod hostile;
 mod hub;
 mod kill;
+mod mending;
 mod parallel;
 mod real_hub;
 mod real_registry;

@@ -186,8 +186,8 @@ fn word_piece(metadata: &Metadata) -> Result<Tokenizer, TokenizerError> {
     let strips_accents = metadata.optional_bool("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowers);
     let steps = Bert { cleans: true, sets_ideographs_apart: true, strips_accents, lowers }.steps()?;
     // A text of this kind is always framed, whatever the flags say.
-    let frame =
-        Frame { before: loaded.ids.bos.into_iter().collect(), after: loaded.ids.separator.into_iter().collect() };
+    let (before, after) = (loaded.ids.bos.into_iter().collect(), loaded.ids.separator.into_iter().collect());
+    let frame = Frame { before, after, between: None };
     loaded.finish(metadata, Model::WordPiece(model), steps, Splitter::from_patterns(BERT_WORDS)?, frame)
 }
 
@@ -253,6 +253,9 @@ impl Loaded {
         }
         if flag("tokenizer.ggml.add_eos_token", self.defaults.adds_eos)? {
             frame.after.extend(self.ids.eos);
+        }
+        if flag("tokenizer.ggml.add_sep_token", false)? {
+            frame.between = self.ids.separator;
         }
         Ok(frame)
     }

@@ -103,6 +103,8 @@ enum Model {
 struct Frame {
     before: Vec<TokenId>,
     after: Vec<TokenId>,
+    /// Stands between two texts that are read together, behind `after`.
+    between: Option<TokenId>,
 }
 
 /// A vocabulary and how to use it. Immutable; share it.
@@ -322,6 +324,16 @@ impl Tokenizer {
     /// Whether [`AddSpecial::Yes`] puts the beginning-of-text token in front.
     pub fn adds_bos(&self) -> bool {
         self.ids.bos.is_some() && self.frame.before.first() == self.ids.bos.as_ref()
+    }
+
+    /// The tokens that [`AddSpecial::Yes`] puts before and behind a text.
+    pub fn frame(&self) -> (&[TokenId], &[TokenId]) {
+        (&self.frame.before, &self.frame.after)
+    }
+
+    /// What stands between two texts that are read together, besides the end of the first.
+    pub fn separator_between(&self) -> Option<TokenId> {
+        self.frame.between
     }
 
     /// How many tokens there are: ids run from 0 to one below.

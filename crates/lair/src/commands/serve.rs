@@ -1,6 +1,6 @@
 //! `lair serve`: answers clients of Ollama and OpenAI over HTTP.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::Args;
@@ -10,11 +10,10 @@ use lair_server::{Access, ApiKey, ServeError, ServerOptions, parse_keep_alive};
 use super::run::LoadArgs;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::serve::StoreSource;
+use crate::server_address::{self, PORT, variable};
 use crate::session::LoadOptions;
 use crate::speculate::SpeculateArgs;
 
-/// The port that Ollama's clients look for.
-const PORT: u16 = 11434;
 /// Longest body of a request.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
@@ -40,7 +39,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ORIGIN")]
     allowed_origin: Vec<String>,
     /// How long a model stays in memory after its last request: 10m, 300, -1 for ever [default: OLLAMA_KEEP_ALIVE or 5m]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     keep_alive: Option<String>,
     /// Requests that are computed at the same time; more wait
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -49,10 +48,6 @@ pub struct ServeArgs {
     load: LoadArgs,
     #[command(flatten)]
     speculate: SpeculateArgs,
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// Runs the command.
@@ -110,9 +105,9 @@ async fn asked_to_end() {
 
 /// What the user wrote, as an address: a missing part is the default's.
 fn address(args: &ServeArgs) -> Result<SocketAddr, Failure> {
-    let written = args.host.clone().or_else(|| variable("LAIR_HOST")).or_else(|| variable("OLLAMA_HOST"));
+    let written = args.host.clone().or_else(server_address::written);
     let mut address = match written {
-        Some(written) => parse_address(&written).ok_or_else(|| {
+        Some(written) => server_address::to_listen_on(&written).ok_or_else(|| {
             Failure::new(ExitCode::Usage, format!("`{written}` is no address to listen on, ADDRESS:PORT expected"))
         })?,
         None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT),
@@ -121,43 +116,4 @@ fn address(args: &ServeArgs) -> Result<SocketAddr, Failure> {
         address.set_port(port);
     }
     Ok(address)
-}
-
-fn parse_address(text: &str) -> Option<SocketAddr> {
-    let text = text.trim();
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some(SocketAddr::new(ip, PORT));
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()?),
-        None => (text, PORT),
-    };
-    let host = if host.is_empty() { "127.0.0.1" } else { host };
-    (host, port).to_socket_addrs().ok()?.next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_as_ollama_reads_them() {
-        for (text, address) in [
-            ("127.0.0.1:8080", "127.0.0.1:8080"),
-            ("0.0.0.0", "0.0.0.0:11434"),
-            (":9000", "127.0.0.1:9000"),
-            ("http://127.0.0.1:11434/", "127.0.0.1:11434"),
-            ("[::1]:80", "[::1]:80"),
-            ("::1", "[::1]:11434"),
-        ] {
-            assert_eq!(parse_address(text), Some(address.parse().expect("an address")), "{text}");
-        }
-        for text in ["127.0.0.1:port", "127.0.0.1:99999"] {
-            assert_eq!(parse_address(text), None, "{text}");
-        }
-    }
 }

@@ -35,7 +35,7 @@ pub struct TransferArgs {
 impl TransferArgs {
     /// The store of the environment, with these wishes.
     pub fn store(&self) -> Result<Store, Failure> {
-        let mut settings = Settings::from_env().map_err(failure)?;
+        let mut settings = Settings::from_env()?;
         let transfer = &mut settings.transfer;
         transfer.is_plain_http_allowed |= self.insecure;
         transfer.is_private_address_allowed |= self.allow_private_registry;
@@ -58,17 +58,6 @@ impl TransferArgs {
         }
         Ok(Store::open(settings))
     }
-}
-
-/// A failure of the store as the user sees it.
-pub fn failure(error: lair_store::StoreError) -> Failure {
-    use lair_store::StoreError;
-    let code = match &error {
-        StoreError::NoSpace { .. } | StoreError::Io { .. } => ExitCode::Other,
-        StoreError::NotPullable { .. } | StoreError::NotPushable { .. } | StoreError::Reference(_) => ExitCode::Usage,
-        _ => ExitCode::NotFound,
-    };
-    Failure::with_lines(code, &error.to_string()).with_hint(error.hint())
 }
 
 /// `20M`, `1.5G`, `500K`, `100000`: with 1024 to the K, as `curl --limit-rate` counts.

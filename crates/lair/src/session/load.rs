@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use lair_compute::KvElement;
 use lair_compute::cpu::{ActivationType, Cpu};
-use lair_engine::{Engine, EngineError, EngineOptions, MemoryOptions, ModelRunner};
+use lair_engine::{Engine, EngineError, EngineOptions, MemoryOptions, ModelRunner, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::Model;
 
@@ -48,10 +49,7 @@ pub(super) fn load_model(
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
     let model = Model::load(file, &backend, model_options).map_err(model_failure)?;
     if !model.has_logits() {
-        let cause = format!("`{}` is an embedding model: it gives vectors, not text", file.architecture()?);
-        return Err(
-            Failure::new(ExitCode::BadModel, cause).with_hint("choose a model that was made to chat".to_owned())
-        );
+        return load_encoder(model, backend, file.size_bytes() + RESERVE_BYTES, options, available);
     }
     let element = options.kv.element();
     let draft_page_bytes = draft.as_ref().map_or(0, |draft| draft.model.kv_layout(element, 1).page_bytes());
@@ -89,6 +87,49 @@ pub(super) fn load_model(
     }
     let kv_token_bytes = page_bytes as f64 / lair_compute::PAGE_LENGTH as f64;
     Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes })
+}
+
+/// An engine for a model that gives hidden states only. A text is computed in one step, so the longest one decides how
+/// large a step is; its keys and values are of no use afterwards.
+fn load_encoder(
+    model: Model<Cpu>,
+    backend: Cpu,
+    taken: u64,
+    options: &LoadOptions,
+    available: Option<u64>,
+) -> Result<Loaded, Failure> {
+    let config = model.config();
+    let page_length = lair_compute::PAGE_LENGTH;
+    // Twice the pages that a full step of long texts needs: the last page of each short one is partly empty.
+    let kv_bytes = 2 * model.kv_layout(KvElement::F32, 1).page_bytes() / page_length;
+    // What a row of a step takes: some ten buffers as wide as the model, and those of the feed-forward network.
+    let ffn_size = config.ffn_sizes.iter().copied().max().unwrap_or(0);
+    let position_bytes = (kv_bytes + 4 * (12 * config.hidden_size + 3 * ffn_size)) as u64;
+    let wanted = options.context_length.map(|length| length.min(model.context_length()));
+    let left = available.map(|bytes| bytes.saturating_sub(taken));
+    let page_bytes = position_bytes * page_length as u64;
+    let context_length = plan_context(wanted, model.context_length(), page_bytes, left)?;
+    let rows_max = context_length.max(ROWS_MAX);
+    let model_context_length = model.context_length();
+    let memory = MemoryOptions {
+        kv_element: KvElement::F32,
+        page_count: 2 * rows_max.div_ceil(page_length),
+        state_slot_count: 0,
+        rows_max,
+    };
+    let runner = ModelRunner::new(Arc::new(model), backend, context_length, memory)
+        .map_err(|error| Failure::new(ExitCode::DoesNotFit, error))?;
+    let engine_options = EngineOptions {
+        context_length,
+        rows_max,
+        prefill_rows_while_decoding: rows_max,
+        sequences_max: 1,
+        prefix_cache: false,
+        speculation: Speculation::Off,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
+    Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes: position_bytes as f64 })
 }
 
 /// Refuses a model whose weights alone are larger than the memory there is.

@@ -181,6 +181,12 @@ impl Session {
         self.file.metadata().optional::<&str>("general.license").ok().flatten().map(str::to_owned)
     }
 
+    /// The places of query and document among the words that a reranker is told, where its file says them.
+    pub fn rank_template(&self) -> Option<String> {
+        let template = self.file.metadata().optional::<&str>("tokenizer.chat_template.rerank");
+        template.ok().flatten().map(str::to_owned)
+    }
+
     /// The engine itself, for who has tokens instead of text.
     pub fn engine(&self) -> &EngineHandle {
         &self.engine

@@ -41,6 +41,7 @@ impl Session {
             default_stop: settings.parameters.stop().to_vec(),
             default_max_tokens: parameters::max_tokens(&settings.parameters),
             context_length: self.context_length,
+            rank_template: self.rank_template(),
             memory_bytes: self.file.size_bytes() + (self.kv_token_bytes * self.context_length as f64) as u64,
             prompts: Box::new(SessionPrompts {
                 system: settings.system.clone().filter(|system| !system.is_empty()),

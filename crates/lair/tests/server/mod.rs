@@ -1,5 +1,7 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
 
+#![allow(dead_code)] // Each file of tests uses its part.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;

@@ -102,11 +102,13 @@ impl Block<'_> {
     /// The positions that the query in `row` sees.
     fn seen(&self, row: usize) -> Range<usize> {
         let position = self.sequence.first_position + row;
+        let end = self.sequence.first_position + self.sequence.row_count;
         match self.attention.mask {
             Mask::Causal => 0..position + 1,
             Mask::Window(length) => (position + 1).saturating_sub(length)..position + 1,
             Mask::Chunk(length) => position / length * length..position + 1,
-            Mask::Bidirectional => 0..self.sequence.first_position + self.sequence.row_count,
+            Mask::Bidirectional => 0..end,
+            Mask::Around(reach) => position.saturating_sub(reach)..(position + reach + 1).min(end),
         }
     }
 

@@ -75,7 +75,10 @@ impl Work for Softmax<'_> {
             for page in pages.clone() {
                 let distances = l.add(l.splat(distance + (page * PAGE_LENGTH) as f32), lanes);
                 let score = l.mul(l.load(&self.scores[page]), l.splat(self.scale));
-                l.store(l.add(score, l.mul(l.splat(slope), distances)), &mut self.scores[page]);
+                let bias = l.mul(l.splat(slope), distances);
+                // Keys behind the query are as far away as those before it.
+                let bias = l.max(bias, l.sub(l.splat(0.0), bias));
+                l.store(l.sub(score, bias), &mut self.scores[page]);
             }
         }
         let scale = l.splat(if self.bias.is_some() { 1.0 } else { self.scale });

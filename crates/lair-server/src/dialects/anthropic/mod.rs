@@ -52,7 +52,7 @@ async fn messages(State(app): State<SharedApp>, request: Request) -> Response {
         let model = std::sync::Arc::new(app.models.get(&message.model, None).await?);
         let mut prompt = ChatPrompt::of_conversation(&model, &message.chat)?;
         message.begin_answer(&model, &mut prompt);
-        let chat = chat::start_from(&model, &prompt, &message.chat)?.swap_remove(0);
+        let chat = chat::start_from(&model, &prompt, &message.chat).await?.swap_remove(0);
         let frame = answer::Frame::new(message.model, prompt.tokens.len());
         let response = if message.is_stream {
             stream_response("text/event-stream", answer::events(frame, chat))

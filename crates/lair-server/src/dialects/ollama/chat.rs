@@ -51,7 +51,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         logprobs,
         ..options.request()
     };
-    let answer = chat::start(&model, &request)?.swap_remove(0);
+    let answer = chat::start(&model, &request).await?.swap_remove(0);
     let response = respond(name, model, answer, Shape::Message, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))
 }
@@ -59,7 +59,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
 /// Tools, checked: they have OpenAI's form.
 fn tools(tools: Vec<Json>) -> Result<Vec<Json>, ApiError> {
     for (index, tool) in tools.iter().enumerate() {
-        if !tool["function"]["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if tool["function"]["name"].as_str().is_none_or(str::is_empty) {
             return Err(ApiError::bad("tools", format!("`tools[{index}]` has no `function` with a `name`")));
         }
     }

@@ -57,7 +57,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         ChatPrompt::of_conversation(&model, &request)?
     };
     let asked = asked.behind(context);
-    let answer = chat::start_from(&model, &asked, &request)?.swap_remove(0);
+    let answer = chat::start_from(&model, &asked, &request).await?.swap_remove(0);
     let shape = Shape::Response { context: asked.tokens };
     let response = respond(name, model, answer, shape, (is_stream, logprobs.is_some(), start)).await?;
     Ok(with_ignored(response, &ignored))

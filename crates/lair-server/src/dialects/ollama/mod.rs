@@ -3,6 +3,7 @@
 //! Source: Ollama's API documentation and OpenAPI description.
 
 mod chat;
+mod embed;
 mod generate;
 mod manage;
 mod wire;
@@ -38,6 +39,20 @@ const GENERATE_FIELDS: &[Field] = &[
     Field::new("context", Kind::List),
 ];
 const CHAT_FIELDS: &[Field] = &[Field::new("messages", Kind::List)];
+const EMBED_FIELDS: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("input", Kind::Texts),
+    Field::new("truncate", Kind::Switch),
+    Field::new("dimensions", Kind::Whole),
+    Field::new("keep_alive", Kind::Mixed),
+    Field::new("options", Kind::Object),
+];
+const EMBED_ONE_FIELDS: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("prompt", Kind::Text),
+    Field::new("keep_alive", Kind::Mixed),
+    Field::new("options", Kind::Object),
+];
 const NAME_FIELDS: &[Field] = &[Field::required("model", Kind::Text)];
 const COPY_FIELDS: &[Field] = &[Field::required("source", Kind::Text), Field::required("destination", Kind::Text)];
 const TRANSFER_FIELDS: &[Field] =
@@ -61,6 +76,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/api/version", "The level of the API that is spoken.", version),
         Route::post("/api/generate", "Answers a prompt.", &[GENERATE_FIELDS, COMMON_FIELDS], generate_text),
         Route::post("/api/chat", "Answers a conversation.", &[CHAT_FIELDS, COMMON_FIELDS], chat_text),
+        Route::post("/api/embed", "Vectors of texts.", &[EMBED_FIELDS], embed_texts),
+        Route::post("/api/embeddings", "The vector of a text.", &[EMBED_ONE_FIELDS], embed_text),
         Route::get("/api/tags", "The models there are.", manage::tags),
         Route::get("/api/ps", "The models that are loaded.", manage::ps),
         Route::post("/api/show", "All that is known of a model.", &[NAME_FIELDS], manage::show),
@@ -88,6 +105,16 @@ async fn generate_text(State(app): State<SharedApp>, request: Request) -> Respon
 
 async fn chat_text(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { chat::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/api/", answered.await)
+}
+
+async fn embed_texts(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { embed::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/api/", answered.await)
+}
+
+async fn embed_text(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { embed::answer_old(&app, fields_of(&app, request).await?).await };
     spoken("/api/", answered.await)
 }
 

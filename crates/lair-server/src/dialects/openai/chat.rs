@@ -46,8 +46,8 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         messages,
         tools,
         tool_choice: choice,
-        is_single_call: !is_parallel,
         constraint: options.constraint.clone(),
+        is_single_call: !is_parallel,
         reasoning_budget,
         variables,
         sampling: options.sampling.clone(),
@@ -56,9 +56,8 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         choice_count: options.choice_count,
         ignores_end: options.ignores_end,
         logprobs,
-        ..ChatRequest::default()
     };
-    let answers = chat::start(&model, &request)?;
+    let answers = chat::start(&model, &request).await?;
     let frame = Frame {
         id: wire::answer_id("chatcmpl"),
         created: wire::now_s(),

@@ -5,6 +5,7 @@
 
 mod chat;
 mod completions;
+mod embeddings;
 mod models;
 mod responses;
 mod tools;
@@ -13,7 +14,7 @@ mod wire;
 pub(super) use chat::answer as chat_answer;
 pub(super) use completions::answer as text_answer;
 pub(super) use responses::routes as response_routes;
-pub(super) use wire::messages;
+pub(super) use wire::{answer_id, messages};
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -63,6 +64,17 @@ pub(super) const TEXT_FIELDS: &[Field] = &[
     Field::new("best_of", Kind::Whole),
 ];
 
+/// Fields of embeddings.
+const EMBEDDING_FIELDS: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("input", Kind::Mixed),
+    Field::new("encoding_format", Kind::Text),
+    Field::new("dimensions", Kind::Whole),
+    Field::new("truncate", Kind::Switch),
+    Field::new("embd_normalize", Kind::Whole),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
+];
+
 pub(super) fn routes() -> Vec<Route> {
     const CHAT: &[&[Field]] = &[CHAT_FIELDS, COMMON_FIELDS];
     const TEXT: &[&[Field]] = &[TEXT_FIELDS, COMMON_FIELDS];
@@ -70,6 +82,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/v1/chat/completions", "Answers a conversation.", CHAT, chat_completions),
         Route::post("/chat/completions", "Answers a conversation.", CHAT, chat_completions),
         Route::post("/v1/completions", "Continues a prompt.", TEXT, text_completions),
+        Route::post("/v1/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
         Route::get("/v1/models", "The models there are.", models::list),
         Route::get("/models", "The models there are.", models::list),
         Route::get("/v1/models/{*id}", "One model.", models::retrieve),
@@ -83,6 +96,11 @@ async fn chat_completions(State(app): State<SharedApp>, request: Request) -> Res
 
 async fn text_completions(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { completions::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
+}
+
+async fn text_embeddings(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { embeddings::answer(&app, fields_of(&app, request).await?).await };
     spoken("/v1/", answered.await)
 }
 

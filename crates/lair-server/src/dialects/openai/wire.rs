@@ -128,7 +128,7 @@ pub(super) fn now_s() -> u64 {
 }
 
 /// A name for an answer: different for each of a server's answers.
-pub(super) fn answer_id(prefix: &str) -> String {
+pub(in crate::dialects) fn answer_id(prefix: &str) -> String {
     unique_name(&format!("{prefix}-"))
 }
 

@@ -67,7 +67,7 @@ async fn create(State(app): State<SharedApp>, request: Request) -> Response {
         let earlier = earlier_messages(&app, shape.previous.as_deref())?;
         let model = Arc::new(app.models.get(&asked.model, None).await?);
         let chat_request = asked.chat_request(&earlier);
-        let answer = chat::start(&model, &chat_request)?.swap_remove(0);
+        let answer = chat::start(&model, &chat_request).await?.swap_remove(0);
         shape.conversation = [earlier, asked.messages].concat();
         let is_stream = shape.is_stream;
         let response = if is_stream {
