@@ -62,6 +62,9 @@ impl Model {
         let both = self.render(&[user, assistant], tools, false)?;
         let same = prompt.bytes().zip(both.bytes()).take_while(|(left, right)| left == right).count();
         let same = (0..=same).rev().find(|&end| both.is_char_boundary(end)).unwrap_or(0);
+        // A tag that both begin and only the prompt goes on with belongs to the answer.
+        let tag = both[..same].rfind('<').filter(|start| !both[*start..same].contains('>'));
+        let same = tag.filter(|_| same < prompt.len()).unwrap_or(same);
         // Where the prompt opens the reasoning that an earlier answer does not show, the answer begins without it.
         let is_cut = same < prompt.len() && self.style.reasoning.is_some();
         let mut reader = self.style.reader(if is_cut { "" } else { &prompt }, Some(tools));
