@@ -61,6 +61,16 @@ impl ToolSyntax {
         SYNTAXES.iter().copied().find(|syntax| syntax.parsers.contains(&name))
     }
 
+    /// JSON between tags, which most models know.
+    pub fn hermes() -> &'static ToolSyntax {
+        syntaxes::of_hermes()
+    }
+
+    /// JSON and nothing else.
+    pub fn json() -> &'static ToolSyntax {
+        syntaxes::of_json()
+    }
+
     /// The syntax that is called so here.
     pub fn named(name: &str) -> Option<&'static ToolSyntax> {
         SYNTAXES.iter().copied().find(|syntax| syntax.name == name)

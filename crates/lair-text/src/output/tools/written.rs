@@ -119,6 +119,39 @@ impl ToolSyntax {
     }
 }
 
+impl ToolSyntax {
+    /// Calls as a model of this syntax writes them.
+    pub fn write(&self, calls: &[(String, Map<String, Json>)]) -> String {
+        let written = &self.written;
+        let call = |(name, arguments): &(String, Map<String, Json>)| {
+            let arguments = match written.arguments {
+                WrittenArguments::Object => Json::Object(arguments.clone()).to_string(),
+                WrittenArguments::Each { before, after, between, text } => {
+                    let one = |(key, value): (&String, &Json)| {
+                        let value = match (value, text) {
+                            (Json::String(value), WrittenText::Plain) => value.clone(),
+                            (Json::String(value), WrittenText::Quoted(quote)) => format!("{quote}{value}{quote}"),
+                            (value, _) => value.to_string(),
+                        };
+                        format!("{}{value}{after}", before.replace("KEY", key))
+                    };
+                    arguments.iter().map(one).collect::<Vec<String>>().join(between)
+                }
+            };
+            // The name first: arguments may have its word in them.
+            let (before, after) = written.call.split_once("ARGUMENTS").unwrap_or((written.call, ""));
+            format!("{}{arguments}{after}", before.replace("NAME", name))
+        };
+        let calls: Vec<String> = calls.iter().map(call).collect();
+        format!("{}{}{}", written.begin, calls.join(written.between), written.end)
+    }
+
+    /// Whether an answer has but one call where it is held to a grammar.
+    pub fn has_single_calls(&self) -> bool {
+        self.written.is_single
+    }
+}
+
 fn write_arguments(
     lark: &mut String,
     index: usize,
