@@ -260,6 +260,18 @@ fn bfcl(file: &str) -> Option<Vec<(Vec<Json>, Vec<(String, Json)>)>> {
     Some(questions.map(one).collect())
 }
 
+/// Whether texts are where their schemas say so, and nowhere else: between tags nothing but the schema tells them from others.
+fn is_typed(tools: &[Json], calls: &[(String, Json)]) -> bool {
+    let kind = |name: &str, key: &str| {
+        let tool = tools.iter().find(|tool| tool["function"]["name"] == name).expect("a tool");
+        tool["function"]["parameters"]["properties"][key]["type"].clone()
+    };
+    calls.iter().all(|(name, arguments)| {
+        let mut values = arguments.as_object().expect("an object").iter();
+        values.all(|(key, value)| value.is_string() == (kind(name, key) == "string"))
+    })
+}
+
 #[test]
 fn the_answers_of_bfcl_are_read_back_in_every_template() {
     let (Some(templates), Some(simple)) = (templates(), bfcl("BFCL_v4_simple_python.json")) else { return };
@@ -271,12 +283,12 @@ fn the_answers_of_bfcl_are_read_back_in_every_template() {
         let is_single = ["GigaChat", "gpt-oss"].iter().any(|single| name.contains(single));
         let cases = simple.iter().chain(&multiple).chain(if is_single { &[][..] } else { &parallel[..] });
         let mut count = 0;
-        for (tools, calls) in cases.skip(index % 7).step_by(7) {
+        for (tools, calls) in cases.filter(|(tools, calls)| is_typed(tools, calls)).skip(index % 7).step_by(7) {
             let found = model.round_trip(tools, calls).unwrap_or_else(|| panic!("{name} renders {tools:?}"));
             assert_eq!(found, *calls, "{name}");
             count += 1;
         }
-        assert!(count > 70, "{name}: {count}");
+        assert!(count > 50, "{name}: {count}");
     }
 }
 
@@ -290,16 +302,7 @@ fn the_answers_of_bfcl_are_read_back_in_every_syntax() {
     for syntax in SYNTAXES {
         let mut count = 0;
         for (tools, calls) in &cases {
-            let schema = |name: &str, key: &str| {
-                let tool = tools.iter().find(|tool| tool["function"]["name"] == name).expect("a tool");
-                tool["function"]["parameters"]["properties"][key]["type"].clone()
-            };
-            // Between tags a text is one only if its schema says so, and a list is no text.
-            let is_typed = |(name, arguments): &(String, Json)| {
-                let mut values = arguments.as_object().expect("an object").iter();
-                values.all(|(key, value)| value.is_string() == (schema(name, key) == "string"))
-            };
-            if !calls.iter().all(is_typed) || (syntax.has_single_calls() && calls.len() > 1) {
+            if !is_typed(tools, calls) || (syntax.has_single_calls() && calls.len() > 1) {
                 continue;
             }
             let written: Vec<(String, Map<String, Json>)> = calls
