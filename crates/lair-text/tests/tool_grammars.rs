@@ -10,7 +10,7 @@ use lair_text::tokenizer::{AddSpecial, Special, Tokenizer};
 use serde_json::{Value as Json, json};
 
 fn tools() -> Vec<Json> {
-    let properties = json!({ "city": { "type": "string", "enum": ["Rome", "Oslo"] }, "days": { "type": "integer" } });
+    let properties = json!({ "city": { "type": "string", "enum": ["Rome", "Oslo"] }, "days": { "type": "integer" }, "note": { "type": "string" } });
     vec![
         json!({ "type": "function", "function": { "name": "weather", "parameters": { "type": "object", "properties": properties, "required": ["city"] } } }),
         json!({ "type": "function", "function": { "name": "now" } }),
@@ -104,6 +104,8 @@ fn one_call_that_must_come_is_allowed_as_it_is_written() {
     let coder = ToolSyntax::named("qwen-coder").expect("one");
     let call = "<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>\n</tool_call>";
     assert!(accepts(coder, None, call));
+    let note = "<parameter=note>\nTwo\nlines, a < b\n</parameter>\n</function>";
+    assert!(accepts(coder, None, &call.replace("</function>", note)));
     let pythonic = ToolSyntax::named("pythonic").expect("one");
     assert!(accepts(pythonic, None, "[weather(city=\"Rome\", days=2), now()]"));
 }

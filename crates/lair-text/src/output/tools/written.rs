@@ -46,9 +46,9 @@ pub(super) enum WrittenArguments {
 pub(super) enum WrittenText {
     /// As a string of JSON.
     Json,
-    /// As it is, without `<`.
+    /// As it is.
     Plain,
-    /// As it is, between these marks and without `<`.
+    /// As it is, between these marks.
     Quoted(&'static str),
 }
 
@@ -174,7 +174,8 @@ fn write_arguments(
     let (mut line, mut rules, mut has_any) = (String::new(), String::new(), false);
     for (place, key) in keys.enumerate() {
         let value = format!("value_{index}_{place}");
-        let one = format!("{} {value} {}", literal(&before.replace("KEY", key)), literal(after));
+        let (rule, one) = value_rule(&value, &properties[key], &schema, (after, text), literal);
+        let one = format!("{} {one}", literal(&before.replace("KEY", key)));
         let separator = if has_any { literal(between) } else { String::new() };
         match (is_required(key), has_any || between.is_empty()) {
             (true, _) => {
@@ -189,7 +190,7 @@ fn write_arguments(
                 let _ = write!(line, "{} {one}", if line.is_empty() { "" } else { " |" });
             }
         }
-        let _ = writeln!(rules, "{value}: {}", value_rule(&properties[key], text, &schema, literal));
+        let _ = writeln!(rules, "{rule}");
     }
     // A rule of nothing is an empty text.
     let is_choice = !has_any && !between.is_empty() && !line.is_empty();
@@ -203,28 +204,39 @@ fn write_arguments(
     let _ = write!(lark, "arguments_{index}: {line}\n{rules}");
 }
 
-fn value_rule(schema: &Json, text: WrittenText, root: &Json, literal: &impl Fn(&str) -> String) -> String {
+/// The rule of an argument's value, and the expression for it and what stands around it behind its key.
+fn value_rule(
+    name: &str,
+    schema: &Json,
+    root: &Json,
+    (after, text): (&str, WrittenText),
+    literal: &impl Fn(&str) -> String,
+) -> (String, String) {
+    let quote = if let WrittenText::Quoted(quote) = text { quote } else { "" };
     let is_text = schema["type"] == "string" && !matches!(text, WrittenText::Json);
     if !is_text {
         let mut schema = schema.clone();
         if let (Some(fields), Some(definitions)) = (schema.as_object_mut(), root.get("$defs")) {
             fields.insert("$defs".to_owned(), definitions.clone());
         }
-        return format!("%json {}", compact(&schema));
+        return (format!("{name}: %json {}", compact(&schema)), format!("{name} {}", literal(after)));
     }
-    let texts: Option<Vec<&str>> =
-        schema["enum"].as_array().map(|values| values.iter().filter_map(Json::as_str).collect());
-    let inner = match texts {
-        Some(texts) => {
-            let texts: Vec<String> = texts.into_iter().map(|text| Json::from(text).to_string()).collect();
-            format!("({})", texts.join(" | "))
-        }
-        None => "/[^<]*/".to_owned(),
-    };
-    match text {
-        WrittenText::Quoted(quote) => format!("{} {inner} {}", literal(quote), literal(quote)),
-        WrittenText::Plain | WrittenText::Json => inner,
+    let quote_expression = literal(quote);
+    if let Some(values) = schema["enum"].as_array() {
+        let texts: Vec<String> = values.iter().filter(|value| value.is_string()).map(Json::to_string).collect();
+        let around = format!("{quote_expression} {name} {quote_expression} {}", literal(after));
+        return (format!("{name}: {}", texts.join(" | ")), around);
     }
+    // A text goes up to what ends it. As one lexeme with it where that is text, too: the lexer looks no further than one.
+    let (end, behind) = if quote.is_empty() { (after, "") } else { (quote, after) };
+    let end_expression = literal(end);
+    if end_expression.starts_with('"') && !end_expression.contains("<[") {
+        let pattern = regex::escape(end).replace('/', "\\/").replace('\n', "\\n");
+        let rule = format!("{name}[lazy]: /(.|\\n)*{pattern}/");
+        return (rule, format!("{quote_expression} {name} {}", literal(behind)));
+    }
+    let around = format!("{quote_expression} {name} {end_expression} {}", literal(behind));
+    (format!("{name}: /[^<]*/"), around)
 }
 
 /// The schema of an object that has the members it names and no others, unless it speaks of them.
