@@ -231,8 +231,7 @@ fn value_rule(
     let (end, behind) = if quote.is_empty() { (after, "") } else { (quote, after) };
     let end_expression = literal(end);
     if end_expression.starts_with('"') && !end_expression.contains("<[") {
-        let pattern = regex::escape(end).replace('/', "\\/").replace('\n', "\\n");
-        let rule = format!("{name}[lazy]: /(.|\\n)*{pattern}/");
+        let rule = format!("{name}[suffix={end_expression}]: /(.|\\n)*/");
         return (rule, format!("{quote_expression} {name} {}", literal(behind)));
     }
     let around = format!("{quote_expression} {name} {end_expression} {}", literal(behind));
