@@ -121,3 +121,13 @@ fn neither_chunks_nor_threads_change_a_bit_on_the_cpu() {
         assert!(whole == chunked, "{name}: two threads or chunks {chunks:?} change the outputs");
     }
 }
+
+#[test]
+fn encoders_are_those_that_give_no_logits() {
+    for architecture in architectures::ALL {
+        let Some(model) = TinyModel::make(models_of(architecture.gguf_name)[0]) else { return };
+        let file = GgufFile::open(model.path()).expect("tiny models are valid");
+        let runner = Runner::new(&file, Reference, 16, 16);
+        assert_eq!(runner.model.has_logits(), !architecture.is_encoder, "{}", architecture.gguf_name);
+    }
+}

@@ -1,6 +1,5 @@
 //! `lair serve` as its clients see it. Needs the shared data; without it every test says that it is skipped.
 
-#[allow(dead_code, reason = "the harness serves several test programs")]
 mod server;
 
 use std::io::Read;

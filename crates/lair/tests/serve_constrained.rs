@@ -112,7 +112,7 @@ fn what_cannot_be_fulfilled_is_refused_before_anything_is_generated() {
             "nothing fulfils",
         ),
         (json!({ "response_format": format(json!(false)) }), "nothing fulfils"),
-        (json!({ "response_format": format(deep) }), "levels of nesting"),
+        (json!({ "response_format": format(deep) }), "recursion limit"),
         (json!({ "response_format": { "type": "json_schema" } }), "json_schema.schema"),
         (json!({ "response_format": { "type": "yaml" } }), "\"yaml\""),
         (json!({ "guided_regex": "(" }), "regular expression"),

@@ -1,6 +1,5 @@
 //! llama-server's own API as its clients see it. Needs the shared data; without it every test says that it is skipped.
 
-#[allow(dead_code, reason = "the harness serves several test programs")]
 mod server;
 
 use serde_json::{Value, json};
@@ -72,6 +71,20 @@ fn samplers_that_the_engine_has_are_honoured() {
     let first = server.post("/completion", &ask(&json!({ "n_predict": 1, "return_tokens": true }))).json();
     let banned = json!({ "n_predict": 1, "logit_bias": [[first["tokens"][0], false]] });
     assert_ne!(text(banned), first["content"].as_str().expect("a text"));
+}
+
+#[test]
+fn an_answer_follows_its_schema() {
+    let Some(server) = Server::start(&[]) else { return };
+    let schema = json!({ "type": "object", "properties": { "age": { "type": "integer", "minimum": 0, "maximum": 99 } },
+        "required": ["age"], "additionalProperties": false });
+    let wish = json!({ "json_schema": schema, "n_predict": 100, "temperature": 1, "seed": 3 });
+    let answer = server.post("/completion", &ask(&wish)).json();
+    let value: Value = serde_json::from_str(answer["content"].as_str().expect("a text")).expect("JSON");
+    assert!(value["age"].as_u64().is_some_and(|age| age <= 99), "{value}");
+    let impossible = server.post("/completion", &ask(&json!({ "json_schema": { "type": "hiccup" } })));
+    assert_eq!(impossible.status, 400, "{}", impossible.body);
+    assert_eq!(server.post("/completion", &ask(&json!({ "grammar": "root ::= \"a\"" }))).status, 400);
 }
 
 #[test]

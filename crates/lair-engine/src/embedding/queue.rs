@@ -9,6 +9,10 @@ use super::pooler::Pooler;
 use super::{EmbedRequest, Embedded, EmbeddingShape, Outcome};
 use crate::{Engine, Refusal, Runner, SequenceError, SequenceId, sequence::pages_for, step::borrow_for_step};
 
+/// Rows of a step that several inputs share: more make it no faster, and others wait for its end. An input that is longer
+/// and has to be computed in one step has a step of its own.
+const SHARED_ROWS_MAX: usize = 512;
+
 /// All requests for embeddings that have not ended.
 #[derive(Default)]
 pub(crate) struct EmbeddingQueue {
@@ -111,8 +115,8 @@ impl<R: Runner> Engine<R> {
         let Some(shape) = self.limits.embedding.filter(|_| !self.embeddings.is_empty()) else { return };
         // As with prompts, the next token of others does not wait for long.
         let rows_max = match self.active.is_empty() {
-            true => self.options.rows_max,
-            false => self.options.prefill_rows_while_decoding,
+            true => self.options.rows_max.min(SHARED_ROWS_MAX),
+            false => self.options.prefill_rows_while_decoding.min(SHARED_ROWS_MAX),
         };
         self.take_up_inputs(&shape, rows_max);
         self.compute_states(&shape, rows_max);
@@ -132,7 +136,7 @@ impl<R: Runner> Engine<R> {
             let Some(place) = self.embeddings.jobs.iter().position(has_inputs) else { return };
             let job = &self.embeddings.jobs[place];
             let length = job.inputs[job.pending[0]].len();
-            if shape.needs_whole_sequences && length > rows_left {
+            if shape.needs_whole_sequences && length > rows_left && !self.embeddings.running.is_empty() {
                 return;
             }
             if !self.has_room_for_input(length) {
@@ -196,7 +200,7 @@ impl<R: Runner> Engine<R> {
         let room = &mut self.room;
         room.tokens.clear();
         let mut sequences = borrow_for_step(std::mem::take(&mut room.sequences));
-        let mut rows_left = rows_max;
+        let mut rows_left = if shape.needs_whole_sequences { self.options.rows_max } else { rows_max };
         for running in &mut self.embeddings.running {
             running.rows = rows_left.min(running.tokens.len() - running.computed);
             rows_left -= running.rows;

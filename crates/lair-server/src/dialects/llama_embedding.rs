@@ -24,6 +24,9 @@ const FIELDS: &[Field] = &[
     Field::new("input", Kind::Mixed),
     Field::new("embd_normalize", Kind::Whole),
     Field::new("pooling", Kind::Text),
+    Field::new("encoding_format", Kind::Text),
+    Field::new("truncate", Kind::Switch),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
 ];
 
 pub(super) fn routes() -> Vec<Route> {
@@ -35,7 +38,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn embedding(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { answer(&app, fields_of(&app, request).await?).await };
-    spoken("/v1/", answered.await)
+    spoken("/embedding", answered.await)
 }
 
 /// The rows of one text: one, or one for each token.
@@ -47,18 +50,15 @@ struct Entry<'v> {
 
 async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
+    let encoding = Encoding::take(&mut fields)?;
+    let (normalization, pooling) = (vectors::normalization(&mut fields)?, pooling(&mut fields)?);
+    let cut_to = vectors::cuts(&mut fields)?.then_some(usize::MAX);
     let (field, value) = match (fields.take("input"), fields.take("content")) {
         (Some(value), _) => ("input", value),
         (None, Some(value)) => ("content", value),
         (None, None) => return Err(ApiError::bad("content", "`content` is missing, and `input` too")),
     };
-    let encoding = Encoding::take(&mut fields)?;
-    let ask = EmbedAsk {
-        normalization: vectors::normalization(&mut fields)?,
-        pooling: pooling(&mut fields)?,
-        cut_to: vectors::cuts(&mut fields)?.then_some(usize::MAX),
-        ..EmbedAsk::new(vectors::inputs(field, value)?)
-    };
+    let ask = EmbedAsk { normalization, pooling, cut_to, ..EmbedAsk::new(vectors::inputs(field, value)?) };
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
     let embedded = embed(&model, ask).await?;

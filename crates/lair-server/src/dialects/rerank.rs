@@ -29,53 +29,61 @@ const RANK_FIELDS: &[Field] = &[
     Field::new("return_documents", Kind::Switch),
     Field::new("return_text", Kind::Switch),
     Field::new("raw_scores", Kind::Switch),
+    Field::new("truncate", Kind::Switch),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
 ];
-const SCORE_FIELDS: &[Field] =
-    &[Field::new("model", Kind::Text), Field::required("text_1", Kind::Mixed), Field::required("text_2", Kind::Mixed)];
+const SCORE_FIELDS: &[Field] = &[
+    Field::new("model", Kind::Text),
+    Field::new("text_1", Kind::Mixed),
+    Field::new("text_2", Kind::Mixed),
+    Field::new("queries", Kind::Mixed),
+    Field::new("documents", Kind::Mixed),
+    Field::new("data_1", Kind::Mixed),
+    Field::new("data_2", Kind::Mixed),
+    Field::new("use_activation", Kind::Switch),
+    Field::new("truncate", Kind::Switch),
+    Field::new("truncate_prompt_tokens", Kind::Whole),
+];
 
 pub(super) fn routes() -> Vec<Route> {
     let rank = |path| Route::post(path, "Documents in the order in which they answer a query.", &[RANK_FIELDS], rerank);
-    let mut routes: Vec<Route> =
-        ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank"].map(rank).into_iter().collect();
-    routes.push(Route::post("/api/rerank", "The same, for clients of Ollama.", &[RANK_FIELDS], rerank_for_ollama));
+    let paths = ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank", "/api/rerank"];
+    let mut routes: Vec<Route> = paths.map(rank).into_iter().collect();
     let score = |path| Route::post(path, "How well pairs of texts belong together.", &[SCORE_FIELDS], score_pairs);
     routes.extend(["/score", "/v1/score"].map(score));
     routes
 }
 
 async fn rerank(State(app): State<SharedApp>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
     let answered = async { rank(&app, fields_of(&app, request).await?).await };
-    spoken("/v1/", answered.await)
-}
-
-async fn rerank_for_ollama(State(app): State<SharedApp>, request: Request) -> Response {
-    let answered = async { rank(&app, fields_of(&app, request).await?).await };
-    spoken("/api/", answered.await)
+    spoken(&path, answered.await)
 }
 
 async fn score_pairs(State(app): State<SharedApp>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
     let answered = async { score_answer(&app, fields_of(&app, request).await?).await };
-    spoken("/v1/", answered.await)
+    spoken(&path, answered.await)
 }
 
 async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
     let query = fields.required_text("query")?;
+    let top_n = fields.count("top_n", 1, usize::MAX)?;
+    let returns_texts = match (fields.switch("return_text")?, fields.switch("return_documents")?) {
+        (Some(returns), _) => returns,
+        (None, returns) => returns.unwrap_or(false),
+    };
+    let is_raw = fields.switch("raw_scores")?.unwrap_or(false);
+    let cuts = vectors::cuts(&mut fields)?;
     // TEI names the documents `texts` and answers with a bare list.
     let texts = fields.take("texts");
     let is_tei = texts.is_some();
     let field = if is_tei { "texts" } else { "documents" };
     let documents = documents(field, texts.or_else(|| fields.take("documents")))?;
-    let top_n = fields.count("top_n", 1, usize::MAX)?.unwrap_or(documents.len());
-    let returns_texts = match fields.switch("return_text")? {
-        Some(returns) => returns,
-        None => fields.switch("return_documents")?.unwrap_or(false),
-    };
-    let ask = ScoreAsk {
-        pairs: documents.iter().map(|document| (query.clone(), document.clone())).collect(),
-        is_raw: fields.switch("raw_scores")?.unwrap_or(false),
-        cuts: vectors::cuts(&mut fields)?,
-    };
+    let top_n = top_n.unwrap_or(documents.len());
+    let pairs = documents.iter().map(|document| (query.clone(), document.clone())).collect();
+    let ask = ScoreAsk { pairs, is_raw, cuts };
     fields.accept(&["user"]);
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);
@@ -111,6 +119,9 @@ async fn rank(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError>
 
 async fn score_answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
     let name = vectors::model_or_only(app, &mut fields).await?;
+    // vLLM's switch for the function that brings scores between 0 and 1.
+    let is_raw = !fields.switch("use_activation")?.unwrap_or(true);
+    let cuts = vectors::cuts(&mut fields)?;
     let mut texts = |names: [&str; 3]| -> Result<Vec<String>, ApiError> {
         let found = names.into_iter().find_map(|field| Some((field, fields.take(field)?)));
         let (field, value) = found.ok_or_else(|| ApiError::bad(names[0], format!("`{}` is missing", names[0])))?;
@@ -129,12 +140,7 @@ async fn score_answer(app: &SharedApp, mut fields: Fields) -> Result<Response, A
             return Err(ApiError::bad("text_1", cause));
         }
     };
-    let ask = ScoreAsk {
-        pairs,
-        // vLLM's switch for the function that brings scores between 0 and 1.
-        is_raw: !fields.switch("use_activation")?.unwrap_or(true),
-        cuts: vectors::cuts(&mut fields)?,
-    };
+    let ask = ScoreAsk { pairs, is_raw, cuts };
     fields.accept(&["user"]);
     let ignored = fields.rest();
     let model = Arc::new(app.models.get(&name, None).await?);

@@ -10,7 +10,6 @@ use std::thread;
 use super::connection::{
     Message, Shared, Stop, bring_parts, describe, help_with_parts, is_advance, lock, wait_before_next, what_next,
 };
-use super::flush::{Flush, flush_early};
 use super::pace::{Pace, ReadFault, Watched};
 use super::{Opened, RangeSource, TransferSettings};
 use crate::partial::{CHUNK_BYTES, Partial};
@@ -187,13 +186,12 @@ fn out_of_order(
         is_alone: AtomicBool::new(false),
         written_bytes: AtomicU64::new(0),
     };
-    let flush = Flush::default();
     // The checksum of a piece that is continued covers what was there before.
     let tail = if first.start == partial.length() { tail } else { crc32fast::Hasher::new() };
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(MESSAGES_MAX);
         let begun = Some((first, tail, opened));
-        let (of_first, shared, flush) = (sender.clone(), &shared, &flush);
+        let (of_first, shared) = (sender.clone(), &shared);
         scope.spawn(move || {
             bring_parts(shared, &of_first, begun);
             shared.first_ended.set();
@@ -203,16 +201,13 @@ fn out_of_order(
             scope.spawn(move || help_with_parts(shared, &sender));
         }
         drop(sender);
-        let flushing = scope.spawn(move || flush_early(shared.file, flush));
-        let outcome = Sorter::new(partial, shared, flush).run(&receiver);
-        flush.end();
+        let outcome = Sorter::new(partial, shared).run(&receiver);
         if outcome.is_err() {
             shared.stop.set();
         }
         // Whoever still has something to say finds nobody and ends.
         drop(receiver);
-        let flushed = flushing.join().expect("nothing there panics").map_err(SourceError::write(shared.path));
-        outcome.and(flushed)
+        outcome
     })
 }
 
@@ -227,15 +222,14 @@ enum Held {
 struct Sorter<'s, 'p, 'q> {
     partial: &'s mut Partial<'p>,
     shared: &'s Shared<'q>,
-    flush: &'s Flush,
     held: BTreeMap<u64, Held>,
     held_bytes: usize,
     failure: Option<SourceError>,
 }
 
 impl<'s, 'p, 'q> Sorter<'s, 'p, 'q> {
-    fn new(partial: &'s mut Partial<'p>, shared: &'s Shared<'q>, flush: &'s Flush) -> Sorter<'s, 'p, 'q> {
-        Sorter { partial, shared, flush, held: BTreeMap::new(), held_bytes: 0, failure: None }
+    fn new(partial: &'s mut Partial<'p>, shared: &'s Shared<'q>) -> Sorter<'s, 'p, 'q> {
+        Sorter { partial, shared, held: BTreeMap::new(), held_bytes: 0, failure: None }
     }
 
     /// Takes messages until all connections have ended.
@@ -259,7 +253,6 @@ impl<'s, 'p, 'q> Sorter<'s, 'p, 'q> {
     fn take(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), SourceError> {
         self.partial.check_magic(offset, &bytes)?;
         self.partial.count(bytes.len() as u64);
-        self.flush.add(bytes.len() as u64);
         if offset == self.partial.length() {
             self.partial.absorb(&bytes);
             self.give_back(bytes);

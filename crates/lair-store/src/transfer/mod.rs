@@ -7,7 +7,6 @@
 //!        |                             asks for many parts at once)
 //! the caller's thread       hashes chunks in the order of the blob, tells the progress
 //!        |                  (what is ahead of the hash waits in memory, up to a limit, then is read back)
-//! flush                     syncs every 64 MiB while more arrive
 //! journal                   a record for each whole piece: a kill costs at most one piece a connection, one part in all
 //! ```
 //!
@@ -20,7 +19,6 @@
 pub(crate) mod connection;
 pub(crate) mod engine;
 pub(crate) mod expected;
-mod flush;
 pub(crate) mod journal;
 mod obtain;
 pub(crate) mod pace;

@@ -53,6 +53,12 @@ pub struct RunArgs {
     /// With --json: log-probabilities of each token and of this many others beside it
     #[arg(long, value_name = "COUNT", requires = "json")]
     logprobs: Option<usize>,
+    /// Of an embedding model: print only the first so many numbers of the vector, at length 1 again
+    #[arg(long, value_name = "COUNT")]
+    dimensions: Option<usize>,
+    /// Of an embedding model: cut a text that is too long, or refuse it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
+    truncate: bool,
     /// How long the model stays loaded after the answer: 0, for it is unloaded when the command ends
     #[arg(long, visible_alias = "keep-alive", value_name = "DURATION")]
     keepalive: Option<String>,
@@ -173,6 +179,13 @@ pub fn run(args: &RunArgs) -> Outcome {
         eprintln!("{}", session.summary());
     }
     interrupt::catch();
+    if session.is_embedder() {
+        return print_vector(args, &located, &session, prompt.as_deref());
+    }
+    if args.dimensions.is_some() {
+        let cause = format!("--dimensions is for embedding models, `{}` gives text", located.name);
+        return Err(Failure::new(ExitCode::Usage, cause));
+    }
     match prompt {
         Some(prompt) => answer_once(args, &located, &session, &prompt),
         None => chat::chat(located, session, chat_settings(args, load)),
@@ -254,6 +267,37 @@ fn with_standard_input(prompt: Option<String>) -> Result<Option<String>, Failure
         (None, false) => Some(text.to_owned()),
         (Some(prompt), false) => Some(format!("{prompt}\n\n{text}")),
     })
+}
+
+/// The vector of a text, as Ollama prints it: one list in JSON.
+fn print_vector(args: &RunArgs, located: &Located, session: &Session, text: Option<&str>) -> Outcome {
+    let name = &located.name;
+    let unused = [
+        ("--system", args.system.is_some()),
+        ("--max-tokens", args.max_tokens.is_some()),
+        ("--stop", !args.stop.is_empty()),
+        ("--logprobs", args.logprobs.is_some()),
+    ];
+    if let Some((option, _)) = unused.into_iter().find(|(_, is_given)| *is_given) {
+        let cause = format!("{option} is for models that give text, `{name}` gives vectors");
+        return Err(Failure::new(ExitCode::Usage, cause));
+    }
+    let Some(text) = text else {
+        let cause = format!("`{name}` is an embedding model: it gives the vector of a text, and does not chat");
+        let hint = format!("give it a text: `lair run {name} \"Why is the sky blue?\"`");
+        return Err(Failure::new(ExitCode::Usage, cause).with_hint(hint));
+    };
+    let embedding = session.embed(text, args.dimensions, args.truncate)?;
+    let vector = serde_json::to_string(&embedding.vector).map_err(|error| Failure::new(ExitCode::Engine, error))?;
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        false => writeln!(out, "{vector}")?,
+        true => {
+            let tokens = embedding.token_count;
+            writeln!(out, r#"{{"model":{},"embedding":{vector},"usage":{{"prompt_tokens":{tokens}}}}}"#, json!(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// One prompt, one answer.

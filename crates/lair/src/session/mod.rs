@@ -1,6 +1,7 @@
 //! A loaded model with everything around it: tokenizer, chat template, engine.
 
 mod answer;
+mod embed;
 mod load;
 mod prompt;
 mod served;

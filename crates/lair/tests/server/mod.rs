@@ -1,7 +1,5 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
 
-#![allow(dead_code)] // Each file of tests uses its part.
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -33,7 +31,13 @@ impl Answer {
 
 impl Server {
     /// Starts one; nothing without the shared data.
+    #[allow(dead_code)] // Some tests always bring models.
     pub fn start(arguments: &[&str]) -> Option<Server> {
+        Server::start_with(&[], arguments)
+    }
+
+    /// The same with further models, each by its name.
+    pub fn start_with(models: &[(&str, PathBuf)], arguments: &[&str]) -> Option<Server> {
         let model = shared_data("models/stories260K-f32.gguf")?;
         let home = tempfile::tempdir().expect("a folder");
         let lair = || {
@@ -42,8 +46,10 @@ impl Server {
             command.env_remove("OLLAMA_MODELS").env_remove("LAIR_MODELS").env_remove("LAIR_API_KEY");
             command
         };
-        let imported = lair().args(["import".into(), model, PathBuf::from("tiny")]).output().expect("starts");
-        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        for (name, path) in [("tiny", model)].iter().chain(models) {
+            let imported = lair().args(["import".into(), path.clone(), PathBuf::from(name)]).output().expect("starts");
+            assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        }
         let mut command = lair();
         command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
@@ -54,6 +60,16 @@ impl Server {
         // What it writes later is read, so that it is never stopped by a full pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Some(Server { _home: home, process, address })
+    }
+
+    /// The same with a second model, `told`, which has a template for conversations.
+    pub fn start_with_chat(arguments: &[&str]) -> Option<Server> {
+        let server = Server::start(arguments)?;
+        let template = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}assistant:";
+        let create = serde_json::json!({ "model": "told", "from": "tiny", "template": template, "stream": false });
+        let created = server.post("/api/create", &create);
+        assert_eq!(created.status, 200, "{}", created.body);
+        Some(server)
     }
 
     /// Sends these bytes and leaves the connection open.
@@ -136,4 +152,31 @@ pub fn joined(base: &Value, extra: &Value) -> Value {
     let mut body = base.clone();
     body.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
     body
+}
+
+/// The objects of server-sent events that have names and no `[DONE]`; each event's name is its `type`.
+pub fn named_events(body: &str) -> Vec<Value> {
+    let event = |event: &str| {
+        let (name, data) = event.split_once("\ndata: ").unwrap_or_else(|| panic!("no data in {event}"));
+        let data: Value = serde_json::from_str(data).expect("JSON");
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str(), "{event}");
+        data
+    };
+    body.split("\n\n").filter(|event| !event.is_empty()).map(event).collect()
+}
+
+/// Runs a script with the Python of `LAIR_TEST_PYTHON`, if it has this package. The script is given the server's address.
+pub fn run_python(server: &Server, package: &str, script: &str) {
+    let Some(python) = std::env::var_os("LAIR_TEST_PYTHON") else {
+        lair_testkit::skipped(&format!("LAIR_TEST_PYTHON names no Python with the package `{package}`"));
+        return;
+    };
+    let import = Command::new(&python).args(["-c", &format!("import {package}")]).output();
+    if !import.is_ok_and(|output| output.status.success()) {
+        lair_testkit::skipped(&format!("the Python of LAIR_TEST_PYTHON has no package `{package}`"));
+        return;
+    }
+    let output = Command::new(&python).args(["-c", script, &format!("http://{}", server.address)]).output();
+    let output = output.expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

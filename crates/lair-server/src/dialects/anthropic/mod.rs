@@ -35,6 +35,7 @@ const ANSWER_FIELDS: &[Field] = &[
     Field::new("top_k", Kind::Whole),
     Field::new("top_p", Kind::Number),
     Field::new("metadata", Kind::Object),
+    Field::new("output_format", Kind::Object),
 ];
 
 pub(super) fn routes() -> Vec<Route> {

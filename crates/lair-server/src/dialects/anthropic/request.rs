@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::answer::{SamplingWishes, stop_strings};
 use crate::chat::{AnswerLength, ChatPrompt, ChatRequest, ToolChoice};
+use crate::constrained::ConstraintWish;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 use crate::loaded::Lease;
@@ -46,7 +47,7 @@ impl MessageRequest {
         fields.accept(&["service_tier", "inference_geo"]);
         fields.refuse("mcp_servers", "this server calls no other servers")?;
         fields.refuse("container", "there are no containers here")?;
-        fields.refuse("output_format", "constrained decoding is not there yet")?;
+        let constraint = output_format(fields)?;
         let is_stream = fields.switch("stream")?.unwrap_or(false);
         let mut request = Self::take_conversation(fields)?;
         let budget = request.chat.variables.as_mut().and_then(|variables| variables.remove(BUDGET));
@@ -55,7 +56,8 @@ impl MessageRequest {
             let cause = format!("`thinking.budget_tokens` is {budget}, less than `max_tokens` ({max_tokens}) expected");
             return Err(ApiError::bad("thinking.budget_tokens", cause));
         }
-        request.chat = ChatRequest { sampling, stop, length: AnswerLength::at_most(Some(max_tokens)), ..request.chat };
+        request.chat =
+            ChatRequest { sampling, stop, constraint, length: AnswerLength::at_most(Some(max_tokens)), ..request.chat };
         request.chat.reasoning_budget = budget;
         request.is_stream = is_stream;
         Ok(request)
@@ -234,23 +236,46 @@ fn tools(fields: &mut Fields) -> Result<Vec<Json>, ApiError> {
     items.iter().enumerate().map(one).collect()
 }
 
-/// Which tools are called, and whether only one is.
+/// Which tools are called, and whether the answer ends with its first call.
 fn tool_choice(fields: &mut Fields) -> Result<(ToolChoice, bool), ApiError> {
-    let Some(choice) = fields.object("tool_choice")? else { return Ok((ToolChoice::Auto, false)) };
-    let mut choice = Fields::of(choice);
+    let mut choice = match fields.object("tool_choice")? {
+        Some(choice) => Fields::of(choice),
+        None => return Ok((ToolChoice::Auto, false)),
+    };
     let is_single_call = choice.switch("disable_parallel_tool_use")?.unwrap_or(false);
     let choice = match choice.text("type")?.as_deref() {
-        Some("auto") => Ok(ToolChoice::Auto),
-        Some("any") => Ok(ToolChoice::Required),
-        Some("none") => Ok(ToolChoice::None),
-        Some("tool") => choice.required_text("name").map(ToolChoice::Named),
+        Some("auto") => ToolChoice::Auto,
+        Some("any") => ToolChoice::Required,
+        Some("none") => ToolChoice::None,
+        Some("tool") => ToolChoice::Named(choice.required_text("name")?),
         found => {
             let found = found.unwrap_or("missing");
             let cause = format!("`tool_choice.type` is `{found}`, auto, any, tool or none expected");
-            Err(ApiError::bad("tool_choice", cause))
+            return Err(ApiError::bad("tool_choice", cause));
         }
     };
-    Ok((choice?, is_single_call))
+    Ok((choice, is_single_call))
+}
+
+/// `output_format`, or the same inside `output_config`: a schema for the answer.
+fn output_format(fields: &mut Fields) -> Result<Option<ConstraintWish>, ApiError> {
+    let mut config = Fields::of(fields.object("output_config")?.unwrap_or_default());
+    config.refuse("effort", "how much to reason is said by `thinking`")?;
+    let (place, format) = match (fields.object("output_format")?, config.object("format")?) {
+        (Some(format), None) => ("output_format", format),
+        (None, Some(format)) => ("output_config.format", format),
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::bad("output_format", "give one of `output_format` and `output_config.format`"));
+        }
+    };
+    let kind = format.get("type").and_then(Json::as_str).unwrap_or("missing");
+    match format.get("schema") {
+        Some(schema) if kind == "json_schema" => {
+            Ok(Some(ConstraintWish::schema(&format!("{place}.schema"), schema.clone())))
+        }
+        _ => Err(ApiError::bad(place, format!("`{place}` is of type `{kind}`, json_schema with a `schema` expected"))),
+    }
 }
 
 /// Where [`thinking`] leaves the budget until `max_tokens` is known.
@@ -357,6 +382,8 @@ mod tests {
             (json!({ "thinking": { "type": "enabled", "budget_tokens": 5000 } }), "thinking.budget_tokens"),
             (json!({ "thinking": { "type": "enabled", "budget_tokens": 5 } }), "budget_tokens"),
             (json!({ "mcp_servers": [{}] }), "mcp_servers"),
+            (json!({ "output_format": { "type": "xml" } }), "output_format"),
+            (json!({ "output_config": { "format": { "type": "json_schema" } } }), "output_config.format"),
             (json!({ "stop_sequences": [1] }), "stop_sequences"),
         ] {
             let error = take(extra.clone()).expect_err(&extra.to_string());

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use lair_engine::{PrefixScope, Sampling, TokenLogprob, Usage};
+use lair_engine::{Constraint, PrefixScope, Sampling, TokenLogprob, Usage};
 use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 use serde_json::{Map, Value as Json, json};
 
 use super::request::{self, CompletionRequest};
 use super::{error_body, sampling};
+use crate::constrained::{self, Begins};
 use crate::default_model::model_or_only;
 use crate::dialects::{json_response, stream_response, with_ignored, with_pings};
 use crate::error::ApiError;
@@ -121,11 +122,15 @@ async fn respond(
 ) -> Result<Response, ApiError> {
     let sampling = request.sampling.over(&model.default_sampling, &model.tokenizer)?;
     let stop = request.stop.clone().unwrap_or_else(|| model.default_stop.clone());
+    let constraint = match &request.constraint {
+        Some(wish) => Some(constrained::constraint(&model, wish, &[], Begins::AtOnce).await?),
+        None => None,
+    };
     let frame = Arc::new(Frame { model, request, sampling, stop });
     let mut runs = Vec::new();
     for prompt in prompts {
         for choice in 0..frame.request.choice_count {
-            runs.push(Run::start(&frame, prompt, runs.len(), choice)?);
+            runs.push(Run::start(&frame, prompt, runs.len(), choice, constraint.clone())?);
         }
     }
     if frame.request.is_stream {
@@ -146,7 +151,13 @@ fn own_scope() -> PrefixScope {
 }
 
 impl Run {
-    fn start(frame: &Frame, prompt: &[u32], index: usize, choice: usize) -> Result<Run, ApiError> {
+    fn start(
+        frame: &Frame,
+        prompt: &[u32],
+        index: usize,
+        choice: usize,
+        constraint: Option<Constraint>,
+    ) -> Result<Run, ApiError> {
         let Frame { model, request, sampling, stop } = frame;
         let mut sampling = sampling.clone();
         // Each answer to one prompt is another draw.
@@ -158,6 +169,7 @@ impl Run {
             stop: stop.clone(),
             ignores_end: request.sampling.ignores_end,
             logprobs: (request.probability_count > 0).then_some(request.probability_count),
+            constraint,
             scope: if request.is_cached { PrefixScope::default() } else { own_scope() },
             ..Ask::default()
         };
@@ -177,6 +189,11 @@ impl Run {
     /// Text with the tokens it came of, or the end; `None` after the end.
     async fn next(&mut self, time_max_ms: Option<u64>) -> Option<Result<Said, ApiError>> {
         while !self.has_ended {
+            if self.is_over_time(time_max_ms) {
+                let usage =
+                    Usage { prompt_tokens: self.prompt.len(), completion_tokens: self.count, ..Usage::default() };
+                return Some(Ok(self.end(EndReason::Length, usage)));
+            }
             let piece = match self.generation.next().await? {
                 Ok(piece) => piece,
                 Err(error) => {
@@ -196,11 +213,6 @@ impl Run {
                     }
                 }
                 Piece::End(end) => return Some(Ok(self.end(end.reason, end.usage))),
-            }
-            if self.is_over_time(time_max_ms) {
-                let usage =
-                    Usage { prompt_tokens: self.prompt.len(), completion_tokens: self.count, ..Usage::default() };
-                return Some(Ok(self.end(EndReason::Length, usage)));
             }
         }
         None

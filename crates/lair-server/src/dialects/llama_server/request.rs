@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::sampling::SamplingRequest;
 use crate::answer::stop_strings;
+use crate::constrained::ConstraintWish;
 use crate::dialects::route::{Field, Kind};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -63,6 +64,8 @@ pub(super) struct CompletionRequest {
     pub(super) time_max_ms: Option<u64>,
     pub(super) ping_seconds: Option<u64>,
     pub(super) sampling: SamplingRequest,
+    /// What the answer must be.
+    pub(super) constraint: Option<ConstraintWish>,
 }
 
 impl CompletionRequest {
@@ -99,6 +102,9 @@ impl CompletionRequest {
             time_max_ms: positive(fields, "t_max_predict_ms")?,
             ping_seconds: positive(fields, "sse_ping_interval")?,
             sampling: SamplingRequest::take(fields)?,
+            constraint: fields
+                .object("json_schema")?
+                .map(|schema| ConstraintWish::schema("json_schema", schema.into())),
         })
     }
 }
@@ -118,9 +124,8 @@ fn refuse_what_is_not_there(fields: &mut Fields) -> Result<(), ApiError> {
     fields
         .refuse("post_sampling_probs", "probabilities after the filters are not kept; those before are in `n_probs`")?;
     fields.refuse("return_progress", "the progress of a prompt is not told")?;
-    fields.refuse("grammar", "constrained decoding is not there yet")?;
-    fields.refuse("grammar_lazy", "constrained decoding is not there yet")?;
-    fields.refuse("json_schema", "constrained decoding is not there yet")?;
+    fields.refuse("grammar", "grammars in GBNF are not read; give a `json_schema`")?;
+    fields.refuse("grammar_lazy", "an answer follows its schema from the start")?;
     if fields.count("n_indent", 0, 1 << 20)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::unsupported("n_indent", "`n_indent` is not supported: lines are not looked at"));
     }

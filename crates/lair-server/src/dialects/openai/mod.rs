@@ -46,12 +46,15 @@ pub(super) const COMMON_FIELDS: &[Field] = &[
     Field::new("stream", Kind::Switch),
     Field::new("stream_options", Kind::Object),
     Field::new("ignore_eos", Kind::Switch),
+    Field::new("response_format", Kind::Object),
 ];
 /// Fields of chat completions alone.
 pub(super) const CHAT_FIELDS: &[Field] = &[
     Field::required("messages", Kind::List),
     Field::new("logprobs", Kind::Switch),
     Field::new("top_logprobs", Kind::Whole),
+    Field::new("tools", Kind::List),
+    Field::new("parallel_tool_calls", Kind::Switch),
     Field::new("reasoning_effort", Kind::Text),
     Field::new("chat_template_kwargs", Kind::Object),
 ];
@@ -83,6 +86,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/chat/completions", "Answers a conversation.", CHAT, chat_completions),
         Route::post("/v1/completions", "Continues a prompt.", TEXT, text_completions),
         Route::post("/v1/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
+        // LM Studio's path for the same.
+        Route::post("/api/v0/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
         Route::get("/v1/models", "The models there are.", models::list),
         Route::get("/models", "The models there are.", models::list),
         Route::get("/v1/models/{*id}", "One model.", models::retrieve),

@@ -6,6 +6,7 @@ use super::super::chat::template_variables;
 use super::super::wire::now_s;
 use crate::answer::{SamplingWishes, unique_name};
 use crate::chat::{AnswerLength, ChatRequest, ToolChoice};
+use crate::constrained::ConstraintWish;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
 
@@ -18,10 +19,11 @@ pub(super) struct Asked {
     pub(super) messages: Vec<Json>,
     tools: Vec<Json>,
     tool_choice: ToolChoice,
-    is_single_call: bool,
     variables: Option<Map<String, Json>>,
     sampling: SamplingWishes,
     max_tokens: Option<usize>,
+    is_single_call: bool,
+    constraint: Option<ConstraintWish>,
 }
 
 impl Asked {
@@ -33,10 +35,11 @@ impl Asked {
             messages: messages.collect(),
             tools: self.tools.clone(),
             tool_choice: self.tool_choice.clone(),
-            is_single_call: self.is_single_call,
             variables: self.variables.clone(),
             sampling: self.sampling.clone(),
             length: AnswerLength::at_most(self.max_tokens),
+            is_single_call: self.is_single_call,
+            constraint: self.constraint.clone(),
             ..ChatRequest::default()
         }
     }
@@ -74,14 +77,14 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
     let tool_choice = tool_choice(choice_given.as_ref())?;
     let reasoning = fields.object("reasoning")?.unwrap_or_default();
     let variables = reasoning_variables(reasoning.clone())?;
-    let text = text_format(fields)?;
+    let (text, constraint) = text_format(fields)?;
+    let is_parallel = fields.switch("parallel_tool_calls")?.unwrap_or(true);
     let max_tokens = fields.count("max_output_tokens", 1, usize::MAX)?;
     let sampling = SamplingWishes {
         temperature: fields.number("temperature")?,
         top_p: fields.number("top_p")?,
         ..SamplingWishes::default()
     };
-    let is_parallel = fields.switch("parallel_tool_calls")?.unwrap_or(true);
     let is_stored = fields.switch("store")?.unwrap_or(true);
     let previous = fields.text("previous_response_id")?;
     let id = unique_name("resp_");
@@ -112,9 +115,18 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
         "metadata": fields.object("metadata")?.unwrap_or_default(),
     });
     let is_stream = fields.switch("stream")?.unwrap_or(false);
-    let is_single_call = !is_parallel;
-    let asked =
-        Asked { model, instructions, messages, tools, tool_choice, is_single_call, variables, sampling, max_tokens };
+    let asked = Asked {
+        model,
+        instructions,
+        messages,
+        tools,
+        tool_choice,
+        variables,
+        sampling,
+        max_tokens,
+        is_single_call: !is_parallel,
+        constraint,
+    };
     Ok((asked, Shape { id, is_stream, is_stored, previous, response, input: items, conversation: Vec::new() }))
 }
 
@@ -322,17 +334,29 @@ fn reasoning_variables(reasoning: Map<String, Json>) -> Result<Option<Map<String
     template_variables(&mut Fields::of([("reasoning_effort".to_owned(), json!(effort))].into_iter().collect()))
 }
 
-/// `text`: only its plain form.
-fn text_format(fields: &mut Fields) -> Result<Json, ApiError> {
+/// `text`: the form of the answer, as it was given, and what constrains the answer to it.
+fn text_format(fields: &mut Fields) -> Result<(Json, Option<ConstraintWish>), ApiError> {
     let mut text = Fields::of(fields.object("text")?.unwrap_or_default());
     let format = text.object("format")?.unwrap_or_default();
-    match format.get("type").map(|kind| kind.as_str().unwrap_or_default()) {
-        None | Some("text") => Ok(json!({ "format": { "type": "text" } })),
+    let given = if format.is_empty() { json!({ "type": "text" }) } else { Json::Object(format.clone()) };
+    let constraint = match format.get("type").map(|kind| kind.as_str().unwrap_or_default()) {
+        None | Some("text") => None,
+        Some("json_object") => Some(ConstraintWish::json("text.format")),
+        Some("json_schema") => match format.get("schema").cloned() {
+            Some(schema) if !schema.is_null() => Some(ConstraintWish::schema("text.format.schema", schema)),
+            _ => {
+                return Err(ApiError::bad(
+                    "text.format.schema",
+                    "`text.format.schema` is missing, a JSON schema is expected",
+                ));
+            }
+        },
         Some(kind) => {
-            let cause = format!("`text.format` of type `{kind}` needs constrained decoding, which is not there yet");
-            Err(ApiError::unsupported("text.format", cause))
+            let cause = format!("`text.format` is of type `{kind}`, text, json_object or json_schema expected");
+            return Err(ApiError::bad("text.format", cause));
         }
-    }
+    };
+    Ok((json!({ "format": given }), constraint))
 }
 
 #[cfg(test)]
@@ -403,7 +427,7 @@ mod tests {
             (json!({ "tools": [{ "type": "web_search" }] }), "tools"),
             (json!({ "tools": [{ "type": "function" }] }), "tools[0].name"),
             (json!({ "tool_choice": "maybe" }), "tool_choice"),
-            (json!({ "text": { "format": { "type": "json_object" } } }), "text.format"),
+            (json!({ "text": { "format": { "type": "json_schema", "name": "x" } } }), "text.format.schema"),
             (json!({ "text": { "format": { "type": 5 } } }), "text.format"),
             (json!({ "reasoning": { "effort": "vast" } }), "reasoning_effort"),
             (json!({ "max_output_tokens": 0 }), "max_output_tokens"),
