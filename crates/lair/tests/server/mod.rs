@@ -1,5 +1,7 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
 
+#![allow(dead_code, reason = "each test of a server uses another part of the harness")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -31,7 +33,6 @@ impl Answer {
 
 impl Server {
     /// Starts one; nothing without the shared data.
-    #[allow(dead_code)] // Some tests always bring models.
     pub fn start(arguments: &[&str]) -> Option<Server> {
         Server::start_with(&[], arguments)
     }
