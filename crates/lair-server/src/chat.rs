@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use lair_text::output::{AnswerReader, Part};
+use lair_engine::{Constraint, TokenConstraint};
+use lair_text::grammar::{GrammarSource, lark_literal};
+use lair_text::output::{AnswerReader, CallsWanted, Part};
 use serde_json::{Map, Value as Json};
 
 use crate::answer::{SamplingWishes, answer_reader};
-use crate::constrained::{self, Begins, ConstraintWish};
+use crate::constrained::{self, Begins, ConstraintWish, ReasoningBudget};
 use crate::error::{ApiError, ErrorKind};
 use crate::generation::{Ask, End, EndReason, Generation, Piece, TokenStep};
 use crate::loaded::Lease;
@@ -25,6 +27,10 @@ pub(crate) struct ChatRequest {
     pub(crate) tool_choice: ToolChoice,
     /// Whether the answer ends with its first call.
     pub(crate) is_single_call: bool,
+    /// What the content must be; an answer that calls tools need not follow a schema.
+    pub(crate) constraint: Option<ConstraintWish>,
+    /// The most tokens of reasoning; then its closing tag is forced.
+    pub(crate) reasoning_budget: Option<usize>,
     /// Variables for the template.
     pub(crate) variables: Option<Map<String, Json>>,
     /// How tokens are chosen.
@@ -39,8 +45,6 @@ pub(crate) struct ChatRequest {
     pub(crate) ignores_end: bool,
     /// Log-probabilities of each token, with those of so many others.
     pub(crate) logprobs: Option<usize>,
-    /// What the answer must be, behind its reasoning.
-    pub(crate) constraint: Option<ConstraintWish>,
 }
 
 impl ChatRequest {
@@ -114,10 +118,6 @@ pub(crate) struct ChatPrompt {
 impl ChatPrompt {
     /// The conversation of a request through the model's template.
     pub(crate) fn of_conversation(model: &Lease, request: &ChatRequest) -> Result<ChatPrompt, ApiError> {
-        if !matches!(request.tool_choice, ToolChoice::Auto | ToolChoice::None) {
-            let cause = "`tool_choice` other than `auto` and `none` needs constrained decoding";
-            return Err(ApiError::unsupported("tool_choice", cause));
-        }
         let tools = request.offered_tools();
         let tokens = model.tokens_of_conversation(&request.messages, tools, request.variables.as_ref())?;
         Ok(ChatPrompt { tokens, is_templated: true })
@@ -152,11 +152,7 @@ pub(crate) async fn start_from(
 ) -> Result<Vec<ChatAnswer>, ApiError> {
     let sampling = request.sampling.over(&model.default_sampling)?;
     let max_tokens = request.length.after(prompt.tokens.len(), model)?;
-    let begins = if prompt.is_templated { Begins::AfterReasoning } else { Begins::AtOnce };
-    let constraint = match &request.constraint {
-        Some(wish) => Some(constrained::constraint(model, wish, &prompt.tokens, begins).await?),
-        None => None,
-    };
+    let constraint = constraint(model, prompt, request).await?;
     (0..request.choice_count.max(1))
         .map(|index| {
             let mut sampling = sampling.clone();
@@ -183,6 +179,68 @@ pub(crate) async fn start_from(
             Ok(ChatAnswer { generation, reader, is_single_call, has_calls: false, end: None })
         })
         .collect()
+}
+
+/// What the engine holds the answers to.
+async fn constraint(
+    model: &Arc<Lease>,
+    prompt: &ChatPrompt,
+    request: &ChatRequest,
+) -> Result<Option<Constraint>, ApiError> {
+    let begins = if prompt.is_templated { Begins::AfterReasoning } else { Begins::AtOnce };
+    let grammar = match wish(model, request)? {
+        // Calls of harmony stand in a channel of their own, not behind what ends its reasoning.
+        Some(wish) if wish.field == "tool_choice" && model.answers().is_harmony() => {
+            Some(constrained::compiled(model, &wish, &prompt.tokens, Begins::AtOnce).await?)
+        }
+        Some(wish) => Some(constrained::compiled(model, &wish, &prompt.tokens, begins).await?),
+        None => None,
+    };
+    match (request.reasoning_budget, model.reasoning) {
+        (Some(budget), Some(style)) if prompt.is_templated => {
+            let inner = grammar.map(|grammar| Box::new(grammar) as Box<dyn TokenConstraint>);
+            let budget = ReasoningBudget::new(&model.tokenizer, style, &prompt.tokens, budget, inner);
+            Ok(Some(Constraint::new(budget)))
+        }
+        _ => Ok(grammar.map(Constraint::new)),
+    }
+}
+
+/// The grammar of the answer: calls that must come, calls or what follows a schema, or what the request says.
+fn wish(model: &Lease, request: &ChatRequest) -> Result<Option<ConstraintWish>, ApiError> {
+    let must_call = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+    let (Some(tools), Some(syntax)) = (request.offered_tools(), model.tools) else {
+        if must_call {
+            let cause = "`tool_choice` demands a call, but the request has no tools";
+            return Err(ApiError::bad("tool_choice", cause));
+        }
+        return Ok(request.constraint.clone());
+    };
+    let of_calls = |tools: &[Json], is_parallel: bool, answer: Option<&Json>| {
+        let wanted = CallsWanted { tools, is_parallel, answer };
+        GrammarSource::Lark(syntax.grammar(wanted, |text| lark_literal(&model.tokenizer, text)))
+    };
+    let is_parallel = !request.is_single_call;
+    let source = match (&request.tool_choice, &request.constraint) {
+        (ToolChoice::Required | ToolChoice::Named(_), Some(wish)) => {
+            let cause = format!("`tool_choice` demands a call, `{}` demands something else", wish.field);
+            return Err(ApiError::bad("tool_choice", cause));
+        }
+        (ToolChoice::Required, None) => of_calls(tools, is_parallel, None),
+        (ToolChoice::Named(name), None) => {
+            let one: Vec<Json> = tools.iter().filter(|tool| tool["function"]["name"] == **name).cloned().collect();
+            if one.is_empty() {
+                let cause = format!("`tool_choice` is `{name}`, which is none of the request's tools");
+                return Err(ApiError::bad("tool_choice", cause));
+            }
+            of_calls(&one, false, None)
+        }
+        (_, Some(ConstraintWish { source: GrammarSource::Schema(schema, _), field })) => {
+            return Ok(Some(ConstraintWish::new(field, of_calls(tools, is_parallel, Some(schema)))));
+        }
+        (_, wish) => return Ok(wish.clone()),
+    };
+    Ok(Some(ConstraintWish::new("tool_choice", source)))
 }
 
 /// An answer in the making. Dropping it cancels it.

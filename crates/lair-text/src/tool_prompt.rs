@@ -10,8 +10,10 @@ use crate::output::ToolSyntax;
 use crate::prompt::Conversation;
 
 /// What of a conversation with tools a template knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct ToolPrompting {
+    /// The syntax in which calls are written and read.
+    pub syntax: &'static ToolSyntax,
     /// Whether it tells the model of the tools of the request.
     pub knows_tools: bool,
     /// In which form it takes the arguments of earlier calls, if it knows calls.
@@ -35,27 +37,31 @@ pub enum Arguments {
 
 /// Names that no template has in it.
 const TOOL: &str = "probe_weather";
-const KEY: &str = "probe_city";
+const KEY: &str = "probe_place";
 const RESULT: &str = "probe result 17";
 const SYSTEM: &str = "probe system 17";
 /// Letters and digits of an id that all templates take.
 const SHORT_ID_LENGTH: usize = 9;
 
 impl ToolPrompting {
-    /// What a template knows, by what it makes of small conversations; `render` gives nothing where it refuses one.
-    pub fn probe(render: impl Fn(&Conversation<'_>) -> Option<String>) -> ToolPrompting {
+    /// What a template knows, by what it makes of small conversations; `render` gives nothing where it refuses one. `own` is
+    /// the syntax of the model, if that is known.
+    pub fn probe(
+        own: Option<&'static ToolSyntax>,
+        render: impl Fn(&Conversation<'_>) -> Option<String>,
+    ) -> ToolPrompting {
         let user = json!({ "role": "user", "content": "What is the weather?" });
-        let tools = [json!({ "type": "function", "function": {
-            "name": TOOL,
-            "description": "Tells the weather.",
-            "parameters": { "type": "object", "properties": { KEY: { "type": "string", "description": "Where." } }, "required": [KEY] },
-        } })];
-        let text_of = |messages: &[Json]| {
-            render(&Conversation { messages, tools: Some(&tools), variables: None }).unwrap_or_default()
-        };
+        let parameters =
+            json!({ "type": "object", "properties": { "city": { "type": "string", "description": "Where." } } });
+        let function = json!({ "name": TOOL, "description": "Tells the weather.", "parameters": parameters });
+        let tools = [json!({ "type": "function", "function": function })];
+        let with_tools = Conversation { messages: std::slice::from_ref(&user), tools: Some(&tools), variables: None };
+        let knows_tools = render(&with_tools).is_some_and(|text| text.contains(TOOL));
+        let tools = Some(&tools[..]).filter(|_| knows_tools);
+        let text_of =
+            |messages: &[Json]| render(&Conversation { messages, tools, variables: None }).unwrap_or_default();
         let system = json!({ "role": "system", "content": SYSTEM });
         let knows_system = text_of(&[system, user.clone()]).contains(SYSTEM);
-        let knows_tools = text_of(std::slice::from_ref(&user)).contains(TOOL);
         let called = |arguments: Json, id: &str| {
             let function = json!({ "name": TOOL, "arguments": arguments });
             let call = json!({ "id": id, "type": "function", "function": function });
@@ -77,14 +83,24 @@ impl ToolPrompting {
             (false, true) => Some(Arguments::Text),
             (false, false) => None,
         };
-        let shown = if arguments == Some(Arguments::Text) { of_text } else { of_object };
-        ToolPrompting { knows_tools, arguments, knows_results: shown.contains(RESULT), knows_system, wants_short_ids }
-    }
-
-    /// The syntax to read answers in, where that of the model is `own`: without any knowledge of tools, the one that
-    /// [`ToolPrompting::adapt`] describes to it.
-    pub fn syntax(&self, own: Option<&'static ToolSyntax>) -> Option<&'static ToolSyntax> {
-        if self.knows_tools { own.or(ToolSyntax::named("json")) } else { ToolSyntax::named("hermes") }
+        let shown = match arguments {
+            Some(Arguments::Object) => of_object,
+            Some(Arguments::Text) => of_text,
+            // Then calls are text, and only the result is the template's.
+            None => {
+                let asked = json!({ "role": "assistant", "content": "I look." });
+                let result = json!({ "role": "tool", "tool_call_id": id, "name": TOOL, "content": RESULT });
+                text_of(&[user.clone(), asked, result])
+            }
+        };
+        // A model that is not told of tools by its template, nor shown calls, is told in Hermes' way.
+        let syntax = match own {
+            Some(own) if knows_tools || arguments.is_some() => own,
+            None if knows_tools => ToolSyntax::json(),
+            _ => ToolSyntax::hermes(),
+        };
+        let knows_results = shown.contains(RESULT);
+        ToolPrompting { syntax, knows_tools, arguments, knows_results, knows_system, wants_short_ids }
     }
 
     /// The messages and tools for the template.
@@ -128,12 +144,15 @@ impl ToolPrompting {
             fields.insert("tool_calls".to_owned(), Json::Array(calls));
             return;
         }
-        let mut content = fields["content"].as_str().unwrap_or_default().to_owned();
-        for call in &calls {
-            let separator = if content.is_empty() { "" } else { "\n" };
-            let function = json!({ "name": call["function"]["name"], "arguments": call["function"]["arguments"] });
-            content += &format!("{separator}<tool_call>\n{function}\n</tool_call>");
-        }
+        let of_call = |call: &Json| {
+            let function = &call["function"];
+            let name = function["name"].as_str().unwrap_or_default().to_owned();
+            (name, function["arguments"].as_object().cloned().unwrap_or_default())
+        };
+        let written = self.syntax.write(&calls.iter().map(of_call).collect::<Vec<_>>());
+        let content = fields["content"].as_str().unwrap_or_default();
+        let separator = if content.is_empty() { "" } else { "\n" };
+        let content = format!("{content}{separator}{written}");
         fields.insert("content".to_owned(), Json::from(content));
     }
 
@@ -170,14 +189,14 @@ impl ToolPrompting {
         *message = json!({ "role": "user", "content": content });
     }
 
-    /// Tells a model whose template does not, in the words that models with Hermes' syntax were trained on.
+    /// Tells a model of tools whose template does not.
     fn describe(&self, tools: &[Json], messages: &mut Vec<Json>) {
         let list: Vec<String> = tools.iter().map(Json::to_string).collect();
         let text = format!(
-            "You may call functions to answer. Their signatures:\n<tools>\n{}\n</tools>\n\nFor each call, return a JSON \
-             object with the function's name and arguments between tags:\n<tool_call>\n{{\"name\": <function-name>, \
-             \"arguments\": <arguments-object>}}\n</tool_call>",
-            list.join("\n")
+            "You may call functions to answer. Their signatures:\n<tools>\n{}\n</tools>\n\nTo call one, write nothing but its \
+             name and arguments in this form, here of a function `weather` with the argument `city`:\n{}",
+            list.join("\n"),
+            self.syntax.example
         );
         let role = if self.knows_system { "system" } else { "user" };
         let is_first = |message: &&mut Json| message["role"] == role;

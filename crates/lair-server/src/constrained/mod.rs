@@ -3,6 +3,7 @@
 mod constraint;
 mod mask_ahead;
 mod prelude;
+mod reasoning_budget;
 mod wishes;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use lair_text::grammar::GrammarError;
 
 pub use constraint::GrammarConstraint;
 pub use prelude::Prelude;
+pub(crate) use reasoning_budget::ReasoningBudget;
 pub use wishes::ConstraintWish;
 pub(crate) use wishes::{ollama_format, wish};
 
@@ -37,14 +39,21 @@ pub(crate) async fn constraint(
     prompt: &[u32],
     begins: Begins,
 ) -> Result<Constraint, ApiError> {
-    let (lease, source) = (Arc::clone(model), wish.source.clone());
-    let field = wish.field.clone();
+    Ok(Constraint::new(compiled(model, wish, prompt, begins).await?))
+}
+
+/// As [`constraint`], to be put into another one.
+pub(crate) async fn compiled(
+    model: &Arc<Lease>,
+    wish: &ConstraintWish,
+    prompt: &[u32],
+    begins: Begins,
+) -> Result<GrammarConstraint, ApiError> {
+    let (lease, source, field) = (Arc::clone(model), wish.source.clone(), wish.field.clone());
     let reasoning = model.reasoning.filter(|_| begins == Begins::AfterReasoning);
     let prelude = Prelude::after(&model.tokenizer, reasoning, prompt);
-    let constraint = blocking(move || {
-        GrammarConstraint::new(&lease.grammars, &source, prelude).map_err(|error| refusal(&field, &error))
-    });
-    Ok(Constraint::new(constraint.await?))
+    blocking(move || GrammarConstraint::new(&lease.grammars, &source, prelude).map_err(|error| refusal(&field, &error)))
+        .await
 }
 
 fn refusal(field: &str, error: &GrammarError) -> ApiError {

@@ -56,7 +56,8 @@ impl AnswerStyle {
         AnswerStyle { reasoning: ReasoningStyle::of_template(source), tools: ToolSyntax::of_template(source) }
     }
 
-    fn is_harmony(&self) -> bool {
+    /// Whether answers come in channels.
+    pub fn is_harmony(&self) -> bool {
         self.tools.is_some_and(|syntax| syntax.name == "harmony")
     }
 

@@ -13,7 +13,7 @@ pub use answer::{AnswerReader, AnswerStyle, Part};
 pub use harmony::{CallReading, HarmonyReader};
 pub use reasoning::{Channel, ReasoningSplitter, ReasoningStyle};
 pub use stop::StopMatcher;
-pub use tools::{SYNTAXES, ToolReader, ToolSyntax};
+pub use tools::{CallsWanted, SYNTAXES, ToolReader, ToolSyntax};
 
 /// Length of the longest end of `text` that is a beginning of `pattern`, but not all of it.
 fn overlap(text: &str, pattern: &str) -> usize {

@@ -27,15 +27,15 @@ impl Session {
     pub fn into_served(self, located: &Located, facts: ModelFacts) -> LoadedModel {
         let settings = &located.settings;
         let message = |role: &str, content: &str| json!({ "role": role, "content": content });
-        let prompting = self.tool_prompting();
         let named = settings.parser.as_deref().and_then(ToolSyntax::of_parser);
         let of_template = || self.template_source().and_then(ToolSyntax::of_template);
+        let prompting = self.tool_prompting(named.or_else(of_template));
         LoadedModel {
             facts,
             tokenizer: Arc::clone(&self.tokenizer),
             grammars: Arc::new(GrammarFactory::new(Arc::clone(&self.tokenizer))),
             reasoning: self.template.as_ref().and_then(PromptTemplate::reasoning),
-            tools: prompting.syntax(named.or_else(of_template)),
+            tools: Some(prompting.syntax),
             engine: self.engine.clone(),
             default_sampling: self.default_sampling.clone(),
             default_stop: settings.parameters.stop().to_vec(),
@@ -55,9 +55,9 @@ impl Session {
 
 impl Session {
     /// What the model's template knows of tools.
-    pub fn tool_prompting(&self) -> ToolPrompting {
+    pub fn tool_prompting(&self, own: Option<&'static ToolSyntax>) -> ToolPrompting {
         let (ends, limits) = (self.end_tokens(), self.render_limits());
-        ToolPrompting::probe(|conversation| {
+        ToolPrompting::probe(own, |conversation| {
             let rendered =
                 self.template.as_ref()?.render_conversation(conversation, Think::AsModel, &ends.named(), limits);
             Some(rendered.ok()?.text)

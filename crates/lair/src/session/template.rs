@@ -62,7 +62,7 @@ impl PromptTemplate {
             let limits = RenderLimits::default();
             Some(self.render_conversation(conversation, Think::AsModel, &[], limits).ok()?.text)
         };
-        let tools = ToolPrompting::probe(render).knows_tools.then_some("tools");
+        let tools = ToolPrompting::probe(None, render).knows_tools.then_some("tools");
         tools.into_iter().chain(self.reasoning().map(|_| "thinking")).collect()
     }
 

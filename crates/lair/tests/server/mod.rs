@@ -1,6 +1,8 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
 #![allow(dead_code)] // Each file of tests uses its part.
 
+#![allow(dead_code, reason = "each test of a server uses another part of the harness")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -32,7 +34,6 @@ impl Answer {
 
 impl Server {
     /// Starts one; nothing without the shared data.
-    #[allow(dead_code)] // Some tests always bring models.
     pub fn start(arguments: &[&str]) -> Option<Server> {
         Server::start_with(&[], arguments)
     }

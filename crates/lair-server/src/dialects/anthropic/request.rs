@@ -50,14 +50,15 @@ impl MessageRequest {
         let constraint = output_format(fields)?;
         let is_stream = fields.switch("stream")?.unwrap_or(false);
         let mut request = Self::take_conversation(fields)?;
-        if let Some(budget) = request.chat.variables.as_mut().and_then(|variables| variables.remove(BUDGET))
-            && budget.as_u64().is_some_and(|budget| budget >= max_tokens as u64)
-        {
+        let budget = request.chat.variables.as_mut().and_then(|variables| variables.remove(BUDGET));
+        let budget = budget.and_then(|budget| usize::try_from(budget.as_u64()?).ok());
+        if let Some(budget) = budget.filter(|budget| *budget >= max_tokens) {
             let cause = format!("`thinking.budget_tokens` is {budget}, less than `max_tokens` ({max_tokens}) expected");
             return Err(ApiError::bad("thinking.budget_tokens", cause));
         }
         request.chat =
             ChatRequest { sampling, stop, constraint, length: AnswerLength::at_most(Some(max_tokens)), ..request.chat };
+        request.chat.reasoning_budget = budget;
         request.is_stream = is_stream;
         Ok(request)
     }

@@ -37,6 +37,7 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let messages = wire::messages(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
     let variables = template_variables(&mut fields)?;
+    let reasoning_budget = reasoning_budget(&mut fields)?;
     let ToolWishes { tools, choice, is_parallel, is_legacy, ignored } = ToolWishes::take(&mut fields)?;
     let ignored = [ignored, fields.rest()].concat();
 
@@ -47,6 +48,7 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         tool_choice: choice,
         constraint: options.constraint.clone(),
         is_single_call: !is_parallel,
+        reasoning_budget,
         variables,
         sampling: options.sampling.clone(),
         stop: options.stop.clone(),
@@ -79,6 +81,16 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
         return Err(ApiError::bad("top_logprobs", "`top_logprobs` needs `logprobs` to be true"));
     }
     Ok(is_wanted.then_some(top.unwrap_or(0)))
+}
+
+/// The most tokens of reasoning, under the names that servers have for it; below zero is no bound.
+fn reasoning_budget(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    for name in ["reasoning_budget", "thinking_budget", "thinking_budget_tokens"] {
+        if let Some(budget) = fields.whole(name)? {
+            return Ok(usize::try_from(budget).ok());
+        }
+    }
+    Ok(None)
 }
 
 /// Variables for the template: those the request gives, and the switches for reasoning under the names that templates use.

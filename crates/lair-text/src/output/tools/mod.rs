@@ -6,12 +6,15 @@
 
 mod reading;
 mod syntaxes;
+mod written;
 
 pub use reading::ToolReader;
 pub(in crate::output) use reading::{Calls, JsonText, Scan, is_name};
 pub use syntaxes::SYNTAXES;
+pub use written::CallsWanted;
 
 use reading::{Form, Place};
+use written::Written;
 
 /// How a family of models writes calls of tools.
 #[derive(Debug)]
@@ -30,12 +33,22 @@ pub struct ToolSyntax {
     drops: &'static [(Place, &'static str)],
     /// Where calls stand and how they are written there.
     forms: &'static [Form],
+    /// How they are written by a model that is held to it.
+    written: Written,
 }
 
 impl ToolSyntax {
     /// What most declarations share.
-    const PLAIN: ToolSyntax =
-        ToolSyntax { name: "", example: "", signs: &[], parsers: &[], marks: &[], drops: &[], forms: &[] };
+    const PLAIN: ToolSyntax = ToolSyntax {
+        name: "",
+        example: "",
+        signs: &[],
+        parsers: &[],
+        marks: &[],
+        drops: &[],
+        forms: &[],
+        written: Written::each("ARGUMENTS", ""),
+    };
 
     /// The syntax of the model with this chat template, if it shows one.
     pub fn of_template(source: &str) -> Option<&'static ToolSyntax> {
@@ -46,6 +59,16 @@ impl ToolSyntax {
     /// The syntax that a parser of Ollama, named in a Modelfile, reads.
     pub fn of_parser(name: &str) -> Option<&'static ToolSyntax> {
         SYNTAXES.iter().copied().find(|syntax| syntax.parsers.contains(&name))
+    }
+
+    /// JSON between tags, which most models know.
+    pub fn hermes() -> &'static ToolSyntax {
+        syntaxes::of_hermes()
+    }
+
+    /// JSON and nothing else.
+    pub fn json() -> &'static ToolSyntax {
+        syntaxes::of_json()
     }
 
     /// The syntax that is called so here.

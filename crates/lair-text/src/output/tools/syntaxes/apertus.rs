@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 pub(super) const APERTUS: ToolSyntax = ToolSyntax {
     name: "apertus",
@@ -16,5 +17,6 @@ pub(super) const APERTUS: ToolSyntax = ToolSyntax {
         close: &["<|tools_suffix|>"],
         ..Form::ANYWHERE
     }],
+    written: Written::list("<|tools_prefix|>[", "{\"NAME\": ARGUMENTS}", "]<|tools_suffix|>"),
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys, Place};
+use crate::output::tools::written::Written;
 
 const STYLES: &[CallStyle] = &[CallStyle::Json(JsonKeys::Named)];
 
@@ -30,5 +31,10 @@ pub(super) const COHERE: ToolSyntax = ToolSyntax {
         Form { open: "Action:```json", styles: STYLES, close: &["```"], ..Form::ANYWHERE },
         Form { open: "Action: ```json", styles: STYLES, close: &["```"], ..Form::ANYWHERE },
     ],
+    written: Written::list(
+        "<|START_ACTION|>[",
+        "{\"tool_name\": \"NAME\", \"parameters\": ARGUMENTS}",
+        "]<|END_ACTION|>",
+    ),
     ..ToolSyntax::PLAIN
 };

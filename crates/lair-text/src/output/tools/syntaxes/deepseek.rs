@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Header, NamedStyle};
+use crate::output::tools::written::Written;
 
 const TRAILERS: &[&str] = &["```", "<｜tool▁call▁end｜>"];
 const INNER: NamedStyle = NamedStyle { open: "<｜tool▁call▁begin｜>", header, close: TRAILERS };
@@ -35,6 +36,12 @@ pub(super) const DEEPSEEK: ToolSyntax = ToolSyntax {
             ..Form::ANYWHERE
         },
     ],
+    written: Written {
+        begin: "<｜tool▁calls▁begin｜>",
+        call: "<｜tool▁call▁begin｜>NAME<｜tool▁sep｜>ARGUMENTS<｜tool▁call▁end｜>",
+        end: "<｜tool▁calls▁end｜>",
+        ..Written::each("", "")
+    },
     ..ToolSyntax::PLAIN
 };
 

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const INVOKE: XmlStyle = XmlStyle {
     open: "<｜DSML｜invoke name=\"",
@@ -35,5 +36,18 @@ pub(super) const DEEPSEEK_DSML: ToolSyntax = ToolSyntax {
             ..Form::ANYWHERE
         },
     ],
+    written: Written {
+        begin: "<｜DSML｜function_calls>\n",
+        call: "<｜DSML｜invoke name=\"NAME\">\nARGUMENTS</｜DSML｜invoke>\n",
+        between: "",
+        end: "</｜DSML｜function_calls>",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<｜DSML｜parameter name=\"KEY\">",
+            after: "</｜DSML｜parameter>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Header, NamedStyle};
+use crate::output::tools::written::Written;
 
 const CALL: NamedStyle = NamedStyle { open: "", header, close: &["</function>"] };
 
@@ -12,6 +13,7 @@ pub(super) const FUNCTIONARY: ToolSyntax = ToolSyntax {
     example: "<function=weather>{\"city\": \"Rome\"}</function>",
     signs: &[&["<function="], &["start_tag => `<function`"]],
     forms: &[Form { open: "<function=", styles: &[CallStyle::Named(&CALL)], ..Form::ANYWHERE }],
+    written: Written::each("<function=NAME>ARGUMENTS</function>", ""),
     ..ToolSyntax::PLAIN
 };
 

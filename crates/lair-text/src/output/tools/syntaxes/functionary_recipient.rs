@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Header, NamedStyle, Place};
+use crate::output::tools::written::Written;
 
 const CALL: NamedStyle = NamedStyle { open: "", header, close: &[] };
 const STYLES: &[CallStyle] = &[CallStyle::Named(&CALL)];
@@ -17,6 +18,7 @@ pub(super) const FUNCTIONARY_RECIPIENT: ToolSyntax = ToolSyntax {
         Form { open: ">>>", styles: STYLES, is_strict: true, ..Form::ANYWHERE },
         Form { place: Place::Start, styles: STYLES, is_strict: true, ..Form::ANYWHERE },
     ],
+    written: Written::each("NAME\nARGUMENTS", ">>>"),
     ..ToolSyntax::PLAIN
 };
 

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{BraceStyle, CallStyle, Form};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const GEMMA4: BraceStyle = BraceStyle { open: "call:", quote: "<|\"|>" };
 const FUNCTION_GEMMA: BraceStyle = BraceStyle { open: "call:", quote: "<escape>" };
@@ -23,5 +24,14 @@ pub(super) const GEMMA: ToolSyntax = ToolSyntax {
             ..Form::ANYWHERE
         },
     ],
+    written: Written {
+        arguments: WrittenArguments::Each {
+            before: "KEY:",
+            after: "",
+            between: ",",
+            text: WrittenText::Quoted("<|\"|>"),
+        },
+        ..Written::each("<|tool_call>call:NAME{ARGUMENTS}<tool_call|>", "")
+    },
     ..ToolSyntax::PLAIN
 };

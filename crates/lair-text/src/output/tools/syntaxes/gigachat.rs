@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 const STYLES: &[CallStyle] = &[CallStyle::Json(JsonKeys::Named)];
 
@@ -17,5 +18,9 @@ pub(super) const GIGACHAT: ToolSyntax = ToolSyntax {
         Form { open: "function call<|role_sep|>", styles: STYLES, ..Form::ANYWHERE },
         Form { open: "<|message_sep|>\n\nfunction call<|role_sep|>", styles: STYLES, ..Form::ANYWHERE },
     ],
+    written: Written {
+        is_single: true,
+        ..Written::each("function call<|role_sep|>\n{\"name\": \"NAME\", \"arguments\": ARGUMENTS}", "")
+    },
     ..ToolSyntax::PLAIN
 };

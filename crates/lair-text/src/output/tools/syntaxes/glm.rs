@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const PAIRS: XmlStyle = XmlStyle {
     open: "",
@@ -23,5 +24,18 @@ pub(super) const GLM: ToolSyntax = ToolSyntax {
     parsers: &["glm-4.6", "glm-4.7", "laguna"],
     marks: &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
     forms: &[Form { open: "<tool_call>", styles: &[CallStyle::Xml(&PAIRS)], ..Form::ANYWHERE }],
+    written: Written {
+        begin: "",
+        call: "<tool_call>NAME\nARGUMENTS</tool_call>",
+        between: "\n",
+        end: "",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<arg_key>KEY</arg_key>\n<arg_value>",
+            after: "</arg_value>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 pub(super) const GRANITE: ToolSyntax = ToolSyntax {
     name: "granite",
@@ -20,5 +21,6 @@ pub(super) const GRANITE: ToolSyntax = ToolSyntax {
         Form::BARE_JSON,
         Form::FENCED_JSON,
     ],
+    written: Written::list("<|tool_call|>[", "{\"name\": \"NAME\", \"arguments\": ARGUMENTS}", "]"),
     ..ToolSyntax::PLAIN
 };

@@ -3,6 +3,7 @@
 //! Source: OpenAI's description of the harmony format, and the chat template of gpt-oss.
 
 use crate::output::tools::ToolSyntax;
+use crate::output::tools::written::Written;
 
 pub(super) const HARMONY: ToolSyntax = ToolSyntax {
     name: "harmony",
@@ -10,5 +11,9 @@ pub(super) const HARMONY: ToolSyntax = ToolSyntax {
     signs: &[&["<|channel|>", "<|message|>", "analysis"]],
     parsers: &["harmony"],
     marks: &["<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>"],
+    written: Written {
+        is_single: true,
+        ..Written::each("<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>ARGUMENTS", "")
+    },
     ..ToolSyntax::PLAIN
 };

@@ -5,6 +5,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 const STYLES: &[CallStyle] = &[CallStyle::Json(JsonKeys::Named)];
 
@@ -20,5 +21,6 @@ pub(super) const HERMES: ToolSyntax = ToolSyntax {
         Form::BARE_JSON,
         Form::FENCED_JSON,
     ],
+    written: Written::each("<tool_call>\n{\"name\": \"NAME\", \"arguments\": ARGUMENTS}\n</tool_call>", "\n"),
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const PAIRS: XmlStyle = XmlStyle {
     open: "<tool_call:opensource>",
@@ -37,5 +38,18 @@ pub(super) const HUNYUAN: ToolSyntax = ToolSyntax {
         close: &["</tool_calls:opensource>"],
         ..Form::ANYWHERE
     }],
+    written: Written {
+        begin: "<tool_calls:opensource>\n",
+        call: "<tool_call:opensource>NAME<tool_sep:opensource>\nARGUMENTS</tool_call:opensource>\n",
+        between: "",
+        end: "</tool_calls:opensource>",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<arg_key:opensource>KEY</arg_key:opensource>\n<arg_value:opensource>",
+            after: "</arg_value:opensource>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

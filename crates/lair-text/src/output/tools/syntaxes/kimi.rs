@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Header, NamedStyle};
+use crate::output::tools::written::Written;
 
 const CALL: NamedStyle = NamedStyle { open: "<|tool_call_begin|>", header, close: &["<|tool_call_end|>"] };
 
@@ -24,6 +25,13 @@ pub(super) const KIMI: ToolSyntax = ToolSyntax {
         close: &["<|tool_calls_section_end|>"],
         ..Form::ANYWHERE
     }],
+    written: Written {
+        begin: "<|tool_calls_section_begin|>",
+        call: "<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>ARGUMENTS<|tool_call_end|>",
+        end: "<|tool_calls_section_end|>",
+        is_single: true,
+        ..Written::each("", "")
+    },
     ..ToolSyntax::PLAIN
 };
 

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys, Place};
+use crate::output::tools::written::Written;
 
 const STYLES: &[CallStyle] = &[CallStyle::Json(JsonKeys::Named), CallStyle::Python];
 
@@ -17,5 +18,6 @@ pub(super) const LFM2: ToolSyntax = ToolSyntax {
         Form { open: "<|tool_call_start|>", styles: STYLES, close: &["<|tool_call_end|>"], ..Form::ANYWHERE },
         Form { place: Place::Start, styles: STYLES, is_strict: true, ..Form::ANYWHERE },
     ],
+    written: Written { begin: "<|tool_call_start|>[", end: "]<|tool_call_end|>", ..Written::PYTHON },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 pub(super) const LLAMA: ToolSyntax = ToolSyntax {
     name: "llama",
@@ -19,5 +20,6 @@ pub(super) const LLAMA: ToolSyntax = ToolSyntax {
         Form::BARE_JSON,
         Form::FENCED_JSON,
     ],
+    written: Written::each("{\"name\": \"NAME\", \"parameters\": ARGUMENTS}", "; "),
     ..ToolSyntax::PLAIN
 };

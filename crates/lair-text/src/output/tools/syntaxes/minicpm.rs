@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const FUNCTION: XmlStyle = XmlStyle {
     open: "",
@@ -22,5 +23,18 @@ pub(super) const MINICPM: ToolSyntax = ToolSyntax {
     signs: &[&["<function name=\"", "<param name=\""]],
     marks: &["<function", "</function>", "<param", "</param>"],
     forms: &[Form { open: "<function name=\"", styles: &[CallStyle::Xml(&FUNCTION)], ..Form::ANYWHERE }],
+    written: Written {
+        begin: "",
+        call: "<function name=\"NAME\">ARGUMENTS</function>",
+        between: "\n",
+        end: "",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<param name=\"KEY\">",
+            after: "</param>",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const INVOKE: XmlStyle = XmlStyle {
     open: "<invoke name=\"",
@@ -27,5 +28,18 @@ pub(super) const MINIMAX: ToolSyntax = ToolSyntax {
         close: &["</minimax:tool_call>"],
         ..Form::ANYWHERE
     }],
+    written: Written {
+        begin: "<minimax:tool_call>\n",
+        call: "<invoke name=\"NAME\">\nARGUMENTS</invoke>\n",
+        between: "",
+        end: "</minimax:tool_call>",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<parameter name=\"KEY\">",
+            after: "</parameter>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Header, JsonKeys, NamedStyle};
+use crate::output::tools::written::Written;
 
 const NAMED: NamedStyle = NamedStyle { open: "", header, close: &[] };
 
@@ -18,6 +19,7 @@ pub(super) const MISTRAL: ToolSyntax = ToolSyntax {
         styles: &[CallStyle::Json(JsonKeys::Named), CallStyle::Named(&NAMED)],
         ..Form::ANYWHERE
     }],
+    written: Written::list("[TOOL_CALLS][", "{\"name\": \"NAME\", \"arguments\": ARGUMENTS}", "]"),
     ..ToolSyntax::PLAIN
 };
 

@@ -64,3 +64,11 @@ pub const SYNTAXES: &[&ToolSyntax] = &[
     &llama::LLAMA,
     &json::JSON,
 ];
+
+pub(super) fn of_hermes() -> &'static ToolSyntax {
+    &hermes::HERMES
+}
+
+pub(super) fn of_json() -> &'static ToolSyntax {
+    &json::JSON
+}

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 const INVOKE: XmlStyle = XmlStyle {
     open: "<atem:invoke name=\"",
@@ -27,5 +28,18 @@ pub(super) const MUSE: ToolSyntax = ToolSyntax {
         close: &["</atem:function_calls>"],
         ..Form::ANYWHERE
     }],
+    written: Written {
+        begin: "<atem:function_calls>\n",
+        call: "<atem:invoke name=\"NAME\">\nARGUMENTS</atem:invoke>\n",
+        between: "",
+        end: "</atem:function_calls>",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<atem:parameter name=\"KEY\">",
+            after: "</atem:parameter>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

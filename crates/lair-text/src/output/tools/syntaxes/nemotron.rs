@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 pub(super) const NEMOTRON: ToolSyntax = ToolSyntax {
     name: "nemotron",
@@ -16,5 +17,6 @@ pub(super) const NEMOTRON: ToolSyntax = ToolSyntax {
         close: &["</TOOLCALL>"],
         ..Form::ANYWHERE
     }],
+    written: Written::list("<TOOLCALL>[", "{\"name\": \"NAME\", \"arguments\": ARGUMENTS}", "]</TOOLCALL>"),
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form};
+use crate::output::tools::written::Written;
 
 pub(super) const OLMO: ToolSyntax = ToolSyntax {
     name: "olmo",
@@ -17,5 +18,12 @@ pub(super) const OLMO: ToolSyntax = ToolSyntax {
         close: &["</function_calls>"],
         ..Form::ANYWHERE
     }],
+    written: Written {
+        begin: "<function_calls>\n",
+        call: "NAME(ARGUMENTS)",
+        between: "\n",
+        end: "\n</function_calls>",
+        ..Written::PYTHON
+    },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Place};
+use crate::output::tools::written::Written;
 
 const STYLES: &[CallStyle] = &[CallStyle::Python];
 
@@ -16,5 +17,6 @@ pub(super) const PYTHONIC: ToolSyntax = ToolSyntax {
         Form { open: "<|python_start|>", styles: STYLES, close: &["<|python_end|>"], ..Form::ANYWHERE },
         Form { place: Place::Start, styles: STYLES, is_strict: true, ..Form::ANYWHERE },
     ],
+    written: Written { begin: "[", end: "]", ..Written::PYTHON },
     ..ToolSyntax::PLAIN
 };

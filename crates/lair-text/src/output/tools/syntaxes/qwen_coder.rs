@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys, XmlStyle};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 pub(super) const FUNCTION: XmlStyle = XmlStyle {
     open: "<function=",
@@ -32,5 +33,18 @@ pub(super) const QWEN_CODER: ToolSyntax = ToolSyntax {
         },
         Form { open: "<function=", styles: &[CallStyle::Xml(&ALONE)], close: &["</tool_call>"], ..Form::ANYWHERE },
     ],
+    written: Written {
+        begin: "",
+        call: "<tool_call>\n<function=NAME>\nARGUMENTS</function>\n</tool_call>",
+        between: "\n",
+        end: "",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<parameter=KEY>\n",
+            after: "\n</parameter>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form};
+use crate::output::tools::written::{Written, WrittenArguments, WrittenText};
 
 use super::qwen_coder::FUNCTION;
 
@@ -18,5 +19,18 @@ pub(super) const SEED: ToolSyntax = ToolSyntax {
         close: &["</seed:tool_call>"],
         ..Form::ANYWHERE
     }],
+    written: Written {
+        begin: "",
+        call: "<seed:tool_call>\n<function=NAME>\nARGUMENTS</function>\n</seed:tool_call>",
+        between: "\n",
+        end: "",
+        is_single: false,
+        arguments: WrittenArguments::Each {
+            before: "<parameter=KEY>",
+            after: "</parameter>\n",
+            between: "",
+            text: WrittenText::Plain,
+        },
+    },
     ..ToolSyntax::PLAIN
 };

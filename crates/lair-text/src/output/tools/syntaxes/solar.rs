@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, Header, NamedStyle, Place};
+use crate::output::tools::written::Written;
 
 const CALL: NamedStyle = NamedStyle { open: "", header, close: &["<|tool_call:end|>"] };
 
@@ -14,6 +15,10 @@ pub(super) const SOLAR: ToolSyntax = ToolSyntax {
     marks: &["<|tool_calls|>", "<|tool_call:begin|>", "<|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>"],
     drops: &[(Place::Anywhere, "<|tool_calls|>")],
     forms: &[Form { open: "<|tool_call:begin|>", styles: &[CallStyle::Named(&CALL)], ..Form::ANYWHERE }],
+    written: Written::each(
+        "<|tool_call:begin|>call<|tool_call:name|>NAME<|tool_call:args|>ARGUMENTS<|tool_call:end|>",
+        "",
+    ),
     ..ToolSyntax::PLAIN
 };
 

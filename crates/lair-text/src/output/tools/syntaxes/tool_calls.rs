@@ -4,6 +4,7 @@
 
 use crate::output::tools::ToolSyntax;
 use crate::output::tools::reading::{CallStyle, Form, JsonKeys};
+use crate::output::tools::written::Written;
 
 pub(super) const TOOL_CALLS: ToolSyntax = ToolSyntax {
     name: "tool-calls",
@@ -16,5 +17,6 @@ pub(super) const TOOL_CALLS: ToolSyntax = ToolSyntax {
         close: &["</tool_calls>"],
         ..Form::ANYWHERE
     }],
+    written: Written::list("<tool_calls>[", "{\"name\": \"NAME\", \"arguments\": ARGUMENTS}", "]</tool_calls>"),
     ..ToolSyntax::PLAIN
 };
