@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use lair_server::{ApiError, ErrorKind, LoadedModel, ModelFacts, Prompts};
-use lair_text::grammar::GrammarFactory;
 use lair_text::prompt::{self, Conversation};
 use serde_json::{Value as Json, json};
 
@@ -27,7 +26,7 @@ impl Session {
         LoadedModel {
             facts,
             tokenizer: Arc::clone(&self.tokenizer),
-            grammars: Arc::new(GrammarFactory::new(Arc::clone(&self.tokenizer))),
+            grammars: Arc::clone(&self.grammars),
             reasoning: self.template.as_ref().and_then(PromptTemplate::reasoning),
             engine: self.engine.clone(),
             default_sampling: self.default_sampling.clone(),
