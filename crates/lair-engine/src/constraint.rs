@@ -13,6 +13,12 @@ pub trait TokenConstraint: Send {
     /// model's step.
     fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure>;
 
+    /// The token that must follow, if only one may and it is known already: it is taken without a step of its own. At the
+    /// same place [`TokenConstraint::restrict`] must leave just this token.
+    fn forced(&self) -> Option<u32> {
+        None
+    }
+
     /// Whether nothing may follow: then the sequence ends without another step.
     fn is_over(&self) -> bool {
         false
@@ -123,6 +129,10 @@ impl Constraint {
 
     pub(crate) fn accept(&mut self, token: u32) -> Result<(), ConstraintFault> {
         guard(|| self.0.accept(token))
+    }
+
+    pub(crate) fn forced(&self) -> Result<Option<u32>, ConstraintFault> {
+        guard(|| Ok(self.0.forced()))
     }
 
     pub(crate) fn is_over(&self) -> Result<bool, ConstraintFault> {

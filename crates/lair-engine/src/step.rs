@@ -5,7 +5,7 @@ use std::time::Instant;
 use lair_compute::{Batch, PAGE_LENGTH, SequenceRows};
 
 use crate::{
-    Engine, Event, FinishReason, Runner, Sampler, SequenceError, TokenSet,
+    Engine, Event, FinishReason, Runner, Sampler, SequenceError, TokenLogprob, TokenSet,
     constraint::ConstraintFault,
     pages::Parent,
     sampler::{Draws, NonFiniteLogits, greatest, log_sum_exp, top_logprobs},
@@ -228,7 +228,10 @@ impl Sequence {
         match rows.next() {
             Some(logits) => {
                 let outcome = self.choose_token(logits, sampler, allowed, events)?;
-                self.check_guesses(outcome, rows, sampler, allowed, events)
+                match self.check_guesses(outcome, rows, sampler, allowed, events)? {
+                    None => self.jump_ahead(events),
+                    ended => Ok(ended),
+                }
             }
             None => Ok(Some(self.reason_at_max)),
         }
@@ -256,6 +259,21 @@ impl Sequence {
             outcome = self.choose_token(logits, sampler, allowed, events)?;
         }
         Ok(outcome)
+    }
+
+    /// Takes the tokens that must follow; the next step computes them together. Who wants log-probabilities gets a step for
+    /// each.
+    fn jump_ahead(&mut self, events: &mut Vec<Event>) -> Result<Option<FinishReason>, SequenceError> {
+        let Some(constraint) = self.constraint.as_ref().filter(|_| self.logprobs.is_none()) else { return Ok(None) };
+        let mut forced = constraint.forced()?;
+        while let Some(token) = forced {
+            self.usage.completion_tokens += 1;
+            if let Some(reason) = self.take_token(token, None, Vec::new(), events)? {
+                return Ok(Some(reason));
+            }
+            forced = self.constraint.as_ref().map_or(Ok(None), |constraint| constraint.forced())?;
+        }
+        Ok(None)
     }
 
     fn read_prompt_logits(&mut self, logits: &[f32]) -> Result<(), SequenceError> {
@@ -293,6 +311,19 @@ impl Sequence {
         let draws = Draws::new(self.seed, (position - self.prompt_length) as u64);
         let token = sampler.sample(logits, &self.sampling, &self.tokens, draws).map_err(failed)?;
         self.usage.completion_tokens += 1;
+        // The sampler puts back what it changes, so this is still the model's logit.
+        let logprob = self.logprobs.map(|_| (f64::from(logits[token as usize]) - total) as f32);
+        self.take_token(token, logprob, top, events)
+    }
+
+    /// Goes on by a token.
+    fn take_token(
+        &mut self,
+        token: u32,
+        logprob: Option<f32>,
+        top: Vec<TokenLogprob>,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<FinishReason>, SequenceError> {
         if self.stop_tokens.contains(&token) {
             return Ok(Some(FinishReason::Stop { token }));
         }
@@ -301,8 +332,6 @@ impl Sequence {
             constraint.accept(token)?;
             is_over = constraint.is_over()?;
         }
-        // The sampler puts back what it changes, so this is still the model's logit.
-        let logprob = self.logprobs.map(|_| (f64::from(logits[token as usize]) - total) as f32);
         self.tokens.push(token);
         events.push(Event::Token { id: self.id, token, logprob, top });
         if is_over {

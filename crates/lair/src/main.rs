@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod answer_format;
 mod answer_printer;
 mod bench;
 mod chat;

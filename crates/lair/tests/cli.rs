@@ -402,11 +402,27 @@ fn several_words_are_a_prompt_and_stop_texts_end_the_answer() {
 }
 
 #[test]
+fn an_answer_has_the_form_it_is_asked_for() {
+    let Some(model) = stories() else { return };
+    let schema = r#"{"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["n"]}"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("schema.json");
+    std::fs::write(&file, schema).expect("written");
+    for format in [schema, text(&file)] {
+        let output = lair(&["run", text(&model), "Once", "--format", format, "--max-tokens", "60"]);
+        let answer: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        assert!(answer["n"].as_u64().is_some_and(|n| n < 10), "{answer}");
+    }
+    let any = stdout(&lair(&["run", text(&model), "Once", "--format", "json", "--max-tokens", "8"]));
+    assert!(any.starts_with('{'), "{any}");
+}
+
+#[test]
 fn what_run_cannot_do_is_refused_by_name() {
     let Some(model) = stories() else { return };
     for (arguments, words) in [
-        (vec!["--format", "json"], vec!["grammar", "not built yet"]),
-        (vec!["--format", "{\"type\": \"object\"}"], vec!["grammar"]),
+        (vec!["--format", "{\"not\": {}}"], vec!["`not` at #"]),
+        (vec!["--format", "{\"type\": "], vec!["not a JSON schema"]),
         (vec!["--format", "xml"], vec!["`xml`"]),
         (vec!["--keepalive", "5m"], vec!["--keepalive 5m"]),
         (vec!["--think"], vec!["does not support thinking"]),

@@ -92,6 +92,12 @@ fn expressions_and_choices_hold() {
     assert!(["spring", "autumn"].contains(&text(&choice)), "{choice}");
     let lark = ask(json!({ "guided_grammar": "start: (\"ab\" | \"cd\"){3}" }));
     assert!(text(&lark).len() == 6 && lark["choices"][0]["finish_reason"] == "stop", "{lark}");
+    for wish in
+        [json!({ "grammar": "root ::= [x-z]{5}" }), json!({ "structured_outputs": { "grammar": "root ::= [x-z]{5}" } })]
+    {
+        let gbnf = ask(wish);
+        assert!(text(&gbnf).len() == 5 && text(&gbnf).chars().all(|letter| ('x'..='z').contains(&letter)), "{gbnf}");
+    }
     let object = ask(json!({ "structured_outputs": { "json_object": true }, "max_tokens": 4 }));
     assert!(text(&object).starts_with('{'), "{object}");
     // A stop string ends it sooner, and a constraint knows its end even where the model's own is passed over.
@@ -106,7 +112,7 @@ fn what_cannot_be_fulfilled_is_refused_before_anything_is_generated() {
     let Some(server) = Server::start(&[]) else { return };
     let deep = (0..200).fold(json!({ "type": "integer" }), |inner, _| json!({ "items": inner }));
     for (wish, words) in [
-        (json!({ "response_format": format(json!({ "not": {} })) }), "not"),
+        (json!({ "response_format": format(json!({ "not": {} })) }), "`not` at #"),
         (
             json!({ "response_format": format(json!({ "type": "integer", "minimum": 5, "maximum": 4 })) }),
             "nothing fulfils",
@@ -119,6 +125,7 @@ fn what_cannot_be_fulfilled_is_refused_before_anything_is_generated() {
         (json!({ "guided_choice": [] }), "no texts"),
         (json!({ "guided_choice": ["a"], "guided_regex": "a" }), "both say"),
         (json!({ "guided_grammar": "start: nobody" }), "nobody"),
+        (json!({ "grammar": "root ::= nobody" }), "`nobody` is used"),
         (json!({ "structured_outputs": { "structural_tag": "{}" } }), "structural_tag"),
     ] {
         let answer = server.post("/v1/completions", &completion(wish.clone()));

@@ -1,8 +1,8 @@
 //! Sequences whose tokens are not free.
 
 use lair_engine::{
-    Constraint, ConstraintFailure, EngineOptions, Event, Request, Sampling, SequenceError, TokenConstraint,
-    TokenLogprob, TokenSet,
+    Constraint, ConstraintFailure, EngineOptions, Event, FinishReason, Request, Sampling, SequenceError,
+    TokenConstraint, TokenLogprob, TokenSet,
 };
 
 use crate::fake::{alone, end_of, engine, logits_after, run, tokens_of};
@@ -100,5 +100,68 @@ fn a_failing_constraint_ends_only_its_sequence() {
         assert_eq!(tokens_of(&events, id).len(), count);
         let Event::Failed { error, .. } = end_of(&events, id) else { panic!("{events:?}") };
         assert_eq!(*error, expected);
+    }
+}
+
+/// After each free token three that are fixed; over after 14.
+#[derive(Clone)]
+struct Phrases {
+    place: usize,
+    announces: bool,
+}
+
+impl Phrases {
+    fn fixed(&self) -> Option<u32> {
+        [None, Some(9), Some(10), Some(11)][self.place % 4]
+    }
+}
+
+impl TokenConstraint for Phrases {
+    fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure> {
+        if let Some(token) = self.fixed() {
+            allowed.clear();
+            allowed.insert(token);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure> {
+        if self.fixed().is_some_and(|fixed| fixed != token) {
+            return Err(ConstraintFailure(format!("{token} at {}", self.place)));
+        }
+        self.place += 1;
+        Ok(())
+    }
+
+    fn forced(&self) -> Option<u32> {
+        self.fixed().filter(|_| self.announces)
+    }
+
+    fn is_over(&self) -> bool {
+        self.place == 14
+    }
+
+    fn fork(&self) -> Box<dyn TokenConstraint> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn forced_tokens_take_no_steps_and_change_nothing() {
+    for max_tokens in [3, 7, 14, 20] {
+        let run_with = |announces: bool| {
+            let mut engine = engine(16, 0, EngineOptions::default());
+            let constraint = Some(Constraint::new(Phrases { place: 0, announces }));
+            let wish = Request { constraint, logprobs: None, max_tokens: Some(max_tokens), ..request(None) };
+            let id = engine.submit(wish).unwrap();
+            let events = run(&mut engine);
+            let Event::Finished { reason, usage, .. } = end_of(&events, id) else { panic!("{events:?}") };
+            (tokens_of(&events, id), *reason, usage.completion_tokens, engine.stats().steps)
+        };
+        let (jumped, stepped) = (run_with(true), run_with(false));
+        assert_eq!((&jumped.0, jumped.1, jumped.2), (&stepped.0, stepped.1, stepped.2));
+        assert_eq!(jumped.0.len(), max_tokens.min(14));
+        assert_eq!(jumped.1, if max_tokens >= 14 { FinishReason::Complete } else { FinishReason::MaxTokens });
+        assert!(jumped.3 < stepped.3 && jumped.3 as usize == max_tokens.min(14).div_ceil(4), "{} steps", jumped.3);
     }
 }

@@ -1,5 +1,6 @@
 //! A grammar as the engine asks for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lair_engine::{ConstraintFailure, TokenConstraint, TokenSet};
@@ -14,6 +15,8 @@ pub struct GrammarConstraint {
     tokenizer: Arc<Tokenizer>,
     prelude: Prelude,
     ahead: MaskAhead,
+    /// Tokens that must follow, in order.
+    forced: VecDeque<u32>,
     is_over: bool,
 }
 
@@ -26,7 +29,8 @@ impl GrammarConstraint {
     ) -> Result<GrammarConstraint, GrammarError> {
         let matcher = Box::new(grammars.compile(source)?.matcher());
         let tokenizer = Arc::clone(grammars.tokenizer());
-        Ok(GrammarConstraint { tokenizer, prelude, ahead: MaskAhead::ask(matcher), is_over: false })
+        let ahead = MaskAhead::ask(matcher);
+        Ok(GrammarConstraint { tokenizer, prelude, ahead, forced: VecDeque::new(), is_over: false })
     }
 
     fn take(&mut self) -> Result<(Box<GrammarMatcher>, Option<Outcome>), ConstraintFailure> {
@@ -42,6 +46,11 @@ impl GrammarConstraint {
 
 impl TokenConstraint for GrammarConstraint {
     fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure> {
+        if let Some(&token) = self.forced.front() {
+            allowed.clear();
+            allowed.insert(token);
+            return Ok(());
+        }
         if !self.prelude.wants_answer() {
             self.prelude.restrict(allowed);
             return Ok(());
@@ -64,9 +73,17 @@ impl TokenConstraint for GrammarConstraint {
             Step::Split(text) => self.accept_text(&mut matcher, &text),
         };
         self.is_over = matcher.is_over();
-        let is_needed = outcome.is_ok() && !self.is_over && self.prelude.wants_answer();
+        self.forced.pop_front();
+        if self.forced.is_empty() && outcome.is_ok() && !self.is_over && self.prelude.is_over() {
+            self.forced.extend(matcher.forced());
+        }
+        let is_needed = outcome.is_ok() && !self.is_over && self.forced.is_empty() && self.prelude.wants_answer();
         self.ahead = if is_needed { MaskAhead::ask(matcher) } else { MaskAhead::hold(matcher) };
         outcome.map_err(failure)
+    }
+
+    fn forced(&self) -> Option<u32> {
+        self.forced.front().copied()
     }
 
     fn is_over(&self) -> bool {
@@ -79,7 +96,7 @@ impl TokenConstraint for GrammarConstraint {
             None => MaskAhead::gone(),
         };
         let (tokenizer, prelude) = (Arc::clone(&self.tokenizer), self.prelude.clone());
-        Box::new(GrammarConstraint { tokenizer, prelude, ahead, is_over: self.is_over })
+        Box::new(GrammarConstraint { tokenizer, prelude, ahead, forced: self.forced.clone(), is_over: self.is_over })
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn ollama_format(fields: &mut Fields) -> Result<Option<ConstraintWish
     }
 }
 
-/// vLLM's `structured_outputs` and its older names, and llama-server's `json_schema`.
+/// vLLM's `structured_outputs` and its older names, and llama-server's `json_schema` and `grammar`.
 ///
 /// Source: vLLM 0.11, `vllm/sampling_params.py` (`StructuredOutputsParams`) and the `guided_*` fields before it.
 fn vllm_fields(fields: &mut Fields) -> Result<Vec<ConstraintWish>, ApiError> {
@@ -116,6 +116,10 @@ fn vllm_fields(fields: &mut Fields) -> Result<Vec<ConstraintWish>, ApiError> {
             .push(ConstraintWish::new("guided_json", GrammarSource::Schema(schema_of("guided_json", schema)?, style)));
     }
     wishes.extend(expressions(fields, "guided_")?);
+    if let Some(grammar) = fields.text("grammar")? {
+        // llama-server's name, for its own notation. Clients send an empty one for none.
+        wishes.extend((!grammar.is_empty()).then(|| ConstraintWish::new("grammar", GrammarSource::Gbnf(grammar))));
+    }
     if let Some(schema) = fields.take("json_schema") {
         wishes.push(ConstraintWish::schema("json_schema", schema_of("json_schema", schema)?));
     }
@@ -170,9 +174,14 @@ fn expressions(fields: &mut Fields, prefix: &str) -> Result<Vec<ConstraintWish>,
         wishes.push(ConstraintWish::new(&name("choice"), GrammarSource::Choice(texts)));
     }
     if let Some(grammar) = fields.text(&name("grammar"))? {
-        wishes.push(ConstraintWish::new(&name("grammar"), GrammarSource::Lark(grammar)));
+        wishes.push(ConstraintWish::new(&name("grammar"), grammar_of(grammar)));
     }
     Ok(wishes)
+}
+
+/// A grammar in either notation: only GBNF has `::=`.
+fn grammar_of(text: String) -> GrammarSource {
+    if text.contains("::=") { GrammarSource::Gbnf(text) } else { GrammarSource::Lark(text) }
 }
 
 /// A schema, which may come as text.

@@ -17,7 +17,7 @@ use super::limits::{
 use super::matcher::{Ending, GrammarMatcher};
 use super::source::GrammarSource;
 use super::vocabulary::VocabularyTrie;
-use super::{lark_text, schema};
+use super::{gbnf, lark_text, schema};
 use crate::tokenizer::Tokenizer;
 
 /// Compiles grammars for the vocabulary of one model, and keeps the last ones.
@@ -80,8 +80,8 @@ impl GrammarFactory {
             return Ok(grammar);
         }
         let engine = self.engine.get_or_init(|| parser_factory(&self.tokenizer)).clone()?;
-        let (kind, work) = (kind_of(source), source.clone());
-        let compiled = self.places.run(kind, move || compile(&engine, &work))??;
+        let (kind, work, tokenizer) = (kind_of(source), source.clone(), Arc::clone(&self.tokenizer));
+        let compiled = self.places.run(kind, move || compile(&engine, &tokenizer, &work))??;
         let grammar = Grammar { fresh: Arc::new(Mutex::new(compiled)) };
         self.keep(Cached { key, source: source.clone(), source_bytes, grammar: grammar.clone() });
         Ok(grammar)
@@ -174,6 +174,7 @@ fn kind_of(source: &GrammarSource) -> GrammarKind {
         GrammarSource::Regex(_) => GrammarKind::Regex,
         GrammarSource::Choice(_) => GrammarKind::Choice,
         GrammarSource::Lark(_) => GrammarKind::Lark,
+        GrammarSource::Gbnf(_) => GrammarKind::Gbnf,
     }
 }
 
@@ -182,7 +183,7 @@ fn check_size(source: &GrammarSource) -> Result<usize, GrammarError> {
     let size_bytes = match source {
         GrammarSource::AnyObject(_) => 0,
         GrammarSource::Schema(schema, _) => schema::check_extent(schema)?,
-        GrammarSource::Regex(text) | GrammarSource::Lark(text) => text.len(),
+        GrammarSource::Regex(text) | GrammarSource::Lark(text) | GrammarSource::Gbnf(text) => text.len(),
         GrammarSource::Choice(texts) => {
             if texts.len() > CHOICES_MAX {
                 return Err(GrammarError::TooLarge { kind, what: "texts", found: texts.len(), limit: CHOICES_MAX });
@@ -202,20 +203,28 @@ fn key_of(source: &GrammarSource) -> u64 {
     match source {
         GrammarSource::AnyObject(style) => style.hash(&mut hasher),
         GrammarSource::Schema(schema, style) => (schema.to_string(), style).hash(&mut hasher),
-        GrammarSource::Regex(text) | GrammarSource::Lark(text) => text.hash(&mut hasher),
+        GrammarSource::Regex(text) | GrammarSource::Lark(text) | GrammarSource::Gbnf(text) => text.hash(&mut hasher),
         GrammarSource::Choice(texts) => texts.hash(&mut hasher),
     }
     hasher.finish()
 }
 
-fn compile(engine: &ParserFactory, source: &GrammarSource) -> Result<GrammarMatcher, GrammarError> {
+fn compile(
+    engine: &ParserFactory,
+    tokenizer: &Tokenizer,
+    source: &GrammarSource,
+) -> Result<GrammarMatcher, GrammarError> {
     let kind = kind_of(source);
     let grammar = match source {
         GrammarSource::AnyObject(style) => schema::any_object(style),
         GrammarSource::Schema(schema, style) => schema::prepared(schema, style)?,
         GrammarSource::Regex(text) => TopLevelGrammar::from_regex(text),
         GrammarSource::Choice(texts) => TopLevelGrammar::from_lark(lark_of_choice(texts)?),
-        GrammarSource::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
+        GrammarSource::Lark(text) => {
+            lark_text::check_nesting(text)?;
+            TopLevelGrammar::from_lark(text.clone())
+        }
+        GrammarSource::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::lark_of_gbnf(text, tokenizer)?),
     };
     let parser = engine.create_parser(grammar).map_err(|error| refusal(kind, &format!("{error:#}")))?;
     let ending = if kind == GrammarKind::Schema { Ending::Json } else { Ending::Open };

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::error::{GrammarError, GrammarKind};
+use super::limits::DEPTH_MAX;
 use crate::tokenizer::{AddSpecial, Special, Tokenizer};
 
 /// A quoted string of Lark that stands for exactly this text.
@@ -48,6 +50,30 @@ pub fn lark_literal(tokenizer: &Tokenizer, text: &str) -> String {
         parts.push(lark_string(rest));
     }
     parts.join(" ")
+}
+
+/// Refuses a grammar whose brackets are nested more deeply than its compiler's stack is meant for. Those in strings and
+/// regular expressions do not count.
+pub(super) fn check_nesting(lark: &str) -> Result<(), GrammarError> {
+    let (mut depth, mut quote, mut is_escaped) = (0usize, None, false);
+    for character in lark.chars() {
+        match (quote, character) {
+            _ if is_escaped => is_escaped = false,
+            (Some(_), '\\') => is_escaped = true,
+            // Neither a string nor an expression goes over a line.
+            (Some(end), found) if found == end || found == '\n' => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '/') => quote = Some(character),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            let (kind, what) = (GrammarKind::Lark, "levels of nesting");
+            return Err(GrammarError::TooLarge { kind, what, found: depth, limit: DEPTH_MAX });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod error;
 mod factory;
+mod gbnf;
 mod lark_text;
 mod limits;
 mod matcher;
@@ -19,4 +20,8 @@ pub use factory::{Grammar, GrammarFactory};
 pub use lark_text::{lark_literal, lark_string};
 pub use limits::*;
 pub use matcher::{AllowedTokens, GrammarMatcher};
+pub use schema::lark_schema;
+#[cfg(test)]
+mod tests;
+
 pub use source::{ExtraProperties, GrammarSource, SchemaStyle, Whitespace};

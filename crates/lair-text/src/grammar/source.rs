@@ -47,4 +47,6 @@ pub enum GrammarSource {
     Choice(Vec<String>),
     /// What a grammar in llguidance's variant of Lark derives from `start`.
     Lark(String),
+    /// What a grammar in llama.cpp's notation derives from `root`.
+    Gbnf(String),
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lair_engine::Sampling;
 use lair_store::modelfile::Parameters;
+use lair_text::grammar::GrammarSource;
 
 use crate::answer_printer::{AnswerLook, AnswerPrinter, visible};
 use crate::failure::{ExitCode, Failure, Outcome};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub load: LoadOptions,
     /// Whether, and how hard, the model is to think.
     pub think: Think,
+    /// What answers must be.
+    pub format: Option<GrammarSource>,
     /// Whether reasoning is left out.
     pub hides_reasoning: bool,
     /// Whether lines are broken between words.
@@ -135,8 +138,13 @@ impl Chat {
         let messages: Vec<Message> = system.into_iter().chain(self.messages.iter().cloned()).collect();
         let session = self.session()?;
         let prompt = session.prompt_of_messages(&messages, self.settings.think)?;
-        let wishes =
-            Wishes { sampling: self.sampling()?, max_tokens: self.max_tokens(), stop: self.stop(), logprobs: None };
+        let wishes = Wishes {
+            sampling: self.sampling()?,
+            max_tokens: self.max_tokens(),
+            stop: self.stop(),
+            logprobs: None,
+            format: self.settings.format.clone(),
+        };
         interrupt::forget();
         let mut out = std::io::stdout().lock();
         let look = AnswerLook::of_terminal(self.settings.wraps_words, self.settings.hides_reasoning);

@@ -1,9 +1,11 @@
 //! `/set`: what the user changes in a chat. The confirmations are Ollama's, which scripts wait for.
 
 use lair_store::modelfile::Parameters;
+use lair_text::grammar::GrammarSource;
 
 use super::Chat;
 use super::help::{self, help};
+use crate::answer_format::answer_format;
 use crate::parameters;
 use crate::pictures::words;
 use crate::session::Think;
@@ -30,8 +32,11 @@ impl Chat {
                 self.settings.wraps_words = false;
                 println!("Set 'nowordwrap' mode.");
             }
-            ("format", _) => println!("{}", crate::commands::run::format_refusal(rest).cause),
-            ("noformat", "") => println!("Disabled format."),
+            ("format", _) => self.set_format(rest),
+            ("noformat", "") => {
+                self.settings.format = None;
+                println!("Disabled format.");
+            }
             ("verbose", "") => {
                 self.settings.is_verbose = true;
                 println!("Set 'verbose' mode.");
@@ -60,6 +65,17 @@ impl Chat {
         let text = if is_quoted { &text[1..text.len() - 1] } else { text };
         self.settings.system = Some(text.to_owned());
         println!("Set system message.");
+    }
+
+    fn set_format(&mut self, what: &str) {
+        match answer_format(what) {
+            Ok(format) => {
+                let name = if matches!(format, GrammarSource::AnyObject(_)) { "json" } else { "schema" };
+                self.settings.format = Some(format);
+                println!("Set format to '{name}' mode.");
+            }
+            Err(failure) => super::show_failure(&failure),
+        }
     }
 
     fn set_think(&mut self, think: Think, done: &str) {

@@ -5,8 +5,10 @@ use std::io::{IsTerminal, Read, Write};
 use clap::{Args, ValueEnum};
 use lair_compute::KvElement;
 use lair_store::modelfile::Parameters;
+use lair_text::grammar::GrammarSource;
 use serde_json::json;
 
+use crate::answer_format::answer_format;
 use crate::answer_printer::{AnswerLook, AnswerPrinter};
 use crate::chat;
 use crate::failure::{ExitCode, Failure, Outcome};
@@ -74,7 +76,7 @@ pub struct LookArgs {
     /// Do not break lines between words
     #[arg(long)]
     nowordwrap: bool,
-    /// Form of the answer: `json` or a JSON schema (not built yet)
+    /// Form of the answer: `json`, a JSON schema, or a file with one
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Think before answering, or not: true, false, low, medium, high [default: as the model does]
@@ -188,12 +190,13 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
     match prompt {
         Some(prompt) => answer_once(args, &located, &session, &prompt),
-        None => chat::chat(located, session, chat_settings(args, load)),
+        None => chat::chat(located, session, chat_settings(args, load)?),
     }
 }
 
-fn chat_settings(args: &RunArgs, load: LoadOptions) -> chat::Settings {
-    chat::Settings {
+fn chat_settings(args: &RunArgs, load: LoadOptions) -> Result<chat::Settings, Failure> {
+    Ok(chat::Settings {
+        format: args.look.format()?,
         system: args.system.clone(),
         sampling: args.sampling.clone(),
         max_tokens: args.max_tokens,
@@ -204,14 +207,12 @@ fn chat_settings(args: &RunArgs, load: LoadOptions) -> chat::Settings {
         hides_reasoning: args.look.hidethinking,
         wraps_words: !args.look.nowordwrap,
         is_verbose: args.look.verbose,
-    }
+    })
 }
 
 /// Refuses what the command takes and cannot do, before anything is loaded.
 fn check_wishes(args: &RunArgs) -> Outcome {
-    if let Some(format) = &args.look.format {
-        return Err(format_refusal(format));
-    }
+    args.look.format()?;
     let is_zero = |text: &str| text.trim_end_matches(['s', 'm', 'h']).chars().all(|c| matches!(c, '0' | '.'));
     match args.keepalive.as_deref() {
         Some(duration) if duration.is_empty() || !is_zero(duration) => {
@@ -225,15 +226,11 @@ fn check_wishes(args: &RunArgs) -> Outcome {
     }
 }
 
-/// The answer to who wants JSON: what is missing, and what can be done.
-pub fn format_refusal(format: &str) -> Failure {
-    let cause = if format.is_empty() || format == "json" || format.trim_start().starts_with('{') {
-        "answers in JSON need decoding that is constrained by a grammar, which is not built yet".to_owned()
-    } else {
-        format!("the format `{format}` is neither `json` nor a JSON schema")
-    };
-    let hint = "ask for JSON in the prompt; --json describes the answer, it does not shape it".to_owned();
-    Failure::new(ExitCode::Usage, cause).with_hint(hint)
+impl LookArgs {
+    /// What answers must be.
+    fn format(&self) -> Result<Option<GrammarSource>, Failure> {
+        self.format.as_deref().map(answer_format).transpose()
+    }
 }
 
 /// The model and the prompt. One word alone is a model if it can be one, else it is the prompt.
@@ -318,6 +315,7 @@ fn answer_once(args: &RunArgs, located: &Located, session: &Session, text: &str)
         max_tokens: args.max_tokens.or_else(|| parameters::max_tokens(stored)),
         stop: if args.stop.is_empty() { stored.stop().to_vec() } else { args.stop.clone() },
         logprobs: args.logprobs,
+        format: args.look.format()?,
     };
     let mut out = std::io::stdout().lock();
     let look = AnswerLook::of_terminal(!args.look.nowordwrap, args.look.hidethinking);

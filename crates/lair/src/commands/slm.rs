@@ -380,6 +380,7 @@ impl Opened {
             max_tokens: Some(params.max_tokens),
             stop: params.stop.clone(),
             logprobs: None,
+            format: None,
         })
     }
 }

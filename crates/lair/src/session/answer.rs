@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use lair_engine::{Event, FinishReason, Request, Sampling, TokenLogprob, Usage};
+use lair_engine::{Constraint, Event, FinishReason, Request, Sampling, TokenLogprob, Usage};
+use lair_server::constrained::{GrammarConstraint, Prelude};
+use lair_text::grammar::GrammarSource;
 use lair_text::output::{Channel, ReasoningSplitter, StopMatcher};
 use lair_text::tokenizer::{AddSpecial, Position, ShowSpecial, Special, StreamDecoder, Tokenizer};
 
@@ -21,6 +23,8 @@ pub struct Wishes {
     pub stop: Vec<String>,
     /// Log-probabilities of each token and of this many others.
     pub logprobs: Option<usize>,
+    /// What the answer must be.
+    pub format: Option<GrammarSource>,
 }
 
 /// One token of an answer with the probabilities it was chosen from.
@@ -86,6 +90,14 @@ impl Session {
         Ok(result)
     }
 
+    /// Holds an answer to its form, from where the reasoning ends.
+    fn constraint(&self, prompt: &Prompt, format: &GrammarSource) -> Result<Constraint, Failure> {
+        let prelude = Prelude::after(&self.tokenizer, prompt.reasoning.map(|(style, _)| style), &prompt.tokens);
+        let constraint = GrammarConstraint::new(&self.grammars, format, prelude)
+            .map_err(|error| Failure::new(ExitCode::Usage, &error).with_hint(error.hint()))?;
+        Ok(Constraint::new(constraint))
+    }
+
     /// Streams an answer: `write` gets its text as it comes, whole characters at a time. Ctrl-C ends it.
     pub fn answer(
         &self,
@@ -99,6 +111,7 @@ impl Session {
             stop_tokens: self.tokenizer.ends_of_generation().to_vec(),
             sampling: wishes.sampling.clone(),
             logprobs: wishes.logprobs,
+            constraint: wishes.format.as_ref().map(|format| self.constraint(prompt, format)).transpose()?,
             ..Request::default()
         };
         let start = Instant::now();

@@ -16,6 +16,7 @@ use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, IsaChoice};
 use lair_engine::{EngineHandle, Refusal, Sampling, SequenceError, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::ModelError;
+use lair_text::grammar::GrammarFactory;
 use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 
 pub use answer::{Answer, Wishes};
@@ -85,6 +86,7 @@ pub struct Session {
     /// Asked whether it is still what was loaded.
     file: GgufFile,
     tokenizer: Arc<Tokenizer>,
+    grammars: Arc<GrammarFactory>,
     template: Option<PromptTemplate>,
     engine: EngineHandle,
     default_sampling: Sampling,
@@ -139,9 +141,11 @@ impl Session {
         let defaults = sampling::defaults(file.metadata(), located.recommended);
         let memory_bytes = file.size_bytes() + loaded.engine.runner().memory_bytes();
         let default_sampling = parameters::sampling(&located.settings.parameters, &defaults, loaded.context_length)?;
+        let tokenizer = Arc::new(tokenizer);
         Ok(Session {
             file,
-            tokenizer: Arc::new(tokenizer),
+            grammars: Arc::new(GrammarFactory::new(Arc::clone(&tokenizer))),
+            tokenizer,
             template,
             engine: EngineHandle::spawn("engine", loaded.engine)?,
             default_sampling,

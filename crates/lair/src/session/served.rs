@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use lair_server::{ApiError, ErrorKind, LoadedModel, ModelFacts, Prompts};
-use lair_text::grammar::GrammarFactory;
 use lair_text::output::ToolSyntax;
 use lair_text::prompt::{self, Conversation};
 use lair_text::tool_prompt::ToolPrompting;
@@ -33,7 +32,7 @@ impl Session {
         LoadedModel {
             facts,
             tokenizer: Arc::clone(&self.tokenizer),
-            grammars: Arc::new(GrammarFactory::new(Arc::clone(&self.tokenizer))),
+            grammars: Arc::clone(&self.grammars),
             reasoning: self.template.as_ref().and_then(PromptTemplate::reasoning),
             tools: Some(prompting.syntax),
             engine: self.engine.clone(),

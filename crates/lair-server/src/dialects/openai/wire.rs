@@ -64,7 +64,7 @@ impl Options {
         let has_usage_chunk = stream_options.switch("include_usage")?.unwrap_or(false);
         stream_options.accept(&["include_obfuscation"]);
         fields.accept(ACCEPTED);
-        for name in ["prediction", "modalities", "audio", "web_search_options", "grammar"] {
+        for name in ["prediction", "modalities", "audio", "web_search_options"] {
             if name == "modalities" && fields.take(name).is_none_or(|value| value == json!(["text"])) {
                 continue;
             }

@@ -1,4 +1,9 @@
-//! JSON schemas: checked for size and for what can be enforced, and handed over with their style.
+//! JSON schemas: checked for size and for what can be enforced, written anew in one form, and handed over with their
+//! style.
+
+mod productive;
+mod references;
+mod rewrite;
 
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value as Json, json};
@@ -9,7 +14,7 @@ use super::source::{SchemaStyle, Whitespace};
 
 /// What models write between the parts of JSON. Bounded, for a small model may write white space for ever.
 const USUAL_WHITESPACE: &str = r"( |\r?\n[ \t]{0,40})";
-/// The compiler's options stand under this key of a schema; those of a stranger's schema are refused.
+/// The compiler's options stand under this key of a schema; those of a stranger's schema are left out.
 const OPTIONS_KEY: &str = "x-guidance";
 
 /// Refuses a schema that is too large or too deep; gives its length in bytes, roughly.
@@ -49,17 +54,15 @@ pub(super) fn any_object(style: &SchemaStyle) -> TopLevelGrammar {
 
 /// The grammar of a schema whose extent has been checked.
 pub(super) fn prepared(schema: &Json, style: &SchemaStyle) -> Result<TopLevelGrammar, GrammarError> {
-    let schema = match schema {
+    let rewritten = rewrite::rewritten(schema, style.extra_properties)?;
+    productive::check(&rewritten)?;
+    let schema = match rewritten {
         Json::Bool(true) => json!({}),
         Json::Bool(false) => {
             let cause = "it is `false`".to_owned();
             return Err(GrammarError::Impossible { kind: GrammarKind::Schema, cause });
         }
-        Json::Object(map) => Json::Object(map.clone()),
-        _ => {
-            let (pointer, found) = ("#".to_owned(), "something else".to_owned());
-            return Err(GrammarError::WrongValue { pointer, found, expected: "an object, true or false" });
-        }
+        object => object,
     };
     Ok(with_options(schema, style))
 }
@@ -73,4 +76,20 @@ fn with_options(mut schema: Json, style: &SchemaStyle) -> TopLevelGrammar {
     };
     schema[OPTIONS_KEY] = Json::Object(options);
     TopLevelGrammar::from_json_schema(schema)
+}
+
+/// A part of a pointer, as RFC 6901 writes it.
+fn escaped(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
+}
+
+/// A schema as an expression of a Lark rule: `%json {...}`.
+///
+/// # Errors
+/// As when a grammar is compiled from the schema.
+pub fn lark_schema(schema: &Json, style: &SchemaStyle) -> Result<String, GrammarError> {
+    check_extent(schema)?;
+    let grammar = prepared(schema, style)?;
+    let json = grammar.grammars.into_iter().find_map(|grammar| grammar.json_schema).unwrap_or_default();
+    Ok(format!("%json {json}"))
 }
