@@ -231,8 +231,11 @@ fn schema(mut json: Json) -> Json {
     json
 }
 
+/// Tools that are offered, and the calls that answer: names with arguments.
+type Task = (Vec<Json>, Vec<(String, Json)>);
+
 /// Prompts of the Berkeley Function-Calling Leaderboard: their tools, and the first of the expected answers.
-fn bfcl(file: &str) -> Option<Vec<(Vec<Json>, Vec<(String, Json)>)>> {
+fn bfcl(file: &str) -> Option<Vec<Task>> {
     let folder = shared_data("tools/bfcl")?;
     let lines = |path: &str| -> Vec<Json> {
         let text = std::fs::read_to_string(folder.join(path)).expect("text");

@@ -2,8 +2,6 @@
 //! Ollama, unmodified, against a registry of this machine.
 
 mod registry;
-// Each test binary uses some of it.
-#[allow(dead_code)]
 mod server;
 
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! A server of its own for a test, and a client that speaks HTTP so plainly that nothing is done for it.
-#![allow(dead_code)] // Each file of tests uses its part.
 #![allow(dead_code, reason = "each test of a server uses another part of the harness")]
 
 use std::io::{BufRead, BufReader, Read, Write};
