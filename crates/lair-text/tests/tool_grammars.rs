@@ -47,10 +47,12 @@ fn what_the_grammar_lets_through_is_read_as_calls() {
             let grammar = factory
                 .compile(&source(&factory, syntax, None))
                 .unwrap_or_else(|error| panic!("{}: {error}\n{:?}", syntax.name, source(&factory, syntax, None)));
+            let mut ended = 0;
             // Each choice takes another of the allowed tokens, so that all branches are walked in some round.
             for round in 0..6_usize {
                 let mut matcher = grammar.matcher();
                 let mut bytes: Vec<u8> = Vec::new();
+                let mut has_ended = false;
                 for place in 0..400_usize {
                     if matcher.is_over() {
                         break;
@@ -64,6 +66,7 @@ fn what_the_grammar_lets_through_is_read_as_calls() {
                     let end = tokens.iter().find(|token| tokenizer.is_end_of_generation(**token));
                     if let Some(end) = end.filter(|_| place > 40) {
                         matcher.accept(*end).expect("allowed");
+                        has_ended = true;
                         break;
                     }
                     let others: Vec<u32> =
@@ -73,10 +76,12 @@ fn what_the_grammar_lets_through_is_read_as_calls() {
                     bytes.extend_from_slice(tokenizer.token_bytes(token).expect("known"));
                 }
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                if bytes.len() < 4000 && !text.ends_with(|c: char| c.is_ascii_digit()) {
+                if has_ended || matcher.is_over() {
+                    ended += 1;
                     assert!(call_count(syntax, &text) >= 1, "{}: {text}", syntax.name);
                 }
             }
+            println!("{file}, {}: {ended} of 6 rounds came to an end", syntax.name);
         }
     }
 }

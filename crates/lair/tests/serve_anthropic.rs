@@ -101,9 +101,9 @@ fn the_python_client_of_anthropic_is_content() {
 import sys, anthropic
 c = anthropic.Anthropic(base_url=sys.argv[1], api_key='sesame', max_retries=0)
 hi = [{'role': 'user', 'content': 'Once upon a time'}]
-m = c.messages.create(model='told', max_tokens=8, messages=hi, system='Be brief.', temperature=0)
+m = c.messages.create(model='told', max_tokens=8, messages=hi, system='Be brief.', extra_body={'temperature': 0})
 assert m.role == 'assistant' and m.stop_reason == 'max_tokens' and m.usage.output_tokens == 8, m
-with c.messages.stream(model='told', max_tokens=8, messages=hi, system='Be brief.', temperature=0) as s:
+with c.messages.stream(model='told', max_tokens=8, messages=hi, system='Be brief.', extra_body={'temperature': 0}) as s:
     text = ''.join(s.text_stream)
     final = s.get_final_message()
 assert text == m.content[0].text == final.content[0].text, (text, m, final)

@@ -13,11 +13,23 @@ use server::{Server, events, lines};
 
 /// Templates in the syntaxes of families of models, in Go's language; the last knows no tools.
 const TEMPLATES: [(&str, &str); 5] = [
-    ("hermes", "{{ .System }}{{ range .Tools }}<tool_call>{{ .Function.Name }}{{ end }}{{ .Prompt }}"),
-    ("mistral", "{{ .System }}{{ range .Tools }}[TOOL_CALLS]{{ .Function.Name }}{{ end }}{{ .Prompt }}"),
-    ("coder", "{{ .System }}{{ range .Tools }}<function=<parameter={{ .Function.Name }}{{ end }}{{ .Prompt }}"),
-    ("pythonic", "{{ .System }}{{ range .Tools }}[func_name1({{ .Function.Name }}{{ end }}{{ .Prompt }}"),
-    ("plain", "{{ .System }}{{ .Prompt }}"),
+    (
+        "hermes",
+        "{{ range .Tools }}<tool_call>{{ .Function.Name }}{{ end }}{{ range .Messages }}{{ .Content }}{{ end }}",
+    ),
+    (
+        "mistral",
+        "{{ range .Tools }}[TOOL_CALLS]{{ .Function.Name }}{{ end }}{{ range .Messages }}{{ .Content }}{{ end }}",
+    ),
+    (
+        "coder",
+        "{{ range .Tools }}<function=<parameter={{ .Function.Name }}{{ end }}{{ range .Messages }}{{ .Content }}{{ end }}",
+    ),
+    (
+        "pythonic",
+        "{{ range .Tools }}[func_name1({{ .Function.Name }}{{ end }}{{ range .Messages }}{{ .Content }}{{ end }}",
+    ),
+    ("plain", "{{ range .Messages }}{{ .Content }}{{ end }}"),
 ];
 
 fn start() -> Option<Server> {

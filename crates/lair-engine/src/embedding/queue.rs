@@ -115,9 +115,10 @@ impl<R: Runner> Engine<R> {
         let Some(shape) = self.limits.embedding.filter(|_| !self.embeddings.is_empty()) else { return };
         // As with prompts, the next token of others does not wait for long.
         let rows_max = match self.active.is_empty() {
-            true => self.options.rows_max.min(SHARED_ROWS_MAX),
+            true => SHARED_ROWS_MAX,
             false => self.options.prefill_rows_while_decoding.min(SHARED_ROWS_MAX),
         };
+        let rows_max = rows_max.min(self.options.rows_max);
         self.take_up_inputs(&shape, rows_max);
         self.compute_states(&shape, rows_max);
         self.finish_inputs(&shape);

@@ -43,9 +43,9 @@ fn arithmetic_by_left_recursion_and_by_repetition() {
     let repeated = "root ::= (expr \"=\" ws term \"\\n\")+\nexpr ::= term ([-+*/] term)*\n\
                     term ::= ident | num | \"(\" ws expr \")\" ws\nident ::= [a-z] [a-z0-9_]* ws\n\
                     num ::= [0-9]+ ws\nws ::= [ \\t\\n]*";
-    check(repeated, &["1+2=3\n", "( a * (b1 - 2) ) = c\nx=1\n"], &["1+2\n", "1+=2\n", "(1=2\n", "=1\n"]);
+    check(repeated, &["1+2=3\n", "( a *(b1 -2) ) =c\nx=1\n"], &["1+2\n", "1+=2\n", "(1=2\n", "=1\n"]);
     let left = "root ::= sum\nsum ::= sum \"+\" product | product\nproduct ::= product \"*\" [0-9]+ | [0-9]+ | \"(\" sum \")\"";
-    check(left, &["1", "12+3*(4+5)", "((7))"], &["+", "1+", "(1", "1 + 1"]);
+    check(left, &["1", "12+(4+5)*3", "((7))"], &["+", "1+", "(1", "1 + 1"]);
 }
 
 #[test]
@@ -74,7 +74,7 @@ castle ::= "O-O" "-O"?
 fn lists_classes_and_characters_of_all_planes() {
     check("root ::= (\"- \" item)+\nitem ::= [^\\n]+ \"\\n\"", &["- a\n", "- ä b\n- 🦙\n"], &["a\n", "- \n", "- a"]);
     check("root ::= [ぁ-ゟ]{2,3} | \"\\u00e9\" . \"\\U0001F999\"", &["ぁあ", "ぁあぃ", "éx🦙"], &["ぁ", "aa", "ex🦙"]);
-    check("root ::= \"abc\"? [a-z]{3} |\n \"-\"", &["abd", "abcabd", "-", "abc"], &["ab", "abcab", "abcdef"]);
+    check("root ::= \"abc\"? [a-z]{3} |\n \"-\"", &["abd", "abcabd", "-", "abc"], &["ab", "abcab", "abcdefg"]);
     // Longest words first would go wrong here.
     check(
         "root ::= x | \"(\" root \")\"\nx ::= [a-z]* \"end\"",
@@ -101,7 +101,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ("root = \"a\"", "`::=` is expected"),
         ("root ::= \"a\"\nroot ::= \"b\"", "defined twice"),
         ("root ::= \"a\" )", "`)` is not expected"),
-        ("root ::= \"a\" root", "never ends"),
+        ("root ::= \"a\" root", "ever ends"),
         ("root ::= <nobody>", "not a token"),
         (&deep, "levels of nesting"),
         (&product, "symbols in a rule"),

@@ -12,6 +12,26 @@ use super::super::source::ExtraProperties;
 use super::escaped;
 use super::references::{References, base_of};
 
+/// Formats whose expressions in the grammar library let more through than validators do: leap seconds at any time of the day,
+/// local parts of more than 64 bytes (RFC 3339, section 5.6; RFC 5321, section 4.5.3.1.1). The 29th of February is left out.
+const STRICTER_FORMATS: [(&str, &str); 3] = [
+    ("time", r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"),
+    (
+        "date-time",
+        concat!(
+            r"^[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))",
+            r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+        ),
+    ),
+    (
+        "email",
+        concat!(
+            r"^[A-Za-z0-9!#$%&'*+/=?^_{|}~-]{1,24}(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]{1,12}){0,3}",
+            r"@([A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?\.){1,4}[A-Za-z]{2,20}$",
+        ),
+    ),
+];
+
 /// Keywords that need the whole value before they can be checked, or more than a grammar can say.
 const UNSUPPORTED: &[&str] = &[
     "not",
@@ -215,8 +235,12 @@ fn format_of(result: &mut Map<String, Json>, value: &Json, place: &str) -> Resul
         let keyword = format!("format: {name}");
         return Err(GrammarError::UnsupportedKeyword { keyword, pointer: place.to_owned() });
     }
-    if FORMATS.contains(&name) {
-        result.insert("format".to_owned(), value.clone());
+    match STRICTER_FORMATS.iter().find(|(stricter, _)| *stricter == name) {
+        Some((_, pattern)) if !result.contains_key("pattern") => {
+            result.insert("pattern".to_owned(), Json::from(*pattern));
+        }
+        _ if FORMATS.contains(&name) => drop(result.insert("format".to_owned(), value.clone())),
+        _ => {}
     }
     Ok(())
 }
