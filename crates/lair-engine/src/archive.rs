@@ -187,7 +187,7 @@ impl Sequence {
     /// The key of the first `page_count` pages, made from the last one that was asked for.
     fn extend_prefix(&mut self, page_count: usize, archive: &dyn PageArchive) -> PrefixKey {
         let known = self.prefix_key.filter(|&(known, _)| known <= page_count);
-        let (known, mut key) = known.unwrap_or_else(|| (0, archive.root(self.scope)));
+        let (known, mut key) = known.unwrap_or_else(|| (0, archive.root(self.prefix_scope)));
         for tokens in self.tokens.as_chunks().0.iter().take(page_count).skip(known) {
             key = archive.extend(key, tokens);
         }

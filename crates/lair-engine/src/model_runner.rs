@@ -103,6 +103,10 @@ impl<B: Backend> Runner for ModelRunner<B> {
         self.options.rows_max
     }
 
+    fn adapter_count(&self) -> usize {
+        self.model.adapters().len()
+    }
+
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
         let Self { model, backend, activations, memory, .. } = self;
         model.forward(backend, activations, memory, batch, rows_wanted, logits);

@@ -60,6 +60,8 @@ pub struct Limits {
     pub embedding: Option<EmbeddingShape>,
     /// Tokens that a text to be embedded may have.
     pub input_length: usize,
+    /// Low-rank adapters that requests can use.
+    pub adapter_count: usize,
 }
 
 /// Why an engine cannot be made.
@@ -148,6 +150,7 @@ impl EngineOptions {
             generates: runner.generates(),
             embedding,
             input_length: context_length.min(memory_length).min(step_length),
+            adapter_count: runner.adapter_count(),
         })
     }
 }

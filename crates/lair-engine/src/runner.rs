@@ -27,6 +27,11 @@ pub trait Runner: Send {
     /// Computes a batch; `logits` is `[rows_wanted, vocabulary_size]`. `rows_wanted` ascends and may be empty.
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]);
 
+    /// Low-rank adapters that sequences can use.
+    fn adapter_count(&self) -> usize {
+        0
+    }
+
     /// Whether there are logits at all; [`Runner::step`] is not called otherwise.
     fn generates(&self) -> bool {
         true

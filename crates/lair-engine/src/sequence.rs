@@ -41,6 +41,10 @@ pub(crate) struct Sequence {
     pub(crate) prompt_logprobs: Option<PromptLogprobs>,
     pub(crate) constraint: Option<Constraint>,
     pub(crate) scope: PrefixScope,
+    /// With whom prefixes are shared: those of the same scope whose keys and values the same adapters made.
+    pub(crate) prefix_scope: PrefixScope,
+    /// The factor of each adapter; empty uses none.
+    pub(crate) adapter_scales: Vec<f32>,
     /// The same as who takes turns.
     pub(crate) share: ShareIndex,
     /// Nobody takes its tokens: it waits until somebody does.
@@ -125,6 +129,8 @@ impl Sequence {
             prompt_logprobs: request.prompt_logprobs.then(PromptLogprobs::default),
             constraint: request.constraint,
             scope: request.scope,
+            prefix_scope: request.scope.with_adapters(&request.adapter_scales),
+            adapter_scales: request.adapter_scales,
             share,
             is_paused: false,
             looked_at: 0,

@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod adapter_choice;
 mod answer_format;
 mod answer_printer;
 mod bench;

@@ -8,9 +8,9 @@ mod elementwise;
 mod experts;
 
 use crate::{
-    Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
-    Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout, StateSlot,
-    VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
+    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout,
+    StateSlot, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap};
@@ -305,9 +305,21 @@ impl Backend for Reference {
         output.values[..length].copy_from_slice(&input.values[..length]);
     }
 
-    fn add(&mut self, rows: usize, input: &Buffer, output: &mut Buffer) {
-        for (to, from) in output.values.iter_mut().zip(&input.values[..rows * input.width]) {
-            *to += from;
+    fn add(&mut self, rows: usize, input: &Buffer, scale: f32, output: &mut Buffer) {
+        add_scaled(&mut output.values[..rows * input.width], &input.values[..rows * input.width], scale);
+    }
+
+    fn scale_rows(&mut self, factors: &[f32], buffer: &mut Buffer) {
+        for (row, &factor) in factors.iter().enumerate() {
+            for value in buffer.row_mut(row) {
+                *value = if factor == 0.0 { 0.0 } else { *value * factor };
+            }
+        }
+    }
+
+    fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Buffer>, wide: &mut Buffer) {
+        for row in 0..rows {
+            activate(activation, gate.map(|gate| gate.row(row)), wide.row_mut(row));
         }
     }
 
