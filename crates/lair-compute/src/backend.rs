@@ -64,6 +64,15 @@ pub trait Backend: Sized + Send + 'static {
     /// Copies a slot on every layer: takes or restores a checkpoint.
     fn copy_state(&mut self, states: &mut Self::States, from: StateSlot, to: StateSlot);
 
+    /// Bytes of a slot over all layers, as they are read and written.
+    fn state_bytes(&self, states: &Self::States) -> usize;
+
+    /// Copies a slot on every layer to host memory, in this backend's own layout.
+    fn read_state(&self, states: &Self::States, slot: StateSlot, bytes: &mut [u8]);
+
+    /// Copies a slot that was read back to every layer.
+    fn write_state(&mut self, states: &mut Self::States, slot: StateSlot, bytes: &[u8]);
+
     /// `output[row] = scale * table[tokens[row]]`. Tokens have been checked against the table.
     fn embed(&mut self, table: &Self::Matrix, tokens: &[u32], scale: f32, output: &mut Self::Buffer);
 

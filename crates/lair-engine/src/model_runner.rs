@@ -159,6 +159,22 @@ impl<B: Backend> Runner for ModelRunner<B> {
         self.backend.write_page(&mut self.memory.kv, page, bytes);
     }
 
+    fn state_bytes(&self) -> usize {
+        self.memory.states.as_ref().map_or(0, |states| self.backend.state_bytes(states))
+    }
+
+    fn read_state(&self, slot: StateSlot, bytes: &mut [u8]) {
+        if let Some(states) = &self.memory.states {
+            self.backend.read_state(states, slot, bytes);
+        }
+    }
+
+    fn write_state(&mut self, slot: StateSlot, bytes: &[u8]) {
+        if let Some(states) = &mut self.memory.states {
+            self.backend.write_state(states, slot, bytes);
+        }
+    }
+
     fn clear_state(&mut self, slot: StateSlot) {
         if let Some(states) = &mut self.memory.states {
             self.backend.clear_state(states, slot);

@@ -95,9 +95,6 @@ pub enum EngineError {
         /// The model or the draft model.
         which: &'static str,
     },
-    /// The pages of such a model are of no use without its state.
-    #[error("the model has recurrent layers, whose state the prompt cache does not keep")]
-    ArchiveOfRecurrentLayers,
     /// Every sequence of a model with recurrent layers needs a slot.
     #[error("{sequences_max} sequences at a time need as many state slots, there are {slot_count}")]
     TooFewSlots {

@@ -6,6 +6,7 @@ use lair_compute::{PAGE_LENGTH, PageId, StateSlot};
 
 use crate::{
     Constraint, FinishReason, PrefixKey, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
+    archive::StateRestore,
     fairness::ShareIndex,
     pages::{PageKey, Parent},
     speculation::{DraftState, Guesses},
@@ -53,6 +54,8 @@ pub(crate) struct Sequence {
     pub(crate) is_restored: bool,
     /// The first page that the archive was asked for in vain.
     pub(crate) archive_miss: Option<usize>,
+    /// Of a model with recurrent layers, how far its pages are taken back.
+    pub(crate) state_restore: StateRestore,
     /// Whether its prompt was handed to the archive.
     pub(crate) is_kept: bool,
     /// How the archive names its first so many pages.
@@ -136,6 +139,7 @@ impl Sequence {
             looked_at: 0,
             is_restored: false,
             archive_miss: None,
+            state_restore: StateRestore::default(),
             is_kept: false,
             prefix_key: None,
             computed: 0,

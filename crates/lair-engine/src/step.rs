@@ -97,7 +97,7 @@ impl<R: Runner> Engine<R> {
     }
 
     /// Takes a checkpoint of the recurrent state if one was planned here.
-    fn put_state_aside(&mut self, place: usize) {
+    pub(crate) fn put_state_aside(&mut self, place: usize) {
         let sequence = &mut self.active[place];
         let computed = sequence.computed;
         let Some(slot) = sequence.state_slot.filter(|_| self.states.has_checkpoints()) else { return };

@@ -32,6 +32,9 @@ const STEMS: [&str; 11] = [
 /// gates beside queries, networks without gates.
 const ARCHITECTURES: [&str; 8] = ["llama", "qwen2", "phi3", "phi2", "gemma2", "olmo2", "qwen35", "starcoder2"];
 
+/// Shape (fastest first) and values of each tensor, by name.
+type Tensors = BTreeMap<String, (Vec<u64>, Vec<f32>)>;
+
 /// Values in -0.1 to 0.1 that depend on the name.
 fn values(name: &str, count: usize) -> Vec<f32> {
     let seed = name.bytes().fold(11u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(u32::from(byte)));
@@ -48,7 +51,7 @@ fn changes(tensor: &TensorInfo) -> bool {
 }
 
 /// Writes tensors of F32.
-fn write(path: &Path, metadata: Metadata, tensors: &BTreeMap<String, (Vec<u64>, Vec<f32>)>) -> GgufFile {
+fn write(path: &Path, metadata: Metadata, tensors: &Tensors) -> GgufFile {
     let mut writer = GgufWriter::new(metadata).expect("valid keys");
     for (name, (shape, _)) in tensors {
         writer.add_tensor(name, shape, TensorType::F32).expect("a valid shape");
@@ -176,7 +179,7 @@ fn an_adapter_gives_what_summed_weights_give() {
 }
 
 /// Loads a model with an adapter that is changed before, and gives the refusal.
-fn refusal(change: impl FnOnce(&mut Metadata, &mut BTreeMap<String, (Vec<u64>, Vec<f32>)>)) -> Option<String> {
+fn refusal(change: impl FnOnce(&mut Metadata, &mut Tensors)) -> Option<String> {
     let tiny = TinyModel::make("llama")?;
     let base = GgufFile::open(tiny.path()).expect("tiny models are valid");
     let directory = tempfile::tempdir().expect("a temporary folder can be made");
@@ -199,7 +202,7 @@ fn refusal(change: impl FnOnce(&mut Metadata, &mut BTreeMap<String, (Vec<u64>, V
 fn what_does_not_fit_is_refused_by_name() {
     let Some(nothing) = refusal(|_, _| {}) else { return };
     assert_eq!(nothing, "", "the unchanged adapter loads");
-    let says = |change: fn(&mut Metadata, &mut BTreeMap<String, (Vec<u64>, Vec<f32>)>), expected: &str| {
+    let says = |change: fn(&mut Metadata, &mut Tensors), expected: &str| {
         let refusal = refusal(change).unwrap_or_default();
         assert!(refusal.contains(expected), "{refusal:?} does not say {expected:?}");
     };

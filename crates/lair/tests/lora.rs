@@ -43,11 +43,11 @@ impl Fixture {
             let seed = tensor.name.bytes().fold(3u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(u32::from(byte)));
             (0..tensor.element_count() as u32).try_for_each(|index| {
                 let bits = (seed ^ index).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
-                let value = ((bits >> 8) as f32 / (1 << 24) as f32 - 0.5) / 8.0;
+                let value = ((bits >> 8) as f32 / (1 << 24) as f32 - 0.5) / 2.0;
                 out.write_all(&value.to_le_bytes())
             })
         };
-        writer.write_file(&fixture.adapter(), source).expect("written");
+        writer.write_file(fixture.adapter(), source).expect("written");
         Some(fixture)
     }
 

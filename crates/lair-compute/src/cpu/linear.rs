@@ -253,7 +253,8 @@ pub(super) fn add_product(
             if post_norm.is_some() {
                 product.copy_from_slice(values);
             } else {
-                residual.iter_mut().zip(values).for_each(|(out, value)| *out += scale * *value);
+                // Rounded once, as behind a norm and in `add_rows`.
+                add_scaled(isa, residual, values, scale);
             }
         });
     });

@@ -205,6 +205,18 @@ impl Backend for Cpu {
         states.copy(from, to);
     }
 
+    fn state_bytes(&self, states: &States) -> usize {
+        states.slot_bytes()
+    }
+
+    fn read_state(&self, states: &States, slot: StateSlot, bytes: &mut [u8]) {
+        states.read(slot, bytes);
+    }
+
+    fn write_state(&mut self, states: &mut States, slot: StateSlot, bytes: &[u8]) {
+        states.write(slot, bytes);
+    }
+
     fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
         for (row, &token) in tokens.iter().enumerate() {
             let out = output.row_mut(row);

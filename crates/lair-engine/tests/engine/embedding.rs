@@ -198,6 +198,15 @@ fn a_model_without_logits_is_not_asked_to_generate() {
         fn write_page(&mut self, page: lair_compute::PageId, bytes: &[u8]) {
             self.0.write_page(page, bytes);
         }
+        fn state_bytes(&self) -> usize {
+            self.0.state_bytes()
+        }
+        fn read_state(&self, slot: lair_compute::StateSlot, bytes: &mut [u8]) {
+            self.0.read_state(slot, bytes);
+        }
+        fn write_state(&mut self, slot: lair_compute::StateSlot, bytes: &[u8]) {
+            self.0.write_state(slot, bytes);
+        }
         fn clear_state(&mut self, slot: lair_compute::StateSlot) {
             self.0.clear_state(slot);
         }

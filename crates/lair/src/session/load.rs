@@ -84,7 +84,7 @@ pub(super) fn load_model(
     };
     let mut engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
     if let Some(archive) = archive(file, options, engine.runner()) {
-        engine = engine.with_archive(Box::new(archive)).map_err(engine_failure)?;
+        engine = engine.with_archive(Box::new(archive));
     }
     if let Some(LoadedDraft { model, backend, options, .. }) = draft {
         let context_length = context_length.min(model.context_length());
@@ -142,11 +142,6 @@ fn load_encoder(
 /// Where the prompts of this model are kept, if they are.
 fn archive(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> Option<ModelArchive> {
     let cache = options.serving.as_ref()?.prompt_cache.as_ref().filter(|_| options.prefix_cache)?;
-    if runner.model().state_layout(1).is_some() {
-        let name = file.path().display();
-        eprintln!("warning: prompts of {name} are not kept: it has recurrent layers, whose state is not kept");
-        return None;
-    }
     let activations = options.activations.unwrap_or_else(|| activations_of(file));
     let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
     // Keys and values of an adapted model are others.
