@@ -159,8 +159,14 @@ fn run(cpu: &mut Cpu, attention: &Attention<Cpu>, kv: &mut Kv, table: &[PageId],
     let mut v = filled(attention.kv_head_count * dim);
     let mut output = cpu.buffer(rows, attention.head_count * dim).expect("a buffer");
     let tokens = vec![0; rows];
-    let sequences =
-        [SequenceRows { first_row: 0, row_count: rows, first_position: first, page_table: table, state_slot: None }];
+    let sequences = [SequenceRows {
+        first_row: 0,
+        row_count: rows,
+        first_position: first,
+        page_table: table,
+        state_slot: None,
+        adapter_scales: &[],
+    }];
     let batch = Batch { tokens: &tokens, sequences: &sequences };
     let buffers = AttentionBuffers { q: &mut q, kv: Some((&mut k, &mut v)), gate: None, output: &mut output };
     let start = Instant::now();

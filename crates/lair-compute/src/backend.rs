@@ -1,8 +1,8 @@
 //! The seam between a model and the machine that runs it.
 
 use crate::{
-    Attention, AttentionBuffers, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Head,
-    KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
+    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
 };
 
 /// Runs the regions of a step.
@@ -63,6 +63,15 @@ pub trait Backend: Sized + Send + 'static {
 
     /// Copies a slot on every layer: takes or restores a checkpoint.
     fn copy_state(&mut self, states: &mut Self::States, from: StateSlot, to: StateSlot);
+
+    /// Bytes of a slot over all layers, as they are read and written.
+    fn state_bytes(&self, states: &Self::States) -> usize;
+
+    /// Copies a slot on every layer to host memory, in this backend's own layout.
+    fn read_state(&self, states: &Self::States, slot: StateSlot, bytes: &mut [u8]);
+
+    /// Copies a slot that was read back to every layer.
+    fn write_state(&mut self, states: &mut Self::States, slot: StateSlot, bytes: &[u8]);
 
     /// `output[row] = scale * table[tokens[row]]`. Tokens have been checked against the table.
     fn embed(&mut self, table: &Self::Matrix, tokens: &[u32], scale: f32, output: &mut Self::Buffer);
@@ -139,8 +148,15 @@ pub trait Backend: Sized + Send + 'static {
     /// Copies the first `rows` rows.
     fn copy(&mut self, rows: usize, input: &Self::Buffer, output: &mut Self::Buffer);
 
-    /// `output += input`, in the first `rows` rows.
-    fn add(&mut self, rows: usize, input: &Self::Buffer, output: &mut Self::Buffer);
+    /// `output += scale * input`, in the first `rows` rows.
+    fn add(&mut self, rows: usize, input: &Self::Buffer, scale: f32, output: &mut Self::Buffer);
+
+    /// `buffer[row] *= factors[row]` in the first rows. A factor of 0 gives zeros, whatever was there.
+    fn scale_rows(&mut self, factors: &[f32], buffer: &mut Self::Buffer);
+
+    /// `wide = activation(gate) * wide`, without a gate `activation(wide)`, in the first `rows` rows: the middle of
+    /// [`Backend::feed_forward`], to the bit.
+    fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Self::Buffer>, wide: &mut Self::Buffer);
 
     /// Moves rows to the front: row `i` becomes what row `rows[i]` was. `rows` ascends. What lies behind is of no use after.
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Self::Buffer);

@@ -24,6 +24,8 @@ pub struct SequenceRows<'a> {
     pub page_table: &'a [PageId],
     /// Where the sequence's recurrent state lies; `None` in a model without recurrent layers.
     pub state_slot: Option<StateSlot>,
+    /// The factor on what each of the model's low-rank adapters adds; empty uses none of them.
+    pub adapter_scales: &'a [f32],
 }
 
 /// What one step computes. Rows of one sequence are adjacent, sequences follow each other without a gap.

@@ -35,8 +35,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut logits = vec![0.0; vocabulary_size];
     let mut step = |position: usize| {
         let state_slot = (runner.state_slot_count() > 0).then_some(StateSlot(0));
-        let rows =
-            SequenceRows { first_row: 0, row_count: 1, first_position: position, page_table: &pages, state_slot };
+        let rows = SequenceRows {
+            first_row: 0,
+            row_count: 1,
+            first_position: position,
+            page_table: &pages,
+            state_slot,
+            adapter_scales: &[],
+        };
         let batch = Batch { tokens: &[(position * 7919 % vocabulary_size) as u32], sequences: &[rows] };
         let start = Instant::now();
         runner.step(&batch, &[0], &mut logits);

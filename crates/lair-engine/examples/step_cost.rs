@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             first_position: begin,
             page_table: &pages,
             state_slot,
+            adapter_scales: &[],
         };
         let batch = Batch { tokens: &tokens[begin..end], sequences: &[rows] };
         let rows_wanted: Vec<usize> = (end - begin - wanted..end - begin).collect();

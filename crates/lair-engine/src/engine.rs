@@ -9,7 +9,7 @@ use lair_compute::StateSlot;
 
 use crate::{
     EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
-    archive::Archiving,
+    archive::{Archiving, StateRestore},
     embedding::{EmbeddingQueue, Outcome},
     fairness::Shares,
     pace::Pace,
@@ -250,6 +250,7 @@ impl<R: Runner> Engine<R> {
             published: 0,
             computed: 0,
             checkpoint_lengths: Vec::new(),
+            state_restore: StateRestore::default(),
             draft: DraftState::default(),
             moving_checkpoint: None,
             ..source.clone()
@@ -372,6 +373,7 @@ impl<R: Runner> Engine<R> {
         sequence.published = 0;
         sequence.rows = 0;
         sequence.is_restored = false;
+        sequence.state_restore = StateRestore::default();
         sequence.checkpoint_lengths.clear();
         sequence.moving_checkpoint = None;
     }

@@ -103,6 +103,10 @@ impl<B: Backend> Runner for ModelRunner<B> {
         self.options.rows_max
     }
 
+    fn adapter_count(&self) -> usize {
+        self.model.adapters().len()
+    }
+
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]) {
         let Self { model, backend, activations, memory, .. } = self;
         model.forward(backend, activations, memory, batch, rows_wanted, logits);
@@ -153,6 +157,22 @@ impl<B: Backend> Runner for ModelRunner<B> {
 
     fn write_page(&mut self, page: PageId, bytes: &[u8]) {
         self.backend.write_page(&mut self.memory.kv, page, bytes);
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.memory.states.as_ref().map_or(0, |states| self.backend.state_bytes(states))
+    }
+
+    fn read_state(&self, slot: StateSlot, bytes: &mut [u8]) {
+        if let Some(states) = &self.memory.states {
+            self.backend.read_state(states, slot, bytes);
+        }
+    }
+
+    fn write_state(&mut self, slot: StateSlot, bytes: &[u8]) {
+        if let Some(states) = &mut self.memory.states {
+            self.backend.write_state(states, slot, bytes);
+        }
     }
 
     fn clear_state(&mut self, slot: StateSlot) {

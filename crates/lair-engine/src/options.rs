@@ -60,6 +60,8 @@ pub struct Limits {
     pub embedding: Option<EmbeddingShape>,
     /// Tokens that a text to be embedded may have.
     pub input_length: usize,
+    /// Low-rank adapters that requests can use.
+    pub adapter_count: usize,
 }
 
 /// Why an engine cannot be made.
@@ -93,9 +95,6 @@ pub enum EngineError {
         /// The model or the draft model.
         which: &'static str,
     },
-    /// The pages of such a model are of no use without its state.
-    #[error("the model has recurrent layers, whose state the prompt cache does not keep")]
-    ArchiveOfRecurrentLayers,
     /// Every sequence of a model with recurrent layers needs a slot.
     #[error("{sequences_max} sequences at a time need as many state slots, there are {slot_count}")]
     TooFewSlots {
@@ -148,6 +147,7 @@ impl EngineOptions {
             generates: runner.generates(),
             embedding,
             input_length: context_length.min(memory_length).min(step_length),
+            adapter_count: runner.adapter_count(),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What a caller asks for, and why it may be refused.
 
+use std::hash::Hasher;
+
 use crate::{Constraint, Limits, Sampling, sampler::SamplingError};
 
 /// Names a sequence of one engine. Later ones are greater.
@@ -12,6 +14,25 @@ pub struct SequenceId(pub u64);
 /// a digest of its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PrefixScope(pub [u8; 32]);
+
+impl PrefixScope {
+    /// The scope of those in this one who use the same adapters with the same factors: others' keys and values differ.
+    pub(crate) fn with_adapters(self, scales: &[f32]) -> PrefixScope {
+        if scales.iter().all(|scale| *scale == 0.0) {
+            return self;
+        }
+        // Not a secret: callers are told apart by the scope itself, which every part of this contains.
+        let mut bytes = self.0;
+        for (lane, bytes) in bytes.chunks_exact_mut(8).enumerate() {
+            let mut hasher = std::hash::DefaultHasher::new();
+            hasher.write_usize(lane);
+            hasher.write(&self.0);
+            scales.iter().for_each(|scale| hasher.write_u32(scale.to_bits()));
+            bytes.copy_from_slice(&hasher.finish().to_le_bytes());
+        }
+        PrefixScope(bytes)
+    }
+}
 
 /// A prompt and what to do with it.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +53,8 @@ pub struct Request {
     pub constraint: Option<Constraint>,
     /// With whom prefixes are shared.
     pub scope: PrefixScope,
+    /// The factor on what each of the model's adapters adds, in their order; empty uses none.
+    pub adapter_scales: Vec<f32>,
 }
 
 /// Most likely tokens that can be asked for with each token: the delivery of each is a small allocation.
@@ -81,6 +104,22 @@ pub enum Refusal {
     TooManyLogprobs {
         /// How many were asked for.
         found: usize,
+    },
+    /// Factors of adapters that the model does not have, or that are no numbers.
+    #[error("the request has factors for {found} adapters, the model has {adapter_count}")]
+    AdapterCount {
+        /// Factors of the request.
+        found: usize,
+        /// Adapters of the model.
+        adapter_count: usize,
+    },
+    /// A factor that nothing can be multiplied with.
+    #[error("the factor of adapter {adapter} is {found}, a finite number expected")]
+    AdapterScale {
+        /// The adapter's index.
+        adapter: usize,
+        /// Its factor.
+        found: f32,
     },
     /// As many requests are open as may be.
     #[error("{requests_max} requests are open, which is as many as are taken")]
@@ -174,10 +213,23 @@ impl Request {
         check_tokens(self.stop_tokens.iter().copied(), "stop_tokens", limits)?;
         check_tokens(biased, "logit_bias", limits)?;
         self.sampling.check()?;
+        check_adapters(&self.adapter_scales, limits)?;
         match self.logprobs {
             Some(found) if found > TOP_LOGPROBS_MAX => Err(Refusal::TooManyLogprobs { found }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Refuses factors of adapters that the model does not have.
+pub(crate) fn check_adapters(scales: &[f32], limits: &Limits) -> Result<(), Refusal> {
+    let adapter_count = limits.adapter_count;
+    if !scales.is_empty() && scales.len() != adapter_count {
+        return Err(Refusal::AdapterCount { found: scales.len(), adapter_count });
+    }
+    match scales.iter().position(|scale| !scale.is_finite()) {
+        Some(adapter) => Err(Refusal::AdapterScale { adapter, found: scales[adapter] }),
+        None => Ok(()),
     }
 }
 

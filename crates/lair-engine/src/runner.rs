@@ -27,6 +27,11 @@ pub trait Runner: Send {
     /// Computes a batch; `logits` is `[rows_wanted, vocabulary_size]`. `rows_wanted` ascends and may be empty.
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]);
 
+    /// Low-rank adapters that sequences can use.
+    fn adapter_count(&self) -> usize {
+        0
+    }
+
     /// Whether there are logits at all; [`Runner::step`] is not called otherwise.
     fn generates(&self) -> bool {
         true
@@ -63,6 +68,15 @@ pub trait Runner: Send {
 
     /// Copies such bytes to a page.
     fn write_page(&mut self, page: PageId, bytes: &[u8]);
+
+    /// Bytes of a slot as they are read and written; 0 if the model has no recurrent layers.
+    fn state_bytes(&self) -> usize;
+
+    /// Copies a slot to bytes, which only the same model in the same setup understands.
+    fn read_state(&self, slot: StateSlot, bytes: &mut [u8]);
+
+    /// Copies such bytes to a slot.
+    fn write_state(&mut self, slot: StateSlot, bytes: &[u8]);
 
     /// Sets a slot to the state before the first token.
     fn clear_state(&mut self, slot: StateSlot);

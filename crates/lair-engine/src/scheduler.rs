@@ -67,7 +67,7 @@ impl<R: Runner> Engine<R> {
         if !self.options.prefix_cache {
             return reused;
         }
-        let mut parent = Parent::Root(sequence.scope);
+        let mut parent = Parent::Root(sequence.prefix_scope);
         for page_index in 0..sequence.reusable_length() / PAGE_LENGTH {
             let Some(page) = self.pool.find(&sequence.page_key(page_index, parent)) else { break };
             found.push(page);
@@ -90,7 +90,7 @@ impl<R: Runner> Engine<R> {
         let sequence = &self.waiting[place];
         let reusable = &sequence.tokens[..sequence.reusable_length()];
         for leader in &mut self.active {
-            if leader.scope != sequence.scope || leader.pending() <= 1 {
+            if leader.prefix_scope != sequence.prefix_scope || leader.pending() <= 1 {
                 continue;
             }
             let common = reusable.iter().zip(&leader.tokens).take_while(|(left, right)| left == right).count();

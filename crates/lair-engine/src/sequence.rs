@@ -6,6 +6,7 @@ use lair_compute::{PAGE_LENGTH, PageId, StateSlot};
 
 use crate::{
     Constraint, FinishReason, PrefixKey, PrefixScope, Request, Sampling, SequenceId, Timings, TokenLogprob, Usage,
+    archive::StateRestore,
     fairness::ShareIndex,
     pages::{PageKey, Parent},
     speculation::{DraftState, Guesses},
@@ -41,6 +42,10 @@ pub(crate) struct Sequence {
     pub(crate) prompt_logprobs: Option<PromptLogprobs>,
     pub(crate) constraint: Option<Constraint>,
     pub(crate) scope: PrefixScope,
+    /// With whom prefixes are shared: those of the same scope whose keys and values the same adapters made.
+    pub(crate) prefix_scope: PrefixScope,
+    /// The factor of each adapter; empty uses none.
+    pub(crate) adapter_scales: Vec<f32>,
     /// The same as who takes turns.
     pub(crate) share: ShareIndex,
     /// Nobody takes its tokens: it waits until somebody does.
@@ -49,6 +54,8 @@ pub(crate) struct Sequence {
     pub(crate) is_restored: bool,
     /// The first page that the archive was asked for in vain.
     pub(crate) archive_miss: Option<usize>,
+    /// Of a model with recurrent layers, how far its pages are taken back.
+    pub(crate) state_restore: StateRestore,
     /// Whether its prompt was handed to the archive.
     pub(crate) is_kept: bool,
     /// How the archive names its first so many pages.
@@ -125,11 +132,14 @@ impl Sequence {
             prompt_logprobs: request.prompt_logprobs.then(PromptLogprobs::default),
             constraint: request.constraint,
             scope: request.scope,
+            prefix_scope: request.scope.with_adapters(&request.adapter_scales),
+            adapter_scales: request.adapter_scales,
             share,
             is_paused: false,
             looked_at: 0,
             is_restored: false,
             archive_miss: None,
+            state_restore: StateRestore::default(),
             is_kept: false,
             prefix_key: None,
             computed: 0,

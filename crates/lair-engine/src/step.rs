@@ -57,6 +57,7 @@ impl<R: Runner> Engine<R> {
                 first_position: begin,
                 page_table: &sequence.page_table,
                 state_slot: sequence.state_slot,
+                adapter_scales: &sequence.adapter_scales,
             });
             room.rows_wanted.extend(sequence.positions_wanted().map(|position| first_row + position - begin));
         }
@@ -78,7 +79,7 @@ impl<R: Runner> Engine<R> {
         while sequence.published < sequence.computed / PAGE_LENGTH {
             let page_index = sequence.published;
             let parent = match page_index.checked_sub(1) {
-                None => Parent::Root(sequence.scope),
+                None => Parent::Root(sequence.prefix_scope),
                 Some(before) => {
                     let parent = self.pool.as_parent(sequence.page_table[before]);
                     parent.expect("the pages before one that is to be published are published")
@@ -96,7 +97,7 @@ impl<R: Runner> Engine<R> {
     }
 
     /// Takes a checkpoint of the recurrent state if one was planned here.
-    fn put_state_aside(&mut self, place: usize) {
+    pub(crate) fn put_state_aside(&mut self, place: usize) {
         let sequence = &mut self.active[place];
         let computed = sequence.computed;
         let Some(slot) = sequence.state_slot.filter(|_| self.states.has_checkpoints()) else { return };

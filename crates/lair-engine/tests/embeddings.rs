@@ -29,7 +29,7 @@ fn engine<B: Backend>(model: &TinyModel, backend: B, rows_max: usize) -> Engine<
 
 fn embed<B: Backend>(engine: &mut Engine<ModelRunner<B>>, inputs: &[&[u32]], pooling: Pooling) -> Vec<Vec<f32>> {
     let inputs = inputs.iter().map(|tokens| tokens.to_vec()).collect();
-    engine.submit_embedding(EmbedRequest { inputs, pooling }).unwrap();
+    engine.submit_embedding(EmbedRequest { inputs, pooling, adapter_scales: Vec::new() }).unwrap();
     while !engine.is_idle() {
         engine.step(&mut Vec::new());
         engine.check_integrity();

@@ -1,5 +1,7 @@
 //! Why a model cannot be loaded: what, where, found, expected.
 
+use std::path::PathBuf;
+
 use lair_compute::ComputeError;
 use lair_gguf::GgufError;
 
@@ -38,6 +40,14 @@ pub enum ModelError {
         asked: usize,
         /// The part that longer contexts need.
         what: &'static str,
+    },
+    /// An adapter's file cannot change this model.
+    #[error("the adapter `{}` does not fit: {cause}", path.display())]
+    Adapter {
+        /// The adapter's file.
+        path: PathBuf,
+        /// What does not fit.
+        cause: String,
     },
     /// The file could not be read, or a key has a value of another type.
     #[error(transparent)]

@@ -5,6 +5,7 @@
 //! [`Model::forward`] runs a batch through the layers. A model is immutable and can be shared; what changes in a step
 //! lies in [`Activations`] and [`Memory`], which the caller owns.
 
+mod adapter;
 pub mod architectures;
 pub mod config;
 pub mod cost;
@@ -20,6 +21,7 @@ mod tensor_needs;
 mod tensor_source;
 mod weights;
 
+pub use adapter::AdapterSummary;
 pub use config::{ModelConfig, Pooling};
 pub use cost::ModelCost;
 pub use error::ModelError;

@@ -3,13 +3,15 @@
 use lair_compute::{Backend, KvElement, KvLayout, StateLayout};
 use lair_gguf::GgufFile;
 
+use crate::adapter::{Adapter, AdapterSummary};
 use crate::config::Pooling;
 use crate::forward::Activations;
 use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
-    BufferWidths, Builder, EmbeddingWeights, FfnWeights, HeadWeights, LayerWeights, MemoryLayers, MixerWeights,
+    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, FfnWeights, HeadWeights, LayerWeights,
+    MemoryLayers, MixerWeights,
 };
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
@@ -25,6 +27,8 @@ pub struct Model<B: Backend> {
     widths: BufferWidths,
     ignored_tensors: Vec<String>,
     pooled_head: PooledHead,
+    adapters: Vec<AdapterSummary>,
+    adapter_widths: AdapterWidths,
 }
 
 /// What is decided when a model is loaded.
@@ -43,6 +47,20 @@ impl<B: Backend> Model<B> {
     /// If the architecture is unknown or has parts that cannot be run, a hyper-parameter is wrong, a tensor is missing,
     /// misshapen or of no declared part, or the backend refuses a weight.
     pub fn load(file: &GgufFile, backend: &B, options: LoadOptions) -> Result<Model<B>, ModelError> {
+        Model::load_with_adapters(file, &[], backend, options)
+    }
+
+    /// Loads a model as [`Model::load`] does, with low-rank adapters, each of which a step can use with a factor of its own
+    /// ([`lair_compute::SequenceRows::adapter_scales`]).
+    ///
+    /// # Errors
+    /// As [`Model::load`], and [`ModelError::Adapter`] if an adapter is none or changes what the model does not have.
+    pub fn load_with_adapters(
+        file: &GgufFile,
+        adapters: &[GgufFile],
+        backend: &B,
+        options: LoadOptions,
+    ) -> Result<Model<B>, ModelError> {
         let architecture = architectures::find(file.architecture()?)?;
         let config = ModelConfig::from_metadata(file.metadata())?;
         let context_length = options.context_length.unwrap_or(config.context_length);
@@ -50,7 +68,9 @@ impl<B: Backend> Model<B> {
         let needs = tensor_needs(architecture, &config)?;
         let source = TensorSource::new(file, architecture, &config, &needs)?;
 
-        let mut builder = Builder::new(backend, source, &config, context_length);
+        let adapters = adapters.iter().map(|file| Adapter::new(file, &config, &needs));
+        let adapters = AdapterParts { adapters: adapters.collect::<Result<_, _>>()?, ..AdapterParts::default() };
+        let mut builder = Builder::new(backend, source, &config, context_length, adapters);
         let declared_embedding = (architecture.embedding)(&config);
         let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;
         let embedding = builder.embedding(&declared_embedding, is_tied)?;
@@ -58,7 +78,9 @@ impl<B: Backend> Model<B> {
             .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
         let pooled_head = PooledHead::load(file, &config, architecture)?;
-        let Builder { source, mut widths, memory, .. } = builder;
+        let Builder { source, mut widths, memory, adapters, .. } = builder;
+        let summaries = adapters.adapters.iter().map(Adapter::summary).collect::<Result<_, _>>()?;
+        let adapter_widths = adapters.widths.into_inner();
         widths.note_widest(config.hidden_size);
         widths.keeps_input = layers.iter().any(|layer| layer.mixer_second_norm.is_some());
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
@@ -76,6 +98,8 @@ impl<B: Backend> Model<B> {
             memory,
             widths,
             pooled_head,
+            adapters: summaries,
+            adapter_widths,
         })
     }
 
@@ -120,6 +144,11 @@ impl<B: Backend> Model<B> {
         &self.pooled_head
     }
 
+    /// The adapters that steps can use, in the order they were given.
+    pub fn adapters(&self) -> &[AdapterSummary] {
+        &self.adapters
+    }
+
     /// Tensors of the file that no token needs and that were left out.
     pub fn ignored_tensors(&self) -> &[String] {
         &self.ignored_tensors
@@ -150,7 +179,8 @@ impl<B: Backend> Model<B> {
                 backend.reserve_experts(rows_max, experts)?;
             }
         }
-        Activations::new(backend, &self.widths, self.config.hidden_size, rows_max)
+        let adapters = (self.adapters.len(), &self.adapter_widths);
+        Activations::new(backend, &self.widths, adapters, self.config.hidden_size, rows_max)
     }
 }
 

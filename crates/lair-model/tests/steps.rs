@@ -43,6 +43,7 @@ fn sequences_that_share_steps_get_the_logits_they_get_alone() {
                 first_position,
                 page_table,
                 state_slot: memory.states.as_ref().map(|_| StateSlot(slot)),
+                adapter_scales: &[],
             };
             let sequences = [
                 sequence(0, first_rows, done.0, &first_pages[..], 2),
@@ -72,8 +73,14 @@ fn a_step_may_want_no_logits() {
     let model = Model::load(&file, &backend, LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     let mut memory = Memory { kv: backend.kv(&model.kv_layout(KvElement::F32, 1)).expect("room"), states: None };
     let mut activations = model.activations(&mut backend, 4).expect("room");
-    let rows =
-        SequenceRows { first_row: 0, row_count: 3, first_position: 0, page_table: &[PageId(0)], state_slot: None };
+    let rows = SequenceRows {
+        first_row: 0,
+        row_count: 3,
+        first_position: 0,
+        page_table: &[PageId(0)],
+        state_slot: None,
+        adapter_scales: &[],
+    };
     let batch = Batch { tokens: &tiny.tokens[..3], sequences: &[rows] };
     model.forward(&mut backend, &mut activations, &mut memory, &batch, &[], &mut []);
 }

@@ -62,7 +62,8 @@ pub async fn embed(model: &Arc<Lease>, ask: EmbedAsk) -> Result<Embedded, ApiErr
     }
     let (leased, inputs, cut_to) = (Arc::clone(model), ask.inputs, ask.cut_to);
     let tokens = blocking(move || tokens_of_inputs(&leased, inputs, cut_to)).await?;
-    let mut embedded = run(model, EmbedRequest { inputs: tokens, pooling }).await?;
+    let mut embedded =
+        run(model, EmbedRequest { inputs: tokens, pooling, adapter_scales: model.adapters.scales() }).await?;
     if pooling != Pooling::None {
         let kept = ask.dimensions.unwrap_or(width);
         for vector in &mut embedded.vectors {
@@ -142,7 +143,8 @@ pub async fn score(model: &Arc<Lease>, ask: ScoreAsk) -> Result<Scores, ApiError
     }
     let (leased, is_raw) = (Arc::clone(model), ask.is_raw || shape.scores_are_shares);
     let tokens = blocking(move || Ok(tokens_of_pairs(&leased, &ask))).await?;
-    let embedded = run(model, EmbedRequest { inputs: tokens, pooling: Pooling::Rank }).await?;
+    let adapter_scales = model.adapters.scales();
+    let embedded = run(model, EmbedRequest { inputs: tokens, pooling: Pooling::Rank, adapter_scales }).await?;
     let score = |classes: &Vec<f32>| if is_raw { classes[0] } else { 1.0 / (1.0 + (-classes[0]).exp()) };
     Ok(Scores { scores: embedded.vectors.iter().map(score).collect(), token_count: embedded.token_count })
 }

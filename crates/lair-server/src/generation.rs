@@ -42,6 +42,8 @@ pub struct Ask {
     pub scope: PrefixScope,
     /// What the answer must be.
     pub constraint: Option<Constraint>,
+    /// The factor of each of the model's adapters; not said, they are as they are set for the model.
+    pub adapter_scales: Option<Vec<f32>>,
 }
 
 /// A token of an answer.
@@ -161,6 +163,7 @@ impl Generation {
             prompt_logprobs: ask.prompt_logprobs,
             scope: if ask.scope == PrefixScope::default() { caller() } else { ask.scope },
             constraint: ask.constraint,
+            adapter_scales: ask.adapter_scales.unwrap_or_else(|| model.adapters.scales()),
         };
         // The channel is bounded by the flow: the engine pauses what runs too far ahead of its reader.
         let event_bytes = size_of::<Event>() + ask.logprobs.unwrap_or(0) * size_of::<TokenLogprob>();

@@ -5,6 +5,7 @@
 //! tokens. Where models come from is behind [`ModelSource`], which the program implements.
 
 mod access;
+mod adapters;
 mod answer;
 mod caller;
 mod chat;
@@ -24,6 +25,7 @@ mod server;
 mod stored_responses;
 
 pub use access::{Access, ApiKey};
+pub use adapters::Adapters;
 pub use dialects::{API_VERSION, parse_keep_alive};
 pub use error::{ApiError, ErrorKind};
 pub use model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts};

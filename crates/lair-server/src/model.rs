@@ -11,6 +11,7 @@ use lair_text::tokenizer::{Special, Tokenizer};
 use serde_json::{Map, Value as Json};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::adapters::Adapters;
 use crate::error::ApiError;
 
 /// What is known of a model without loading it.
@@ -162,6 +163,8 @@ pub struct LoadedModel {
     pub engine: EngineHandle,
     /// How it samples when a request does not say.
     pub default_sampling: Sampling,
+    /// Its low-rank adapters.
+    pub adapters: Adapters,
     /// Stop strings that go with it.
     pub default_stop: Vec<String>,
     /// Longest answer when a request does not say.

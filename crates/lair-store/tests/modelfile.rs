@@ -189,6 +189,35 @@ fn prints_quotes_where_they_are_needed() {
     assert_eq!(modelfile.print(), Err(ModelfileError::Unprintable { instruction: "SYSTEM" }));
 }
 
+/// Every file of a folder of one's own, such as Modelfiles gathered from public repositories: what is read prints back and
+/// reads equal again, and what is refused is refused at a line. `LAIR_TEST_MODELFILES` names the folder.
+#[test]
+fn a_folder_of_modelfiles_prints_back_equal() {
+    let Some(folder) = std::env::var_os("LAIR_TEST_MODELFILES") else {
+        eprintln!("SKIPPED: LAIR_TEST_MODELFILES names no folder of Modelfiles");
+        return;
+    };
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "Modelfile"));
+    paths.sort();
+    let (mut equal, mut refused) = (0, Vec::new());
+    for path in &paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match Modelfile::parse(&std::fs::read(path).expect("a file")) {
+            Ok(modelfile) => {
+                let printed = modelfile.print().unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(parse(&printed), modelfile, "{name}");
+                assert_eq!(parse(&printed).print().expect("printed before"), printed, "{name}");
+                equal += 1;
+            }
+            Err(error) => refused.push(format!("{name}: {error}")),
+        }
+    }
+    println!("{} files, {equal} print back equal, {} refused\n{}", paths.len(), refused.len(), refused.join("\n"));
+    assert!(equal > refused.len(), "most of them are refused");
+}
+
 /// Files as `ollama show --modelfile` prints them; `modelfiles/README.md` says where their parts are from.
 #[test]
 fn published_modelfiles_print_back_equal() {

@@ -82,6 +82,7 @@ impl Predictor {
             first_position: position,
             page_table: &self.pages,
             state_slot,
+            adapter_scales: &[],
         };
         let batch = Batch { tokens, sequences: std::slice::from_ref(&rows) };
         let logits = &mut self.logits[..wanted.len() * self.runner.vocabulary_size()];

@@ -26,6 +26,8 @@ pub struct Located {
     pub stored: Option<ModelName>,
     /// Its draft model's file, if it brings one.
     pub draft: Option<PathBuf>,
+    /// Files of the low-rank adapters it is used with.
+    pub adapters: Vec<PathBuf>,
 }
 
 /// Finds a model by whatever the user calls it; without a name, the default model. Fetches it where it is missing and it
@@ -82,6 +84,7 @@ impl Located {
             settings: ModelSettings::default(),
             stored: None,
             draft: None,
+            adapters: Vec::new(),
         }
     }
 }
@@ -101,7 +104,8 @@ fn of_store(store: &Store, model: &FoundModel) -> Result<Located, Failure> {
         None => ModelSettings::default(),
     };
     let draft = model.file(FileRole::Draft).map(|file| file.path.clone());
-    Ok(Located { path, name, recommended, settings, stored, draft })
+    let adapters = model.files.iter().filter(|file| file.role == FileRole::Adapter).map(|file| file.path.clone());
+    Ok(Located { path, name, recommended, settings, stored, draft, adapters: adapters.collect() })
 }
 
 /// Where the lines typed in chats are kept.

@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod adapter_choice;
 mod answer_format;
 mod answer_printer;
 mod bench;
@@ -99,6 +100,8 @@ enum Command {
     Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
     Perplexity(commands::perplexity::PerplexityArgs),
+    /// Ask a model tasks with known answers, and count
+    Eval(commands::eval::EvalArgs),
     /// Do as SLM Packager does: its YAML files and commands
     Slm(commands::slm::SlmArgs),
     /// Print the completions for a shell
@@ -148,6 +151,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Unpin(args) => (commands::gc::unpin(&args), args.json),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
+        Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Completions(args) => (commands::completions::completions(&args, Cli::command()), false),
     }

@@ -8,6 +8,7 @@ use lair_store::{ModelName, Note, Store};
 
 use lair_server::API_VERSION;
 
+use crate::adapter_choice::AdapterChoice;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate::{self, Located};
 use crate::parameters;
@@ -106,12 +107,12 @@ impl Located {
     /// The options to load it with: those of the command line, over `parameters`, over the model's own. What the model
     /// brings and has no effect is said.
     ///
-    /// # Errors
-    /// Refuses what would change every answer: an adapter.
     pub fn load_options(&self, parameters: &Parameters, options: &LoadOptions) -> Result<LoadOptions, Failure> {
         self.check_settings()?;
         let all = parameters.clone().over(&self.settings.parameters);
-        let options = parameters::load_options(&all, options.clone());
+        let mut options = parameters::load_options(&all, options.clone());
+        let own = self.adapters.iter().cloned().map(AdapterChoice::of_file);
+        options.adapters = own.chain(options.adapters).collect();
         Ok(match &self.draft {
             Some(path) => DraftChoice::of_file(path.clone()).where_none_is_chosen(options),
             None => options,
@@ -125,11 +126,6 @@ impl Located {
     }
 
     fn check_settings(&self) -> Outcome {
-        if !self.settings.adapters.is_empty() {
-            let cause = format!("`{}` has an ADAPTER: LoRA adapters are not built yet", self.name);
-            let hint = "run the model it is made from".to_owned();
-            return Err(Failure::new(ExitCode::BadModel, cause).with_hint(hint));
-        }
         for warning in parameters::warnings(&self.settings.parameters) {
             eprintln!("warning: {warning}");
         }

@@ -142,7 +142,7 @@ fn what_cannot_be_honoured_is_refused_or_named() {
     rendered["renderer"] = "no-such-renderer".into();
     fixture.model("rendered", rendered, &[]);
     for (name, code, words) in [
-        ("adapted", 4, &["`adapted", "ADAPTER", "LoRA"][..]),
+        ("adapted", 4, &["the adapter", "cannot be used"][..]),
         ("odd", 0, &["mirostat 2", "colour", "has no effect"]),
         ("wrong", 4, &["temperature", "warm"]),
         ("range", 2, &["top_p", "from 0 to 1"]),

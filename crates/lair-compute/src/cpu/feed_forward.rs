@@ -145,6 +145,23 @@ fn widen_in_runs(
     });
 }
 
+/// What stands between the products of a network, for rows that were computed apart.
+pub(super) fn activate_rows(
+    cpu: &mut Cpu,
+    rows: usize,
+    activation: Activation,
+    gate: Option<&Buffer>,
+    wide: &mut Buffer,
+) {
+    let (isa, width) = (cpu.isa, wide.width);
+    let out = Parts::new(&mut wide.values);
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is written once.
+        let out = unsafe { out.part(row * width, width) };
+        activate(isa, activation, gate.map(|gate| gate.row(row)), out);
+    });
+}
+
 /// Rows as the input of products, quantised as that many rows of bytes.
 pub(super) fn quantised_rows<'a>(
     (isa, pool): (Isa, &Pool),

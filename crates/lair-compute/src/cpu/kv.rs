@@ -127,6 +127,35 @@ impl States {
     }
 }
 
+/// Numbers of a slot follow each other as they lie in memory, layer by layer, the convolution's first.
+impl States {
+    pub(super) fn slot_bytes(&self) -> usize {
+        self.layers.iter().map(|layer| 4 * (layer.conv_length + layer.recurrent_length)).sum()
+    }
+
+    pub(super) fn read(&self, slot: StateSlot, bytes: &mut [u8]) {
+        let slot = slot.0 as usize;
+        let values = self.layers.iter().flat_map(|layer| {
+            let conv = &layer.conv[slot * layer.conv_length..][..layer.conv_length];
+            conv.iter().chain(&layer.recurrent[slot * layer.recurrent_length..][..layer.recurrent_length])
+        });
+        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = value.to_ne_bytes();
+        }
+    }
+
+    pub(super) fn write(&mut self, slot: StateSlot, bytes: &[u8]) {
+        let slot = slot.0 as usize;
+        let values = self.layers.iter_mut().flat_map(|layer| {
+            let conv = &mut layer.conv[slot * layer.conv_length..][..layer.conv_length];
+            conv.iter_mut().chain(&mut layer.recurrent[slot * layer.recurrent_length..][..layer.recurrent_length])
+        });
+        for (value, bytes) in values.zip(bytes.as_chunks().0) {
+            *value = f32::from_ne_bytes(*bytes);
+        }
+    }
+}
+
 impl StateLayer {
     fn parts(&mut self) -> [(&mut Memory<f32>, usize); 2] {
         [(&mut self.conv, self.conv_length), (&mut self.recurrent, self.recurrent_length)]

@@ -131,6 +131,16 @@ pub(super) fn norm_rows(cpu: &mut Cpu, rows: usize, norm: &Norm<Cpu>, input: &Bu
     });
 }
 
+/// `output[row] += scale * input[row]`.
+pub(super) fn add_rows(cpu: &mut Cpu, rows: usize, input: &Buffer, scale: f32, output: &mut Buffer) {
+    let (isa, width) = (cpu.isa, input.width);
+    let out = Parts::new(&mut output.values);
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is written once.
+        add_scaled(isa, unsafe { out.part(row * width, width) }, input.row(row), scale);
+    });
+}
+
 /// One product of several that read the same input, and where it goes.
 struct Placed<'a> {
     product: Product<'a>,
@@ -243,7 +253,8 @@ pub(super) fn add_product(
             if post_norm.is_some() {
                 product.copy_from_slice(values);
             } else {
-                residual.iter_mut().zip(values).for_each(|(out, value)| *out += scale * *value);
+                // Rounded once, as behind a norm and in `add_rows`.
+                add_scaled(isa, residual, values, scale);
             }
         });
     });

@@ -56,8 +56,8 @@ pub use matrix::Matrix;
 pub use quantise::ActivationType;
 
 use crate::{
-    Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
-    Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
+    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -205,6 +205,18 @@ impl Backend for Cpu {
         states.copy(from, to);
     }
 
+    fn state_bytes(&self, states: &States) -> usize {
+        states.slot_bytes()
+    }
+
+    fn read_state(&self, states: &States, slot: StateSlot, bytes: &mut [u8]) {
+        states.read(slot, bytes);
+    }
+
+    fn write_state(&mut self, states: &mut States, slot: StateSlot, bytes: &[u8]) {
+        states.write(slot, bytes);
+    }
+
     fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
         for (row, &token) in tokens.iter().enumerate() {
             let out = output.row_mut(row);
@@ -300,10 +312,22 @@ impl Backend for Cpu {
         output.values[..length].copy_from_slice(&input.values[..length]);
     }
 
-    fn add(&mut self, rows: usize, input: &Buffer, output: &mut Buffer) {
-        for (to, from) in output.values.iter_mut().zip(&input.values[..rows * input.width]) {
-            *to += from;
+    fn add(&mut self, rows: usize, input: &Buffer, scale: f32, output: &mut Buffer) {
+        linear::add_rows(self, rows, input, scale, output);
+    }
+
+    fn scale_rows(&mut self, factors: &[f32], buffer: &mut Buffer) {
+        for (row, &factor) in factors.iter().enumerate() {
+            match factor {
+                0.0 => buffer.row_mut(row).fill(0.0),
+                1.0 => {}
+                factor => buffer.row_mut(row).iter_mut().for_each(|value| *value *= factor),
+            }
         }
+    }
+
+    fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Buffer>, wide: &mut Buffer) {
+        feed_forward::activate_rows(self, rows, activation, gate, wide);
     }
 
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {

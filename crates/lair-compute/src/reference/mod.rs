@@ -8,9 +8,9 @@ mod elementwise;
 mod experts;
 
 use crate::{
-    Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput, GatedDeltaNet,
-    Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout, StateSlot,
-    VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
+    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout,
+    StateSlot, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap};
@@ -186,6 +186,32 @@ impl Backend for Reference {
         }
     }
 
+    fn state_bytes(&self, states: &States) -> usize {
+        states.layers.iter().map(|layer| 4 * (layer.conv_length + layer.recurrent_length)).sum()
+    }
+
+    fn read_state(&self, states: &States, slot: StateSlot, bytes: &mut [u8]) {
+        let mut bytes = bytes.as_chunks_mut().0.iter_mut();
+        for layer in &states.layers {
+            let slot = slot.0 as usize;
+            let conv = &layer.conv[slot * layer.conv_length..][..layer.conv_length];
+            let recurrent = &layer.recurrent[slot * layer.recurrent_length..][..layer.recurrent_length];
+            bytes.by_ref().zip(conv.iter().chain(recurrent)).for_each(|(bytes, value)| *bytes = value.to_ne_bytes());
+        }
+    }
+
+    fn write_state(&mut self, states: &mut States, slot: StateSlot, bytes: &[u8]) {
+        let mut bytes = bytes.as_chunks().0;
+        for layer in &mut states.layers {
+            let slot = slot.0 as usize;
+            let conv = &mut layer.conv[slot * layer.conv_length..][..layer.conv_length];
+            let recurrent = &mut layer.recurrent[slot * layer.recurrent_length..][..layer.recurrent_length];
+            let (own, rest) = bytes.split_at(conv.len() + recurrent.len());
+            conv.iter_mut().chain(recurrent).zip(own).for_each(|(value, bytes)| *value = f32::from_ne_bytes(*bytes));
+            bytes = rest;
+        }
+    }
+
     fn embed(&mut self, table: &Matrix, tokens: &[u32], scale: f32, output: &mut Buffer) {
         for (row, &token) in tokens.iter().enumerate() {
             for (out, &value) in output.row_mut(row).iter_mut().zip(table.row(0, token as usize)) {
@@ -305,9 +331,21 @@ impl Backend for Reference {
         output.values[..length].copy_from_slice(&input.values[..length]);
     }
 
-    fn add(&mut self, rows: usize, input: &Buffer, output: &mut Buffer) {
-        for (to, from) in output.values.iter_mut().zip(&input.values[..rows * input.width]) {
-            *to += from;
+    fn add(&mut self, rows: usize, input: &Buffer, scale: f32, output: &mut Buffer) {
+        add_scaled(&mut output.values[..rows * input.width], &input.values[..rows * input.width], scale);
+    }
+
+    fn scale_rows(&mut self, factors: &[f32], buffer: &mut Buffer) {
+        for (row, &factor) in factors.iter().enumerate() {
+            for value in buffer.row_mut(row) {
+                *value = if factor == 0.0 { 0.0 } else { *value * factor };
+            }
+        }
+    }
+
+    fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Buffer>, wide: &mut Buffer) {
+        for row in 0..rows {
+            activate(activation, gate.map(|gate| gate.row(row)), wide.row_mut(row));
         }
     }
 

@@ -143,6 +143,7 @@ pub fn sequences<'a>(shape: &[(usize, usize)], tables: &'a [Vec<PageId>]) -> Vec
             first_position,
             page_table: &tables[index],
             state_slot: Some(lair_compute::StateSlot(index as u32)),
+            adapter_scales: &[],
         });
         first_row += row_count;
     }

@@ -65,6 +65,71 @@ fn run_network<B: Backend>(
     read(backend, rows, HIDDEN, &residual)
 }
 
+/// The same network in its basic operations.
+fn run_apart<B: Backend>(
+    backend: &mut B,
+    weights: &Weights,
+    activation: Activation,
+    other_input: bool,
+    rows: usize,
+) -> Vec<f32> {
+    backend.reserve(rows, WIDE).expect("scratch");
+    let network = weights.network(backend, activation, !other_input);
+    let mut random = Random(65);
+    let other = buffer(backend, rows, HIDDEN, &random.values(rows * HIDDEN));
+    let mut residual = buffer(backend, rows, HIDDEN, &random.values(rows * HIDDEN));
+    let room = |backend: &mut B, width| buffer(backend, rows, width, &vec![0.0; rows * width]);
+    let (mut normed, mut product) = (room(backend, HIDDEN), room(backend, HIDDEN));
+    let (mut gate, mut wide) = (room(backend, WIDE), room(backend, WIDE));
+    let input = if other_input { &other } else { &residual };
+    backend.norm(rows, network.norm.as_ref().expect("it has one"), input, &mut normed);
+    if let Some(linear) = &network.gate {
+        backend.project(rows, None, &normed, &mut [(linear, &mut gate)]);
+    }
+    backend.project(rows, None, &normed, &mut [(&network.up, &mut wide)]);
+    backend.activate(rows, activation, network.gate.as_ref().map(|_| &gate), &mut wide);
+    backend.project(rows, None, &wide, &mut [(&network.down, &mut product)]);
+    if let Some(norm) = &network.post_norm {
+        backend.norm(rows, norm, &product, &mut normed);
+        backend.copy(rows, &normed, &mut product);
+    }
+    backend.add(rows, &product, network.residual_scale, &mut residual);
+    read(backend, rows, HIDDEN, &residual)
+}
+
+#[test]
+fn a_network_in_its_basic_operations_has_the_same_bits() {
+    for (has_gate, activation) in [(true, Activation::Silu), (false, Activation::GeluTanh)] {
+        for tensor_type in [TensorType::F32, TensorType::F16, TensorType::Q4_0] {
+            for (rows, other_input) in [(1, false), (7, true), (300, false)] {
+                let weights = Weights::random(tensor_type, has_gate, 60);
+                let what = format!("{activation:?} {tensor_type} gate {has_gate}, {rows} rows");
+                let whole = on_every_cpu(&what, |cpu| run_network(cpu, &weights, activation, other_input, rows));
+                let apart = on_every_cpu(&what, |cpu| run_apart(cpu, &weights, activation, other_input, rows));
+                assert_bits(&what, &apart, &whole);
+                let expected = run_apart(&mut Reference, &weights, activation, other_input, rows);
+                assert_close(&what, &apart, &expected, limit(tensor_type));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_scaled_each_by_its_own_factor() {
+    let values = [1.0, f32::NAN, f32::INFINITY, -2.0, 0.5, 3.0, 7.0, 8.0];
+    let scaled = |values: Vec<f32>| {
+        assert_eq!(values[..2], [0.0, 0.0], "a factor of 0 gives zeros of anything");
+        assert_eq!(values[2..], [f32::INFINITY, -2.0, -0.25, -1.5, 7.0, 8.0]);
+    };
+    fn run<B: Backend>(backend: &mut B, values: &[f32]) -> Vec<f32> {
+        let mut rows = buffer(backend, 4, 2, values);
+        backend.scale_rows(&[0.0, 1.0, -0.5], &mut rows);
+        read(backend, 4, 2, &rows)
+    }
+    scaled(run(&mut Reference, &values));
+    scaled(on_every_cpu("scaled rows", |cpu| run(cpu, &values)));
+}
+
 #[test]
 fn feed_forward_networks_agree_with_the_reference() {
     let gated = [

@@ -44,6 +44,8 @@ pub struct EmbedRequest {
     /// How each becomes a vector: [`Pooling::Rank`] gives the scores of the classifier, [`Pooling::None`] the hidden
     /// states of all tokens.
     pub pooling: Pooling,
+    /// The factor on what each of the model's adapters adds; empty uses none.
+    pub adapter_scales: Vec<f32>,
 }
 
 /// What a request gives, in the order of its inputs.
@@ -91,6 +93,6 @@ impl EmbedRequest {
             }
             crate::request::check_tokens(tokens.iter().copied(), "input", limits)?;
         }
-        Ok(())
+        crate::request::check_adapters(&self.adapter_scales, limits)
     }
 }

@@ -1,6 +1,7 @@
 //! Requests for embeddings: which inputs are computed in a step, and what becomes of their hidden states.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use lair_compute::{Batch, PageId, SequenceRows, StateSlot};
 use lair_model::Pooling;
@@ -31,6 +32,7 @@ pub(crate) struct EmbeddingQueue {
 struct Job {
     id: SequenceId,
     pooling: Pooling,
+    adapter_scales: Arc<[f32]>,
     /// Emptied as they are taken up.
     inputs: Vec<Vec<u32>>,
     /// Indices of the inputs that are still to be taken up.
@@ -48,6 +50,7 @@ struct Running {
     rows: usize,
     page_table: Vec<PageId>,
     state_slot: Option<StateSlot>,
+    adapter_scales: Arc<[f32]>,
     pooler: Pooler,
 }
 
@@ -85,11 +88,19 @@ impl<R: Runner> Engine<R> {
         request.check(&self.limits)?;
         let shape = self.limits.embedding.expect("the request was checked");
         let id = self.name();
-        let EmbedRequest { inputs, pooling } = request;
+        let EmbedRequest { inputs, pooling, adapter_scales } = request;
         let token_count = inputs.iter().map(Vec::len).sum();
         let result = Embedded { vectors: vec![Vec::new(); inputs.len()], width: shape.width(pooling), token_count };
         let (pending, open_count) = ((0..inputs.len()).collect(), inputs.len());
-        self.embeddings.jobs.push_back(Job { id, pooling, inputs, pending, open_count, result });
+        self.embeddings.jobs.push_back(Job {
+            id,
+            pooling,
+            adapter_scales: adapter_scales.into(),
+            inputs,
+            pending,
+            open_count,
+            result,
+        });
         Ok(id)
     }
 
@@ -190,7 +201,17 @@ impl<R: Runner> Engine<R> {
             slot
         });
         let pooler = Pooler::new(row_pooling(job.pooling, shape), shape.hidden_size);
-        Running { job: job.id, input, tokens, computed: 0, rows: 0, page_table, state_slot, pooler }
+        Running {
+            job: job.id,
+            input,
+            tokens,
+            computed: 0,
+            rows: 0,
+            page_table,
+            state_slot,
+            adapter_scales: Arc::clone(&job.adapter_scales),
+            pooler,
+        }
     }
 
     /// Runs the step and pools its rows.
@@ -215,6 +236,7 @@ impl<R: Runner> Engine<R> {
                 first_position: running.computed,
                 page_table: &running.page_table,
                 state_slot: running.state_slot,
+                adapter_scales: &running.adapter_scales,
             });
         }
         let length = room.tokens.len() * shape.hidden_size;

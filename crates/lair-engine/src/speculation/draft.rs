@@ -206,6 +206,7 @@ impl Draft {
                 first_position: begin,
                 page_table: &draft.page_table,
                 state_slot: None,
+                adapter_scales: &[],
             });
         }
         let batch = Batch { tokens: &self.tokens, sequences: &sequences };

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use lair_engine::{
-    Engine, EngineError, EngineHandle, EngineOptions, Event, PrefixScope, Request, Sampling, SequenceId, Speculation,
+    Engine, EngineHandle, EngineOptions, Event, PrefixScope, Request, Sampling, SequenceId, Speculation,
 };
 
 use crate::fake::{FakeRunner, MemoryArchive, alone, end_of, run, tokens_of};
@@ -15,9 +15,14 @@ fn request(length: u32, user: u8) -> Request {
 }
 
 fn engine(archive: &MemoryArchive) -> Engine<FakeRunner> {
+    engine_with_slots(archive, 0)
+}
+
+/// The same; with slots, of a model with recurrent layers.
+fn engine_with_slots(archive: &MemoryArchive, slot_count: usize) -> Engine<FakeRunner> {
     let options = EngineOptions { speculation: Speculation::Off, ..EngineOptions::default() };
-    let engine = Engine::new(FakeRunner::new(128, 0), options).unwrap();
-    engine.with_archive(Box::new(archive.clone())).unwrap()
+    let engine = Engine::new(FakeRunner::new(128, slot_count), options).unwrap();
+    engine.with_archive(Box::new(archive.clone()))
 }
 
 fn cached(events: &[Event], id: SequenceId) -> usize {
@@ -27,10 +32,14 @@ fn cached(events: &[Event], id: SequenceId) -> usize {
 
 /// Runs one request on an engine of its own; returns the rows computed and the tokens that came from somewhere else.
 fn after_restart(archive: &MemoryArchive, request: &Request) -> (usize, usize) {
-    let mut engine = engine(archive);
+    after_restart_with_slots(archive, request, 0)
+}
+
+fn after_restart_with_slots(archive: &MemoryArchive, request: &Request, slot_count: usize) -> (usize, usize) {
+    let mut engine = engine_with_slots(archive, slot_count);
     let id = engine.submit(request.clone()).unwrap();
     let events = run(&mut engine);
-    assert_eq!(tokens_of(&events, id), alone(request, false, 2049).0);
+    assert_eq!(tokens_of(&events, id), alone(request, slot_count > 0, 2049).0);
     while engine.has_pages_to_keep() {
         engine.keep_pages();
     }
@@ -100,8 +109,31 @@ fn an_engine_that_stops_hands_in_what_it_has() {
 }
 
 #[test]
-fn recurrent_models_are_refused() {
-    let engine = Engine::new(FakeRunner::new(128, 24), EngineOptions::default()).unwrap();
-    let refused = engine.with_archive(Box::new(MemoryArchive::default()));
-    assert_eq!(refused.err(), Some(EngineError::ArchiveOfRecurrentLayers));
+fn recurrent_models_go_on_where_their_state_was_put_aside() {
+    let archive = MemoryArchive::default();
+    let after_restart = |request: &Request| after_restart_with_slots(&archive, request, 24);
+    assert_eq!(after_restart(&request(1000, 1)), (1000, 0));
+    // Pages, and the state behind the last full one.
+    assert_eq!(archive.page_count(), 62 + 1);
+    assert_eq!(after_restart(&request(1000, 1)), (8, 992));
+    // A longer prompt goes on from there; its own end is kept as well.
+    assert_eq!(after_restart(&request(1200, 1)), (208, 992));
+    assert_eq!(after_restart(&request(1200, 1)), (16, 1184));
+    // A shorter one finds pages, but no state.
+    assert_eq!(after_restart(&request(640, 1)), (640, 0));
+    assert_eq!(after_restart(&request(640, 1)), (16, 624));
+}
+
+#[test]
+fn recurrent_models_compute_what_is_missing() {
+    for lost in 0..42 {
+        let archive = MemoryArchive::default();
+        let after_restart = |request: &Request| after_restart_with_slots(&archive, request, 24);
+        after_restart(&request(640, 1));
+        archive.lose_nth(lost);
+        let (rows, found) = after_restart(&request(640, 1));
+        assert_eq!(rows + found, 640, "without part {lost}: {rows} rows, {found} found");
+        let again = after_restart(&request(640, 1));
+        assert_eq!(again, (16, 624), "what was missing is kept again, part {lost}");
+    }
 }

@@ -13,7 +13,7 @@ use crate::simulation::{Dice, random_request};
 const POOLINGS: [Pooling; 5] = [Pooling::None, Pooling::Mean, Pooling::First, Pooling::Last, Pooling::Rank];
 
 fn request(inputs: &[&[u32]], pooling: Pooling) -> EmbedRequest {
-    EmbedRequest { inputs: inputs.iter().map(|tokens| tokens.to_vec()).collect(), pooling }
+    EmbedRequest { inputs: inputs.iter().map(|tokens| tokens.to_vec()).collect(), pooling, adapter_scales: Vec::new() }
 }
 
 /// What a text gives by itself.
@@ -43,7 +43,11 @@ fn random_embedding(dice: &mut Dice, length_max: usize) -> EmbedRequest {
         let length = if dice.chance(5) { dice.roll(1, length_max) } else { dice.roll(1, length_max.min(20)) };
         (0..length).map(|_| dice.roll(0, 44) as u32).collect()
     };
-    EmbedRequest { inputs: (0..count).map(|_| text(dice)).collect(), pooling: POOLINGS[dice.roll(0, 4)] }
+    EmbedRequest {
+        inputs: (0..count).map(|_| text(dice)).collect(),
+        pooling: POOLINGS[dice.roll(0, 4)],
+        adapter_scales: Vec::new(),
+    }
 }
 
 /// Random requests for embeddings among random generations, with little memory and cancels: every one gets what it
@@ -193,6 +197,15 @@ fn a_model_without_logits_is_not_asked_to_generate() {
         }
         fn write_page(&mut self, page: lair_compute::PageId, bytes: &[u8]) {
             self.0.write_page(page, bytes);
+        }
+        fn state_bytes(&self) -> usize {
+            self.0.state_bytes()
+        }
+        fn read_state(&self, slot: lair_compute::StateSlot, bytes: &mut [u8]) {
+            self.0.read_state(slot, bytes);
+        }
+        fn write_state(&mut self, slot: lair_compute::StateSlot, bytes: &[u8]) {
+            self.0.write_state(slot, bytes);
         }
         fn clear_state(&mut self, slot: lair_compute::StateSlot) {
             self.0.clear_state(slot);

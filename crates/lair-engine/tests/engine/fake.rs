@@ -235,6 +235,20 @@ impl Runner for FakeRunner {
         }
     }
 
+    fn state_bytes(&self) -> usize {
+        if self.states.is_empty() { 0 } else { 16 }
+    }
+
+    fn read_state(&self, slot: StateSlot, bytes: &mut [u8]) {
+        let (context, length) = self.states[slot.0 as usize];
+        bytes.copy_from_slice(&[context.to_le_bytes(), (length as u64).to_le_bytes()].concat());
+    }
+
+    fn write_state(&mut self, slot: StateSlot, bytes: &[u8]) {
+        let words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        self.states[slot.0 as usize] = (words[0], words[1] as usize);
+    }
+
     fn clear_state(&mut self, slot: StateSlot) {
         self.states[slot.0 as usize] = (0, 0);
     }
@@ -263,6 +277,14 @@ impl MemoryArchive {
         let mut pages = self.pages.lock().unwrap();
         let key = pages.keys().copied().min_by_key(|key| key.0).unwrap();
         pages.remove(&key);
+    }
+
+    /// Loses the `place`th part of those that are kept, by their keys.
+    pub fn lose_nth(&self, place: usize) {
+        let mut pages = self.pages.lock().unwrap();
+        let mut keys: Vec<PrefixKey> = pages.keys().copied().collect();
+        keys.sort_unstable_by_key(|key| key.0);
+        pages.remove(&keys[place % keys.len()]);
     }
 }
 

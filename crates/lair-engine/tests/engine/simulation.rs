@@ -88,9 +88,9 @@ fn simulate(seed: u64) -> EngineStats {
         let options = DraftOptions { probability_min, tokens_max: dice.roll(1, 20), ..DraftOptions::default() };
         engine = engine.with_draft(Box::new(draft), options).expect("the draft model can be used");
     }
-    if !has_state && dice.chance(2) {
+    if dice.chance(2) {
         let archive = MemoryArchive { lost_one_in: [0, 2, 5][dice.roll(0, 2)], ..MemoryArchive::default() };
-        engine = engine.with_archive(Box::new(archive)).expect("the model has pages only");
+        engine = engine.with_archive(Box::new(archive));
     }
     let limits = engine.limits();
     let length_max = limits.context_length.min(limits.memory_length + 1);

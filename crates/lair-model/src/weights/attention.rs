@@ -1,11 +1,10 @@
 //! The weights of mixers.
 
 use lair_compute::{
-    Attention, Backend, GatedDeltaNet, KvLayerLayout, Linear, Mask, NormGroup, RopeTable, RowSelection,
-    StateLayerLayout,
+    Attention, Backend, GatedDeltaNet, KvLayerLayout, Mask, NormGroup, RopeTable, RowSelection, StateLayerLayout,
 };
 
-use super::{Builder, width_index};
+use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::rope_scaling::rope_table;
 use crate::shapes::{AttentionShape, DeltaNetShape};
@@ -13,10 +12,10 @@ use crate::spec::{self, AttentionGate, KvSource, NormSpan, Rope, RopeFactors};
 
 /// Softmax attention of one layer, and which of the model's buffers it uses.
 pub(crate) struct AttentionWeights<B: Backend> {
-    pub(crate) q: Linear<B>,
+    pub(crate) q: Adapted<B>,
     /// Absent where an earlier layer's keys and values are used.
-    pub(crate) kv: Option<(Linear<B>, Linear<B>)>,
-    pub(crate) gate: Option<Linear<B>>,
+    pub(crate) kv: Option<(Adapted<B>, Adapted<B>)>,
+    pub(crate) gate: Option<Adapted<B>>,
     pub(crate) region: Attention<B>,
     pub(crate) q_buffer: usize,
     pub(crate) k_buffer: usize,
@@ -27,10 +26,10 @@ pub(crate) struct AttentionWeights<B: Backend> {
 
 /// Gated delta net of one layer, and which of the model's buffers it uses.
 pub(crate) struct DeltaNetWeights<B: Backend> {
-    pub(crate) qkv: Linear<B>,
-    pub(crate) gate: Linear<B>,
-    pub(crate) alpha: Linear<B>,
-    pub(crate) beta: Linear<B>,
+    pub(crate) qkv: Adapted<B>,
+    pub(crate) gate: Adapted<B>,
+    pub(crate) alpha: Adapted<B>,
+    pub(crate) beta: Adapted<B>,
     pub(crate) region: GatedDeltaNet<B>,
     pub(crate) qkv_buffer: usize,
     pub(crate) alpha_buffer: usize,
@@ -118,7 +117,7 @@ impl<B: Backend> Builder<'_, B> {
         attention: &spec::Attention,
         shape: AttentionShape,
         prefix: &str,
-    ) -> Result<(Linear<B>, Option<Linear<B>>), ModelError> {
+    ) -> Result<(Adapted<B>, Option<Adapted<B>>), ModelError> {
         // Where gates lie beside the queries: for each head its queries, then its gate.
         let beside = |start: usize| RowSelection::Groups {
             start,
@@ -136,7 +135,7 @@ impl<B: Backend> Builder<'_, B> {
             AttentionGate::BesideQueries => {
                 Some(self.projection(attention, prefix, attention.projections.q, beside(shape.key_dim), 0)?)
             }
-            AttentionGate::Tensor(stem) => Some(self.linear(&format!("{prefix}{stem}"))?),
+            AttentionGate::Tensor(stem) => Some(self.adapted(&format!("{prefix}{stem}"))?),
         };
         Ok((q, gate))
     }
@@ -146,7 +145,7 @@ impl<B: Backend> Builder<'_, B> {
         attention: &spec::Attention,
         shape: AttentionShape,
         prefix: &str,
-    ) -> Result<(Linear<B>, Linear<B>), ModelError> {
+    ) -> Result<(Adapted<B>, Adapted<B>), ModelError> {
         let names = attention.projections;
         let q_rows = match attention.gate {
             AttentionGate::BesideQueries => 2 * shape.q_width(),
@@ -171,22 +170,25 @@ impl<B: Backend> Builder<'_, B> {
         stem: &str,
         rows: RowSelection,
         fused_start: usize,
-    ) -> Result<Linear<B>, ModelError> {
+    ) -> Result<Adapted<B>, ModelError> {
         let fused = format!("{prefix}{}", attention.projections.fused);
         let own = format!("{prefix}{stem}");
         if !self.source.has(&format!("{fused}.weight")) {
-            return self.linear_rows(&own, rows);
+            return Ok(Adapted { low_rank: self.low_rank(&own, &rows)?, linear: self.linear_rows(&own, rows)? });
         }
         let fused_rows = match &rows {
             RowSelection::Range(range) => RowSelection::Range(range.start + fused_start..range.end + fused_start),
             // Queries with gates stand first.
             other => other.clone(),
         };
+        let low_rank = self.low_rank(&fused, &fused_rows)?;
         let fused_bias = format!("{fused}.bias");
-        if self.source.has(&fused_bias) {
-            return self.linear_rows_with(&fused, fused_rows.clone(), &fused_bias, fused_rows);
-        }
-        self.linear_rows_with(&fused, fused_rows, &format!("{own}.bias"), rows)
+        let linear = if self.source.has(&fused_bias) {
+            self.linear_rows_with(&fused, fused_rows.clone(), &fused_bias, fused_rows)?
+        } else {
+            self.linear_rows_with(&fused, fused_rows, &format!("{own}.bias"), rows)?
+        };
+        Ok(Adapted { linear, low_rank })
     }
 
     fn attention_region(
@@ -295,7 +297,7 @@ impl<B: Backend> Builder<'_, B> {
             dt_bias: self.vector(&format!("{prefix}{}", mixer.time_step_bias))?,
             norm: norm.expect("every declared delta net has a norm"),
         };
-        let linear = |stem: &str| self.linear(&format!("{prefix}{stem}"));
+        let linear = |stem: &str| self.adapted(&format!("{prefix}{stem}"));
         let (qkv, gate) = (linear(mixer.qkv)?, linear(mixer.gate)?);
         let (alpha, beta) = (linear(mixer.alpha)?, linear(mixer.beta)?);
         Ok(DeltaNetWeights {

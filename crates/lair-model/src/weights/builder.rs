@@ -2,7 +2,7 @@
 
 use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection};
 
-use super::{BufferWidths, MemoryLayers};
+use super::{AdapterParts, BufferWidths, MemoryLayers};
 use crate::shapes::norm_kind;
 use crate::spec::Norm;
 use crate::tensor_source::TensorSource;
@@ -17,6 +17,7 @@ pub(crate) struct Builder<'a, B: Backend> {
     pub(crate) context_length: usize,
     pub(crate) widths: BufferWidths,
     pub(crate) memory: MemoryLayers,
+    pub(crate) adapters: AdapterParts<'a>,
 }
 
 impl<'a, B: Backend> Builder<'a, B> {
@@ -25,9 +26,10 @@ impl<'a, B: Backend> Builder<'a, B> {
         source: TensorSource<'a>,
         config: &'a ModelConfig,
         context_length: usize,
+        adapters: AdapterParts<'a>,
     ) -> Builder<'a, B> {
         let widths = BufferWidths::default();
-        Builder { backend, source, config, context_length, widths, memory: MemoryLayers::default() }
+        Builder { backend, source, config, context_length, widths, memory: MemoryLayers::default(), adapters }
     }
 
     /// A whole matrix, or a whole stack of them.

@@ -2,7 +2,7 @@
 
 use lair_compute::{Backend, Experts, FeedForward, Norm, Router, RowSelection};
 
-use super::Builder;
+use super::{Builder, DenseWeights, width_index};
 use crate::ModelError;
 use crate::shapes::{experts_config, ffn_size};
 use crate::spec::{DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer};
@@ -11,7 +11,7 @@ use crate::spec::{DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer};
 pub(crate) enum FfnWeights<B: Backend> {
     /// Nothing.
     None,
-    Dense(Box<FeedForward<B>>),
+    Dense(Box<DenseWeights<B>>),
     Experts(Box<Experts<B>>),
 }
 
@@ -27,9 +27,10 @@ impl<B: Backend> Builder<'_, B> {
         match &layer.ffn {
             Ffn::None => Ok(FfnWeights::None),
             Ffn::Dense(ffn) => {
-                let network = self.dense(ffn, prefix, layer_index)?;
+                let weights = self.adapted_dense(ffn, prefix, layer_index)?;
                 let residual_scale = layer.residual_scale;
-                Ok(FfnWeights::Dense(Box::new(FeedForward { norm, post_norm, residual_scale, ..network })))
+                let network = FeedForward { norm, post_norm, residual_scale, ..weights.network };
+                Ok(FfnWeights::Dense(Box::new(DenseWeights { network, ..weights })))
             }
             Ffn::Experts(ffn) => {
                 let experts = self.experts(ffn, prefix, layer_index)?;
@@ -55,6 +56,32 @@ impl<B: Backend> Builder<'_, B> {
         };
         let down = self.linear(&format!("{prefix}{}", ffn.down))?;
         Ok(FeedForward { norm: None, gate, up, down, activation: ffn.activation, post_norm: None, residual_scale: 1.0 })
+    }
+
+    /// A network without norms, with what adapters add to its products.
+    fn adapted_dense(
+        &mut self,
+        ffn: &DenseFfn,
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<DenseWeights<B>, ModelError> {
+        let network = self.dense(ffn, prefix, layer_index)?;
+        let size = ffn_size(ffn.ffn_size, self.config, layer_index)?;
+        let low_rank = |stem: &str, rows| self.low_rank(&format!("{prefix}{stem}"), &rows);
+        let (gate, up) = match ffn.gate {
+            Gate::None => (Vec::new(), low_rank(ffn.up, RowSelection::All)?),
+            Gate::Tensor(stem) => (low_rank(stem, RowSelection::All)?, low_rank(ffn.up, RowSelection::All)?),
+            Gate::InUp => (
+                low_rank(ffn.up, RowSelection::Range(0..size))?,
+                low_rank(ffn.up, RowSelection::Range(size..2 * size))?,
+            ),
+        };
+        let mut weights =
+            DenseWeights { network, gate, up, down: low_rank(ffn.down, RowSelection::All)?, wide_buffer: 0 };
+        if weights.low_rank().next().is_some() {
+            weights.wide_buffer = width_index(&mut self.adapters.widths.borrow_mut().ffn, size);
+        }
+        Ok(weights)
     }
 
     /// Experts without norms.

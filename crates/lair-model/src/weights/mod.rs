@@ -3,6 +3,7 @@
 mod attention;
 mod builder;
 mod ffn;
+mod low_rank;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use lair_gguf::TensorType;
 pub(crate) use attention::{AttentionWeights, DeltaNetWeights};
 pub(crate) use builder::Builder;
 pub(crate) use ffn::FfnWeights;
+pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
 
 use crate::ModelError;
 use crate::config::limits;
@@ -47,7 +49,7 @@ pub(crate) struct LayerWeights<B: Backend> {
     /// Norm of the mixer's input; absent where [`ParallelInput::Shared`] has it.
     pub(crate) mixer_norm: Option<Norm<B>>,
     pub(crate) mixer: MixerWeights<B>,
-    pub(crate) mixer_output: Linear<B>,
+    pub(crate) mixer_output: Adapted<B>,
     pub(crate) mixer_output_norm: Option<Norm<B>>,
     pub(crate) mixer_stream_norm: Option<Norm<B>>,
     /// Norm of the sum of that and the layer's input.
@@ -184,7 +186,7 @@ impl<B: Backend> Builder<'_, B> {
         Ok(LayerWeights {
             mixer_norm,
             mixer,
-            mixer_output: self.linear(&format!("{prefix}{mixer_output}"))?,
+            mixer_output: self.adapted(&format!("{prefix}{mixer_output}"))?,
             mixer_output_norm: self.norm(&prefix, layer.mixer_output_norm)?,
             mixer_stream_norm: self.norm(&prefix, layer.mixer_stream_norm)?,
             mixer_second_norm: self.norm(&prefix, layer.mixer_second_norm)?,

@@ -53,6 +53,7 @@ impl<B: Backend> Runner<B> {
             first_position: self.position,
             page_table: &self.page_table,
             state_slot: self.memory.states.as_ref().map(|_| StateSlot(1)),
+            adapter_scales: &[],
         };
         let batch = Batch { tokens, sequences: &[sequence] };
         let Runner { model, backend, activations, memory, .. } = self;

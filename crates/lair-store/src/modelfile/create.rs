@@ -393,10 +393,6 @@ fn warnings(store: &Store, settings: &ModelSettings, manifest: &Manifest) -> Vec
         format!("`PARAMETER stop {stop}` is one text with its brackets: give each stop text a line of its own")
     }));
     let has = |media_type: &str| manifest.layers_of(media_type).next().is_some();
-    if has(media_type::ADAPTER) {
-        warnings
-            .push("the ADAPTER is kept, but LoRA adapters are not applied yet: the model cannot be run".to_string());
-    }
     if has(media_type::PROJECTOR) {
         warnings
             .push("the projector is kept, but pictures and sound are not read yet: the model answers text".to_string());

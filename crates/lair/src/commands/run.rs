@@ -8,6 +8,7 @@ use lair_store::modelfile::Parameters;
 use lair_text::grammar::GrammarSource;
 use serde_json::json;
 
+use crate::adapter_choice::AdapterArgs;
 use crate::answer_format::answer_format;
 use crate::answer_printer::{AnswerLook, AnswerPrinter};
 use crate::chat;
@@ -45,6 +46,8 @@ pub struct RunArgs {
     load: LoadArgs,
     #[command(flatten)]
     speculate: SpeculateArgs,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
@@ -173,7 +176,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
         _ => failure,
     })?;
-    let load = args.speculate.over(args.load.options()?, args.json)?;
+    let load = args.adapters.over(args.speculate.over(args.load.options()?, args.json)?);
     let session = Session::load(&located, &located.load_options(&Parameters::default(), &load)?)?;
     // A context that is shorter than the model's is said without being asked: it is what an answer may run into.
     let has_short_context = session.has_reduced_context() && args.load.context_length.is_none();

@@ -75,8 +75,13 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 impl Session {
     /// Log-probability of each token after the first, given those before it: `[tokens - 1]`.
     pub fn prompt_logprobs(&self, tokens: &[u32]) -> Result<Vec<f32>, Failure> {
-        let request =
-            Request { tokens: tokens.to_vec(), max_tokens: Some(0), prompt_logprobs: true, ..Request::default() };
+        let request = Request {
+            tokens: tokens.to_vec(),
+            max_tokens: Some(0),
+            prompt_logprobs: true,
+            adapter_scales: self.adapter_scales(),
+            ..Request::default()
+        };
         let mut events = self.engine.submit(request).map_err(refusal)?;
         let mut result = Vec::new();
         while let Some(event) = events.next_event() {
@@ -111,6 +116,7 @@ impl Session {
             stop_tokens: self.tokenizer.ends_of_generation().to_vec(),
             sampling: wishes.sampling.clone(),
             logprobs: wishes.logprobs,
+            adapter_scales: self.adapter_scales(),
             constraint: wishes.format.as_ref().map(|format| self.constraint(prompt, format)).transpose()?,
             ..Request::default()
         };

@@ -36,7 +36,11 @@ impl Session {
             Pooling::Rank => shape.classifier_pooling,
             of_model => of_model,
         });
-        let request = EmbedRequest { inputs: vec![tokens], pooling: pooling.unwrap_or(Pooling::Mean) };
+        let request = EmbedRequest {
+            inputs: vec![tokens],
+            pooling: pooling.unwrap_or(Pooling::Mean),
+            adapter_scales: self.adapter_scales(),
+        };
         let pending = self.engine.embed(request).map_err(refusal)?;
         let mut embedded = pending.wait().map_err(|error| broken(&error))?;
         let mut vector = embedded.vectors.pop().unwrap_or_default();

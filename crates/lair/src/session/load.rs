@@ -11,6 +11,7 @@ use lair_sizing::fit;
 
 use super::memory_plan::{MemoryPlan, Needs, plan};
 use super::{LoadOptions, model_failure};
+use crate::adapter_choice;
 use crate::commands::show::bytes_text;
 use crate::failure::{ExitCode, Failure};
 use crate::prompt_cache::{ModelArchive, Origin};
@@ -48,7 +49,11 @@ pub(super) fn load_model(
     available: Option<u64>,
 ) -> Result<Loaded, Failure> {
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
-    let model = Model::load(file, &backend, model_options).map_err(model_failure)?;
+    let adapters = adapter_choice::open(&options.adapters)?;
+    let model = Model::load_with_adapters(file, &adapters, &backend, model_options).map_err(model_failure)?;
+    for adapter in &adapters {
+        adapter.check_unchanged()?;
+    }
     if !model.has_logits() {
         return load_encoder(model, backend, fit::least_bytes(file.size_bytes()), options, available);
     }
@@ -79,7 +84,7 @@ pub(super) fn load_model(
     };
     let mut engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
     if let Some(archive) = archive(file, options, engine.runner()) {
-        engine = engine.with_archive(Box::new(archive)).map_err(engine_failure)?;
+        engine = engine.with_archive(Box::new(archive));
     }
     if let Some(LoadedDraft { model, backend, options, .. }) = draft {
         let context_length = context_length.min(model.context_length());
@@ -137,14 +142,11 @@ fn load_encoder(
 /// Where the prompts of this model are kept, if they are.
 fn archive(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> Option<ModelArchive> {
     let cache = options.serving.as_ref()?.prompt_cache.as_ref().filter(|_| options.prefix_cache)?;
-    if runner.model().state_layout(1).is_some() {
-        let name = file.path().display();
-        eprintln!("warning: prompts of {name} are not kept: it has recurrent layers, whose state is not kept");
-        return None;
-    }
     let activations = options.activations.unwrap_or_else(|| activations_of(file));
     let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
-    match Origin::new(file.paths(), &setup) {
+    // Keys and values of an adapted model are others.
+    let adapters = options.adapters.iter().map(|adapter| adapter.path.as_path());
+    match Origin::new(file.paths().chain(adapters), &setup) {
         Ok(origin) => Some(ModelArchive::new(Arc::clone(cache), origin)),
         Err(error) => {
             eprintln!("warning: prompts of {} are not kept: {error}", file.path().display());

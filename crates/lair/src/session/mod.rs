@@ -27,6 +27,7 @@ pub use prompt::{Message, Prompt};
 pub use template::PromptTemplate;
 pub use think::Think;
 
+use crate::adapter_choice::AdapterChoice;
 use crate::commands::run::KvChoice;
 use crate::commands::show::{bytes_text, print_summary};
 use crate::failure::{ExitCode, Failure};
@@ -61,6 +62,8 @@ pub struct LoadOptions {
     pub speculation: Speculation,
     /// The model that guesses.
     pub draft: Option<DraftChoice>,
+    /// Low-rank adapters.
+    pub adapters: Vec<AdapterChoice>,
 }
 
 impl Default for LoadOptions {
@@ -77,6 +80,7 @@ impl Default for LoadOptions {
             serving: None,
             speculation: Speculation::Lookup,
             draft: None,
+            adapters: Vec::new(),
         }
     }
 }
@@ -89,6 +93,7 @@ pub struct Session {
     grammars: Arc<GrammarFactory>,
     template: Option<PromptTemplate>,
     engine: EngineHandle,
+    adapters: Vec<AdapterChoice>,
     default_sampling: Sampling,
     context_length: usize,
     model_context_length: usize,
@@ -139,7 +144,9 @@ impl Session {
         }
         let description = format!("{}, {}", file.architecture()?, bytes_text(file.size_bytes()));
         let defaults = sampling::defaults(file.metadata(), located.recommended);
-        let memory_bytes = file.size_bytes() + loaded.engine.runner().memory_bytes();
+        let adapters_bytes: u64 =
+            loaded.engine.runner().model().adapters().iter().map(|adapter| adapter.size_bytes).sum();
+        let memory_bytes = file.size_bytes() + adapters_bytes + loaded.engine.runner().memory_bytes();
         let default_sampling = parameters::sampling(&located.settings.parameters, &defaults, loaded.context_length)?;
         let tokenizer = Arc::new(tokenizer);
         Ok(Session {
@@ -148,6 +155,7 @@ impl Session {
             tokenizer,
             template,
             engine: EngineHandle::spawn("engine", loaded.engine)?,
+            adapters: options.adapters.clone(),
             default_sampling,
             context_length: loaded.context_length,
             model_context_length: loaded.model_context_length,
@@ -205,6 +213,11 @@ impl Session {
     pub fn rank_template(&self) -> Option<String> {
         let template = self.file.metadata().optional::<&str>("tokenizer.chat_template.rerank");
         template.ok().flatten().map(str::to_owned)
+    }
+
+    /// The factors of its adapters, as they were chosen when it was loaded.
+    pub fn adapter_scales(&self) -> Vec<f32> {
+        self.adapters.iter().map(|adapter| adapter.scale).collect()
     }
 
     /// The engine itself, for who has tokens instead of text.

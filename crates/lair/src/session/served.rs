@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lair_server::{ApiError, ErrorKind, LoadedModel, ModelFacts, Prompts};
+use lair_server::{Adapters, ApiError, ErrorKind, LoadedModel, ModelFacts, Prompts};
 use lair_text::output::ToolSyntax;
 use lair_text::prompt::{self, Conversation};
 use lair_text::tool_prompt::ToolPrompting;
@@ -37,6 +37,7 @@ impl Session {
             tools: Some(prompting.syntax),
             engine: self.engine.clone(),
             default_sampling: self.default_sampling.clone(),
+            adapters: Adapters::new(self.adapters.iter().map(|adapter| (adapter.name(), adapter.scale))),
             default_stop: settings.parameters.stop().to_vec(),
             default_max_tokens: parameters::max_tokens(&settings.parameters),
             context_length: self.context_length,

@@ -170,6 +170,11 @@ impl Run {
             ignores_end: request.sampling.ignores_end,
             logprobs: (request.probability_count > 0).then_some(request.probability_count),
             constraint,
+            adapter_scales: request
+                .adapters
+                .as_deref()
+                .map(|asked| model.adapters.chosen("lora", asked))
+                .transpose()?,
             scope: if request.is_cached { PrefixScope::default() } else { own_scope() },
             ..Ask::default()
         };

@@ -41,8 +41,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/props", "Refused: the settings are fixed.", &[], state::set_props),
         Route::get("/slots", "The requests that are being answered.", state::slots),
         Route::post("/slots/{id}", "Refused: prompts are not kept by number.", &[], state::act_on_slot),
-        Route::get("/lora-adapters", "The adapters that are loaded: none.", state::adapters),
-        Route::post("/lora-adapters", "Refused: adapters are fixed.", &[], state::set_adapters),
+        Route::get("/lora-adapters", "A model's low-rank adapters and their factors.", state::adapters),
+        Route::post("/lora-adapters", "Sets the factors of a model's adapters.", &[], state::set_adapters),
     ]
 }
 

@@ -66,6 +66,8 @@ pub(super) struct CompletionRequest {
     pub(super) sampling: SamplingRequest,
     /// What the answer must be.
     pub(super) constraint: Option<ConstraintWish>,
+    /// Adapters by their numbers, with their factors.
+    pub(super) adapters: Option<Vec<(usize, f32)>>,
 }
 
 impl CompletionRequest {
@@ -105,8 +107,22 @@ impl CompletionRequest {
             constraint: fields
                 .object("json_schema")?
                 .map(|schema| ConstraintWish::schema("json_schema", schema.into())),
+            adapters: fields.list("lora")?.map(|adapters| adapter_list("lora", &adapters)).transpose()?,
         })
     }
+}
+
+/// Adapters by their numbers, with their factors: `[{"id": 0, "scale": 0.5}]`.
+pub(super) fn adapter_list(field: &str, adapters: &[Json]) -> Result<Vec<(usize, f32)>, ApiError> {
+    let read = |adapter: &Json| {
+        let number = adapter["id"].as_u64().and_then(|id| usize::try_from(id).ok());
+        let scale = adapter["scale"].as_f64().map(|scale| scale as f32).filter(|scale| scale.is_finite());
+        number.zip(scale).ok_or_else(|| {
+            let cause = format!("`{field}` has {adapter}, an object with the numbers `id` and `scale` expected");
+            ApiError::bad(field, cause)
+        })
+    };
+    adapters.iter().map(read).collect()
 }
 
 /// A whole number above 0; 0 and -1 switch the thing off.
@@ -128,11 +144,6 @@ fn refuse_what_is_not_there(fields: &mut Fields) -> Result<(), ApiError> {
     fields.refuse("grammar_lazy", "an answer follows its schema from the start")?;
     if fields.count("n_indent", 0, 1 << 20)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::unsupported("n_indent", "`n_indent` is not supported: lines are not looked at"));
-    }
-    // Adapters at scale 0 are as good as none.
-    let adapters = fields.list("lora")?.unwrap_or_default();
-    if adapters.iter().any(|adapter| adapter["scale"].as_f64() != Some(0.0)) {
-        return Err(ApiError::unsupported("lora", "`lora` is not supported: no adapter is loaded"));
     }
     // Which place in the cache, and what to drop from a full context: prefixes are shared by all places, and an answer
     // ends where the context does, so these change nothing.
@@ -299,7 +310,8 @@ mod tests {
             r#"{"id_slot": -2}"#,
             r#"{"n_discard": -1}"#,
             r#"{"n_probs": 101}"#,
-            r#"{"lora": [{"id": 0, "scale": 1}]}"#,
+            r#"{"lora": [{"id": 0}]}"#,
+            r#"{"lora": [{"id": -1, "scale": 1}]}"#,
             r#"{"grammar": "root ::= x"}"#,
             r#"{"n": 17}"#,
         ] {

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 
+use super::request::adapter_list;
 use super::{error_body, sampling};
 use crate::default_model::model_or_only;
 use crate::dialects::route::{parameter, spoken};
@@ -118,11 +120,31 @@ pub(super) async fn act_on_slot(Path(id): Path<String>, uri: Uri) -> Response {
     json_response(status, &error_body(&error))
 }
 
-pub(super) async fn adapters() -> Response {
-    json_response(StatusCode::OK, &json!([]))
+/// A model's adapters, each with its number and its factor.
+pub(super) async fn adapters(State(app): State<SharedApp>, uri: Uri) -> Response {
+    let answered = async {
+        let model = lease(&app, &uri).await?;
+        Ok(json_response(StatusCode::OK, &adapters_json(&model)))
+    };
+    spoken("/lora-adapters", answered.await)
 }
 
-pub(super) async fn set_adapters() -> Response {
-    let cause = "adapters are not applied at run time; a model with one is made with `lair create`";
-    spoken("/lora-adapters", Err(ApiError::new(ErrorKind::Unsupported, cause)))
+/// Sets the factors for the requests to come; an adapter that is not named is not used.
+pub(super) async fn set_adapters(State(app): State<SharedApp>, uri: Uri, body: Bytes) -> Response {
+    let answered = async {
+        let model = lease(&app, &uri).await?;
+        let cause =
+            |error: serde_json::Error| ApiError::new(ErrorKind::BadRequest, format!("the body is no list: {error}"));
+        let asked: Vec<Json> = serde_json::from_slice(&body).map_err(cause)?;
+        let scales = model.adapters.chosen("lora", &adapter_list("lora", &asked)?)?;
+        model.adapters.set_scales(scales);
+        Ok(json_response(StatusCode::OK, &adapters_json(&model)))
+    };
+    spoken("/lora-adapters", answered.await)
+}
+
+fn adapters_json(model: &Lease) -> Json {
+    let adapters = model.adapters.names().iter().zip(model.adapters.scales()).enumerate();
+    // Where an adapter lies on this machine is not told to clients.
+    adapters.map(|(id, (name, scale))| json!({ "id": id, "path": name, "scale": scale })).collect()
 }

@@ -3,12 +3,17 @@
 //! Nothing is allocated here, and nothing can fail: buffers, pages and slots were made before, and what they must hold
 //! is asserted.
 
+mod adapters;
+
 use lair_compute::{AttentionBuffers, Backend, Batch, FeedForwardInput};
+
+use adapters::AdapterRoom;
 
 use crate::ModelError;
 use crate::model::Model;
 use crate::weights::{
-    AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
+    Adapted, AdapterWidths, AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, HeadWeights, LayerWeights,
+    MixerWeights, ParallelInput,
 };
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
@@ -31,6 +36,8 @@ pub struct Activations<B: Backend> {
     alpha: Vec<(B::Buffer, B::Buffer)>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     first_rows: Vec<usize>,
+    /// For a model with adapters.
+    adapters: Option<AdapterRoom<B>>,
 }
 
 /// What sequences keep between steps. The caller makes it by the model's layouts and hands out its pages and slots.
@@ -45,6 +52,7 @@ impl<B: Backend> Activations<B> {
     pub(crate) fn new(
         backend: &mut B,
         widths: &BufferWidths,
+        adapters: (usize, &AdapterWidths),
         hidden_size: usize,
         rows_max: usize,
     ) -> Result<Activations<B>, ModelError> {
@@ -67,6 +75,9 @@ impl<B: Backend> Activations<B> {
             qkv: buffers(&widths.qkv)?,
             alpha,
             first_rows: (0..rows_max).collect(),
+            adapters: (adapters.0 > 0)
+                .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
+                .transpose()?,
         })
     }
 
@@ -146,6 +157,13 @@ impl<B: Backend> Model<B> {
         kept: Option<&[usize]>,
     ) {
         self.assert_fits(activations, batch);
+        match &mut activations.adapters {
+            Some(room) => room.begin(batch),
+            None => assert!(
+                batch.sequences.iter().all(|sequence| sequence.adapter_scales.is_empty()),
+                "a sequence has factors for adapters, the model has none"
+            ),
+        }
         self.embed(backend, activations, batch);
         for (layer_index, layer) in self.layers.iter().enumerate() {
             let kept = kept.filter(|_| layer_index + 1 == self.layers.len());
@@ -232,30 +250,33 @@ fn run_layer<B: Backend>(
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
             activations.input.iter_mut().for_each(|input| backend.keep_rows(kept, input));
+            activations.adapters.iter_mut().for_each(|room| room.keep_rows(kept));
             kept.len()
         }
     };
-    backend.project_add(
-        rows,
-        &activations.mixed[mixed],
-        &layer.mixer_output,
-        layer.mixer_output_norm.as_ref(),
-        layer.residual_scale,
-        &mut activations.residual,
-    );
+    let (output, after) = (&layer.mixer_output, (layer.mixer_output_norm.as_ref(), layer.residual_scale));
+    let Activations { mixed: buffers, residual, adapters, .. } = &mut *activations;
+    match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
+        Some(room) => room.project_add(backend, rows, &buffers[mixed], output, after, residual),
+        None => backend.project_add(rows, &buffers[mixed], &output.linear, after.0, after.1, residual),
+    }
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
     if let (Some(norm), Some(input)) = (&layer.mixer_second_norm, &activations.input) {
-        backend.add(rows, input, &mut activations.residual);
+        backend.add(rows, input, 1.0, &mut activations.residual);
         norm_stream(Some(norm), backend, activations, rows);
     }
+    let Activations { residual, hidden, adapters, .. } = &mut *activations;
     let input = match &layer.parallel {
         ParallelInput::None => FeedForwardInput::Residual,
-        _ => FeedForwardInput::Buffer(&activations.hidden),
+        _ => FeedForwardInput::Buffer(&*hidden),
     };
     match &layer.ffn {
         FfnWeights::None => {}
-        FfnWeights::Dense(network) => backend.feed_forward(rows, network, input, &mut activations.residual),
-        FfnWeights::Experts(experts) => backend.experts(rows, experts, input, &mut activations.residual),
+        FfnWeights::Dense(weights) => match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
+            Some(room) => room.feed_forward(backend, rows, weights, input, residual),
+            None => backend.feed_forward(rows, &weights.network, input, residual),
+        },
+        FfnWeights::Experts(experts) => backend.experts(rows, experts, input, residual),
     }
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
 }
@@ -272,6 +293,21 @@ fn mixer_input<'a, B: Backend>(
     }
 }
 
+/// Products of one input, with what adapters add to them.
+fn project<B: Backend, const COUNT: usize>(
+    backend: &mut B,
+    rows: usize,
+    (norm, input): (Option<&lair_compute::Norm<B>>, &B::Buffer),
+    mut products: [(&Adapted<B>, &mut B::Buffer); COUNT],
+    adapters: Option<&mut AdapterRoom<B>>,
+) {
+    let mut linears = products.each_mut().map(|(product, output)| (&product.linear, &mut **output));
+    backend.project(rows, norm, input, &mut linears);
+    if let Some(room) = adapters {
+        room.add_to_projections(backend, rows, norm, input, &mut products);
+    }
+}
+
 /// Attention of one layer; returns which buffer of `mixed` holds the result.
 fn run_attention<B: Backend>(
     layer: &LayerWeights<B>,
@@ -282,24 +318,25 @@ fn run_attention<B: Backend>(
     batch: &Batch<'_>,
 ) -> usize {
     let rows = batch.row_count();
-    let Activations { residual, hidden, q, k, v, gate, mixed, .. } = activations;
+    let Activations { residual, hidden, q, k, v, gate, mixed, adapters, .. } = activations;
     let (norm, input) = mixer_input(layer, residual, hidden);
     let q = &mut q[weights.q_buffer];
-    let mut kv = weights.kv.as_ref().map(|linears| (linears, &mut k[weights.k_buffer], &mut v[weights.v_buffer]));
-    let mut gate = weights.gate.as_ref().map(|linear| (linear, &mut gate[weights.gate_buffer]));
+    let mut kv = weights.kv.as_ref().map(|products| (products, &mut k[weights.k_buffer], &mut v[weights.v_buffer]));
+    let mut gate = weights.gate.as_ref().map(|product| (product, &mut gate[weights.gate_buffer]));
     // All products of one input in one call, so that it is normalised and quantised once.
+    let room = adapters.as_mut();
     match (&mut kv, &mut gate) {
-        (Some(((k_linear, v_linear), k, v)), Some((gate_linear, gate))) => {
-            let products = &mut [(&weights.q, &mut *q), (k_linear, *k), (v_linear, *v), (*gate_linear, *gate)];
-            backend.project(rows, norm, input, products);
+        (Some(((of_k, of_v), k, v)), Some((of_gate, gate))) => {
+            let products = [(&weights.q, &mut *q), (of_k, *k), (of_v, *v), (*of_gate, *gate)];
+            project(backend, rows, (norm, input), products, room);
         }
-        (Some(((k_linear, v_linear), k, v)), None) => {
-            backend.project(rows, norm, input, &mut [(&weights.q, &mut *q), (k_linear, *k), (v_linear, *v)]);
+        (Some(((of_k, of_v), k, v)), None) => {
+            project(backend, rows, (norm, input), [(&weights.q, &mut *q), (of_k, *k), (of_v, *v)], room);
         }
-        (None, Some((gate_linear, gate))) => {
-            backend.project(rows, norm, input, &mut [(&weights.q, &mut *q), (*gate_linear, *gate)]);
+        (None, Some((of_gate, gate))) => {
+            project(backend, rows, (norm, input), [(&weights.q, &mut *q), (*of_gate, *gate)], room);
         }
-        (None, None) => backend.project(rows, norm, input, &mut [(&weights.q, &mut *q)]),
+        (None, None) => project(backend, rows, (norm, input), [(&weights.q, &mut *q)], room),
     }
     let buffers = AttentionBuffers {
         q,
@@ -320,18 +357,18 @@ fn run_delta_net<B: Backend>(
     memory: &mut Memory<B>,
     batch: &Batch<'_>,
 ) -> usize {
-    let Activations { residual, hidden, gate, mixed, qkv, alpha, .. } = activations;
+    let Activations { residual, hidden, gate, mixed, qkv, alpha, adapters, .. } = activations;
     let (norm, input) = mixer_input(layer, residual, hidden);
     let qkv = &mut qkv[weights.qkv_buffer];
     let gate = &mut gate[weights.gate_buffer];
     let (alpha, beta) = &mut alpha[weights.alpha_buffer];
-    let products = &mut [
+    let products = [
         (&weights.qkv, &mut *qkv),
         (&weights.gate, &mut *gate),
         (&weights.alpha, &mut *alpha),
         (&weights.beta, &mut *beta),
     ];
-    backend.project(batch.row_count(), norm, input, products);
+    project(backend, batch.row_count(), (norm, input), products, adapters.as_mut());
     let states = memory.states.as_mut().expect("a model with recurrent layers is given states");
     let output = &mut mixed[weights.mixed_buffer];
     backend.gated_delta_net(batch, &weights.region, states, qkv, alpha, beta, gate, output);
