@@ -13,6 +13,7 @@ mod human;
 mod interrupt;
 mod locate;
 mod machine;
+mod measured_machine;
 mod memory_ledger;
 mod offline;
 mod parameters;
@@ -96,6 +97,8 @@ enum Command {
     Pin(commands::gc::PinArgs),
     /// End what `pin` began
     Unpin(commands::gc::PinArgs),
+    /// Estimate whether a model runs here, how fast, and with how much context
+    Fit(commands::fit::FitArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
@@ -149,6 +152,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Gc(args) => (commands::gc::gc(&args), args.json),
         Command::Pin(args) => (commands::gc::pin(&args), args.json),
         Command::Unpin(args) => (commands::gc::unpin(&args), args.json),
+        Command::Fit(args) => (commands::fit::fit(&args), args.json),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),

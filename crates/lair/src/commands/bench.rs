@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lair_compute::cpu::CpuOptions;
-use lair_compute::cpu::probe::{self, Peaks};
+use lair_compute::cpu::probe::Peaks;
 use lair_gguf::GgufFile;
 use lair_model::ModelCost;
 use lair_sizing::Roofline;
@@ -20,6 +20,7 @@ use crate::commands::run::KvChoice;
 use crate::commands::show::{bytes_text, file_type_text};
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate::{self, Located};
+use crate::measured_machine;
 use crate::session::{ROWS_MAX, Session, model_failure};
 use crate::synthetic::mixes::{MIXES, Mix};
 use crate::synthetic::shapes::{SHAPES, Shape};
@@ -294,13 +295,8 @@ fn synthetic(
 
 /// The read bandwidth and the rates of multiply-adds with each set-up.
 fn measure_machine(setups: &[Setup]) -> Result<Vec<Peaks>, Failure> {
-    // Four times the largest cache, so that hardly anything is found there; no more than a quarter of what is free.
-    let wanted = probe::BUFFER_BYTES.max(4 * machine::largest_cache_bytes().unwrap_or(0) as usize);
-    let most = machine::available_memory_bytes().map_or(usize::MAX, |bytes| (bytes / 4) as usize);
-    let measure = |setup: &Setup| {
-        let options = CpuOptions { threads: setup.threads, isa: setup.isa.choice() };
-        probe::measure(&options, wanted.min(most)).map_err(|error| Failure::new(ExitCode::Engine, error))
-    };
+    let measure =
+        |setup: &Setup| measured_machine::measure(&CpuOptions { threads: setup.threads, isa: setup.isa.choice() });
     setups.iter().map(measure).collect()
 }
 

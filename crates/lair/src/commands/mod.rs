@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod create;
 pub mod eval;
+pub mod fit;
 pub mod gc;
 pub mod import;
 pub mod list;
