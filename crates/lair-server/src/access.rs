@@ -1,4 +1,5 @@
-//! Who may ask: host names, origins, keys and content types, checked before any route sees a request.
+//! Who may ask: host names, origins and content types, checked before any route sees a request. What keys may do is in
+//! [`crate::admission`].
 //!
 //! A server on the loopback address is reachable from every page that the user's browser shows. A page of another site
 //! is kept out by its `Origin`, a name that was re-bound to this machine by its `Host`.
@@ -6,39 +7,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Method, header};
-use lair_engine::PrefixScope;
-use sha2::{Digest, Sha256};
 
 use crate::error::{ApiError, ErrorKind};
-
-/// A key a client may show. Only its digest is kept.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey([u8; 32]);
-
-impl ApiKey {
-    /// Takes a key; an empty one is none.
-    pub fn new(text: &str) -> Option<ApiKey> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| ApiKey(Sha256::digest(text).into()))
-    }
-
-    /// In a time that does not tell where two keys differ.
-    fn is(&self, other: &ApiKey) -> bool {
-        self.0.iter().zip(other.0).fold(0, |difference, (left, right)| difference | (left ^ right)) == 0
-    }
-}
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("ApiKey(..)")
-    }
-}
+use crate::keys::{ApiKey, KeyFile};
 
 /// The rules of a server.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Keys of which one must be shown; none are asked for if this is empty.
+    /// Keys that may do everything. Where there is a key, here or in the file, one must be shown.
     pub keys: Vec<ApiKey>,
+    /// Where keys are that were made with `lair key`.
+    pub key_file: Option<KeyFile>,
+    /// Whether a key is asked for even where there is none yet: the server can be reached from other machines.
+    pub demands_key: bool,
     /// Host names that are allowed besides those of the loopback address.
     pub hosts: Vec<String>,
     /// Origins of pages that may use the server: `https://example.org`, or `*`.
@@ -46,13 +27,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// Checks a request. `address` is where the server listens.
+    /// Checks where a request comes from. `address` is where the server listens.
     pub(crate) fn check(&self, method: &Method, headers: &HeaderMap, address: SocketAddr) -> Result<(), ApiError> {
         if address.ip().is_loopback() {
             self.check_host(headers)?;
         }
-        self.check_origin(method, headers)?;
-        self.check_key(headers)
+        self.check_origin(method, headers)
     }
 
     fn check_host(&self, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -72,12 +52,6 @@ impl Access {
             .with_hint(format!("start the server with --allowed-host {name} if this name is meant")))
     }
 
-    /// Who asks, by the key that was shown. Where no keys are asked for all are one.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> PrefixScope {
-        let shown = shown_key(headers).filter(|_| !self.keys.is_empty());
-        shown.map(|key| PrefixScope(key.0)).unwrap_or_default()
-    }
-
     /// Whether pages of this origin may read answers.
     pub(crate) fn allows_origin(&self, origin: &str) -> bool {
         self.origins.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
@@ -95,26 +69,6 @@ impl Access {
         Err(ApiError::new(ErrorKind::Forbidden, format!("pages of `{origin}` may not use this server"))
             .with_hint(format!("start the server with --allowed-origin {origin} if they may")))
     }
-
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        if self.keys.is_empty() {
-            return Ok(());
-        }
-        let Some(shown) = shown_key(headers) else {
-            return Err(ApiError::new(ErrorKind::Unauthorized, "this server asks for a key")
-                .with_hint("send it as `Authorization: Bearer KEY`".to_owned()));
-        };
-        if self.keys.iter().fold(false, |known, key| known | key.is(&shown)) {
-            return Ok(());
-        }
-        Err(ApiError::new(ErrorKind::Unauthorized, "the key is not one of this server's"))
-    }
-}
-
-fn shown_key(headers: &HeaderMap) -> Option<ApiKey> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok())).and_then(ApiKey::new)
 }
 
 /// The name in `name`, `name:port`, `[address]` or `[address]:port`.
@@ -190,17 +144,6 @@ mod tests {
         }
         let access = Access { origins: vec!["http://localhost:3000".to_owned()], ..access };
         assert_eq!(check(&access, &[host, ("origin", "http://localhost:3000")]), Ok(()));
-    }
-
-    #[test]
-    fn keys_are_asked_for_in_both_headers() {
-        let access = Access { keys: vec![ApiKey::new("secret").expect("a key")], ..Access::default() };
-        let host = ("host", "localhost");
-        assert_eq!(check(&access, &[host]), Err(401));
-        assert_eq!(check(&access, &[host, ("authorization", "Bearer wrong")]), Err(401));
-        assert_eq!(check(&access, &[host, ("authorization", "Bearer secret")]), Ok(()));
-        assert_eq!(check(&access, &[host, ("x-api-key", "secret")]), Ok(()));
-        assert!(!format!("{access:?}").contains("secret"));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! From texts to vectors and scores: the one path that all dialects share.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lair_engine::{EmbedRequest, Embedded, EmbeddingShape, Normalization, Pooling, SequenceError};
 use lair_text::prompt;
 use tokio::sync::oneshot;
 
+use crate::caller::caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::loaded::{Lease, blocking};
+use crate::request_log::Embedded as Noted;
 
 /// A text to be embedded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +64,9 @@ pub async fn embed(model: &Arc<Lease>, ask: EmbedAsk) -> Result<Embedded, ApiErr
         return Err(ApiError::bad("dimensions", cause));
     }
     let (leased, inputs, cut_to) = (Arc::clone(model), ask.inputs, ask.cut_to);
-    let tokens = blocking(move || tokens_of_inputs(&leased, inputs, cut_to)).await?;
-    let mut embedded =
-        run(model, EmbedRequest { inputs: tokens, pooling, adapter_scales: model.adapters.scales() }).await?;
+    let (tokens, cuts) = blocking(move || tokens_of_inputs(&leased, inputs, cut_to)).await?;
+    let request = EmbedRequest { inputs: tokens, pooling, adapter_scales: model.adapters.scales() };
+    let mut embedded = run(model, request, cuts).await?;
     if pooling != Pooling::None {
         let kept = ask.dimensions.unwrap_or(width);
         for vector in &mut embedded.vectors {
@@ -75,29 +78,62 @@ pub async fn embed(model: &Arc<Lease>, ask: EmbedAsk) -> Result<Embedded, ApiErr
     Ok(embedded)
 }
 
-fn tokens_of_inputs(model: &Lease, inputs: Vec<Input>, cut_to: Option<usize>) -> Result<Vec<Vec<u32>>, ApiError> {
+/// A text that was cut: its index, its tokens before and after.
+type Cut = (usize, usize, usize);
+
+fn tokens_of_inputs(
+    model: &Lease,
+    inputs: Vec<Input>,
+    cut_to: Option<usize>,
+) -> Result<(Vec<Vec<u32>>, Vec<Cut>), ApiError> {
+    let mut cuts = Vec::new();
     let length_max = cut_to.map(|length| length.min(model.engine.limits().input_length));
-    let tokens_of = |(index, input): (usize, Input)| match input {
+    let mut tokens_of = |(index, input): (usize, Input)| match input {
         Input::Text(text) if text.is_empty() => {
             Err(ApiError::bad("input", format!("text {index} of `input` is empty, at least one character expected")))
         }
         Input::Text(text) => {
             let mut tokens = prompt::tokens_of_input(&model.tokenizer, &text);
+            let before = tokens.len();
             if let Some(length) = length_max {
                 prompt::cut_input(&model.tokenizer, &mut tokens, length);
             }
+            note_cut(&mut cuts, index, before, tokens.len());
             Ok(tokens)
         }
         Input::Tokens(mut tokens) => {
+            let before = tokens.len();
             tokens.truncate(length_max.unwrap_or(usize::MAX));
+            note_cut(&mut cuts, index, before, tokens.len());
             Ok(tokens)
         }
     };
-    inputs.into_iter().enumerate().map(tokens_of).collect()
+    let tokens = inputs.into_iter().enumerate().map(&mut tokens_of).collect::<Result<_, ApiError>>()?;
+    Ok((tokens, cuts))
+}
+
+fn note_cut(cuts: &mut Vec<Cut>, index: usize, before: usize, after: usize) {
+    if after < before {
+        cuts.push((index, before, after));
+    }
 }
 
 /// Hands a request to the model's engine and waits for its end.
-async fn run(model: &Arc<Lease>, request: EmbedRequest) -> Result<Embedded, ApiError> {
+async fn run(model: &Arc<Lease>, request: EmbedRequest, cuts: Vec<Cut>) -> Result<Embedded, ApiError> {
+    let caller = caller();
+    let token_count = request.inputs.iter().map(Vec::len).sum();
+    if let Some(key) = &caller.key {
+        key.limiter.take_prompt(token_count, Instant::now())?;
+    }
+    if let Some(trace) = &caller.trace {
+        trace.note_embedded(Noted {
+            model: model.facts.name.clone(),
+            model_digest: model.facts.digest.clone(),
+            input_count: request.inputs.len(),
+            token_count,
+            cuts,
+        });
+    }
     let (sender, result) = oneshot::channel::<Result<Embedded, SequenceError>>();
     // A receiver that is gone has given up.
     let guard = model.engine.embed_to(request, Box::new(move |outcome| drop(sender.send(outcome))))?;
@@ -142,27 +178,31 @@ pub async fn score(model: &Arc<Lease>, ask: ScoreAsk) -> Result<Scores, ApiError
         return Err(ApiError::new(ErrorKind::BadRequest, cause).with_hint("choose a reranker".to_owned()));
     }
     let (leased, is_raw) = (Arc::clone(model), ask.is_raw || shape.scores_are_shares);
-    let tokens = blocking(move || Ok(tokens_of_pairs(&leased, &ask))).await?;
+    let (tokens, cuts) = blocking(move || Ok(tokens_of_pairs(&leased, &ask))).await?;
     let adapter_scales = model.adapters.scales();
-    let embedded = run(model, EmbedRequest { inputs: tokens, pooling: Pooling::Rank, adapter_scales }).await?;
+    let embedded = run(model, EmbedRequest { inputs: tokens, pooling: Pooling::Rank, adapter_scales }, cuts).await?;
     let score = |classes: &Vec<f32>| if is_raw { classes[0] } else { 1.0 / (1.0 + (-classes[0]).exp()) };
     Ok(Scores { scores: embedded.vectors.iter().map(score).collect(), token_count: embedded.token_count })
 }
 
-fn tokens_of_pairs(model: &Lease, ask: &ScoreAsk) -> Vec<Vec<u32>> {
+fn tokens_of_pairs(model: &Lease, ask: &ScoreAsk) -> (Vec<Vec<u32>>, Vec<Cut>) {
     let length_max = model.engine.limits().input_length;
-    let tokens_of = |(query, document): &(String, String)| {
+    let mut cuts = Vec::new();
+    let tokens_of = |(index, (query, document)): (usize, &(String, String))| {
         let tokenizer = &model.tokenizer;
         let mut tokens = match &model.rank_template {
             Some(template) => prompt::tokens_of_rank_template(tokenizer, template, query, document),
             None => prompt::tokens_of_pair(tokenizer, query, document),
         };
         if ask.cuts {
+            let before = tokens.len();
             prompt::cut_input(tokenizer, &mut tokens, length_max);
+            note_cut(&mut cuts, index, before, tokens.len());
         }
         tokens
     };
-    ask.pairs.iter().map(tokens_of).collect()
+    let tokens = ask.pairs.iter().enumerate().map(tokens_of).collect();
+    (tokens, cuts)
 }
 
 /// Every text once, however many pairs it is in.

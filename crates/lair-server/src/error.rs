@@ -30,6 +30,11 @@ pub enum ErrorKind {
     NotJson,
     /// As many requests are open as are taken: 503, to be tried again.
     Overloaded,
+    /// The key has used up what it may use: 429, to be tried again.
+    RateLimited {
+        /// When, in seconds.
+        retry_after_s: u64,
+    },
     /// The model does not fit into memory: 507.
     DoesNotFit,
     /// Something broke here: 500.
@@ -80,9 +85,29 @@ impl ApiError {
             ErrorKind::MethodNotAllowed => 405,
             ErrorKind::TooLarge => 413,
             ErrorKind::NotJson => 415,
+            ErrorKind::RateLimited { .. } => 429,
             ErrorKind::Internal => 500,
             ErrorKind::Overloaded => 503,
             ErrorKind::DoesNotFit => 507,
+        }
+    }
+
+    /// One word for its kind, for logs.
+    pub fn word(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::BadRequest => "bad_request",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::ContextExceeded { .. } => "context_exceeded",
+            ErrorKind::Unauthorized => "unauthorized",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::MethodNotAllowed => "method_not_allowed",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::NotJson => "not_json",
+            ErrorKind::Overloaded => "overloaded",
+            ErrorKind::RateLimited { .. } => "rate_limited",
+            ErrorKind::DoesNotFit => "does_not_fit",
+            ErrorKind::Internal => "internal",
         }
     }
 

@@ -13,8 +13,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::caller::caller;
 use crate::connections::STALL_MAX;
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::Key;
 use crate::loaded::Lease;
 use crate::metrics::{METRICS, Outcome, Watch};
+use crate::request_log::Noting;
 
 /// Bytes of an answer that may lie unread before it is paused.
 const UNREAD_BYTES_MAX: usize = 256 << 10;
@@ -144,6 +146,9 @@ pub struct Generation {
     end: Option<End>,
     has_ended: bool,
     watch: Watch,
+    noting: Noting,
+    /// Whose tokens they are.
+    key: Option<Arc<Key>>,
     /// Kept also so that the model stays loaded.
     model: Arc<Lease>,
 }
@@ -151,8 +156,13 @@ pub struct Generation {
 impl Generation {
     /// Hands the request to the model's engine.
     pub fn start(model: &Arc<Lease>, ask: Ask) -> Result<Generation, ApiError> {
+        let caller = caller();
         let prompt_tokens = ask.tokens.len();
+        if let Some(key) = &caller.key {
+            key.limiter.take_prompt(prompt_tokens, Instant::now())?;
+        }
         let max_tokens = ask.max_tokens;
+        let noting = Noting::begin(caller.trace.as_ref(), model, &ask);
         let stop_tokens = if ask.ignores_end { Vec::new() } else { model.tokenizer.ends_of_generation().to_vec() };
         let request = Request {
             tokens: ask.tokens,
@@ -161,7 +171,7 @@ impl Generation {
             sampling: ask.sampling,
             logprobs: ask.logprobs,
             prompt_logprobs: ask.prompt_logprobs,
-            scope: if ask.scope == PrefixScope::default() { caller() } else { ask.scope },
+            scope: if ask.scope == PrefixScope::default() { caller.scope } else { ask.scope },
             constraint: ask.constraint,
             adapter_scales: ask.adapter_scales.unwrap_or_else(|| model.adapters.scales()),
         };
@@ -183,6 +193,8 @@ impl Generation {
             end: None,
             has_ended: false,
             watch: METRICS.watch(&model.facts.name, prompt_tokens, max_tokens),
+            noting,
+            key: caller.key,
             model: Arc::clone(model),
         })
     }
@@ -204,6 +216,7 @@ impl Generation {
         let Some(event) = self.events.recv().await else {
             self.has_ended = true;
             self.watch.ended(Outcome::Error);
+            self.noting.failed();
             let cause = "the engine ended before the answer did";
             return Some(Err(ApiError::new(ErrorKind::Internal, cause)));
         };
@@ -214,15 +227,19 @@ impl Generation {
                 self.first.get_or_insert_with(Instant::now);
                 self.completion_tokens += 1;
                 self.watch.token();
+                self.noting.token(token);
+                self.key.iter().for_each(|key| key.limiter.take_token(Instant::now()));
                 self.take(TokenStep { token, logprob, top })
             }
             Event::Failed { error, .. } => {
                 self.has_ended = true;
                 self.watch.ended(Outcome::Error);
+                self.noting.failed();
                 Err(error.into())
             }
             Event::Finished { reason, usage, timings, .. } => {
                 self.watch.measured(&usage, &timings);
+                self.noting.measured(usage, timings);
                 Ok(self.finish(
                     match reason {
                         FinishReason::Stop { .. } | FinishReason::Complete => EndReason::Model,
@@ -285,6 +302,7 @@ impl Generation {
     }
 
     fn measured(&mut self, reason: EndReason, usage: Usage) -> End {
+        self.noting.ended(&reason);
         self.watch.ended(if reason == EndReason::Length { Outcome::Length } else { Outcome::Stop });
         let now = Instant::now();
         let first = self.first.unwrap_or(now);

@@ -6,6 +6,7 @@
 
 mod access;
 mod adapters;
+mod admission;
 mod answer;
 mod caller;
 mod chat;
@@ -17,16 +18,26 @@ pub mod embedding;
 mod error;
 mod fields;
 pub mod generation;
+mod guard;
 mod infill;
+mod keys;
 pub mod loaded;
+pub mod log;
 mod metrics;
 mod model;
+mod rate_limit;
+mod request_log;
 mod server;
 mod stored_responses;
+mod tls;
+mod validity;
 
-pub use access::{Access, ApiKey};
+pub use access::Access;
 pub use adapters::Adapters;
 pub use dialects::{API_VERSION, parse_keep_alive};
 pub use error::{ApiError, ErrorKind};
+pub use keys::{ApiKey, KEYS_MAX, KeyFile, KeyFileError, KeyRecord, KeyRules, Scope};
 pub use model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts};
+pub use request_log::{RequestLogMode, RequestLogOptions, record_files};
 pub use server::{App, ServeError, ServerOptions, serve};
+pub use tls::{Time, TlsError, TlsFiles};

@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
+use crate::caller::{as_caller, caller};
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::SourceForCaller;
 use crate::model::{LoadedModel, ModelFacts, ModelSource};
 
 /// How long a model stays after its last request.
@@ -131,6 +134,7 @@ impl Slot {
 impl LoadedModels {
     /// None yet.
     pub fn new(source: Arc<dyn ModelSource>, keep_alive: KeepAlive) -> LoadedModels {
+        let source = Arc::new(SourceForCaller(source));
         LoadedModels { source, keep_alive, slots: Mutex::default() }
     }
 
@@ -249,13 +253,15 @@ impl LoadedModels {
         futures_util::future::join_all(all.into_iter().map(free)).await;
     }
 
-    /// What is loaded, by name.
+    /// What is loaded, by name, as far as the caller may use it.
     pub fn running(&self) -> Vec<Running> {
+        let key = caller().key;
+        let may_use = |name: &str| key.as_ref().is_none_or(|key| key.rules.allows_model(name));
         let slots = self.slots();
         let mut running: Vec<Running> = slots
             .values()
             .filter_map(|slot| {
-                let model = slot.model.get()?;
+                let model = slot.model.get().filter(|model| may_use(&model.facts.name))?;
                 let Times { last_used, keep_alive } = *slot.times();
                 let expires = match keep_alive {
                     KeepAlive::For(time) => Some(SystemTime::now() + time.saturating_sub(last_used.elapsed())),
@@ -289,11 +295,17 @@ async fn free(slot: Arc<Slot>) {
     .await;
 }
 
+/// Begins what blocks beside the asynchronous threads, for the client whose request is being answered.
+pub(crate) fn spawn_for_caller<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let caller = caller();
+    tokio::task::spawn_blocking(move || as_caller(caller, work))
+}
+
 /// Runs what blocks beside the asynchronous threads; a panic there becomes an error of this request alone.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+    spawn_for_caller(work).await.unwrap_or_else(|error| {
         Err(ApiError::new(ErrorKind::Internal, format!("a part of the server failed: {error}")))
     })
 }

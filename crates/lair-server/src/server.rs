@@ -1,33 +1,35 @@
 //! The listener: connections, limits, access, and a calm end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::http::Request;
+use axum::middleware;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::access::Access;
-use crate::caller::for_caller;
 use crate::connections::{PacedBody, Places, STALL_MAX, Unstalled};
 use crate::dialects;
+use crate::guard::{ClientAddress, guard};
+use crate::keys::{KeyFileError, Keychain};
 use crate::loaded::{KeepAlive, LoadedModels};
-use crate::metrics::METRICS;
 use crate::model::ModelSource;
+use crate::rate_limit::WrongKeys;
+use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::stored_responses::StoredResponses;
+use crate::tls::{Tls, TlsError, TlsFiles};
 
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -53,6 +55,10 @@ pub struct ServerOptions {
     pub body_bytes_max: usize,
     /// Connections at a time; one more is refused.
     pub connections_max: usize,
+    /// With what connections are encrypted; without it they are not.
+    pub tls: Option<TlsFiles>,
+    /// Where requests are recorded, if they are.
+    pub request_log: Option<RequestLogOptions>,
 }
 
 /// Why a server cannot start.
@@ -72,6 +78,20 @@ pub enum ServeError {
         /// The address.
         address: SocketAddr,
     },
+    /// The file of keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Requests cannot be recorded.
+    #[error("the folder {folder} for records of requests cannot be used: {cause}")]
+    RequestLog {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
 }
 
 /// What routes share.
@@ -80,6 +100,9 @@ pub struct App {
     pub models: LoadedModels,
     /// Answers that can be gone on from.
     pub(crate) responses: StoredResponses,
+    pub(crate) keys: Keychain,
+    pub(crate) wrong_keys: WrongKeys,
+    pub(crate) request_log: Option<Arc<RequestLog>>,
     pub(crate) options: ServerOptions,
     pub(crate) started: SystemTime,
 }
@@ -97,11 +120,18 @@ pub async fn serve(
     end: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let address = options.address;
+    let access = &options.access;
+    let keys = Keychain::open(&access.keys, access.key_file.clone(), access.demands_key)?;
+    let tls = options.tls.clone().map(|files| Tls::open(files, SystemTime::now())).transpose()?.map(Arc::new);
+    let request_log = options.request_log.clone().map(open_request_log).transpose()?;
     let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Bind { address, cause })?;
     let local = listener.local_addr().map_err(|cause| ServeError::Bind { address, cause })?;
     let app = Arc::new(App {
         models: LoadedModels::new(source, options.keep_alive),
         responses: StoredResponses::default(),
+        keys,
+        wrong_keys: WrongKeys::default(),
+        request_log: request_log.clone(),
         options: ServerOptions { address: local, ..options },
         started: SystemTime::now(),
     });
@@ -115,9 +145,9 @@ pub async fn serve(
         tokio::select! {
             () = &mut end => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, client)) => {
                     if let Some((stream, place)) = places.take(stream) {
-                        let serving = connection(stream, routes.clone(), is_ending.clone());
+                        let serving = connection(stream, client, tls.clone(), routes.clone(), is_ending.clone());
                         tokio::spawn(async move {
                             serving.await;
                             drop(place);
@@ -136,7 +166,17 @@ pub async fn serve(
     // Each connection holds a receiver: all are gone when the last has ended.
     let _ = tokio::time::timeout(DRAIN, ending.closed()).await;
     app.models.unload_all().await;
+    drop(app);
+    if let Some(log) = request_log {
+        log.finish();
+    }
     Ok(())
+}
+
+fn open_request_log(options: RequestLogOptions) -> Result<Arc<RequestLog>, ServeError> {
+    let folder = options.folder.clone();
+    let failed = |cause| ServeError::RequestLog { folder, cause };
+    RequestLog::open(options).map(Arc::new).map_err(failed)
 }
 
 async fn sweep(app: SharedApp) {
@@ -147,17 +187,42 @@ async fn sweep(app: SharedApp) {
     }
 }
 
-async fn connection(stream: TcpStream, routes: Router, mut is_ending: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    client: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    routes: Router,
+    is_ending: watch::Receiver<bool>,
+) {
     // Tokens are small; waiting for more of them would be felt.
     let _ = stream.set_nodelay(true);
-    let body = |body| Body::new(PacedBody::new(body));
-    let service = TowerToHyperService::new(routes.map_request(move |request: Request<_>| request.map(body)));
+    match tls {
+        None => exchange(Unstalled::new(stream, STALL_MAX), client, routes, is_ending).await,
+        Some(tls) => {
+            if let Some(stream) = tls.accept(stream, client).await {
+                exchange(stream, client, routes, is_ending).await;
+            }
+        }
+    }
+}
+
+/// Speaks HTTP over a connection until it ends.
+async fn exchange<S>(stream: S, client: SocketAddr, routes: Router, mut is_ending: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let received = move |request: Request<_>| {
+        let mut request = request.map(|body| Body::new(PacedBody::new(body)));
+        request.extensions_mut().insert(ClientAddress(client));
+        request
+    };
+    let service = TowerToHyperService::new(routes.map_request(received));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Unstalled::new(stream, STALL_MAX)), service);
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         // An error here is the client's: it is gone, or speaks no HTTP, and has been told so where that was possible.
@@ -170,40 +235,4 @@ async fn connection(stream: TcpStream, routes: Router, mut is_ending: watch::Rec
 /// All routes of all dialects.
 fn router(app: SharedApp) -> Router {
     dialects::routes().with_state(Arc::clone(&app)).layer(middleware::from_fn_with_state(app, guard))
-}
-
-/// Checks who asks, and answers a browser's question whether a page may ask.
-async fn guard(State(app): State<SharedApp>, request: Request<Body>, next: Next) -> Result<Response, Infallible> {
-    let access = &app.options.access;
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let path = request.uri().path().to_owned();
-    // Whether the server is alive may be asked without a key: watchdogs have none.
-    let is_health = matches!(path.as_str(), "/health" | "/healthz" | "/v1/health" | "/ping" | "/");
-    let checked = match access.check(request.method(), request.headers(), app.options.address) {
-        Err(error) if is_health && error.status() == 401 => Ok(()),
-        outcome => outcome,
-    };
-    let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = match checked {
-        Err(error) => dialects::error_response(&path, &error),
-        Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
-        Ok(()) => for_caller(access.caller(request.headers()), next.run(request)).await,
-    };
-    METRICS.answered(dialects::dialect_of(&path), response.status().as_u16());
-    if let Some(origin) = origin.filter(|origin| origin.to_str().is_ok_and(|origin| access.allows_origin(origin))) {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-        if is_preflight {
-            headers.insert(
-                header::ACCESS_CONTROL_ALLOW_METHODS,
-                HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS"),
-            );
-            headers.insert(
-                header::ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("authorization, content-type, x-api-key"),
-            );
-        }
-    }
-    Ok(response)
 }

@@ -6,6 +6,7 @@ mod answer_printer;
 mod bench;
 mod chat;
 mod commands;
+mod config;
 mod divergence;
 mod download_bar;
 mod failure;
@@ -33,8 +34,11 @@ mod terminal;
 mod timings;
 mod word_wrap;
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::ParseError;
 use crate::failure::{ExitCode, Failure, Outcome};
 
 /// Runs open-weight language models on this machine.
@@ -65,6 +69,10 @@ enum Command {
     Ps(commands::ps::PsArgs),
     /// Have the running server give up the memory of models
     Stop(commands::ps::StopArgs),
+    /// Make, list and take back keys of the server
+    Key(commands::key::KeyArgs),
+    /// Show what the server recorded of its requests
+    Log(commands::log::LogArgs),
     /// Bring a model here
     Pull(commands::pull::PullArgs),
     /// Give a model to a registry
@@ -107,13 +115,21 @@ enum Command {
     Eval(commands::eval::EvalArgs),
     /// Do as SLM Packager does: its YAML files and commands
     Slm(commands::slm::SlmArgs),
+    /// Say what is set and by what, and set it
+    Config(commands::config::ConfigArgs),
     /// Print the completions for a shell
     Completions(commands::completions::CompletionsArgs),
 }
 
 fn main() -> std::process::ExitCode {
-    // clap exits with 2 on a wrong command line, which is `ExitCode::Usage`.
-    let cli = Cli::parse();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let parsed = config::parse(Cli::command(), &words).and_then(|matches| Ok(Cli::from_arg_matches(&matches)?));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        // clap exits with 2 on a wrong command line, which is `ExitCode::Usage`.
+        Err(ParseError::Clap(error)) => error.exit(),
+        Err(ParseError::Failure(failure)) => return failure.report(words.iter().any(|word| word == "--json")),
+    };
     offline::set(cli.offline);
     let (outcome, as_json) = match cli.command {
         Some(command) if cli.version => (Err(version_with_command(&command)), cli.json),
@@ -137,6 +153,8 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Serve(args) => (commands::serve::serve(&args), false),
         Command::Ps(args) => (commands::ps::ps(&args), args.server.json),
         Command::Stop(args) => (commands::ps::stop(&args), args.server.json),
+        Command::Key(args) => (commands::key::key(&args), args.is_json()),
+        Command::Log(args) => (commands::log::log(&args), args.json),
         Command::Pull(args) => (commands::pull::pull(&args), args.transfer.json),
         Command::Push(args) => (commands::push::push(&args), args.transfer.json),
         Command::Search(args) => (commands::search::search(&args), args.transfer.json),
@@ -157,6 +175,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),
+        Command::Config(args) => (commands::config::config(&args), args.is_json()),
         Command::Completions(args) => (commands::completions::completions(&args, Cli::command()), false),
     }
 }

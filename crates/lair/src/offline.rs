@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use crate::failure::{ExitCode, Failure};
 
-/// What turns it on without a flag. The second is that of the hub's own tools.
-const VARIABLES: [&str; 2] = ["LAIR_OFFLINE", "HF_HUB_OFFLINE"];
+/// What turns it on without a flag. The others are those of the hub's own tools and of llama.cpp's.
+const VARIABLES: [&str; 3] = ["LAIR_OFFLINE", "HF_HUB_OFFLINE", "LLAMA_ARG_OFFLINE"];
 
 /// Why the program is offline, once `--offline` was read.
 static REASON: OnceLock<Option<&'static str>> = OnceLock::new();

@@ -1,4 +1,4 @@
-//! Where a server is: what `LAIR_HOST` and `OLLAMA_HOST` say, for the one who listens and for those who ask.
+//! Where a server is: what users write, for the one who listens and for those who ask.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
@@ -8,11 +8,6 @@ pub const PORT: u16 = 11434;
 /// A variable of the environment that is not empty.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
-}
-
-/// What the environment says about where the server is.
-pub fn written() -> Option<String> {
-    variable("LAIR_HOST").or_else(|| variable("OLLAMA_HOST"))
 }
 
 /// What the user wrote, as an address to listen on: a missing part is the default's.

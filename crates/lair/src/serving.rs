@@ -26,10 +26,9 @@ const PROMPT_CACHE_BYTES: &str = "8GB";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load")]
 pub struct ServingArgs {
-    /// Requests that wait when as many are computed as --parallel says; one more is answered with 503 [default:
-    /// OLLAMA_MAX_QUEUE or 512]
-    #[arg(long, value_name = "COUNT")]
-    max_queue: Option<u16>,
+    /// Requests that wait when as many are computed as --parallel says; one more is answered with 503
+    #[arg(long, value_name = "COUNT", default_value_t = QUEUE_MAX)]
+    max_queue: u16,
     /// Connections at a time; one more is answered with 503
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     max_connections: u32,
@@ -42,7 +41,7 @@ pub struct ServingArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     kv_memory: Option<u64>,
     /// Keep computed prompts on disk and use them again, after a restart too: a folder, `on` for the usual one, or `off`.
-    /// What was asked can be guessed from the files, which only you can read [default: LAIR_PROMPT_CACHE or off]
+    /// What was asked can be guessed from the files, which only you can read [default: off]
     #[arg(long, value_name = "FOLDER")]
     prompt_cache: Option<String>,
     /// Disk space for the prompt cache; what was not used for longest goes
@@ -71,23 +70,14 @@ impl ServingArgs {
     /// # Errors
     /// If the cache cannot be used.
     pub fn serving(&self) -> Result<Serving, Failure> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let queue_max = match (self.max_queue, variable("OLLAMA_MAX_QUEUE")) {
-            (Some(count), _) => count,
-            (None, None) => QUEUE_MAX,
-            (None, Some(text)) => text.trim().parse().map_err(|_| {
-                Failure::new(ExitCode::Usage, format!("OLLAMA_MAX_QUEUE is `{text}`, a number up to 65535 expected"))
-            })?,
-        };
-        let wanted = self.prompt_cache.clone().or_else(|| variable("LAIR_PROMPT_CACHE"));
-        let prompt_cache = match wanted.as_deref() {
+        let prompt_cache = match self.prompt_cache.as_deref() {
             None | Some("off" | "0" | "false") => None,
             Some(folder) => Some(self.open_prompt_cache(folder)?),
         };
         Ok(Serving {
             ledger: MemoryLedger::new(self.max_memory.or_else(machine::available_memory_bytes)),
             kv_bytes: self.kv_memory,
-            queue_max: usize::from(queue_max),
+            queue_max: usize::from(self.max_queue),
             step_time_max: STEP_TIME_MAX,
             prompt_cache,
         })

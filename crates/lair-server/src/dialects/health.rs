@@ -6,12 +6,12 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::json_response;
-use super::route::Route;
+use super::route::{Needs, Route};
 use crate::server::SharedApp;
 
 pub(super) fn routes() -> Vec<Route> {
     ["/health", "/healthz", "/v1/health", "/ping"]
-        .map(|path| Route::get(path, "Whether the server is there, and how much it does.", health))
+        .map(|path| Route::get(Needs::Nothing, path, "Whether the server is there, and how much it does.", health))
         .into()
 }
 

@@ -16,6 +16,7 @@ use super::with_ignored;
 use crate::embedding::{EmbedAsk, embed};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 const FIELDS: &[Field] = &[
@@ -31,8 +32,8 @@ const FIELDS: &[Field] = &[
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/embedding", "Vectors of texts, or of their tokens.", &[FIELDS], embedding),
-        Route::post("/embeddings", "Vectors of texts, or of their tokens.", &[FIELDS], embedding),
+        Route::post(Scope::Embeddings, "/embedding", "Vectors of texts, or of their tokens.", &[FIELDS], embedding),
+        Route::post(Scope::Embeddings, "/embeddings", "Vectors of texts, or of their tokens.", &[FIELDS], embedding),
     ]
 }
 

@@ -14,12 +14,13 @@ use axum::response::{IntoResponse, Response};
 use lair_engine::EngineStats;
 
 use super::route::Route;
+use crate::keys::Scope;
 use crate::loaded::Running;
 use crate::metrics::{Histogram, METRICS, ModelCounts, OUTCOMES};
 use crate::server::SharedApp;
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route::get("/metrics", "Counts and times, in the text format of Prometheus.", metrics)]
+    vec![Route::get(Scope::Metrics, "/metrics", "Counts and times, in the text format of Prometheus.", metrics)]
 }
 
 /// Where llama-server says when it began.

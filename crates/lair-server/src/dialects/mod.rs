@@ -16,16 +16,18 @@ mod vllm;
 
 pub use ollama::{API_VERSION, parse_keep_alive};
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use serde_json::Value as Json;
 
-use route::Route;
+use route::{Needs, Route};
 
 use crate::access;
 use crate::connections::SlowBody;
@@ -72,6 +74,21 @@ pub(crate) fn routes() -> Router<SharedApp> {
         })
 }
 
+/// What a client must show for a method of a route; `None` if there is no such route.
+pub(crate) fn needs_of(method: &Method, route: &str) -> Option<Needs> {
+    static NEEDS: LazyLock<HashMap<(&'static str, &'static str), Needs>> =
+        LazyLock::new(|| all().iter().map(|route| ((route.method, route.path), route.needs)).collect());
+    let of_name = |name| NEEDS.get(&(name, route)).copied();
+    match *method {
+        Method::GET => of_name("get"),
+        Method::POST => of_name("post"),
+        Method::DELETE => of_name("delete"),
+        // What can be got can be asked for without its body.
+        Method::HEAD => of_name("head").or_else(|| of_name("get")),
+        _ => None,
+    }
+}
+
 /// The dialect that a path belongs to; what belongs to none is answered in llama-server's.
 pub(crate) fn dialect_of(path: &str) -> &'static str {
     if path.starts_with("/api/v0/") || path.starts_with("/api/v1/") {
@@ -97,8 +114,14 @@ pub(crate) fn error_response(path: &str, error: &ApiError) -> Response {
     };
     let mut response =
         json_response(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
-    if error.kind == ErrorKind::Overloaded {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    // For the log, which does not read bodies.
+    response.extensions_mut().insert(error.clone());
+    let headers = response.headers_mut();
+    match error.kind {
+        ErrorKind::Overloaded => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
+        ErrorKind::RateLimited { retry_after_s } => drop(headers.insert(header::RETRY_AFTER, retry_after_s.into())),
+        ErrorKind::Unauthorized => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        _ => {}
     }
     response
 }

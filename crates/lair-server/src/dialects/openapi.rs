@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 
-use super::route::{Field, Kind, Route};
+use super::route::{Field, Kind, Needs, Route};
 use super::{all, dialect_of, json_response};
 
 pub(super) fn routes() -> Vec<Route> {
     let answer = || async { json_response(StatusCode::OK, &document(&all())) };
-    vec![Route::get("/openapi.json", "This document.", answer)]
+    vec![Route::get(Needs::Key, "/openapi.json", "This document.", answer)]
 }
 
 /// The description of these routes.
@@ -50,6 +50,11 @@ fn operation(route: &Route, path: &str) -> Json {
             "503": { "description": "As many requests are open as are taken; try again." },
         },
     });
+    match route.needs {
+        Needs::Nothing => operation["security"] = json!([]),
+        Needs::Key => {}
+        Needs::Scope(scope) => operation["x-lair-scope"] = json!(scope),
+    }
     if !parameters.is_empty() {
         operation["parameters"] = json!(parameters);
     }

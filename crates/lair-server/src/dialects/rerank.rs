@@ -15,6 +15,7 @@ use super::{json_response, vectors, with_ignored};
 use crate::embedding::{ScoreAsk, score};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 /// Documents of one request.
@@ -46,10 +47,20 @@ const SCORE_FIELDS: &[Field] = &[
 ];
 
 pub(super) fn routes() -> Vec<Route> {
-    let rank = |path| Route::post(path, "Documents in the order in which they answer a query.", &[RANK_FIELDS], rerank);
+    let rank = |path| {
+        Route::post(
+            Scope::Embeddings,
+            path,
+            "Documents in the order in which they answer a query.",
+            &[RANK_FIELDS],
+            rerank,
+        )
+    };
     let paths = ["/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/v2/rerank", "/api/rerank"];
     let mut routes: Vec<Route> = paths.map(rank).into_iter().collect();
-    let score = |path| Route::post(path, "How well pairs of texts belong together.", &[SCORE_FIELDS], score_pairs);
+    let score = |path| {
+        Route::post(Scope::Embeddings, path, "How well pairs of texts belong together.", &[SCORE_FIELDS], score_pairs)
+    };
     routes.extend(["/score", "/v1/score"].map(score));
     routes
 }

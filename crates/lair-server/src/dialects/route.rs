@@ -9,6 +9,7 @@ use axum::routing::{self, MethodRouter};
 use super::{error_response, read_body};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 /// What a field of a body holds.
@@ -52,8 +53,27 @@ impl Field {
     }
 }
 
-/// One method of one path.
+/// What a client must show to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing: whether the server is alive may be asked by watchdogs, which have no key.
+    Nothing,
+    /// A key, whatever it may do.
+    Key,
+    /// A key that may do this.
+    Scope(Scope),
+}
+
+impl From<Scope> for Needs {
+    fn from(scope: Scope) -> Needs {
+        Needs::Scope(scope)
+    }
+}
+
+/// One method of one path. Who may use it is said first, so that no route can be without it.
 pub(crate) struct Route {
+    /// What a client must show where keys are asked for.
+    pub(crate) needs: Needs,
     /// In lower case, as OpenAPI writes it.
     pub(crate) method: &'static str,
     /// Parameters in braces.
@@ -67,15 +87,17 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn get<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
+    pub(crate) fn get<H, T>(needs: impl Into<Needs>, path: &'static str, summary: &'static str, handler: H) -> Route
     where
         H: Handler<T, SharedApp>,
         T: 'static,
     {
-        Route { method: "get", path, summary, fields: &[], handler: routing::get(handler) }
+        let needs = needs.into();
+        Route { needs, method: "get", path, summary, fields: &[], handler: routing::get(handler) }
     }
 
     pub(crate) fn post<H, T>(
+        needs: impl Into<Needs>,
         path: &'static str,
         summary: &'static str,
         fields: &'static [&'static [Field]],
@@ -85,10 +107,12 @@ impl Route {
         H: Handler<T, SharedApp>,
         T: 'static,
     {
-        Route { method: "post", path, summary, fields, handler: routing::post(handler) }
+        let needs = needs.into();
+        Route { needs, method: "post", path, summary, fields, handler: routing::post(handler) }
     }
 
     pub(crate) fn delete<H, T>(
+        needs: impl Into<Needs>,
         path: &'static str,
         summary: &'static str,
         fields: &'static [&'static [Field]],
@@ -98,15 +122,17 @@ impl Route {
         H: Handler<T, SharedApp>,
         T: 'static,
     {
-        Route { method: "delete", path, summary, fields, handler: routing::delete(handler) }
+        let needs = needs.into();
+        Route { needs, method: "delete", path, summary, fields, handler: routing::delete(handler) }
     }
 
-    pub(crate) fn head<H, T>(path: &'static str, summary: &'static str, handler: H) -> Route
+    pub(crate) fn head<H, T>(needs: impl Into<Needs>, path: &'static str, summary: &'static str, handler: H) -> Route
     where
         H: Handler<T, SharedApp>,
         T: 'static,
     {
-        Route { method: "head", path, summary, fields: &[], handler: routing::head(handler) }
+        let needs = needs.into();
+        Route { needs, method: "head", path, summary, fields: &[], handler: routing::head(handler) }
     }
 }
 

@@ -7,14 +7,15 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::json_response;
-use super::route::Route;
+use super::route::{Needs, Route};
+use crate::keys::Scope;
 use crate::metrics::METRICS;
 use crate::server::SharedApp;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/version", "The version of the program.", version),
-        Route::get("/load", "How many requests are being answered.", load),
+        Route::get(Needs::Key, "/version", "The version of the program.", version),
+        Route::get(Scope::Metrics, "/load", "How many requests are being answered.", load),
     ]
 }
 

@@ -2,12 +2,15 @@
 
 pub mod bench;
 pub mod completions;
+pub mod config;
 pub mod create;
 pub mod eval;
 pub mod fit;
 pub mod gc;
 pub mod import;
+pub mod key;
 pub mod list;
+pub mod log;
 pub mod outdated;
 pub mod perplexity;
 pub mod ps;

@@ -9,13 +9,12 @@ use serde_json::json;
 
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::human::{parse_time, size_text, until_text};
-use crate::{offline, server_address};
+use crate::{config, offline, server_address};
 
 /// Which server is asked.
 #[derive(Args, Debug)]
 pub struct ServerArgs {
-    /// Where the server is: ADDRESS, ADDRESS:PORT, :PORT or a link [default: LAIR_HOST or OLLAMA_HOST, else
-    /// 127.0.0.1:11434]
+    /// Where the server is: ADDRESS, ADDRESS:PORT, :PORT or a link [default: where `lair serve` would listen]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
     /// The key that the server asks for [default: LAIR_API_KEY]
@@ -91,6 +90,28 @@ fn is_named(own: &str, written: &str) -> bool {
     own == written || parsed(own).is_some_and(|own| parsed(written) == Some(own))
 }
 
+/// Where the server is: as it is written, or where the settings have a server of this machine listen.
+fn base(written: Option<&str>) -> Result<String, Failure> {
+    let asked = |text: &str| {
+        server_address::to_ask(text).ok_or_else(|| {
+            Failure::new(ExitCode::Usage, format!("`{text}` is no address of a server, ADDRESS:PORT expected"))
+        })
+    };
+    if let Some(written) = written {
+        return asked(written);
+    }
+    let settings = config::of_server()?;
+    let value = |key: &str| settings.iter().find(|(setting, _)| setting.key == key).map(|(_, value)| value.as_str());
+    let mut base = asked(value("host").unwrap_or_default())?;
+    if let (Some(port), Some((before, _))) = (value("port"), base.rsplit_once(':')) {
+        base = format!("{before}:{port}");
+    }
+    match base.strip_prefix("http://") {
+        Some(rest) if value("tls_cert").is_some() => Ok(format!("https://{rest}")),
+        _ => Ok(base),
+    }
+}
+
 /// The server that the user means.
 struct Asked {
     base: String,
@@ -99,10 +120,7 @@ struct Asked {
 
 impl Asked {
     fn open(args: &ServerArgs) -> Result<Asked, Failure> {
-        let written = args.host.clone().or_else(server_address::written).unwrap_or_default();
-        let base = server_address::to_ask(&written).ok_or_else(|| {
-            Failure::new(ExitCode::Usage, format!("`{written}` is no address of a server, ADDRESS:PORT expected"))
-        })?;
+        let base = base(args.host.as_deref())?;
         if let Some(reason) = offline::reason().filter(|_| !lair_store::is_on_this_machine(&base)) {
             return Err(Failure::new(ExitCode::Usage, format!("{reason} forbids asking {base}, another machine")));
         }

@@ -3,17 +3,19 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use lair_testkit::shared_data;
 use serde_json::Value;
 
 /// `lair serve` on a free port, with one model, `tiny`, of 260,000 weights.
 pub struct Server {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     process: Child,
     pub address: String,
+    said: Arc<Mutex<String>>,
 }
 
 /// An answer.
@@ -40,26 +42,60 @@ impl Server {
     pub fn start_with(models: &[(&str, PathBuf)], arguments: &[&str]) -> Option<Server> {
         let model = shared_data("models/stories260K-f32.gguf")?;
         let home = tempfile::tempdir().expect("a folder");
-        let lair = || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_lair"));
-            command.env("LAIR_HOME", home.path()).env_remove("OLLAMA_HOST").env_remove("LAIR_HOST");
-            command.env_remove("OLLAMA_MODELS").env_remove("LAIR_MODELS").env_remove("LAIR_API_KEY");
-            command
-        };
+        Server::start_in(home, &model, models, arguments, |_| ())
+    }
+
+    /// The same in a home that is there already, and with a command that `change` makes its own.
+    pub fn start_in(
+        home: tempfile::TempDir,
+        model: &Path,
+        models: &[(&str, PathBuf)],
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Option<Server> {
+        let lair = || lair(home.path());
+        let model = model.to_owned();
         for (name, path) in [("tiny", model)].iter().chain(models) {
             let imported = lair().args(["import".into(), path.clone(), PathBuf::from(name)]).output().expect("starts");
             assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
         }
         let mut command = lair();
         command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments);
+        change(&mut command);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
         let mut lines = BufReader::new(process.stderr.take().expect("piped"));
         let mut line = String::new();
         lines.read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}")).to_owned();
+        // In words, or as the value of an object.
+        let address = line.split_once("://").and_then(|(_, address)| address.split(['"', '\n']).next());
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        let said = Arc::new(Mutex::new(line));
+        let more = Arc::clone(&said);
         // What it writes later is read, so that it is never stopped by a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Some(Server { _home: home, process, address })
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+                more.lock().expect("nobody panics with it").push_str(&std::mem::take(&mut line));
+            }
+        });
+        Some(Server { home, process, address, said })
+    }
+
+    /// The program in the home of this server.
+    pub fn lair(&self, arguments: &[&str]) -> Command {
+        let mut command = lair(self.home.path());
+        command.args(arguments);
+        command
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What it has said so far on standard error.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("nobody panics with it").clone()
     }
 
     /// The same with a second model, `told`, which has a template for conversations.
@@ -116,6 +152,29 @@ impl Server {
     /// Gets a path.
     pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"")
+    }
+}
+
+/// The program with a home of its own, whatever the environment of the test says.
+pub fn lair(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lair"));
+    for (name, _) in std::env::vars_os() {
+        let is_setting = |name: &str| ["LAIR_", "OLLAMA_", "LLAMA_"].iter().any(|prefix| name.starts_with(prefix));
+        if name.to_str().is_some_and(is_setting) {
+            command.env_remove(&name);
+        }
+    }
+    command.env("LAIR_HOME", home);
+    command
+}
+
+/// Asks again until the answer is one that is waited for: what a server does after its answer has no other sign.
+pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 

@@ -15,6 +15,7 @@ use super::route::{Field, Kind, Route, fields_of, spoken};
 use super::{json_response, stream_response, with_ignored};
 use crate::chat::{self, ChatPrompt};
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 /// Fields of a conversation, for an answer or to be counted.
@@ -40,8 +41,20 @@ const ANSWER_FIELDS: &[Field] = &[
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/v1/messages", "Answers a conversation.", &[CONVERSATION_FIELDS, ANSWER_FIELDS], messages),
-        Route::post("/v1/messages/count_tokens", "Tokens of a conversation.", &[CONVERSATION_FIELDS], count_tokens),
+        Route::post(
+            Scope::Chat,
+            "/v1/messages",
+            "Answers a conversation.",
+            &[CONVERSATION_FIELDS, ANSWER_FIELDS],
+            messages,
+        ),
+        Route::post(
+            Scope::Chat,
+            "/v1/messages/count_tokens",
+            "Tokens of a conversation.",
+            &[CONVERSATION_FIELDS],
+            count_tokens,
+        ),
     ]
 }
 
@@ -87,6 +100,7 @@ pub(super) fn error_body(error: &ApiError) -> Json {
         ErrorKind::NotFound => "not_found_error",
         ErrorKind::TooLarge => "request_too_large",
         ErrorKind::Overloaded => "overloaded_error",
+        ErrorKind::RateLimited { .. } => "rate_limit_error",
         ErrorKind::DoesNotFit | ErrorKind::Internal => "api_error",
         _ => "invalid_request_error",
     };

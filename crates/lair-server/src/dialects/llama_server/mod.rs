@@ -15,6 +15,7 @@ use serde_json::{Value as Json, json};
 
 use super::route::{Field, Kind, Route, fields_of, spoken};
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 /// What only `/completion` takes.
@@ -31,18 +32,30 @@ pub(super) fn routes() -> Vec<Route> {
     const COMPLETION: &[&[Field]] = &[PROMPT_FIELDS, request::FIELDS, sampling::FIELDS];
     const INFILL: &[&[Field]] = &[GAP_FIELDS, request::FIELDS, sampling::FIELDS];
     vec![
-        Route::post("/completion", "Continues a prompt.", COMPLETION, completion),
-        Route::post("/completions", "Continues a prompt.", COMPLETION, completion),
-        Route::post("/infill", "Fills a gap between two texts.", INFILL, infill),
-        Route::post("/tokenize", "Tokens of a text or a conversation.", &[tokens::TOKENIZE_FIELDS], tokenize),
-        Route::post("/detokenize", "The text of tokens.", &[tokens::DETOKENIZE_FIELDS], detokenize),
-        Route::post("/apply-template", "The prompt of a conversation.", &[tokens::TEMPLATE_FIELDS], apply_template),
-        Route::get("/props", "What the model and its settings are.", state::props),
-        Route::post("/props", "Refused: the settings are fixed.", &[], state::set_props),
-        Route::get("/slots", "The requests that are being answered.", state::slots),
-        Route::post("/slots/{id}", "Refused: prompts are not kept by number.", &[], state::act_on_slot),
-        Route::get("/lora-adapters", "A model's low-rank adapters and their factors.", state::adapters),
-        Route::post("/lora-adapters", "Sets the factors of a model's adapters.", &[], state::set_adapters),
+        Route::post(Scope::Chat, "/completion", "Continues a prompt.", COMPLETION, completion),
+        Route::post(Scope::Chat, "/completions", "Continues a prompt.", COMPLETION, completion),
+        Route::post(Scope::Chat, "/infill", "Fills a gap between two texts.", INFILL, infill),
+        Route::post(
+            Scope::Chat,
+            "/tokenize",
+            "Tokens of a text or a conversation.",
+            &[tokens::TOKENIZE_FIELDS],
+            tokenize,
+        ),
+        Route::post(Scope::Chat, "/detokenize", "The text of tokens.", &[tokens::DETOKENIZE_FIELDS], detokenize),
+        Route::post(
+            Scope::Chat,
+            "/apply-template",
+            "The prompt of a conversation.",
+            &[tokens::TEMPLATE_FIELDS],
+            apply_template,
+        ),
+        Route::get(Scope::ModelsRead, "/props", "What the model and its settings are.", state::props),
+        Route::post(Scope::Admin, "/props", "Refused: the settings are fixed.", &[], state::set_props),
+        Route::get(Scope::Metrics, "/slots", "The requests that are being answered.", state::slots),
+        Route::post(Scope::Admin, "/slots/{id}", "Refused: prompts are not kept by number.", &[], state::act_on_slot),
+        Route::get(Scope::ModelsRead, "/lora-adapters", "A model's low-rank adapters and their factors.", state::adapters),
+        Route::post(Scope::Admin, "/lora-adapters", "Sets the factors of a model's adapters.", &[], state::set_adapters),
     ]
 }
 
@@ -80,6 +93,7 @@ pub(super) fn error_body(error: &ApiError) -> Json {
         ErrorKind::NotFound => "not_found_error",
         ErrorKind::Unsupported => "not_supported_error",
         ErrorKind::Overloaded => "unavailable_error",
+        ErrorKind::RateLimited { .. } => "rate_limit_error",
         ErrorKind::DoesNotFit | ErrorKind::Internal => "server_error",
         _ => "invalid_request_error",
     };

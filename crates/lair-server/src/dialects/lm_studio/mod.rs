@@ -17,6 +17,7 @@ use super::openai;
 use super::route::{Field, Kind, Route, fields_of, spoken};
 use crate::error::{ApiError, ErrorKind};
 use crate::fields::Fields;
+use crate::keys::Scope;
 use crate::loaded::KeepAlive;
 use crate::server::SharedApp;
 
@@ -28,8 +29,8 @@ pub(super) fn routes() -> Vec<Route> {
     const CHAT: &[&[Field]] = &[openai::CHAT_FIELDS, openai::COMMON_FIELDS, TTL];
     const TEXT: &[&[Field]] = &[openai::TEXT_FIELDS, openai::COMMON_FIELDS, TTL];
     let mut routes = vec![
-        Route::post("/api/v0/chat/completions", "Answers a conversation, with figures.", CHAT, chat),
-        Route::post("/api/v0/completions", "Continues a prompt, with figures.", TEXT, text),
+        Route::post(Scope::Chat, "/api/v0/chat/completions", "Answers a conversation, with figures.", CHAT, chat),
+        Route::post(Scope::Chat, "/api/v0/completions", "Continues a prompt, with figures.", TEXT, text),
     ];
     routes.extend(models::routes());
     routes

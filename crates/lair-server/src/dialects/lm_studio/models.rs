@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::dialects::route::{Field, Kind, Route, fields_of, spoken};
 use crate::dialects::{json_response, with_ignored};
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::Scope;
 use crate::loaded::{KeepAlive, Running, blocking};
 use crate::model::ModelFacts;
 use crate::server::SharedApp;
@@ -27,11 +28,17 @@ const UNLOAD_FIELDS: &[Field] = &[Field::required("instance_id", Kind::Text)];
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/api/v0/models", "The models there are, and which are loaded.", list),
-        Route::get("/api/v0/models/{*id}", "One model.", retrieve),
-        Route::get("/api/v1/models", "The models there are, and how they are loaded.", list_v1),
-        Route::post("/api/v1/models/load", "Loads a model, until it is unloaded.", &[LOAD_FIELDS], load),
-        Route::post("/api/v1/models/unload", "Unloads a model.", &[UNLOAD_FIELDS], unload),
+        Route::get(Scope::ModelsRead, "/api/v0/models", "The models there are, and which are loaded.", list),
+        Route::get(Scope::ModelsRead, "/api/v0/models/{*id}", "One model.", retrieve),
+        Route::get(Scope::ModelsRead, "/api/v1/models", "The models there are, and how they are loaded.", list_v1),
+        Route::post(
+            Scope::ModelsWrite,
+            "/api/v1/models/load",
+            "Loads a model, until it is unloaded.",
+            &[LOAD_FIELDS],
+            load,
+        ),
+        Route::post(Scope::ModelsWrite, "/api/v1/models/unload", "Unloads a model.", &[UNLOAD_FIELDS], unload),
     ]
 }
 

@@ -15,7 +15,7 @@ use super::{error_body, wire};
 use crate::dialects::{error_response, json_response, read_body, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::loaded::blocking;
+use crate::loaded::{blocking, spawn_for_caller};
 use crate::model::{CreateWishes, ModelFacts, ModelSource, Progress, ProgressSink};
 use crate::server::SharedApp;
 
@@ -237,7 +237,7 @@ async fn told(
         return Ok(json_response(StatusCode::OK, &json!({ "status": "success" })));
     }
     let (sender, receiver) = mpsc::channel::<Json>(STEPS_WAITING_MAX);
-    tokio::task::spawn_blocking(move || {
+    spawn_for_caller(move || {
         // A reader that is gone does not end the work: somebody may ask for the same model again soon.
         let outcome = work(&mut |step| drop(sender.blocking_send(step_json(&step))));
         let last = match outcome {

@@ -14,8 +14,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 
-use super::route::{Field, Kind, Route, fields_of, spoken};
+use super::route::{Field, Kind, Needs, Route, fields_of, spoken};
 use crate::error::ApiError;
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 /// The API level that is spoken. Clients compare it as three numbers, so it is not Lair's own version.
@@ -72,22 +73,34 @@ const CREATE_FIELDS: &[Field] = &[
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/", "Says that a server is there.", || async { "Ollama is running" }),
-        Route::get("/api/version", "The level of the API that is spoken.", version),
-        Route::post("/api/generate", "Answers a prompt.", &[GENERATE_FIELDS, COMMON_FIELDS], generate_text),
-        Route::post("/api/chat", "Answers a conversation.", &[CHAT_FIELDS, COMMON_FIELDS], chat_text),
-        Route::post("/api/embed", "Vectors of texts.", &[EMBED_FIELDS], embed_texts),
-        Route::post("/api/embeddings", "The vector of a text.", &[EMBED_ONE_FIELDS], embed_text),
-        Route::get("/api/tags", "The models there are.", manage::tags),
-        Route::get("/api/ps", "The models that are loaded.", manage::ps),
-        Route::post("/api/show", "All that is known of a model.", &[NAME_FIELDS], manage::show),
-        Route::post("/api/copy", "Gives a model another name.", &[COPY_FIELDS], manage::copy),
-        Route::delete("/api/delete", "Removes a model.", &[NAME_FIELDS], manage::delete),
-        Route::post("/api/pull", "Gets a model.", &[TRANSFER_FIELDS], manage::pull),
-        Route::post("/api/push", "Sends a model.", &[TRANSFER_FIELDS], manage::push),
-        Route::post("/api/create", "Makes a model of others.", &[CREATE_FIELDS], manage::create),
-        Route::post("/api/blobs/{digest}", "Takes a file, to make models of.", &[], manage::put_blob),
-        Route::head("/api/blobs/{digest}", "Whether a file is there.", manage::has_blob),
+        Route::get(Needs::Nothing, "/", "Says that a server is there.", || async { "Ollama is running" }),
+        Route::get(Needs::Key, "/api/version", "The level of the API that is spoken.", version),
+        Route::post(
+            Scope::Chat,
+            "/api/generate",
+            "Answers a prompt.",
+            &[GENERATE_FIELDS, COMMON_FIELDS],
+            generate_text,
+        ),
+        Route::post(Scope::Chat, "/api/chat", "Answers a conversation.", &[CHAT_FIELDS, COMMON_FIELDS], chat_text),
+        Route::post(Scope::Embeddings, "/api/embed", "Vectors of texts.", &[EMBED_FIELDS], embed_texts),
+        Route::post(Scope::Embeddings, "/api/embeddings", "The vector of a text.", &[EMBED_ONE_FIELDS], embed_text),
+        Route::get(Scope::ModelsRead, "/api/tags", "The models there are.", manage::tags),
+        Route::get(Scope::ModelsRead, "/api/ps", "The models that are loaded.", manage::ps),
+        Route::post(Scope::ModelsRead, "/api/show", "All that is known of a model.", &[NAME_FIELDS], manage::show),
+        Route::post(Scope::ModelsWrite, "/api/copy", "Gives a model another name.", &[COPY_FIELDS], manage::copy),
+        Route::delete(Scope::ModelsWrite, "/api/delete", "Removes a model.", &[NAME_FIELDS], manage::delete),
+        Route::post(Scope::ModelsWrite, "/api/pull", "Gets a model.", &[TRANSFER_FIELDS], manage::pull),
+        Route::post(Scope::ModelsWrite, "/api/push", "Sends a model.", &[TRANSFER_FIELDS], manage::push),
+        Route::post(Scope::ModelsWrite, "/api/create", "Makes a model of others.", &[CREATE_FIELDS], manage::create),
+        Route::post(
+            Scope::ModelsWrite,
+            "/api/blobs/{digest}",
+            "Takes a file, to make models of.",
+            &[],
+            manage::put_blob,
+        ),
+        Route::head(Scope::ModelsWrite, "/api/blobs/{digest}", "Whether a file is there.", manage::has_blob),
     ]
 }
 

@@ -22,6 +22,7 @@ use serde_json::{Value as Json, json};
 
 use super::route::{Field, Kind, Route, fields_of, spoken};
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::Scope;
 use crate::server::SharedApp;
 
 /// Fields that both kinds of completion take.
@@ -82,15 +83,15 @@ pub(super) fn routes() -> Vec<Route> {
     const CHAT: &[&[Field]] = &[CHAT_FIELDS, COMMON_FIELDS];
     const TEXT: &[&[Field]] = &[TEXT_FIELDS, COMMON_FIELDS];
     vec![
-        Route::post("/v1/chat/completions", "Answers a conversation.", CHAT, chat_completions),
-        Route::post("/chat/completions", "Answers a conversation.", CHAT, chat_completions),
-        Route::post("/v1/completions", "Continues a prompt.", TEXT, text_completions),
-        Route::post("/v1/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
+        Route::post(Scope::Chat, "/v1/chat/completions", "Answers a conversation.", CHAT, chat_completions),
+        Route::post(Scope::Chat, "/chat/completions", "Answers a conversation.", CHAT, chat_completions),
+        Route::post(Scope::Chat, "/v1/completions", "Continues a prompt.", TEXT, text_completions),
+        Route::post(Scope::Embeddings, "/v1/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
         // LM Studio's path for the same.
-        Route::post("/api/v0/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
-        Route::get("/v1/models", "The models there are.", models::list),
-        Route::get("/models", "The models there are.", models::list),
-        Route::get("/v1/models/{*id}", "One model.", models::retrieve),
+        Route::post(Scope::Embeddings, "/api/v0/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
+        Route::get(Scope::ModelsRead, "/v1/models", "The models there are.", models::list),
+        Route::get(Scope::ModelsRead, "/models", "The models there are.", models::list),
+        Route::get(Scope::ModelsRead, "/v1/models/{*id}", "One model.", models::retrieve),
     ]
 }
 
@@ -120,6 +121,7 @@ pub(super) fn error_body(error: &ApiError) -> Json {
         ErrorKind::NotFound => ("not_found_error", Some("not_found")),
         ErrorKind::MethodNotAllowed => ("invalid_request_error", Some("method_not_allowed")),
         ErrorKind::Overloaded => ("overloaded_error", Some("queue_full")),
+        ErrorKind::RateLimited { .. } => ("rate_limit_error", Some("rate_limit_exceeded")),
         ErrorKind::DoesNotFit => ("server_error", Some("model_does_not_fit")),
         ErrorKind::Internal => ("server_error", None),
     };

@@ -16,6 +16,7 @@ use crate::chat::{self, ChatPrompt};
 use crate::dialects::route::{Field, Kind, Route, fields_of, parameter, spoken};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::{ApiError, ErrorKind};
+use crate::keys::Scope;
 use crate::server::SharedApp;
 use crate::stored_responses::StoredResponse;
 
@@ -50,12 +51,18 @@ const PAGE_MAX: usize = 100;
 pub(crate) fn routes() -> Vec<Route> {
     const CREATE: &[&[Field]] = &[INPUT_FIELDS, ANSWER_FIELDS];
     vec![
-        Route::post("/v1/responses", "Answers a conversation, and keeps the answer.", CREATE, create),
-        Route::post("/v1/responses/input_tokens", "Tokens of a conversation.", &[INPUT_FIELDS], count),
-        Route::get("/v1/responses/{id}", "An answer that was kept.", retrieve),
-        Route::delete("/v1/responses/{id}", "Forgets an answer.", &[], delete),
-        Route::get("/v1/responses/{id}/input_items", "What an answer was given to.", input_items),
-        Route::post("/v1/responses/{id}/cancel", "Refused: answers are not made in the background.", &[], cancel),
+        Route::post(Scope::Chat, "/v1/responses", "Answers a conversation, and keeps the answer.", CREATE, create),
+        Route::post(Scope::Chat, "/v1/responses/input_tokens", "Tokens of a conversation.", &[INPUT_FIELDS], count),
+        Route::get(Scope::Chat, "/v1/responses/{id}", "An answer that was kept.", retrieve),
+        Route::delete(Scope::Chat, "/v1/responses/{id}", "Forgets an answer.", &[], delete),
+        Route::get(Scope::Chat, "/v1/responses/{id}/input_items", "What an answer was given to.", input_items),
+        Route::post(
+            Scope::Chat,
+            "/v1/responses/{id}/cancel",
+            "Refused: answers are not made in the background.",
+            &[],
+            cancel,
+        ),
     ]
 }
 
