@@ -243,6 +243,11 @@ fn codex() {
     tour(Runner::Node, "@openai/codex/bin/codex.js", "codex_agent.cjs", &[]);
 }
 
+#[test]
+fn open_webui() {
+    tour(Runner::Python("open-webui"), "open_webui", "open_webui_backend.py", &[]);
+}
+
 /// Pulling a model that somebody made up asks the outside world: the server is told not to.
 #[test]
 fn schemathesis() {

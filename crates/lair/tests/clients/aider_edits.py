@@ -36,7 +36,7 @@ def edits(model, *options):
         assert done.returncode == 0 and path.read_text() == AFTER, told
         # The message of the commit is an answer of the model too.
         assert git(folder, "log", "-1", "--format=%s").strip() == "feat: say hello", told
-        assert "Applied edit to greeting.py" in told and "Error" not in told, told
+        assert "Applied edit to greeting.py" in told and "litellm." not in told, told
 
 
 over_openai = ("--openai-api-base", URL + "/v1", "--openai-api-key", "none")

@@ -65,7 +65,7 @@ async function embeddings() {
 }
 
 async function errors() {
-  const is = (status) => (error) => error.name === "ResponseError" && error.status_code === status && error.error;
+  const is = (status) => (error) => error.name === "ResponseError" && error.status_code === status && error.error !== "";
   await assert.rejects(client.chat({ model: "nobody", messages }), is(404));
   await assert.rejects(client.show({ model: "nobody" }), is(404));
   await assert.rejects(client.chat({ model: "told", messages, options: { temperature: "warm" } }), is(400));
