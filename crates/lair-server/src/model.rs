@@ -143,6 +143,9 @@ pub trait Prompts: Send + Sync + 'static {
     /// Tokens of a conversation, up to where the answer begins. What the model is told first (its system prompt, its own
     /// messages) is added.
     fn tokens_of_conversation(&self, conversation: &Conversation<'_>) -> Result<Vec<u32>, ApiError>;
+
+    /// Whether the model has no template, nor anything that it is told first.
+    fn is_plain(&self) -> bool;
 }
 
 /// A model in memory. Dropping the last one frees it.

@@ -2,6 +2,7 @@
 
 mod error;
 pub mod npy;
+pub mod scripted_model;
 mod shared;
 pub mod tiny_models;
 pub mod word_encoders;

@@ -111,7 +111,7 @@ fn fnv1a64(name: &str) -> u64 {
 }
 
 /// The finisher of splitmix64.
-fn mix64(mut bits: u64) -> u64 {
+pub(crate) fn mix64(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

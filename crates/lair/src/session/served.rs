@@ -92,6 +92,10 @@ impl Prompts for SessionPrompts {
             })?;
         Ok(prompt::tokens_of_rendered(&session.tokenizer, &rendered))
     }
+
+    fn is_plain(&self) -> bool {
+        self.session.template.is_none() && self.system.is_none() && self.messages.is_empty()
+    }
 }
 
 impl SessionPrompts {

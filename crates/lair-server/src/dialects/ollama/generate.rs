@@ -48,7 +48,8 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let asked = if let Some(suffix) = suffix {
         let gap = Gap { prefix: prompt, suffix, ..Gap::default() };
         ChatPrompt::of_tokens(tokens_of_gap(&model.tokenizer, &gap)?)
-    } else if is_raw {
+    } else if is_raw || (system.is_none() && model.prompts.is_plain()) {
+        // A model without a template goes on from the prompt, as if its template were `{{ .Prompt }}`.
         ChatPrompt::of_raw_text(&model, &prompt)
     } else {
         let system = system.map(|system| json!({ "role": "system", "content": system }));

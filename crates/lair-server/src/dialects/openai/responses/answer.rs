@@ -163,17 +163,19 @@ impl Maker {
     fn call(&mut self, call: &Call) {
         self.close("completed");
         let (id, index) = (unique_name("fc_"), self.output.len());
+        let mut named = json!({ "id": id, "type": "function_call", "call_id": call.id });
+        self.shape.namespaces.put_name(&mut named, &call.name);
         let item = |status: &str, arguments: &str| {
-            json!({
-                "id": id, "type": "function_call", "status": status, "call_id": call.id, "name": call.name,
-                "arguments": arguments,
-            })
+            let mut item = named.clone();
+            item["status"] = json!(status);
+            item["arguments"] = json!(arguments);
+            item
         };
         self.push("response.output_item.added", json!({ "output_index": index, "item": item("in_progress", "") }));
         let place = |key: &str| json!({ "item_id": id, "output_index": index, key: call.arguments });
         self.push("response.function_call_arguments.delta", place("delta"));
         let mut done = place("arguments");
-        done["name"] = json!(call.name);
+        done["name"] = named["name"].clone();
         self.push("response.function_call_arguments.done", done);
         let whole = item("completed", &call.arguments);
         self.push("response.output_item.done", json!({ "output_index": index, "item": whole }));

@@ -4,6 +4,7 @@
 
 mod answer;
 mod request;
+mod tools;
 
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ async fn create(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async {
         let mut fields = fields_of(&app, request).await?;
         let (asked, mut shape) = request::take(&mut fields)?;
-        let ignored = fields.rest();
+        let ignored = [std::mem::take(&mut shape.ignored), fields.rest()].concat();
         let earlier = earlier_messages(&app, shape.previous.as_deref())?;
         let model = Arc::new(app.models.get(&asked.model, None).await?);
         let chat_request = asked.chat_request(&earlier);
@@ -91,7 +92,7 @@ async fn count(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async {
         let mut fields = fields_of(&app, request).await?;
         let (asked, shape) = request::take(&mut fields)?;
-        let ignored = fields.rest();
+        let ignored = [shape.ignored, fields.rest()].concat();
         let earlier = earlier_messages(&app, shape.previous.as_deref())?;
         let model = Arc::new(app.models.get(&asked.model, None).await?);
         let prompt = ChatPrompt::of_conversation(&model, &asked.chat_request(&earlier))?;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::super::chat::template_variables;
 use super::super::wire::now_s;
+use super::tools::{Namespaces, Offer, tool_choice};
 use crate::answer::{SamplingWishes, unique_name};
 use crate::chat::{AnswerLength, ChatRequest, ToolChoice};
 use crate::constrained::ConstraintWish;
@@ -58,6 +59,10 @@ pub(super) struct Shape {
     pub(super) input: Vec<Json>,
     /// The conversation up to the answer.
     pub(super) conversation: Vec<Json>,
+    /// How functions of the request are called.
+    pub(super) namespaces: Namespaces,
+    /// What of the request has no effect.
+    pub(super) ignored: Vec<String>,
 }
 
 /// Fields that tell about the caller, or ask for what a local server does anyway.
@@ -72,7 +77,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
     let items = input_items(fields)?;
     let messages = messages(&items)?;
     let tools_given = fields.list("tools")?.unwrap_or_default();
-    let tools = tools(&tools_given)?;
+    let offer = Offer::of(&tools_given)?;
     let choice_given = fields.take("tool_choice");
     let tool_choice = tool_choice(choice_given.as_ref())?;
     let reasoning = fields.object("reasoning")?.unwrap_or_default();
@@ -119,7 +124,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
         model,
         instructions,
         messages,
-        tools,
+        tools: offer.tools,
         tool_choice,
         variables,
         sampling,
@@ -127,7 +132,18 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Asked, Shape), ApiError> {
         is_single_call: !is_parallel,
         constraint,
     };
-    Ok((asked, Shape { id, is_stream, is_stored, previous, response, input: items, conversation: Vec::new() }))
+    let shape = Shape {
+        id,
+        is_stream,
+        is_stored,
+        previous,
+        response,
+        input: items,
+        conversation: Vec::new(),
+        namespaces: offer.namespaces,
+        ignored: offer.ignored,
+    };
+    Ok((asked, shape))
 }
 
 fn refuse_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
@@ -216,10 +232,11 @@ fn messages(items: &[Json]) -> Result<Vec<Json>, ApiError> {
                 }
             }
             Some("function_call") => {
+                let name = Namespaces::joined(item["namespace"].as_str(), text("name")?);
                 let call = json!({
                     "id": text("call_id")?,
                     "type": "function",
-                    "function": { "name": text("name")?, "arguments": text("arguments")? },
+                    "function": { "name": name, "arguments": text("arguments")? },
                 });
                 let last = assistant(&mut messages);
                 match last["tool_calls"].as_array_mut() {
@@ -288,43 +305,6 @@ fn content_text(content: &Json, place: &str) -> Result<String, ApiError> {
         text.push_str(found.as_str().ok_or_else(|| wrong(&format!("{place}[{index}].{key}"), found, "a string"))?);
     }
     Ok(text)
-}
-
-/// Functions are flat here, and one level deeper for templates.
-fn tools(items: &[Json]) -> Result<Vec<Json>, ApiError> {
-    let one = |(index, item): (usize, &Json)| {
-        let place = format!("tools[{index}]");
-        if item["type"] != "function" {
-            let kind = item["type"].as_str().unwrap_or("missing");
-            let cause = format!("`{place}` is of type `{kind}`: only functions that the client runs are supported");
-            return Err(ApiError::unsupported("tools", cause));
-        }
-        let name = item["name"].as_str().ok_or_else(|| wrong(&format!("{place}.name"), &item["name"], "a string"))?;
-        let parameters = match &item["parameters"] {
-            Json::Null => json!({ "type": "object", "properties": {} }),
-            schema @ Json::Object(_) => schema.clone(),
-            other => return Err(wrong(&format!("{place}.parameters"), other, "an object")),
-        };
-        let mut function = json!({ "name": name, "parameters": parameters });
-        if let Some(description) = item["description"].as_str() {
-            function["description"] = json!(description);
-        }
-        Ok(json!({ "type": "function", "function": function }))
-    };
-    items.iter().enumerate().map(one).collect()
-}
-
-fn tool_choice(given: Option<&Json>) -> Result<ToolChoice, ApiError> {
-    match given {
-        None => Ok(ToolChoice::Auto),
-        Some(Json::String(word)) if word == "auto" => Ok(ToolChoice::Auto),
-        Some(Json::String(word)) if word == "none" => Ok(ToolChoice::None),
-        Some(Json::String(word)) if word == "required" => Ok(ToolChoice::Required),
-        Some(choice) => match choice["name"].as_str() {
-            Some(name) if choice["type"] == "function" => Ok(ToolChoice::Named(name.to_owned())),
-            _ => Err(wrong("tool_choice", choice, "none, auto, required or {\"type\": \"function\", \"name\"}")),
-        },
-    }
 }
 
 /// `reasoning.effort`; a summary is not made, the reasoning itself is given.
@@ -424,7 +404,7 @@ mod tests {
             ),
             (json!({ "input": [{ "type": "item_reference", "id": "x" }] }), "input"),
             (json!({ "input": [{ "type": "function_call", "call_id": "x" }] }), "input[0].name"),
-            (json!({ "tools": [{ "type": "web_search" }] }), "tools"),
+            (json!({ "tools": [{ "type": "file_search" }] }), "tools"),
             (json!({ "tools": [{ "type": "function" }] }), "tools[0].name"),
             (json!({ "tool_choice": "maybe" }), "tool_choice"),
             (json!({ "text": { "format": { "type": "json_schema", "name": "x" } } }), "text.format.schema"),
