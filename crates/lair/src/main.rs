@@ -95,6 +95,10 @@ enum Command {
     Pin(commands::gc::PinArgs),
     /// End what `pin` began
     Unpin(commands::gc::PinArgs),
+    /// Make a smaller model file of a larger one
+    Quantize(Box<commands::quantize::QuantizeArgs>),
+    /// Look into model files, change their keys, split and join them
+    Gguf(commands::gguf::GgufArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
@@ -146,6 +150,8 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Gc(args) => (commands::gc::gc(&args), args.json),
         Command::Pin(args) => (commands::gc::pin(&args), args.json),
         Command::Unpin(args) => (commands::gc::unpin(&args), args.json),
+        Command::Quantize(args) => (commands::quantize::quantize(&args), args.json),
+        Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),

@@ -132,7 +132,16 @@ const LOW_RULES: &[Rule] = &[
 
 /// Files whose attention output gets five bits in models of eight experts.
 const FIVE_BITS_FOR_EIGHT: &[FileType] = &[
-    ft::Q2_K, ft::IQ3_XS, ft::IQ3_XXS, ft::Q3_K_S, ft::Q3_K_M, ft::IQ4_NL, ft::Q4_K_S, ft::Q4_K_M, ft::IQ3_S, ft::IQ3_M,
+    ft::Q2_K,
+    ft::IQ3_XS,
+    ft::IQ3_XXS,
+    ft::Q3_K_S,
+    ft::Q3_K_M,
+    ft::IQ4_NL,
+    ft::Q4_K_S,
+    ft::Q4_K_M,
+    ft::IQ3_S,
+    ft::IQ3_M,
     ft::IQ4_XS,
 ];
 
@@ -192,8 +201,7 @@ const EMBEDDING_RULES: &[(&[FileType], TensorType)] = &[
 ];
 
 /// Heads of these files get five bits.
-const FIVE_BIT_HEADS: &[FileType] =
-    &[ft::IQ2_XXS, ft::IQ2_XS, ft::IQ3_XXS, ft::IQ1_S, ft::IQ2_S, ft::IQ2_M, ft::IQ1_M];
+const FIVE_BIT_HEADS: &[FileType] = &[ft::IQ2_XXS, ft::IQ2_XS, ft::IQ3_XXS, ft::IQ1_S, ft::IQ2_S, ft::IQ2_M, ft::IQ1_M];
 
 /// The type of a tensor in a file, by the mix alone.
 pub fn choose(file_type: FileType, facts: &ModelFacts, role: Role, place: Place, shape: &[u64]) -> TensorType {
@@ -218,9 +226,8 @@ pub fn choose(file_type: FileType, facts: &ModelFacts, role: Role, place: Place,
     }
     let is_low = LOW.contains(&file_type);
     let rules = if is_low { LOW_RULES } else { RULES };
-    let rule = rules
-        .iter()
-        .find(|(files, of, when, _)| *of == role && files.contains(&file_type) && when.holds(facts, place));
+    let rule =
+        rules.iter().find(|(files, of, when, _)| *of == role && files.contains(&file_type) && when.holds(facts, place));
     let chosen = rule.map_or(file_type.base, |(.., chosen)| *chosen);
     if is_low { chosen } else { adjust(facts, role, chosen) }
 }
@@ -259,4 +266,9 @@ pub fn needs_importance(name: &str, chosen: TensorType, file_type: FileType) -> 
         T::Q2_K => file_type == ft::Q2_K_S,
         _ => false,
     }
+}
+
+/// Whether a file type is one of those of about two bits and less, which count their layers by themselves.
+pub(super) fn is_low(file_type: FileType) -> bool {
+    LOW.contains(&file_type)
 }
