@@ -51,4 +51,4 @@ pub use tensor_info::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, NestedArray, Value, ValueType};
 pub use vocabulary::check_vocabulary;
-pub use writer::GgufWriter;
+pub use writer::{GgufWriter, encoded_value};

@@ -38,18 +38,49 @@ impl GgufWriter {
         mut source: impl FnMut(&TensorInfo, &mut dyn Write) -> io::Result<()>,
     ) -> Result<Vec<PathBuf>, GgufError> {
         self.check()?;
-        let groups = self.groups(limit);
+        self.write_groups(prefix.as_ref(), self.groups(limit), &mut source)
+    }
+
+    /// As [`write_shards`](GgufWriter::write_shards), with this many tensors in each shard, in order; what is left over goes
+    /// into the last one.
+    ///
+    /// # Errors
+    /// As [`write_shards`](GgufWriter::write_shards).
+    pub fn write_shards_of(
+        &self,
+        prefix: impl AsRef<Path>,
+        counts: &[usize],
+        mut source: impl FnMut(&TensorInfo, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<Vec<PathBuf>, GgufError> {
+        self.check()?;
+        let mut rest = self.tensors();
+        let mut groups = Vec::new();
+        for (index, count) in counts.iter().enumerate() {
+            let count = if index + 1 == counts.len() { rest.len() } else { (*count).min(rest.len()) };
+            let (group, following) = rest.split_at(count);
+            groups.push(group);
+            rest = following;
+        }
+        self.write_groups(prefix.as_ref(), groups, &mut source)
+    }
+
+    fn write_groups(
+        &self,
+        prefix: &Path,
+        groups: Vec<&[TensorInfo]>,
+        source: &mut impl FnMut(&TensorInfo, &mut dyn Write) -> io::Result<()>,
+    ) -> Result<Vec<PathBuf>, GgufError> {
         let Ok(count) = u16::try_from(groups.len()) else {
             return Err(unwritable("the split model", format!("{} shards", groups.len()), "at most 65535"));
         };
-        let name = ShardName { prefix: prefix.as_ref().to_owned(), number: 1, count: count.into() };
+        let name = ShardName { prefix: prefix.to_owned(), number: 1, count: count.into() };
         let mut files = Vec::with_capacity(groups.len());
         let mut paths = Vec::with_capacity(groups.len());
         for (index, group) in (0..).zip(groups) {
             let path = name.path(u32::from(index) + 1);
             let shard = self.shard(index, count, group)?;
             let mut file = NewFile::create(&path)?;
-            shard.write_to(&mut file, &path, &mut source)?;
+            shard.write_to(&mut file, &path, source)?;
             files.push(file.finish()?);
             paths.push(path);
         }

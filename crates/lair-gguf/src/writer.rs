@@ -191,6 +191,13 @@ impl GgufWriter {
     }
 }
 
+/// The type and the value of a key, as files of version 2 and 3 hold them behind the key.
+pub fn encoded_value(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_value(value, &mut bytes);
+    bytes
+}
+
 /// Type and value, as a file holds them.
 fn encode_value(value: &Value, into: &mut Vec<u8>) {
     into.extend((value.value_type() as u32).to_le_bytes());

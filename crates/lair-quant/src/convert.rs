@@ -28,6 +28,14 @@ pub enum QuantError {
         /// The type.
         tensor_type: TensorType,
     },
+    /// Not one importance for each column.
+    #[error("rows of {expected} elements need as many importances, found {found}")]
+    ImportanceLength {
+        /// Columns.
+        expected: usize,
+        /// Importances there are.
+        found: usize,
+    },
     /// The number of elements is no multiple of the block's.
     #[error("{length} elements are no whole number of {tensor_type} blocks of {block_length}")]
     PartialBlock {

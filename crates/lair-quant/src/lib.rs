@@ -1,4 +1,4 @@
-//! Block formats, one file each: layout and dequantization.
+//! Block formats, one file each: layout, dequantization and the search for the best blocks.
 //!
 //! ```
 //! use lair_gguf::TensorType;
@@ -14,6 +14,7 @@
 
 mod codes;
 mod convert;
+mod encode;
 pub mod formats;
 
 pub use lair_gguf::TensorType;
@@ -21,5 +22,6 @@ pub use lair_gguf::TensorType;
 pub use self::{
     codes::{BLOCK_LENGTH_MAX, CodeShape, Codes, SUB_LENGTH_MIN},
     convert::{QuantError, dequantize, dot, f16_to_f32, format_of, is_supported, quantize, unpack},
+    encode::encode,
     formats::{BlockFormat, Format},
 };

@@ -107,6 +107,10 @@ enum Command {
     Unpin(commands::gc::PinArgs),
     /// Estimate whether a model runs here, how fast, and with how much context
     Fit(commands::fit::FitArgs),
+    /// Make a smaller model file of a larger one
+    Quantize(Box<commands::quantize::QuantizeArgs>),
+    /// Look into model files, change their keys, split and join them
+    Gguf(commands::gguf::GgufArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
     /// Measure how well a model predicts a text
@@ -171,6 +175,8 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Pin(args) => (commands::gc::pin(&args), args.json),
         Command::Unpin(args) => (commands::gc::unpin(&args), args.json),
         Command::Fit(args) => (commands::fit::fit(&args), args.json),
+        Command::Quantize(args) => (commands::quantize::quantize(&args), args.json),
+        Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),

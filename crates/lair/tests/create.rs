@@ -76,7 +76,6 @@ fn refusals_name_the_cause_and_have_stable_exit_codes() {
         (vec!["create", "x", "-f", "-"], "FROM x\nTEMPLATE {{ if }}", 2, "TEMPLATE: template line 1"),
         (vec!["create", "x", "-f", "-"], "FROM x\nTEMPLATE {% for m in messages %}{{ m['a'] }}", 2, "Jinja"),
         (vec!["create", "x", "-f", "absent"], "", 3, "absent"),
-        (vec!["create", "x", "--quantize", "q4_K_M"], "", 2, "not built yet"),
         (vec!["create", "x", "--quantize", "q9"], "", 2, "none of q4_K_M"),
         (vec!["create", "a b"], "", 2, "name"),
         (vec!["show", "no-such-model", "--modelfile"], "", 3, "no-such-model"),

@@ -138,7 +138,7 @@ fn what_is_not_built_yet_says_so() {
     let model = home.path().join("input.gguf");
     std::fs::write(&model, b"x").expect("written");
     let input = model.to_str().expect("UTF-8");
-    check(&slm(home.path(), &["quantize", input, "--type", "q4_k_m"], ""), 1, &["lair quantize", "q4_k_m"]);
+    check(&slm(home.path(), &["quantize", input, "--type", "q4_k_m"], ""), 4, &["GGUF"]);
     check(&slm(home.path(), &["quantize", "absent.gguf"], ""), 3, &["absent.gguf"]);
     check(&slm(home.path(), &["serve", "--port", "8000"], ""), 1, &["lair serve", "8000"]);
 }

@@ -1,8 +1,12 @@
 //! What a format's file provides, and the rows of the list of formats that are made from it.
 
 use lair_gguf::TensorType;
+use lair_simd::Isa;
 
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{self, EncodeBlock, Rows},
+};
 
 /// A quantized format: how a block of `BLOCK_BYTES` bytes holds `BLOCK_LENGTH` elements.
 pub trait BlockFormat {
@@ -83,6 +87,7 @@ pub trait FormatWork {
 
 type DequantizeRow = fn(&[u8], &mut [f32]);
 type QuantizeRow = fn(&[f32], &mut [u8]);
+type EncodeRows = fn(Isa, Rows<'_>, &mut [u8]);
 
 /// A row of the list of formats: what is known of a type at run time.
 #[derive(Debug)]
@@ -98,6 +103,7 @@ pub struct Format {
     pub(crate) dequantize_row: DequantizeRow,
     pub(crate) unpack: Option<fn(&[u8], &mut Codes)>,
     pub(crate) quantize_row: Option<QuantizeRow>,
+    pub(crate) encode_rows: Option<EncodeRows>,
 }
 
 impl Format {
@@ -110,6 +116,7 @@ impl Format {
             dequantize_row: F::dequantize_row,
             unpack: Some(F::unpack),
             quantize_row: None,
+            encode_rows: None,
         }
     }
 
@@ -122,6 +129,7 @@ impl Format {
             dequantize_row: F::dequantize_row,
             unpack: None,
             quantize_row: None,
+            encode_rows: None,
         }
     }
 
@@ -137,6 +145,16 @@ impl Format {
     /// Whether [`crate::quantize`] can write it.
     pub const fn is_writable(&self) -> bool {
         self.quantize_row.is_some()
+    }
+
+    /// Whether [`crate::encode()`] can write it.
+    pub const fn is_encodable(&self) -> bool {
+        self.quantize_row.is_some() || self.encode_rows.is_some()
+    }
+
+    pub(super) const fn with_encoder<F: EncodeBlock>(mut self) -> Format {
+        self.encode_rows = Some(encode::encode_rows::<F>);
+        self
     }
 
     pub(super) const fn with_quantizer(mut self, quantize_row: QuantizeRow) -> Format {

@@ -15,13 +15,17 @@
 
 use half::f16;
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::BlockFormat,
     fields, iq_grids,
-    iq1_s::{SHIFTED_LEVELS, shifted},
+    iq1_s::{SHIFTED_LEVELS, layout, search, shifted},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +63,23 @@ impl BlockFormat for IQ1_M {
             let nibble = high[group / 2] >> (4 * (group % 2)) & 15;
             let point = usize::from(low[group]) | usize::from(nibble & 7) << 8;
             *codes = shifted(&iq_grids::IQ1[point], nibble & 8 != 0);
+        }
+    }
+}
+
+impl EncodeBlock for IQ1_M {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let points = search::<S, 16>(s, &layout(16), input);
+        let super_scale = f16::from_f32(points.super_scale).to_bits();
+        block.fill(0);
+        for (group, point) in points.points[..32].iter().enumerate() {
+            block[group] = *point as u8;
+            block[32 + group / 2] |= ((point >> 8) as u8 | points.shifts[group] << 3) << (4 * (group % 2));
+        }
+        for (i, bytes) in block[48..].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let steps = (0..4).fold(0, |bits, sub| bits | u16::from(points.steps[4 * i + sub]) << (3 * sub));
+            *bytes = (steps | (super_scale >> (4 * i) & 15) << 12).to_le_bytes();
         }
     }
 }

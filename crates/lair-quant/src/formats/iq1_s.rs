@@ -12,10 +12,20 @@
 //!
 //! Source: ggml, `block_iq1_s`.
 
+use std::sync::LazyLock;
+
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{block_format::BlockFormat, fields, iq_grids};
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock,
+        grid::{self, Grid, Layout},
+        half_bytes, ternary, weights,
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -58,4 +68,42 @@ pub(super) const SHIFTED_LEVELS: [i8; 6] = [-9, -7, -1, 1, 7, 9];
 #[inline(always)]
 pub(super) fn shifted(point: &[i8; 8], is_down: bool) -> [i8; 8] {
     point.map(|element| 8 * element + if is_down { -1 } else { 1 })
+}
+
+/// Half a step of a grid of eighths, in whole steps.
+pub(super) const SHIFTS: [f32; 2] = [0.125, -0.125];
+pub(super) const SETS: [ternary::Shifted; 2] = [ternary::Shifted(0.125), ternary::Shifted(-0.125)];
+pub(super) static GRID: LazyLock<Grid> = LazyLock::new(|| Grid::new(&iq_grids::IQ1, &[-1, 0, 1], 3));
+
+impl EncodeBlock for IQ1_S {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let layout = layout(32);
+        let points = search::<S, 32>(s, &layout, input);
+        block[..2].copy_from_slice(&half_bytes(points.super_scale));
+        for (sub, bytes) in block[34..].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let upper = (0..4).fold(0, |bits, group| bits | points.points[4 * sub + group] >> 8 << (3 * group));
+            let shift = u16::from(points.shifts[4 * sub]);
+            *bytes = (upper | u16::from(points.steps[sub]) << 12 | shift << 15).to_le_bytes();
+        }
+        for (byte, point) in block[2..34].iter_mut().zip(points.points) {
+            *byte = point as u8;
+        }
+    }
+}
+
+/// The layout of the IQ1 formats.
+pub(super) fn layout(sub_length: usize) -> Layout<'static> {
+    let has_shift_for_each_group = sub_length == 16;
+    Layout { grid: &GRID, sub_length, unit: 1.0, step_max: 7, shifts: &SHIFTS, has_shift_for_each_group }
+}
+
+/// The search of the IQ1 formats.
+#[inline(always)]
+pub(super) fn search<S: Simd, const SUB: usize>(s: S, layout: &Layout<'_>, input: &BlockInput<'_>) -> grid::Points {
+    let mut weights = [0.0; 256];
+    weights::fill(s, input, weights::Plain::Spread, weights::Known::WithBlock(2.0), SUB, &mut weights);
+    let values = input.block();
+    let guesses = grid::guesses::<S, _, SUB>(s, &SETS, &ternary::TARGETS, values, &weights);
+    layout.encode(s, &guesses[..256 / SUB], values, &weights)
 }

@@ -12,15 +12,25 @@
 //!
 //! Source: ggml, `block_iq2_s`.
 
+use std::sync::LazyLock;
+
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::BlockFormat,
     fields, iq_grids,
-    iq2_xs::unpack_odd_scales,
-    iq2_xxs::{SIGNED_LEVELS, signed},
+    iq2_xs::{pack_steps, unpack_odd_scales},
+    iq2_xxs::{LEVELS, SIGNED_LEVELS, layout, search, signed},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock,
+        grid::{Grid, Signs},
+        half_bytes, weights,
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -53,5 +63,23 @@ impl BlockFormat for IQ2_S {
             let point = usize::from(low[group]) | usize::from(high) << 8;
             *codes = signed(&iq_grids::IQ2_S[point], signs[group]);
         }
+    }
+}
+
+static GRID: LazyLock<Grid> = LazyLock::new(|| Grid::new(&iq_grids::IQ2_S, &LEVELS, 2));
+
+impl EncodeBlock for IQ2_S {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let layout = layout(&GRID, 16);
+        let (points, signs) = search::<S, 16>(s, &layout, weights::Known::WithBlock(2.0), Signs::Free, input);
+        block.fill(0);
+        block[..2].copy_from_slice(&half_bytes(points.super_scale));
+        block[34..66].copy_from_slice(&signs);
+        for (group, point) in points.points[..32].iter().enumerate() {
+            block[2 + group] = *point as u8;
+            block[66 + group / 4] |= ((point >> 8) as u8) << (2 * (group % 4));
+        }
+        pack_steps(&points.steps, &mut block[74..]);
     }
 }

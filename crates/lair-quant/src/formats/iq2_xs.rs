@@ -10,14 +10,24 @@
 //!
 //! Source: ggml, `block_iq2_xs`.
 
+use std::sync::LazyLock;
+
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::BlockFormat,
     fields, iq_grids,
-    iq2_xxs::{SIGNED_LEVELS, signed, signs_of_seven},
+    iq2_xxs::{LEVELS, SIGNED_LEVELS, layout, search, signed, signs_of_seven},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock,
+        grid::{Grid, Signs},
+        half_bytes, weights,
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -55,5 +65,27 @@ impl BlockFormat for IQ2_XS {
 pub(super) fn unpack_odd_scales(packed: &[u8], codes: &mut Codes) {
     for (scales, byte) in codes.scales.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
         *scales = [2 * i32::from(byte & 15) + 1, 2 * i32::from(byte >> 4) + 1];
+    }
+}
+
+static GRID: LazyLock<Grid> = LazyLock::new(|| Grid::new(&iq_grids::IQ2_XS, &LEVELS, 2));
+
+impl EncodeBlock for IQ2_XS {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let layout = layout(&GRID, 16);
+        let (points, signs) = search::<S, 16>(s, &layout, weights::Known::WithBlock(1.0), Signs::Even, input);
+        block[..2].copy_from_slice(&half_bytes(points.super_scale));
+        for (group, bytes) in block[2..66].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *bytes = (points.points[group] | u16::from(signs[group] & 127) << 9).to_le_bytes();
+        }
+        pack_steps(&points.steps, &mut block[66..]);
+    }
+}
+
+/// Two steps a byte, the first in the low nibble.
+pub(super) fn pack_steps(steps: &[u8; 16], packed: &mut [u8]) {
+    for (byte, [low, high]) in packed.iter_mut().zip(steps.as_chunks::<2>().0) {
+        *byte = low | high << 4;
     }
 }

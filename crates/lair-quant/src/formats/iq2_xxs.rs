@@ -11,10 +11,20 @@
 //!
 //! Source: ggml, `block_iq2_xxs`.
 
+use std::sync::LazyLock;
+
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{block_format::BlockFormat, fields, iq_grids};
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock,
+        grid::{self, Grid, Layout, Signs},
+        half_bytes, scaled, weights,
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -66,4 +76,53 @@ pub(super) fn signed(point: &[i8; 8], signs: u8) -> [i8; 8] {
         let mask = -((signs >> i & 1) as i8);
         (point[i] ^ mask) - mask
     })
+}
+
+/// The levels of the IQ2 grids, and where the largest value may lie among them.
+pub(super) const LEVELS: [i8; 3] = [8, 25, 43];
+pub(super) const SET: scaled::Table = scaled::Table { sorted: &LEVELS, zoom: 2.0, nearest: &NEAREST };
+static NEAREST: [f32; 256] = scaled::nearest_table(&LEVELS, 2);
+pub(super) const TARGETS: scaled::Targets = scaled::targets_above(36.0, 1.5);
+/// The shifts of a format that has none.
+pub(super) const NO_SHIFTS: [f32; 1] = [0.0];
+
+static GRID: LazyLock<Grid> = LazyLock::new(|| Grid::new(&iq_grids::IQ2_XXS, &LEVELS, 2));
+
+impl EncodeBlock for IQ2_XXS {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let layout = layout(&GRID, 32);
+        let (points, signs) = search::<S, 32>(s, &layout, weights::Known::WithBlock(1.0), Signs::Even, input);
+        block[..2].copy_from_slice(&half_bytes(points.super_scale));
+        for (sub, bytes) in block[2..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let mut word = u32::from(points.steps[sub]) << 28;
+            for group in 0..4 {
+                bytes[group] = points.points[4 * sub + group] as u8;
+                word |= u32::from(signs[4 * sub + group] & 127) << (7 * group);
+            }
+            bytes[4..].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+}
+
+/// The layout of the IQ2 formats.
+pub(super) fn layout(grid: &Grid, sub_length: usize) -> Layout<'_> {
+    let (unit, step_max) = (0.125, 15);
+    Layout { grid, sub_length, unit, step_max, shifts: &NO_SHIFTS, has_shift_for_each_group: false }
+}
+
+/// The search of the IQ2 formats: points of the magnitudes, and the signs of each eight elements.
+#[inline(always)]
+pub(super) fn search<S: Simd, const SUB: usize>(
+    s: S,
+    layout: &Layout<'_>,
+    known: weights::Known,
+    rule: Signs,
+    input: &BlockInput<'_>,
+) -> (grid::Points, [u8; 32]) {
+    let (mut weights, mut magnitudes) = ([0.0; 256], [0.0; 256]);
+    weights::fill(s, input, weights::Plain::Spread, known, SUB, &mut weights);
+    let signs = grid::split_signs(rule, input.block(), &weights, &mut magnitudes);
+    let guesses = grid::guesses::<S, _, SUB>(s, &[SET], &TARGETS, &magnitudes, &weights);
+    (layout.encode(s, &guesses[..256 / SUB], &magnitudes, &weights), signs)
 }

@@ -12,10 +12,26 @@
 //!
 //! Source: ggml, `block_iq3_s`.
 
-use lair_gguf::TensorType;
+use std::sync::LazyLock;
 
-use super::{block_format::BlockFormat, fields, iq_grids, iq2_xs::unpack_odd_scales, iq2_xxs::signed, iq3_xxs::join};
-use crate::codes::{CodeShape, Codes};
+use lair_gguf::TensorType;
+use lair_simd::Simd;
+
+use super::{
+    block_format::BlockFormat,
+    fields, iq_grids,
+    iq2_xs::{pack_steps, unpack_odd_scales},
+    iq2_xxs::{layout, signed},
+    iq3_xxs::{join, search},
+};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock,
+        grid::{Grid, Layout, Signs},
+        half_bytes, scaled,
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -50,3 +66,26 @@ impl BlockFormat for IQ3_S {
 }
 
 const SIGNED_LEVELS: [i8; 16] = [-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15];
+
+const LEVELS: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
+const SET: scaled::Table = scaled::Table { sorted: &LEVELS, zoom: 8.0, nearest: &NEAREST };
+static NEAREST: [f32; 256] = scaled::nearest_table(&LEVELS, 8);
+const TARGETS: scaled::Targets = scaled::targets_above(12.2, 0.25);
+
+static GRID: LazyLock<Grid> = LazyLock::new(|| Grid::new(&iq_grids::IQ3_S, &LEVELS, 2));
+
+impl EncodeBlock for IQ3_S {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let layout = Layout { unit: 1.0, ..layout(&GRID, 32) };
+        let (points, signs) = search(s, &layout, SET, &TARGETS, Signs::Free, input);
+        block.fill(0);
+        block[..2].copy_from_slice(&half_bytes(points.super_scale));
+        for (group, point) in points.points.iter().enumerate() {
+            block[2 + group] = *point as u8;
+            block[66 + group / 8] |= ((point >> 8) as u8) << (group % 8);
+        }
+        block[74..106].copy_from_slice(&signs);
+        pack_steps(&points.steps, &mut block[106..]);
+    }
+}

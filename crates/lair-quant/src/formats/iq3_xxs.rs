@@ -11,14 +11,24 @@
 //!
 //! Source: ggml, `block_iq3_xxs`.
 
+use std::sync::LazyLock;
+
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::BlockFormat,
     fields, iq_grids,
-    iq2_xxs::{signed, signs_of_seven},
+    iq2_xxs::{layout, signed, signs_of_seven},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock,
+        grid::{self, Grid, Layout, Signs},
+        half_bytes, scaled, weights,
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -64,4 +74,44 @@ const SIGNED_LEVELS: [i8; 16] = [-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 2
 pub(super) fn join<const COUNT: usize>(grid: &[[i8; 4]; COUNT], points: [usize; 2]) -> [i8; 8] {
     let ([a, b, c, d], [e, f, g, h]) = (grid[points[0]], grid[points[1]]);
     [a, b, c, d, e, f, g, h]
+}
+
+const LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
+const SET: scaled::Table = scaled::Table { sorted: &LEVELS, zoom: 2.0, nearest: &NEAREST };
+static NEAREST: [f32; 256] = scaled::nearest_table(&LEVELS, 2);
+const TARGETS: scaled::Targets = scaled::targets_above(50.0, 1.0);
+
+static GRID: LazyLock<Grid> = LazyLock::new(|| Grid::new(&iq_grids::IQ3_XXS, &LEVELS, 2));
+
+impl EncodeBlock for IQ3_XXS {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let layout = Layout { unit: 0.25, ..layout(&GRID, 32) };
+        let (points, signs) = search(s, &layout, SET, &TARGETS, Signs::Even, input);
+        block[..2].copy_from_slice(&half_bytes(points.super_scale));
+        for (byte, point) in block[2..66].iter_mut().zip(points.points) {
+            *byte = point as u8;
+        }
+        for (sub, bytes) in block[66..].as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let signs = (0..4).fold(0, |bits, pair| bits | u32::from(signs[4 * sub + pair] & 127) << (7 * pair));
+            *bytes = (signs | u32::from(points.steps[sub]) << 28).to_le_bytes();
+        }
+    }
+}
+
+/// The search of the IQ3 formats: points of the magnitudes, and the signs of each eight elements.
+#[inline(always)]
+pub(super) fn search<S: Simd>(
+    s: S,
+    layout: &Layout<'_>,
+    set: scaled::Table,
+    targets: &scaled::Targets,
+    rule: Signs,
+    input: &BlockInput<'_>,
+) -> (grid::Points, [u8; 32]) {
+    let (mut weights, mut magnitudes) = ([0.0; 256], [0.0; 256]);
+    weights::fill(s, input, weights::Plain::Spread, weights::Known::WithBlock(2.0), 32, &mut weights);
+    let signs = grid::split_signs(rule, input.block(), &weights, &mut magnitudes);
+    let guesses = grid::guesses::<S, _, 32>(s, &[set], targets, &magnitudes, &weights);
+    (layout.encode(s, &guesses[..8], &magnitudes, &weights), signs)
 }

@@ -13,9 +13,18 @@
 //! Source: ggml, `block_iq4_xs`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
-use super::{block_format::BlockFormat, fields, iq4_nl::TABLE};
-use crate::codes::{CodeShape, Codes};
+use super::{
+    block_format::BlockFormat,
+    fields,
+    iq4_nl::{SET, TABLE, TARGETS, place},
+    pack::pack_nibbles,
+};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, half_bytes, scaled, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +62,23 @@ impl BlockFormat for IQ4_XS {
             let low = low[sub / 2] >> (4 * (sub % 2)) & 15;
             codes.scales[sub] = i32::from(high << 4 | u16::from(low)) - 32;
             fields::spread_nibbles::<16>(fields::bytes(block, 8 + 16 * sub), &mut codes.codes[32 * sub..]);
+        }
+    }
+}
+
+impl EncodeBlock for IQ4_XS {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let steps = scaled::Steps { low: -32, high: 31 };
+        let rules = (weights::Plain::Spread, weights::Known::WithBlock(2.0));
+        let codes = scaled::search_super::<S, _, 32>(s, SET, &TARGETS, steps, rules, input);
+        block.fill(0);
+        block[..2].copy_from_slice(&half_bytes(codes.super_scale));
+        for (sub, bytes) in codes.codes.as_chunks::<32>().0.iter().enumerate() {
+            let scale = (codes.scales[sub] + 32) as u8;
+            block[2 + sub / 4] |= scale >> 4 << (2 * (sub % 4));
+            block[4 + sub / 2] |= (scale & 15) << (4 * (sub % 2));
+            pack_nibbles(|i| place(bytes[i]), &mut block[8 + 16 * sub..]);
         }
     }
 }

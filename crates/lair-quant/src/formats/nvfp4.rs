@@ -14,9 +14,20 @@
 //! Source: ggml, `block_nvfp4` and `ggml_ue4m3_to_fp32`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
-use super::{block_format::BlockFormat, fields, mxfp4::TABLE};
-use crate::codes::{CodeShape, Codes};
+use super::{
+    block_format::BlockFormat,
+    fields,
+    mxfp4::{SET, TABLE, place},
+};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{
+        BlockInput, EncodeBlock, inverse_or_zero,
+        scaled::{self, CodeSet},
+    },
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -63,5 +74,36 @@ fn steps(scale: u8) -> i32 {
         (0x7f, _) => 0,
         (_, 0) => mantissa,
         _ => (8 + mantissa) << (exponent - 1),
+    }
+}
+
+impl EncodeBlock for NVFP4 {
+    /// Of the scales around the one by which the largest value gets the largest code, the one of the smallest error.
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        for (sub, values) in input.values.as_chunks::<16>().0.iter().enumerate() {
+            let mut weights = [1.0; 16];
+            if let Some(importance) = input.importance {
+                weights.copy_from_slice(&importance[16 * sub..][..16]);
+            }
+            let largest = scaled::value_of_largest_magnitude(s, values).abs();
+            let wanted = largest / 12.0 * 1024.0;
+            let proposed = (0..=126).take_while(|scale| steps(*scale) as f32 <= wanted).last().unwrap_or(0);
+            let scales = [0, 1, -1, 2, -2, -3, 3, -4].map(|by| (i32::from(proposed) + by).clamp(0, 126) as u8);
+            let as_float = |scale: u8| steps(scale) as f32 / 1024.0;
+            let errors = scaled::errors(s, SET, &scales.map(as_float), values, &weights);
+            let mut best = 0;
+            for (lane, error) in errors.into_iter().enumerate() {
+                if error < errors[best] {
+                    best = lane;
+                }
+            }
+            block[sub] = scales[best];
+            let inverse = inverse_or_zero(as_float(scales[best]));
+            let code = |i: usize| place(SET.nearest_one(values[i] * inverse));
+            for (i, byte) in block[4 + 8 * sub..][..8].iter_mut().enumerate() {
+                *byte = code(i) | code(i + 8) << 4;
+            }
+        }
     }
 }

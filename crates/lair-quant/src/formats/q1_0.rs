@@ -10,9 +10,13 @@
 //! Source: ggml, `block_q1_0`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{block_format::BlockFormat, fields};
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, as_half, half_bytes},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,19 @@ impl BlockFormat for Q1_0 {
         codes.set_one_scale(fields::half(block, 0));
         for (codes, byte) in codes.codes.as_chunks_mut::<8>().0.iter_mut().zip(fields::bytes::<16>(block, 2)) {
             *codes = std::array::from_fn(|i| 2 * (byte >> i & 1) as i8 - 1);
+        }
+    }
+}
+
+impl EncodeBlock for Q1_0 {
+    /// The mean magnitude with the sign of each value.
+    #[inline(always)]
+    fn encode<S: Simd>(_: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        // In the order of the reference, one after the other, so that the mean is the same to the bit.
+        let sum = input.values.iter().fold(0.0, |sum: f32, x| sum + x.abs());
+        block[..2].copy_from_slice(&half_bytes(as_half(sum / 128.0)));
+        for (byte, values) in block[2..].iter_mut().zip(input.values.as_chunks::<8>().0) {
+            *byte = (0..8).fold(0, |bits, i| bits | u8::from(values[i] >= 0.0) << i);
         }
     }
 }

@@ -13,9 +13,13 @@
 //! Source: ggml, `block_q2_K`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
-use super::{block_format::BlockFormat, fields};
-use crate::codes::{CodeShape, Codes};
+use super::{block_format::BlockFormat, fields, pack::pack_pairs};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, affine, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -39,5 +43,27 @@ impl BlockFormat for Q2_K {
         }
         fields::spread_pairs::<32>(fields::bytes(block, 16), &mut codes.codes);
         fields::spread_pairs::<32>(fields::bytes(block, 48), &mut codes.codes[128..]);
+    }
+}
+
+impl EncodeBlock for Q2_K {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let mut weights = [0.0; 256];
+        weights::fill(s, input, weights::Plain::Magnitude, weights::Known::WithBlock(1.0), 16, &mut weights);
+        let values: &[f32; 256] = input.block();
+        let mut fits = [affine::Fit::default(); 16];
+        let subs = values.as_chunks::<16>().0.iter().zip(weights.as_chunks::<16>().0);
+        for (fit, (values, weights)) in fits.iter_mut().zip(subs) {
+            *fit = affine::search::<S, 16, 5>(s, 3.0, (-0.9, 0.05), values, weights);
+        }
+        let codes = affine::encode_super::<S, 16>(s, 3.0, 15, &fits, values, &weights);
+        for (sub, byte) in block[..16].iter_mut().enumerate() {
+            *byte = (codes.scales[sub] | codes.mins[sub] << 4) as u8;
+        }
+        let code = |i: usize| codes.codes[i] as u8;
+        pack_pairs(code, &mut block[16..48]);
+        pack_pairs(|i| code(128 + i), &mut block[48..80]);
+        affine::store_supers(&codes, &mut block[80..]);
     }
 }

@@ -14,9 +14,13 @@
 //! Source: ggml, `block_q3_K`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
-use super::{block_format::BlockFormat, fields};
-use crate::codes::{CodeShape, Codes};
+use super::{block_format::BlockFormat, fields, pack::pack_pairs};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, half_bytes, scaled, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -48,5 +52,30 @@ impl BlockFormat for Q3_K {
                 (pairs[i] >> (2 * (plane % 4)) & 3 | (thirds[i] >> plane & 1) << 2).wrapping_sub(4)
             });
         }
+    }
+}
+
+const SET: scaled::Integers = scaled::Integers { low: -4.0, high: 3.0 };
+const TARGETS: scaled::Targets = scaled::targets(-4.0, (-0.9, 0.1), (3.1, 0.1));
+
+impl EncodeBlock for Q3_K {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let steps = scaled::Steps { low: -32, high: 31 };
+        let rules = (weights::Plain::Spread, weights::Known::WithBlock(2.0));
+        let codes = scaled::search_super::<S, _, 16>(s, SET, &TARGETS, steps, rules, input);
+        block.fill(0);
+        for sub in 0..16 {
+            let scale = (codes.scales[sub] + 32) as u8;
+            block[96 + sub % 8] |= (scale & 15) << (4 * (sub / 8));
+            block[104 + sub % 4] |= scale >> 4 << (2 * (sub / 4));
+        }
+        let code = |i: usize| (codes.codes[i] + 4) as u8;
+        for (i, thirds) in block[..32].iter_mut().enumerate() {
+            *thirds = (0..8).fold(0, |bits, plane| bits | code(32 * plane + i) >> 2 << plane);
+        }
+        pack_pairs(|i| code(i) & 3, &mut block[32..64]);
+        pack_pairs(|i| code(128 + i) & 3, &mut block[64..96]);
+        block[108..].copy_from_slice(&half_bytes(codes.super_scale));
     }
 }

@@ -11,13 +11,17 @@
 
 use half::f16;
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::{BlockFormat, QuantizeBlock},
     fields,
     pack::{inverse_or_zero, pack_nibbles, value_of_largest_magnitude},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, half_bytes, scaled, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,7 @@ impl BlockFormat for Q4_0 {
 
 impl QuantizeBlock for Q4_0 {
     /// The value of largest magnitude (the first of equals) becomes -8, whatever its sign.
+    #[inline(always)]
     fn quantize_block(values: &[f32], block: &mut [u8]) {
         let scale = value_of_largest_magnitude(values) / -8.0;
         block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
@@ -48,5 +53,22 @@ impl QuantizeBlock for Q4_0 {
         // Adding half a step and cutting off is how the reference rounds; it is not the same as rounding.
         let code = |i: usize| ((values[i] * inverse + 8.5) as u8).min(15);
         pack_nibbles(code, &mut block[2..]);
+    }
+}
+
+const SET: scaled::Integers = scaled::Integers { low: -8.0, high: 7.0 };
+const TARGETS: scaled::Targets = scaled::targets(-8.0, (-0.9, 0.1), (7.0, 0.1));
+
+impl EncodeBlock for Q4_0 {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        if input.importance.is_none() {
+            return Self::quantize_block(input.values, block);
+        }
+        let mut weights = [0.0; 32];
+        weights::fill(s, input, weights::Plain::Spread, weights::Known::WithRow, 32, &mut weights);
+        let (scale, codes) = scaled::encode_alone(s, SET, &TARGETS, input.block(), &weights);
+        block[..2].copy_from_slice(&half_bytes(scale));
+        pack_nibbles(|i| (codes[i] + 8) as u8, &mut block[2..]);
     }
 }

@@ -12,13 +12,17 @@
 
 use half::f16;
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::{BlockFormat, QuantizeBlock},
     fields,
     pack::{inverse_or_zero, pack_nibbles},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, affine, half_bytes, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,7 @@ impl BlockFormat for Q4_1 {
 
 impl QuantizeBlock for Q4_1 {
     /// The smallest value becomes 0, the largest 15.
+    #[inline(always)]
     fn quantize_block(values: &[f32], block: &mut [u8]) {
         let smallest = values.iter().copied().fold(f32::MAX, f32::min);
         let largest = values.iter().copied().fold(f32::MIN, f32::max);
@@ -53,5 +58,20 @@ impl QuantizeBlock for Q4_1 {
         let inverse = inverse_or_zero(scale);
         let code = |i: usize| (((values[i] - smallest) * inverse + 0.5) as u8).min(15);
         pack_nibbles(code, &mut block[4..]);
+    }
+}
+
+impl EncodeBlock for Q4_1 {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        if input.importance.is_none() {
+            return Self::quantize_block(input.values, block);
+        }
+        let mut weights = [0.0; 32];
+        weights::fill(s, input, weights::Plain::Spread, weights::Known::WithRow, 32, &mut weights);
+        let (fit, codes) = affine::encode_alone(s, 15.0, input.block(), &weights);
+        block[..2].copy_from_slice(&half_bytes(fit.scale));
+        block[2..4].copy_from_slice(&half_bytes(-fit.min));
+        pack_nibbles(|i| codes[i], &mut block[4..]);
     }
 }

@@ -12,13 +12,17 @@
 
 use half::f16;
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::{BlockFormat, QuantizeBlock},
     fields,
     pack::{fifth_bits, inverse_or_zero, pack_nibbles, value_of_largest_magnitude},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, half_bytes, scaled, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +47,32 @@ impl BlockFormat for Q5_0 {
 
 impl QuantizeBlock for Q5_0 {
     /// The value of largest magnitude (the first of equals) becomes -16, whatever its sign.
+    #[inline(always)]
     fn quantize_block(values: &[f32], block: &mut [u8]) {
         let scale = value_of_largest_magnitude(values) / -16.0;
         block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
         let inverse = inverse_or_zero(scale);
         // Adding half a step and cutting off is how the reference rounds; it is not the same as rounding.
         let code = |i: usize| ((values[i] * inverse + 16.5) as u8).min(31);
+        block[2..6].copy_from_slice(&fifth_bits(code).to_le_bytes());
+        pack_nibbles(code, &mut block[6..]);
+    }
+}
+
+const SET: scaled::Integers = scaled::Integers { low: -16.0, high: 15.0 };
+const TARGETS: scaled::Targets = scaled::targets(-16.0, (-0.9, 0.1), (15.0, 0.1));
+
+impl EncodeBlock for Q5_0 {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        if input.importance.is_none() {
+            return Self::quantize_block(input.values, block);
+        }
+        let mut weights = [0.0; 32];
+        weights::fill(s, input, weights::Plain::Spread, weights::Known::WithRow, 32, &mut weights);
+        let (scale, codes) = scaled::encode_alone(s, SET, &TARGETS, input.block(), &weights);
+        block[..2].copy_from_slice(&half_bytes(scale));
+        let code = |i: usize| (codes[i] + 16) as u8;
         block[2..6].copy_from_slice(&fifth_bits(code).to_le_bytes());
         pack_nibbles(code, &mut block[6..]);
     }

@@ -13,13 +13,17 @@
 
 use half::f16;
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::{BlockFormat, QuantizeBlock},
     fields,
     pack::{fifth_bits, inverse_or_zero, pack_nibbles},
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, affine, half_bytes, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,7 @@ impl BlockFormat for Q5_1 {
 
 impl QuantizeBlock for Q5_1 {
     /// The smallest value becomes 0, the largest 31.
+    #[inline(always)]
     fn quantize_block(values: &[f32], block: &mut [u8]) {
         let smallest = values.iter().copied().fold(f32::MAX, f32::min);
         let largest = values.iter().copied().fold(f32::MIN, f32::max);
@@ -54,6 +59,23 @@ impl QuantizeBlock for Q5_1 {
         block[2..4].copy_from_slice(&f16::from_f32(smallest).to_le_bytes());
         let inverse = inverse_or_zero(scale);
         let code = |i: usize| (((values[i] - smallest) * inverse + 0.5) as u8).min(31);
+        block[4..8].copy_from_slice(&fifth_bits(code).to_le_bytes());
+        pack_nibbles(code, &mut block[8..]);
+    }
+}
+
+impl EncodeBlock for Q5_1 {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        if input.importance.is_none() {
+            return Self::quantize_block(input.values, block);
+        }
+        let mut weights = [0.0; 32];
+        weights::fill(s, input, weights::Plain::Spread, weights::Known::WithRow, 32, &mut weights);
+        let (fit, codes) = affine::encode_alone(s, 31.0, input.block(), &weights);
+        block[..2].copy_from_slice(&half_bytes(fit.scale));
+        block[2..4].copy_from_slice(&half_bytes(-fit.min));
+        let code = |i: usize| codes[i];
         block[4..8].copy_from_slice(&fifth_bits(code).to_le_bytes());
         pack_nibbles(code, &mut block[8..]);
     }

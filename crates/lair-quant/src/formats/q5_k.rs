@@ -13,9 +13,17 @@
 //! Source: ggml, `block_q5_K`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
-use super::{block_format::BlockFormat, fields, q4_k::unpack_scales_and_mins};
-use crate::codes::{CodeShape, Codes};
+use super::{
+    block_format::BlockFormat,
+    fields,
+    q4_k::{pack_nibbles_of_64, pack_scales_and_mins, search_with_min, unpack_scales_and_mins},
+};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, affine},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +48,22 @@ impl BlockFormat for Q5_K {
             fields::set_codes(&mut codes.codes[32 * sub..], |i| {
                 nibbles[i] >> (4 * (sub % 2)) & 15 | (fifths[i] >> sub & 1) << 4
             });
+        }
+    }
+}
+
+impl EncodeBlock for Q5_K {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let codes = search_with_min(s, 31.0, (-0.9, 0.1), input);
+        affine::store_supers(&codes, block);
+        block[4..16].copy_from_slice(&pack_scales_and_mins(&codes));
+        let code = |i: usize| codes.codes[i] as u8;
+        for (i, fifths) in block[16..48].iter_mut().enumerate() {
+            *fifths = (0..8).fold(0, |bits, sub| bits | code(32 * sub + i) >> 4 << sub);
+        }
+        for (part, bytes) in block[48..].as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            pack_nibbles_of_64(|i| code(64 * part + i), bytes);
         }
     }
 }

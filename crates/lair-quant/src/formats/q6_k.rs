@@ -14,9 +14,13 @@
 //! Source: ggml, `block_q6_K`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{block_format::BlockFormat, fields};
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, half_bytes, scaled, weights},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -48,5 +52,31 @@ impl BlockFormat for Q6_K {
                 });
             }
         }
+    }
+}
+
+const SET: scaled::Integers = scaled::Integers { low: -32.0, high: 31.0 };
+const TARGETS: scaled::Targets = scaled::targets(-32.0, (-0.9, 0.1), (31.1, 0.1));
+
+impl EncodeBlock for Q6_K {
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let steps = scaled::Steps { low: -128, high: 127 };
+        let rules = (weights::Plain::Spread, weights::Known::Alone);
+        let codes = scaled::search_super::<S, _, 16>(s, SET, &TARGETS, steps, rules, input);
+        let code = |i: usize| (codes.codes[i] + 32) as u8;
+        for half in 0..2 {
+            for i in 0..32 {
+                let planes: [u8; 4] = std::array::from_fn(|plane| code(128 * half + 32 * plane + i));
+                block[64 * half + i] = planes[0] & 15 | planes[2] << 4;
+                block[64 * half + 32 + i] = planes[1] & 15 | planes[3] << 4;
+                let pairs = planes.map(|code| code >> 4);
+                block[128 + 32 * half + i] = pairs[0] | pairs[1] << 2 | pairs[2] << 4 | pairs[3] << 6;
+            }
+        }
+        for (byte, scale) in block[192..208].iter_mut().zip(codes.scales) {
+            *byte = scale as i8 as u8;
+        }
+        block[208..].copy_from_slice(&half_bytes(codes.super_scale));
     }
 }

@@ -11,13 +11,17 @@
 
 use half::f16;
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{
     block_format::{BlockFormat, QuantizeBlock},
     fields,
     pack::inverse_or_zero,
 };
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,7 @@ impl BlockFormat for Q8_0 {
 
 impl QuantizeBlock for Q8_0 {
     /// The largest magnitude becomes 127; codes are rounded to nearest, halves away from zero.
+    #[inline(always)]
     fn quantize_block(values: &[f32], block: &mut [u8]) {
         let largest = values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
         let scale = largest / 127.0;
@@ -48,5 +53,13 @@ impl QuantizeBlock for Q8_0 {
         for (byte, value) in block[2..].iter_mut().zip(values) {
             *byte = (value * inverse).round() as i8 as u8;
         }
+    }
+}
+
+impl EncodeBlock for Q8_0 {
+    /// By the simple rule: eight bits leave nothing worth a search.
+    #[inline(always)]
+    fn encode<S: Simd>(_: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        Self::quantize_block(input.values, block);
     }
 }

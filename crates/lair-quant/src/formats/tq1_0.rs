@@ -14,9 +14,13 @@
 //! Source: ggml, `block_tq1_0`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
 use super::{block_format::BlockFormat, fields};
-use crate::codes::{CodeShape, Codes};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, as_half, half_bytes, inverse_or_zero, scaled},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -50,5 +54,36 @@ fn spread_digits<const LENGTH: usize>(packed: &[u8; LENGTH], codes: &mut [i8]) {
             *code = (product >> 8) as i8 - 1;
             *fraction = product as u8;
         }
+    }
+}
+
+impl EncodeBlock for TQ1_0 {
+    /// The largest magnitude becomes 1; for weights that are ternary already.
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let (scale, digits) = ternary_digits(s, input.block());
+        gather_digits(&digits[..160], &mut block[..32]);
+        gather_digits(&digits[160..240], &mut block[32..48]);
+        gather_digits(&digits[240..], &mut block[48..52]);
+        block[52..].copy_from_slice(&half_bytes(scale));
+    }
+}
+
+/// The largest magnitude, and each value as 0, 1 or 2 for -1, 0 or 1 times it; halves away from zero.
+#[inline(always)]
+pub(super) fn ternary_digits<S: Simd>(s: S, values: &[f32; 256]) -> (f32, [u8; 256]) {
+    let largest = scaled::value_of_largest_magnitude(s, values).abs();
+    let inverse = inverse_or_zero(largest);
+    (as_half(largest), values.map(|x| ((x * inverse).round() + 1.0) as u8))
+}
+
+/// The inverse of [`spread_digits`]; digits that are missing in the last byte's place are 0.
+fn gather_digits(digits: &[u8], packed: &mut [u8]) {
+    let length = packed.len();
+    for (i, byte) in packed.iter_mut().enumerate() {
+        let number =
+            (0..5).fold(0, |number, digit| 3 * number + u16::from(*digits.get(digit * length + i).unwrap_or(&0)));
+        // The next fraction of 256 that is not below number / 3^5.
+        *byte = (u32::from(number) * 256).div_ceil(243) as u8;
     }
 }

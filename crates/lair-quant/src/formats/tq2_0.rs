@@ -13,9 +13,13 @@
 //! Source: ggml, `block_tq2_0`.
 
 use lair_gguf::TensorType;
+use lair_simd::Simd;
 
-use super::{block_format::BlockFormat, fields};
-use crate::codes::{CodeShape, Codes};
+use super::{block_format::BlockFormat, fields, pack::pack_pairs, tq1_0::ternary_digits};
+use crate::{
+    codes::{CodeShape, Codes},
+    encode::{BlockInput, EncodeBlock, half_bytes},
+};
 
 /// The format of this file.
 #[derive(Clone, Copy, Debug)]
@@ -35,5 +39,16 @@ impl BlockFormat for TQ2_0 {
         fields::spread_pairs::<32>(fields::bytes(block, 0), &mut codes.codes);
         fields::spread_pairs::<32>(fields::bytes(block, 32), &mut codes.codes[128..]);
         fields::offset(&mut codes.codes, -1);
+    }
+}
+
+impl EncodeBlock for TQ2_0 {
+    /// The largest magnitude becomes 1; for weights that are ternary already.
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, input: &BlockInput<'_>, block: &mut [u8]) {
+        let (scale, digits) = ternary_digits(s, input.block());
+        pack_pairs(|i| digits[i], &mut block[..32]);
+        pack_pairs(|i| digits[128 + i], &mut block[32..64]);
+        block[64..].copy_from_slice(&half_bytes(scale));
     }
 }

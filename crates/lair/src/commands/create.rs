@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lair_store::modelfile::{
     CreateError, CreateRequest, CreateStep, Created, Instruction, MODELFILE_BYTES_MAX, Modelfile, QUANTIZATIONS,
-    create, stored_modelfile,
+    SaveRequest, create, save, stored_modelfile,
 };
-use lair_store::{ModelName, Reference, Resolved, Store, StoreError};
+use lair_store::oci::media_type;
+use lair_store::{ModelName, Note, Reference, Resolved, Store, StoreError};
 use lair_text::go_template::GoTemplate;
 
+use crate::commands::quantize::quantize_file;
 use crate::download_bar::DownloadBar;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::{locate, offline};
@@ -23,7 +25,7 @@ pub struct CreateArgs {
     /// The Modelfile; `-` reads it from standard input [default: Modelfile, or the model files in this folder]
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Quantize to q4_K_M, q4_K_S or q8_0
+    /// Quantize the weights, which are to be F32, F16 or BF16, to q4_K_M, q4_K_S or q8_0
     #[arg(short, long, value_name = "TYPE")]
     quantize: Option<String>,
     /// One JSON object instead of text
@@ -33,14 +35,17 @@ pub struct CreateArgs {
 
 /// Runs the command.
 pub fn create_model(args: &CreateArgs) -> Outcome {
-    refuse_quantization(args.quantize.as_deref())?;
+    args.quantize.as_deref().map_or(Ok(()), check_quantization)?;
     let name: ModelName = args.name.parse().map_err(|error| {
         Failure::new(ExitCode::Usage, error).with_hint("a name is `[[HOST/]NAMESPACE/]MODEL[:TAG]`".to_string())
     })?;
     let (modelfile, folder) = read_modelfile(args.file.as_deref())?;
     check_templates(&modelfile)?;
     let store = locate::store()?;
-    let created = make(&store, &name, &modelfile, &folder, args.json)?;
+    let created = match &args.quantize {
+        Some(wanted) => make_quantized(&store, args, &name, wanted, What { modelfile: &modelfile, folder: &folder })?,
+        None => make(&store, &name, &modelfile, &folder, args.json)?,
+    };
     for warning in &created.warnings {
         eprintln!("warning: {warning}");
     }
@@ -108,16 +113,66 @@ fn of_files<'p>(paths: impl Iterator<Item = &'p Path>) -> Modelfile {
     Modelfile { instructions: paths.map(from).collect() }
 }
 
-/// Lair quantizes no model yet while it is made; what it would take is checked all the same.
-fn refuse_quantization(quantize: Option<&str>) -> Outcome {
-    let Some(wanted) = quantize else { return Ok(()) };
-    if !QUANTIZATIONS.iter().any(|known| known.eq_ignore_ascii_case(wanted)) {
-        let cause = format!("`--quantize {wanted}` is none of {}", QUANTIZATIONS.join(", "));
-        return Err(Failure::new(ExitCode::Usage, cause));
+/// The types that Ollama quantizes to; Lair takes its names for them.
+fn check_quantization(wanted: &str) -> Outcome {
+    if QUANTIZATIONS.iter().any(|known| known.eq_ignore_ascii_case(wanted)) {
+        return Ok(());
     }
-    let cause = format!("`--quantize {wanted}`: quantizing is not built yet, neither here nor as a command of its own");
-    Err(Failure::new(ExitCode::Usage, cause)
-        .with_hint("make the model of a GGUF file that is quantized already".to_string()))
+    let cause = format!("`--quantize {wanted}` is none of {}", QUANTIZATIONS.join(", "));
+    Err(Failure::new(ExitCode::Usage, cause).with_hint("`lair quantize` makes files of every other type".to_string()))
+}
+
+/// Makes the model under a name of its own first, so that the name it is to have never means what is half done; then with
+/// the quantized weights and the same settings under that.
+fn make_quantized(
+    store: &Store,
+    args: &CreateArgs,
+    name: &ModelName,
+    wanted: &str,
+    what: What,
+) -> Result<Created, Failure> {
+    let text = name.short();
+    let is_tagged = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let draft_text = format!("{text}{}unquantized", if is_tagged { "-" } else { ":" });
+    let draft: ModelName = draft_text.parse().map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    let created = make(store, &draft, what.modelfile, what.folder, args.json)?;
+    let outcome = quantize_draft(store, args, name, wanted, &draft_text, created);
+    let removed = store.remove(&draft);
+    let created = outcome?;
+    removed?;
+    Ok(created)
+}
+
+/// What a model is made of.
+#[derive(Clone, Copy)]
+struct What<'a> {
+    modelfile: &'a Modelfile,
+    folder: &'a Path,
+}
+
+fn quantize_draft(
+    store: &Store,
+    args: &CreateArgs,
+    name: &ModelName,
+    wanted: &str,
+    draft: &str,
+    created: Created,
+) -> Result<Created, Failure> {
+    let others = [media_type::PROJECTOR, media_type::ADAPTER, media_type::DRAFT];
+    if let Some(layer) = created.manifest.layers.iter().find(|layer| others.contains(&layer.media_type.as_str())) {
+        let cause = format!("`--quantize` with a layer of the kind {}: only weights are quantized", layer.media_type);
+        return Err(Failure::new(ExitCode::Usage, cause)
+            .with_hint("quantize the file with `lair quantize` and make the model of that".to_string()));
+    }
+    let located = locate::locate(Some(draft), args.json)?;
+    let folder = tempfile::tempdir_in(&store.settings().root)?;
+    let quantized = folder.path().join("quantized.gguf");
+    quantize_file(&located.path, wanted, &quantized, args.json)?;
+    let from = quantized.to_string_lossy();
+    let note = Note::from_source(format!("quantized to {wanted} when it was created"));
+    let request = SaveRequest { name, from: &from, settings: &located.settings, note };
+    let saved = save(store, request)?;
+    Ok(Created { warnings: created.warnings, ..saved })
 }
 
 /// The Modelfile, and the folder that its paths are relative to.

@@ -51,9 +51,9 @@ enum SlmCommand {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Quantize a model file (comes with `lair quantize`)
+    /// Quantize a model file, as `lair quantize` does
     Quantize {
-        /// A GGUF or ONNX file
+        /// A GGUF file
         input: PathBuf,
         /// What to write
         output: Option<PathBuf>,
@@ -144,7 +144,7 @@ pub fn slm(args: &SlmArgs) -> Outcome {
         SlmCommand::Run(args) => run(args),
         SlmCommand::Benchmark { model } => benchmark(model),
         SlmCommand::Rm { model, yes } => remove(model, *yes),
-        SlmCommand::Quantize { input, output: _, quantization } => Err(quantize_refusal(input, quantization)),
+        SlmCommand::Quantize { input, output, quantization } => quantize(input, output.as_deref(), quantization),
         SlmCommand::Serve { config: _, host, port } => {
             let cause = format!("serving on {host}:{port} comes with `lair serve`, which is not built yet");
             Err(Failure::new(ExitCode::Other, cause).with_hint("`lair slm run` answers on the terminal".to_owned()))
@@ -152,14 +152,16 @@ pub fn slm(args: &SlmArgs) -> Outcome {
     }
 }
 
-fn quantize_refusal(input: &Path, quantization: &str) -> Failure {
+/// Beside the model, unless it is said where.
+fn quantize(input: &Path, output: Option<&Path>, quantization: &str) -> Outcome {
     if !input.is_file() {
         let cause = format!("the model file `{}` is not there", input.display());
-        return Failure::new(ExitCode::NotFound, cause);
+        return Err(Failure::new(ExitCode::NotFound, cause));
     }
-    let cause = format!("quantizing to {quantization} comes with `lair quantize`, which is not built yet");
-    let hint = "`lair slm pull MODEL --list-variants` shows files that are quantized already".to_owned();
-    Failure::new(ExitCode::Other, cause).with_hint(hint)
+    let default = || input.with_extension(format!("{}.gguf", quantization.to_lowercase()));
+    let output = output.map_or_else(default, Path::to_path_buf);
+    super::quantize::quantize_file(input, quantization, &output, false)?;
+    Ok(writeln!(std::io::stdout(), "Quantized model saved to {}", output.display())?)
 }
 
 fn init(args: &InitArgs) -> Outcome {

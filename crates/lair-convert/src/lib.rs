@@ -1,0 +1,3 @@
+//! Makes model files: conversion to GGUF, quantization.
+
+pub mod quantize;

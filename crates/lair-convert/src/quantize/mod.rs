@@ -1,0 +1,22 @@
+//! Makes a smaller model file of a larger one: which type each tensor gets, and the writing of it.
+//!
+//! [`Plan::new`] decides, from names and shapes alone; [`write`] does it, a slab of rows at a time, so that neither the
+//! model nor a tensor has to fit into memory. [`ImportanceMatrix`] says which columns matter.
+
+mod error;
+mod file_type;
+mod imatrix;
+mod mix;
+mod plan;
+mod role;
+mod write;
+
+pub use self::{
+    error::QuantizeError,
+    file_type::{FILE_TYPES, FileType, tensor_type_from_name},
+    imatrix::{Entry, ImportanceMatrix},
+    mix::{ModelFacts, Place},
+    plan::{Importance, Options, Plan, PlannedTensor, Reason, TensorRule},
+    role::Role,
+    write::{Progress, write},
+};
