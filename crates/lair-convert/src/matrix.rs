@@ -86,11 +86,16 @@ impl SourceTensor {
     }
 
     /// A tensor that is made row by row.
-    pub(crate) fn made(name: &str, rows: usize, columns: usize, maker: Arc<dyn RowMaker>) -> SourceTensor {
+    pub(crate) fn made(
+        name: &str,
+        [rows, columns]: [usize; 2],
+        weight_type: TensorType,
+        maker: Arc<dyn RowMaker>,
+    ) -> SourceTensor {
         SourceTensor {
             name: name.to_owned(),
             shape: vec![rows, columns],
-            weight_type: TensorType::BF16,
+            weight_type,
             matrices: vec![Matrix { rows, columns, elements: Elements::Made(maker) }],
         }
     }
@@ -214,6 +219,10 @@ impl Piece {
             Elements::Stored { element, file, start, row_stride, column_stride } => {
                 let width = element.size_bytes();
                 let bytes = &files[*file][*start as usize + row * row_stride * width..];
+                if let Some(tensor_type) = element.tensor_type().filter(|_| *column_stride == 1) {
+                    let bytes = &bytes[..values.len() * width];
+                    return lair_quant::dequantize(tensor_type, bytes, values).expect("plain numbers of this length");
+                }
                 for (column, value) in values.iter_mut().enumerate() {
                     *value = element.value(&bytes[column * column_stride * width..]);
                 }

@@ -92,7 +92,7 @@ impl HfConfig {
 
     /// Elements of a head: as it says, else the hidden size by the heads.
     pub(crate) fn head_dim(&self) -> Option<u32> {
-        let divided = || self.count(&["hidden_size", "n_embd"])?.checked_div(self.head_count()?);
+        let divided = || self.count(&["hidden_size", "n_embd", "n_embed"])?.checked_div(self.head_count()?);
         self.count(&["head_dim"]).or_else(divided)
     }
 

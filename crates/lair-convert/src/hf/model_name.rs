@@ -271,11 +271,7 @@ mod tests {
             [none, Some("Mistral"), Some("Instruct"), Some("v0.2"), Some("7B")],
         );
         check("Mixtral-8x7B-v0.1", 46_702_792_704, [none, Some("Mixtral"), none, Some("v0.1"), Some("8x7B")]);
-        check(
-            "Phi-3-mini-4k-instruct",
-            3_821_079_552,
-            [none, Some("Phi"), Some("4k-instruct"), Some("3"), Some("mini")],
-        );
+        check("Phi-3-mini-4k-instruct", 3_821_079_552, [none, Some("Phi-3"), Some("4k-instruct"), none, Some("mini")]);
         check("gpt2", 124_439_808, [none, none, none, none, none]);
     }
 

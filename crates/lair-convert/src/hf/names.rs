@@ -34,7 +34,7 @@ pub(crate) fn plan(
     let (mut left_out, mut unused) = (Vec::new(), Vec::new());
     for tensor in tensors {
         let name = tensor.name.replace("e_score_correction_bias", "e_score_correction.bias");
-        if is_left_out(&name, source) {
+        if is_left_out(&name, source) || is_behind_the_last_layer(&name, config) {
             left_out.push(tensor.name);
             continue;
         }
@@ -69,6 +69,12 @@ fn is_left_out(name: &str, source: &Source) -> bool {
                 })
     };
     source.left_out.iter().any(matches) || LEFT_OUT_EVERYWHERE.iter().any(matches)
+}
+
+/// Whether a tensor belongs to layers that predict further tokens, which stand behind those that run.
+fn is_behind_the_last_layer(name: &str, config: &HfConfig) -> bool {
+    let index = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u32>().ok());
+    index.is_some_and(|index| config.layer_count().is_some_and(|count| index >= count))
 }
 
 fn without_root<'n>(name: &'n str, source: &Source) -> &'n str {

@@ -17,7 +17,7 @@ const COUNTS: [(&str, &[&str]); 11] = [
         "context_length",
         &["max_position_embeddings", "n_ctx", "n_positions", "max_sequence_length", "model_max_length", "max_length"],
     ),
-    ("embedding_length", &["hidden_size", "n_embd", "dim"]),
+    ("embedding_length", &["hidden_size", "n_embd", "n_embed", "dim"]),
     ("feed_forward_length", &["intermediate_size", "n_inner", "hidden_dim", "ffn_dim"]),
     ("attention.head_count", &["num_attention_heads", "n_head", "n_heads"]),
     ("attention.head_count_kv", &["num_key_value_heads", "n_kv_heads"]),
@@ -104,7 +104,9 @@ fn rope(keys: &mut Keys<'_>, config: &HfConfig) -> Result<(), ConvertError> {
     keys.set("rope.freq_base_swa", config.window_theta.map(|theta| theta as f32));
     let factor = number("factor");
     match config.rope_type() {
-        None | Some("default" | "llama3" | "dynamic" | "mrope") => {}
+        None | Some("default" | "llama3" | "mrope") => {}
+        // Such scaling begins behind the context that the model was trained for, but for Hunyuan's.
+        Some("dynamic") if config.rope.get("alpha").is_none_or(|alpha| alpha.is_null()) => {}
         Some("linear") => {
             keys.set("rope.scaling.type", Some("linear"));
             keys.set("rope.scaling.factor", factor);

@@ -10,11 +10,11 @@ use super::state::{Global, StorageReference, TensorNode};
 use crate::error::{Fault, printable};
 
 /// Values that a pickle may make; a tensor takes some 15 of them.
-pub(super) const NODE_COUNT_MAX: usize = 4 << 20;
+pub(super) const NODE_COUNT_MAX: usize = 1 << 20;
 /// Values that may lie on the stack or in lists, which may hold a value more than once.
-const REFERENCE_COUNT_MAX: usize = 16 << 20;
+const REFERENCE_COUNT_MAX: usize = 4 << 20;
 /// Storages of a file.
-pub(super) const STORAGE_COUNT_MAX: usize = 1 << 20;
+pub(super) const STORAGE_COUNT_MAX: usize = 1 << 18;
 /// Bytes of a pickle without its storages.
 const PICKLE_BYTES_MAX: usize = 64 << 20;
 

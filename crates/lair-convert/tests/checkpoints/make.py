@@ -5,6 +5,7 @@ Needs torch, transformers, tokenizers, safetensors and numpy. For each architect
 they follow the rule of `lair_testkit::tiny_models` from the tensor's name and the element's index.
 
     python make.py [NAME ...]
+    python make.py --real FOLDER    writes tokens and logits of a real checkpoint into its folder
 """
 
 import json
@@ -32,7 +33,7 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_fact
               original_max_position_embeddings=32)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 LONG = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.5, 2.0, 3.0, 4.0],
-            original_max_position_embeddings=64)
+            original_max_position_embeddings=16)
 MODELS = {
     "llama": ("Llama", dict(LLAMA)),
     "llama-bias": ("Llama", dict(**LLAMA, attention_bias=True, tie_word_embeddings=True)),
@@ -49,7 +50,7 @@ MODELS = {
     "phi2": ("Phi", dict(hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
                          max_position_embeddings=128, partial_rotary_factor=0.5, **COMMON)),
     "phi3": ("Phi3", dict(**LLAMA, pad_token_id=0, original_max_position_embeddings=128)),
-    "phi3-long": ("Phi3", dict(**LLAMA, pad_token_id=0, original_max_position_embeddings=64, rope_parameters=LONG)),
+    "phi3-long": ("Phi3", dict(**LLAMA, pad_token_id=0, original_max_position_embeddings=16, rope_parameters=LONG)),
     "gemma": ("Gemma", dict(**LLAMA, head_dim=16)),
     "gemma2": ("Gemma2", dict(**FOUR, head_dim=16, query_pre_attn_scalar=16, sliding_window=16)),
     "gemma3": ("Gemma3", dict(**{**LLAMA, "num_hidden_layers": 6}, head_dim=16, query_pre_attn_scalar=16,
@@ -71,7 +72,7 @@ MODELS = {
     "nemotron": ("Nemotron", dict(LLAMA)),
     "glm4": ("Glm4", dict(**LLAMA, head_dim=8, pad_token_id=0)),
     "ernie4_5": ("Ernie4_5", dict(**LLAMA, head_dim=8, pad_token_id=0)),
-    "exaone4": ("Exaone4", dict(**FOUR, pad_token_id=0, sliding_window=16)),
+    "exaone4": ("Exaone4", dict(**FOUR, pad_token_id=0, sliding_window=None, layer_types=["full_attention"] * 4)),
     "hunyuan": ("HunYuanDenseV1", dict(**LLAMA, head_dim=8, pad_token_id=0)),
     "dots1": ("Dots1", dict(**LLAMA, **EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1,
                             n_group=1, topk_group=1, pad_token_id=0)),
@@ -144,7 +145,19 @@ def make(name, family, arguments):
         print(name, "largest logit", float(logits.abs().max()), "deviation", float(logits.std()))
 
 
+def real(folder):
+    model = t.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    tokens = t.AutoTokenizer.from_pretrained(folder)("The capital of France is Paris. Why is the sky blue?").input_ids
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0]
+    (pathlib.Path(folder) / "tokens.json").write_text(json.dumps(tokens) + "\n")
+    np.save(pathlib.Path(folder) / "logits.npy", logits.float().numpy())
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--real"]:
+        real(sys.argv[2])
+        sys.exit()
     tokenizer(HERE / "tokenizer")
     for name, (family, arguments) in MODELS.items():
         if len(sys.argv) > 1 and name not in sys.argv[1:]:

@@ -2,7 +2,11 @@
 
 pub mod bench;
 pub mod completions;
+<<<<<<< HEAD
 pub mod config;
+=======
+pub mod convert;
+>>>>>>> c52a0fc (convert: lair convert, checkpoints run as they are, packed weights; golden outputs of transformers)
 pub mod create;
 pub mod eval;
 pub mod fit;

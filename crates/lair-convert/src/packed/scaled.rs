@@ -1,39 +1,28 @@
-//! Weights that other programs packed: several stored tensors that stand for one.
+//! Small floats or integers with a factor for each block, row or tensor: `weight` beside `weight_scale_inv` (DeepSeek's
+//! blocks) or `weight_scale`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lair_gguf::MappedFile;
+use lair_gguf::{MappedFile, TensorType};
 use serde_json::Value as Json;
 
-use crate::checkpoint::Checkpoint;
-use crate::error::{ConvertError, printable};
-use crate::hf::HfConfig;
+use super::wrong_shape;
+use crate::error::ConvertError;
 use crate::matrix::{Piece, RowMaker, SourceTensor};
 use crate::stored::StoredTensor;
 
-/// The tensors of a checkpoint, packed ones as the numbers they stand for.
-pub(crate) fn source_tensors(checkpoint: &Checkpoint, config: &HfConfig) -> Result<Vec<SourceTensor>, ConvertError> {
-    let method = config.first(&["quantization_config"]);
-    let plain = || checkpoint.tensors.values().map(SourceTensor::of_stored).collect();
-    match method {
-        None => plain(),
-        Some(method) => match method["quant_method"].as_str() {
-            Some("fp8") => scaled(&checkpoint.tensors, method),
-            other => {
-                let what = format!("a checkpoint quantized by `{}`", printable(other.unwrap_or("(not said)")));
-                Err(ConvertError::Unsupported { what })
-            }
-        },
-    }
-}
+/// Tensors that stand beside weights and are no weights.
+const BESIDE: [&str; 4] = [".weight_scale_inv", ".weight_scale", ".input_scale", ".output_scale"];
 
-/// Eight-bit numbers with a factor for each block, row or tensor (`weight` and `weight_scale_inv` or `weight_scale`).
-fn scaled(tensors: &BTreeMap<String, StoredTensor>, method: &Json) -> Result<Vec<SourceTensor>, ConvertError> {
+/// All tensors, those with factors multiplied by them.
+pub(super) fn tensors(
+    tensors: &BTreeMap<String, StoredTensor>,
+    method: &Json,
+) -> Result<Vec<SourceTensor>, ConvertError> {
     let mut found = Vec::new();
     for (name, tensor) in tensors {
-        let is_scale = [".weight_scale_inv", ".weight_scale", ".input_scale"].iter().any(|end| name.ends_with(end));
-        if is_scale {
+        if BESIDE.iter().any(|end| name.ends_with(end)) {
             continue;
         }
         let scale =
@@ -47,23 +36,16 @@ fn scaled(tensors: &BTreeMap<String, StoredTensor>, method: &Json) -> Result<Vec
 }
 
 fn scaled_tensor(tensor: &StoredTensor, scale: &StoredTensor, method: &Json) -> Result<SourceTensor, ConvertError> {
-    let wrong = |expected: &str| ConvertError::TensorShape {
-        name: scale.name.clone(),
-        found: scale.shape.clone(),
-        expected: expected.to_owned(),
-    };
+    let wrong = |expected: &str| wrong_shape(scale, expected);
     let [rows, columns] = tensor.shape[..] else { return Err(wrong("factors of a matrix")) };
-    let block = match &method["weight_block_size"] {
-        Json::Array(block) => {
-            [block.first(), block.get(1)].map(|length| length.and_then(Json::as_u64).unwrap_or(0) as usize)
-        }
+    let [block_rows, block_columns] = match method["weight_block_size"].as_array().map(Vec::as_slice) {
+        Some([rows, columns]) => [rows, columns].map(|length| length.as_u64().unwrap_or(0) as usize),
         _ => match scale.element_count() {
             1 => [rows.max(1), columns.max(1)],
             count if count == rows => [1, columns.max(1)],
             _ => return Err(wrong("one factor, or one for each row")),
         },
     };
-    let [block_rows, block_columns] = block;
     if block_rows == 0 || block_columns == 0 {
         return Err(ConvertError::Unsupported { what: "blocks of no rows or columns".to_owned() });
     }
@@ -77,7 +59,8 @@ fn scaled_tensor(tensor: &StoredTensor, scale: &StoredTensor, method: &Json) -> 
     };
     let factors = StoredTensor { shape: vec![scale.element_count(), 1], strides: None, ..scale.clone() };
     let maker = Scaled { numbers: piece(tensor)?, factors: piece(&factors)?, block_rows, block_columns, stride };
-    Ok(SourceTensor::made(&tensor.name, rows, columns, Arc::new(maker)))
+    // Factors may leave the range of F16.
+    Ok(SourceTensor::made(&tensor.name, [rows, columns], TensorType::BF16, Arc::new(maker)))
 }
 
 struct Scaled {
