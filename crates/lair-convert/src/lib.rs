@@ -1,3 +1,34 @@
-//! Makes model files: conversion to GGUF, quantization.
+//! Makes model files of checkpoints: folders in the layout of Hugging Face, with safetensors or PyTorch's files.
+//!
+//! [`hf::open`] puts a checkpoint together as a model ([`lair_gguf::GgufFile`]): its tensors under the names of its
+//! architecture's declaration, its hyper-parameters and its tokenizer as metadata. That model can be run as it is, and
+//! written to a file ([`Conversion`]). Nothing in a checkpoint is run. [`quantize`] makes smaller files of larger ones.
 
+pub mod checkpoint;
+mod convert;
+mod element;
+mod error;
+mod file_types;
+pub mod hf;
+mod matrix;
+mod packed;
+mod pytorch;
 pub mod quantize;
+mod recipe;
+pub mod safetensors;
+mod stored;
+
+pub use checkpoint::is_checkpoint;
+pub use convert::{Conversion, Progress};
+pub use element::ElementType;
+pub use error::{ConvertError, Fault};
+pub use file_types::OutputType;
+pub use stored::StoredTensor;
+
+/// The tensors of a file that PyTorch saved.
+///
+/// # Errors
+/// If the file is damaged or holds anything but plain values and tensors: the fault names it.
+pub fn parse_pytorch(bytes: &[u8]) -> Result<Vec<StoredTensor>, Fault> {
+    pytorch::parse(bytes)
+}

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::assembled::Maker;
 use crate::error::GgufError;
 use crate::header::Header;
 use crate::mapping::Mapping;
@@ -48,6 +49,8 @@ struct Inner {
     /// Indices into `tensors`, sorted by name.
     by_name: Vec<u32>,
     shards: Vec<Shard>,
+    /// For each tensor what makes its bytes, where they do not lie in a file; empty for a model read from GGUF files.
+    makers: Vec<Option<Maker>>,
 }
 
 #[derive(Debug)]
@@ -58,10 +61,12 @@ struct Shard {
 
 /// The bytes of one tensor. Keeps the mapping alive; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TensorData {
-    mapping: Arc<Mapping>,
-    start: usize,
-    length: usize,
+pub struct TensorData(Bytes);
+
+#[derive(Clone, Debug)]
+enum Bytes {
+    Mapped { mapping: Arc<Mapping>, start: usize, length: usize },
+    Made(Arc<[u8]>),
 }
 
 impl GgufFile {
@@ -100,9 +105,7 @@ impl GgufFile {
 
     /// The tensor with this name, if there is one.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        let Inner { tensors, by_name, .. } = &*self.inner;
-        let place = by_name.binary_search_by(|index| tensors[*index as usize].name.as_str().cmp(name)).ok()?;
-        Some(&tensors[by_name[place] as usize])
+        Some(&self.inner.tensors[self.inner.index_of(name)?])
     }
 
     /// The tensor with this name.
@@ -121,17 +124,25 @@ impl GgufFile {
     /// # Panics
     /// If `tensor` is of another model and does not lie in this one.
     pub fn tensor_data(&self, tensor: &TensorInfo) -> TensorData {
+        let maker = || self.inner.makers[self.inner.index_of(&tensor.name)?].as_ref();
+        if !self.inner.makers.is_empty()
+            && let Some(Maker(make)) = maker()
+        {
+            let bytes = make();
+            assert_eq!(bytes.len() as u64, tensor.size_bytes, "`{}` is made as long as declared", tensor.name);
+            return TensorData(Bytes::Made(bytes.into()));
+        }
         let shard = &self.inner.shards[tensor.shard];
         let start = shard.data_start.checked_add(tensor.offset).and_then(|start| usize::try_from(start).ok());
         let length = usize::try_from(tensor.size_bytes).ok();
         let (Some(start), Some(length)) = (start, length) else { panic!("the tensor is not one of this model") };
         if length == 0 {
             // An empty tensor may stand behind the last byte.
-            return TensorData { mapping: Arc::clone(&shard.mapping), start: 0, length: 0 };
+            return TensorData(Bytes::Mapped { mapping: Arc::clone(&shard.mapping), start: 0, length: 0 });
         }
         let end = start.checked_add(length);
         assert!(end.is_some_and(|end| end <= shard.mapping.bytes().len()), "the tensor is not one of this model");
-        TensorData { mapping: Arc::clone(&shard.mapping), start, length }
+        TensorData(Bytes::Mapped { mapping: Arc::clone(&shard.mapping), start, length })
     }
 
     /// Version of the format the (first) file is in.
@@ -154,8 +165,11 @@ impl GgufFile {
         self.inner.shards[0].mapping.path()
     }
 
-    /// Bytes of all files together.
+    /// Bytes of all files together; of an assembled model, of all its tensors.
     pub fn size_bytes(&self) -> u64 {
+        if !self.inner.makers.is_empty() {
+            return self.inner.tensors.iter().map(|tensor| tensor.size_bytes).fold(0, u64::saturating_add);
+        }
         self.inner.shards.iter().map(|shard| shard.mapping.bytes().len() as u64).sum()
     }
 
@@ -259,11 +273,44 @@ impl GgufFile {
             shards.push(Shard { mapping: Arc::new(mapping), data_start: header.data_start });
         }
         ollama_layout::translate(&mut metadata, &mut tensors);
-        let count = u32::try_from(tensors.len()).expect("each of the files has far fewer than 2^32 tensors");
-        let mut by_name: Vec<u32> = (0..count).collect();
-        by_name.sort_by(|left, right| tensors[*left as usize].name.cmp(&tensors[*right as usize].name));
-        GgufFile { inner: Arc::new(Inner { metadata, version, alignment, tensors, by_name, shards }) }
+        let by_name = sorted_by_name(&tensors);
+        let makers = Vec::new();
+        GgufFile { inner: Arc::new(Inner { metadata, version, alignment, tensors, by_name, shards, makers }) }
     }
+
+    /// A model whose tensors lie anywhere in the files, or are made; all of it was checked.
+    pub(crate) fn of_parts(
+        metadata: Metadata,
+        mappings: Vec<Arc<Mapping>>,
+        tensors: Vec<TensorInfo>,
+        makers: Vec<Option<Maker>>,
+    ) -> GgufFile {
+        let by_name = sorted_by_name(&tensors);
+        let shards = mappings.into_iter().map(|mapping| Shard { mapping, data_start: 0 }).collect();
+        GgufFile { inner: Arc::new(Inner { metadata, version: 3, alignment: 1, tensors, by_name, shards, makers }) }
+    }
+
+    /// A name that more than one tensor has, if there is one.
+    pub(crate) fn first_double_name(&self) -> Option<&str> {
+        let name = |index: &u32| self.inner.tensors[*index as usize].name.as_str();
+        self.inner.by_name.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])).map(|pair| name(&pair[0]))
+    }
+}
+
+impl Inner {
+    fn index_of(&self, name: &str) -> Option<usize> {
+        let Inner { tensors, by_name, .. } = self;
+        let place = by_name.binary_search_by(|index| tensors[*index as usize].name.as_str().cmp(name)).ok()?;
+        Some(by_name[place] as usize)
+    }
+}
+
+/// Indices of the tensors in the order of their names.
+fn sorted_by_name(tensors: &[TensorInfo]) -> Vec<u32> {
+    let count = u32::try_from(tensors.len()).expect("each of the files has far fewer than 2^32 tensors");
+    let mut by_name: Vec<u32> = (0..count).collect();
+    by_name.sort_by(|left, right| tensors[*left as usize].name.cmp(&tensors[*right as usize].name));
+    by_name
 }
 
 /// How many files the model is split into, as the header says; 1 if it says nothing.
@@ -336,7 +383,10 @@ impl Deref for TensorData {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.mapping.bytes()[self.start..self.start + self.length]
+        match &self.0 {
+            Bytes::Mapped { mapping, start, length } => &mapping.bytes()[*start..start + length],
+            Bytes::Made(bytes) => bytes,
+        }
     }
 }
 

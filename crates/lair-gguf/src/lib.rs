@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod assembled;
 mod cursor;
 mod error;
 mod file;
@@ -22,6 +23,7 @@ mod file_type;
 mod foreign;
 mod foreign_types;
 mod header;
+mod mapped_file;
 mod mapping;
 mod metadata;
 mod new_file;
@@ -37,12 +39,14 @@ mod value;
 mod vocabulary;
 mod writer;
 
+pub use assembled::{AssembledTensor, TensorBytes, TensorMaker};
 pub use error::GgufError;
 pub use file::{GgufFile, MapMode, OpenOptions, TensorData};
 pub use file_type::file_type_name;
 pub use foreign::OtherFormat;
 pub use foreign_types::{TypeMaker, type_maker};
 pub use header::{Header, limits};
+pub use mapped_file::MappedFile;
 pub use metadata::{FromValue, Metadata};
 pub use shard_name::ShardName;
 pub use split::SplitLimit;

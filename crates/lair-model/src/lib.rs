@@ -26,7 +26,7 @@ pub use config::{ModelConfig, Pooling};
 pub use cost::ModelCost;
 pub use error::ModelError;
 pub use forward::{Activations, Memory};
-pub use model::{LoadOptions, Model, check_logits};
+pub use model::{LoadOptions, Model, check_logits, check_tensors};
 pub use pooled_head::PooledHead;
 pub use support::check_support;
 pub use tensor_needs::{Presence, TensorNeed, tensor_needs};

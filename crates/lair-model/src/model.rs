@@ -184,6 +184,16 @@ impl<B: Backend> Model<B> {
     }
 }
 
+/// Checks hyper-parameters and tensors of a model against the declaration of its architecture; touches no weight.
+///
+/// # Errors
+/// As [`Model::load`], but for what only a backend refuses.
+pub fn check_tensors(file: &GgufFile) -> Result<(), ModelError> {
+    let architecture = architectures::find(file.architecture()?)?;
+    let config = ModelConfig::from_metadata(file.metadata())?;
+    TensorSource::new(file, architecture, &config, &tensor_needs(architecture, &config)?).map(|_| ())
+}
+
 /// Checks that every logit, `[rows, vocabulary_size]`, is a finite number.
 ///
 /// # Errors

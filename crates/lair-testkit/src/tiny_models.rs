@@ -94,7 +94,7 @@ pub(crate) fn write_tensor(tensor: &TensorInfo, file: &mut impl Write) -> std::i
 }
 
 /// The rule: nearly normal, shifted to 1 for norms and scales, positive for factors, negative for decays.
-fn value(name: &str, index: u64) -> f32 {
+pub fn value(name: &str, index: u64) -> f32 {
     let start = fnv1a64(name) ^ GOLDEN.wrapping_mul(SEED);
     let mixed = mix64(start.wrapping_add((index + 1).wrapping_mul(GOLDEN)));
     let sum: u64 = [0, 16, 32, 48].iter().map(|shift| mixed >> shift & 0xffff).sum();

@@ -36,6 +36,12 @@ pub fn locate(model: Option<&str>, is_quiet: bool) -> Result<Located, Failure> {
     let store = store()?;
     let Some(text) = model else { return of_resolved(&store, store.resolve_default()?, is_quiet) };
     let reference = Reference::parse(text).map_err(StoreError::from)?;
+    if let Reference::Path(path) = &reference
+        && path.is_dir()
+        && lair_convert::is_checkpoint(path)
+    {
+        return Ok(Located::checkpoint(path));
+    }
     match store.resolve(&reference) {
         Err(StoreError::UnknownModel { .. }) if is_fetched_when_meant(&reference) => {
             offline::check(text, &format!("lair pull {text}"))?;
@@ -74,6 +80,13 @@ fn of_resolved(store: &Store, resolved: Resolved, is_quiet: bool) -> Result<Loca
 }
 
 impl Located {
+    /// The folder of a checkpoint, which is run as it is.
+    fn checkpoint(path: &std::path::Path) -> Located {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let name = absolute.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Located { name, ..Located::file(path.to_path_buf()) }
+    }
+
     /// A file that no store knows.
     pub fn file(path: PathBuf) -> Located {
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());

@@ -32,6 +32,7 @@ mod stored_model;
 mod synthetic;
 mod terminal;
 mod timings;
+mod weights;
 mod word_wrap;
 
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ enum Command {
     Outdated(commands::outdated::OutdatedArgs),
     /// Bring what has changed
     Update(commands::outdated::UpdateArgs),
+    /// Make a GGUF file of a checkpoint in safetensors or PyTorch's files
+    Convert(commands::convert::ConvertArgs),
     /// Make a model of a Modelfile
     Create(commands::create::CreateArgs),
     /// Say what a model file is
@@ -164,6 +167,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Search(args) => (commands::search::search(&args), args.transfer.json),
         Command::Outdated(args) => (commands::outdated::outdated(&args), args.transfer.json),
         Command::Update(args) => (commands::outdated::update(&args), args.outdated.transfer.json),
+        Command::Convert(args) => (commands::convert::convert(&args), args.json),
         Command::Create(args) => (commands::create::create_model(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
         Command::List(args) => (commands::list::list(&args), args.json),

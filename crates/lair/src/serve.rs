@@ -105,7 +105,7 @@ fn config(store: &Store, model: &FoundModel) -> Option<ImageConfig> {
 
 /// The same with what only the model file says.
 fn facts_of_file(mut facts: ModelFacts, path: &Path) -> Result<(ModelFacts, Map<String, Json>), ApiError> {
-    let file = GgufFile::open(path).map_err(|error| failure(Failure::from(error)))?;
+    let file = crate::weights::open(path).map_err(failure)?;
     let metadata = file.metadata();
     let architecture = file.architecture().map_err(|error| failure(Failure::from(error)))?.to_owned();
     let length = |key: &str| {

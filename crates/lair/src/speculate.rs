@@ -130,7 +130,7 @@ impl DraftChoice {
 
     /// Loads the draft model for the model of this file.
     pub fn load(&self, file: &GgufFile, options: &LoadOptions) -> Result<LoadedDraft, Failure> {
-        let draft_file = GgufFile::open(&self.located.path)?;
+        let draft_file = crate::weights::open(&self.located.path)?;
         let tokenizer = |file: &GgufFile| {
             Tokenizer::from_gguf(file.metadata())
                 .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))

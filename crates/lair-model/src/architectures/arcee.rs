@@ -6,11 +6,16 @@ use lair_compute::Activation;
 
 use super::llama;
 use crate::ModelConfig;
-use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Layer};
+use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Layer, Source};
 
 /// Arcee AFM.
-pub const ARCEE: Architecture =
-    Architecture { gguf_name: "arcee", hf_names: &["ArceeForCausalLM"], layer, ..Architecture::DECODER };
+pub const ARCEE: Architecture = Architecture {
+    gguf_name: "arcee",
+    hf_names: &["ArceeForCausalLM"],
+    layer,
+    source: Some(Source::LLAMA),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let ffn = DenseFfn { gate: Gate::None, activation: Activation::ReluSquared, ..DenseFfn::SWIGLU };

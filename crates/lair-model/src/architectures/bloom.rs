@@ -2,7 +2,8 @@
 //!
 //! Reference: BigScience Workshop, "BLOOM", section 3.2; Press et al., "Train Short, Test Long". GGUF name: `bloom`.
 
-use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Layer, Mixer, Norm};
+use crate::spec::source::{BLOOM_NAMES, Change, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Layer, Mixer, Norm, Source};
 
 /// BLOOM.
 pub const BLOOM: Architecture = Architecture {
@@ -17,5 +18,16 @@ pub const BLOOM: Architecture = Architecture {
         ..Layer::PRE_NORM
     },
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        family: BLOOM_NAMES,
+        roots: &["transformer."],
+        changes: &[("attn_qkv", Change::PartsOfHeads)],
+        parameters: &[
+            Parameter::CountOr("context_length", &["seq_length"], 2048),
+            Parameter::FfnOfHidden,
+            Parameter::KvHeads,
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };

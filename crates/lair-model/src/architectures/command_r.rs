@@ -6,7 +6,8 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Head, Layer, Mixer, Norm, Residual, Rope};
+use crate::spec::source::Parameter;
+use crate::spec::{Architecture, Attention, Head, Layer, Mixer, Norm, Residual, Rope, Source};
 
 /// The first generation.
 pub const COMMAND_R: Architecture = Architecture {
@@ -21,6 +22,10 @@ pub const COMMAND_R: Architecture = Architecture {
         scale: config.logit_scale.unwrap_or(1.0),
         ..Head::LOGITS
     },
+    source: Some(Source {
+        parameters: &[Parameter::Number("logit_scale", &["logit_scale"]), Parameter::Text("rope.scaling.type", "none")],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 
@@ -32,6 +37,16 @@ pub const COHERE2: Architecture = Architecture {
         Some(window) if config.has_window(layer_index, 4) => layer(windowed(config, window)),
         _ => layer(Attention::STANDARD),
     },
+    source: Some(Source {
+        parameters: &[
+            Parameter::Number("logit_scale", &["logit_scale"]),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Text("rope.scaling.type", "none"),
+        ],
+        ..Source::USUAL
+    }),
     ..COMMAND_R
 };
 

@@ -6,11 +6,26 @@ use lair_compute::Gating;
 
 use super::qwen3;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, Ffn, Layer};
+use crate::spec::source::Parameter;
+use crate::spec::{Architecture, ExpertsFfn, Ffn, Layer, Source};
 
 /// dots.llm1.
-pub const DOTS1: Architecture =
-    Architecture { gguf_name: "dots1", hf_names: &["Dots1ForCausalLM"], layer, ..Architecture::DECODER };
+pub const DOTS1: Architecture = Architecture {
+    gguf_name: "dots1",
+    hf_names: &["Dots1ForCausalLM"],
+    layer,
+    source: Some(Source {
+        parameters: &[
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("expert_shared_count", &["n_shared_experts"]),
+            Parameter::Count("leading_dense_block_count", &["first_k_dense_replace"]),
+            Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
+            Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+        ],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let leading = config.experts.as_ref().map_or(config.layer_count, |experts| experts.leading_dense_layer_count);

@@ -11,7 +11,7 @@ use crate::spec::{Architecture, ExpertScoring, ExpertsFfn, Ffn, Layer, SharedExp
 
 /// ERNIE 4.5 with experts.
 pub const ERNIE4_5_MOE: Architecture =
-    Architecture { gguf_name: "ernie4_5-moe", hf_names: &["Ernie4_5_MoeForCausalLM"], layer, ..ERNIE4_5 };
+    Architecture { gguf_name: "ernie4_5-moe", hf_names: &["Ernie4_5_MoeForCausalLM"], layer, source: None, ..ERNIE4_5 };
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let layer = (ERNIE4_5.layer)(config, layer_index);

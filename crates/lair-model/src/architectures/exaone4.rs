@@ -6,11 +6,25 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{Parameter, SANDWICH_NAMES};
+use crate::spec::{Architecture, Attention, Layer, Mixer, Norm, Rope, Source};
 
 /// EXAONE 4.
-pub const EXAONE4: Architecture =
-    Architecture { gguf_name: "exaone4", hf_names: &["Exaone4ForCausalLM"], layer, ..Architecture::DECODER };
+pub const EXAONE4: Architecture = Architecture {
+    gguf_name: "exaone4",
+    hf_names: &["Exaone4ForCausalLM"],
+    layer,
+    source: Some(Source {
+        names: SANDWICH_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+            Parameter::WindowPattern(4),
+        ],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 /// Layers of the one model that has windows; files of the other give a window that is not used.
 const WINDOWED_LAYER_COUNT: usize = 64;

@@ -3,7 +3,8 @@
 //! Reference: "Gemma: Open Models Based on Gemini Research and Technology", section 2. GGUF name: `gemma`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Layer, Mixer, Rope};
+use crate::spec::source::{NormOffset, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Layer, Mixer, Rope, Source};
 
 /// Gemma.
 pub const GEMMA: Architecture = Architecture {
@@ -11,6 +12,13 @@ pub const GEMMA: Architecture = Architecture {
     hf_names: &["GemmaForCausalLM"],
     embedding: |config| Embedding { scale: (config.hidden_size as f32).sqrt(), ..Embedding::TOKENS },
     layer,
+    source: Some(Source {
+        norm_offset: NormOffset::One,
+        parameters: &[Parameter::KvHeads],
+        left_out: &["lm_head.weight"],
+        space_prefix: Some(false),
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -6,7 +6,8 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{NormOffset, Parameter, SANDWICH_NAMES};
+use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Layer, Mixer, Norm, Rope, Source};
 
 /// Gemma 2.
 pub const GEMMA2: Architecture = Architecture {
@@ -15,6 +16,19 @@ pub const GEMMA2: Architecture = Architecture {
     embedding: |config| Embedding { scale: (config.hidden_size as f32).sqrt(), ..Embedding::TOKENS },
     layer,
     head: |config| Head { softcap: Some(config.logit_softcap.unwrap_or(30.0)), ..Head::LOGITS },
+    source: Some(Source {
+        names: SANDWICH_NAMES,
+        norm_offset: NormOffset::One,
+        parameters: &[
+            Parameter::KvHeads,
+            Parameter::Number("attn_logit_softcapping", &["attn_logit_softcapping"]),
+            Parameter::Number("final_logit_softcapping", &["final_logit_softcapping"]),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+        ],
+        left_out: &["lm_head.weight"],
+        space_prefix: Some(false),
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -6,7 +6,10 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Embedding, Ffn, Head, HeadOutput, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{NormOffset, Parameter, SANDWICH_NAMES, VISION};
+use crate::spec::{
+    Architecture, Attention, DenseFfn, Embedding, Ffn, Head, HeadOutput, Layer, Mixer, Norm, Rope, Source,
+};
 
 /// Gemma 3.
 pub const GEMMA3: Architecture = Architecture {
@@ -15,6 +18,24 @@ pub const GEMMA3: Architecture = Architecture {
     embedding: |config| Embedding { scale: (config.hidden_size as f32).sqrt(), ..Embedding::TOKENS },
     layer,
     head: |config| Head { softcap: config.logit_softcap, ..Head::LOGITS },
+    source: Some(Source {
+        names: SANDWICH_NAMES,
+        roots: &["model.language_model.", "language_model.model.", "model.", "language_model."],
+        norm_offset: NormOffset::One,
+        parameters: &[
+            Parameter::CountOr("context_length", &["max_position_embeddings"], 131_072),
+            Parameter::CountOr("attention.head_count", &["num_attention_heads"], 8),
+            Parameter::CountOr("attention.head_count_kv", &["num_key_value_heads"], 4),
+            Parameter::NumberOr("attention.layer_norm_rms_epsilon", &["rms_norm_eps"], 1e-6),
+            Parameter::HeadDim(256),
+            Parameter::NumberOr("rope.freq_base", &["rope_theta"], 1_000_000.0),
+            Parameter::Number("final_logit_softcapping", &["final_logit_softcapping"]),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+        ],
+        left_out: VISION,
+        space_prefix: Some(false),
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 
@@ -39,6 +60,7 @@ pub const GEMMA_EMBEDDING: Architecture = Architecture {
     head: |_| Head { output: HeadOutput::HiddenState, ..Head::LOGITS },
     // What is left of the model it was trained from.
     ignored_tensors: &["output.weight"],
+    source: None,
     ..GEMMA3
 };
 

@@ -4,11 +4,17 @@
 //! Reference: the published model code of Zhipu AI. GGUF name: `glm4`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{GLM4_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Norm, Rope, Source};
 
 /// GLM 4.
-pub const GLM4: Architecture =
-    Architecture { gguf_name: "glm4", hf_names: &["Glm4ForCausalLM"], layer, ..Architecture::DECODER };
+pub const GLM4: Architecture = Architecture {
+    gguf_name: "glm4",
+    hf_names: &["Glm4ForCausalLM"],
+    layer,
+    source: Some(Source { names: GLM4_NAMES, parameters: &[Parameter::RopeDimensions], ..Source::USUAL }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     // Models for pictures, whose positions have three axes, were converted with halves as pairs.

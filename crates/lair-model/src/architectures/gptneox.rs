@@ -4,7 +4,8 @@
 //! Reference: Black et al., "GPT-NeoX-20B", section 2.1. GGUF name: `gptneox`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Residual, Rope};
+use crate::spec::source::{Change, GPTNEOX_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Residual, Rope, Source};
 
 /// GPT-NeoX.
 pub const GPTNEOX: Architecture = Architecture {
@@ -12,6 +13,17 @@ pub const GPTNEOX: Architecture = Architecture {
     hf_names: &["GPTNeoXForCausalLM"],
     layer,
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        family: GPTNEOX_NAMES,
+        roots: &["gpt_neox."],
+        changes: &[("attn_qkv", Change::PartsOfHeads)],
+        parameters: &[
+            Parameter::RopeDimensions,
+            Parameter::FlagOr("use_parallel_residual", &["use_parallel_residual"], true),
+        ],
+        left_out: &[".attention.bias", ".attention.masked_bias"],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -5,7 +5,8 @@
 
 use super::llama;
 use crate::ModelConfig;
-use crate::spec::{Architecture, Embedding, ExpertsFfn, Ffn, Head, Layer, Mixer, SharedExperts};
+use crate::spec::source::{GRANITEMOE_NAMES, Parameter};
+use crate::spec::{Architecture, Embedding, ExpertsFfn, Ffn, Head, Layer, Mixer, SharedExperts, Source};
 
 /// Granite.
 pub const GRANITE: Architecture = Architecture {
@@ -14,12 +15,39 @@ pub const GRANITE: Architecture = Architecture {
     embedding: |config| Embedding { scale: config.embedding_scale.unwrap_or(1.0), ..Embedding::TOKENS },
     layer,
     head: |config| Head { scale: config.logit_scale.map_or(1.0, f32::recip), ..Head::LOGITS },
+    source: Some(Source {
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Number("attention.scale", &["attention_multiplier"]),
+            Parameter::Number("embedding_scale", &["embedding_multiplier"]),
+            Parameter::Number("residual_scale", &["residual_multiplier"]),
+            Parameter::Number("logit_scale", &["logits_scaling"]),
+        ],
+        ..Source::LLAMA
+    }),
     ..Architecture::DECODER
 };
 
 /// Granite with experts.
-pub const GRANITEMOE: Architecture =
-    Architecture { gguf_name: "granitemoe", hf_names: &["GraniteMoeForCausalLM"], ..GRANITE };
+pub const GRANITEMOE: Architecture = Architecture {
+    gguf_name: "granitemoe",
+    hf_names: &["GraniteMoeForCausalLM"],
+    source: Some(Source {
+        names: GRANITEMOE_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Number("attention.scale", &["attention_multiplier"]),
+            Parameter::Number("embedding_scale", &["embedding_multiplier"]),
+            Parameter::Number("residual_scale", &["residual_multiplier"]),
+            Parameter::Number("logit_scale", &["logits_scaling"]),
+            Parameter::Count("expert_shared_feed_forward_length", &["shared_intermediate_size"]),
+        ],
+        ..Source::LLAMA
+    }),
+    ..GRANITE
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let mut layer = llama::layer(config, layer_index);

@@ -7,19 +7,25 @@
 use lair_compute::NormOrder;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts};
+use crate::spec::source::HUNYUAN_NAMES;
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts, Source};
 
 /// Hunyuan, dense.
 pub const HUNYUAN_DENSE: Architecture = Architecture {
     gguf_name: "hunyuan-dense",
     hf_names: &["HunYuanDenseV1ForCausalLM"],
     layer,
+    source: Some(Source { names: HUNYUAN_NAMES, ..Source::USUAL }),
     ..Architecture::DECODER
 };
 
 /// The text part of Hunyuan VL.
-pub const HUNYUAN_VL: Architecture =
-    Architecture { gguf_name: "hunyuan_vl", hf_names: &["HunYuanVLForConditionalGeneration"], ..HUNYUAN_DENSE };
+pub const HUNYUAN_VL: Architecture = Architecture {
+    gguf_name: "hunyuan_vl",
+    hf_names: &["HunYuanVLForConditionalGeneration"],
+    source: None,
+    ..HUNYUAN_DENSE
+};
 
 /// Hunyuan with experts.
 pub const HUNYUAN_MOE: Architecture = Architecture {

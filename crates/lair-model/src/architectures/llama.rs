@@ -4,13 +4,14 @@
 //! The converter has reordered queries and keys, so that elements `2i` and `2i + 1` form a pair. GGUF name: `llama`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope};
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope, Source};
 
 /// Llama.
 pub const LLAMA: Architecture = Architecture {
     gguf_name: "llama",
     hf_names: &["LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"],
     layer,
+    source: Some(Source::LLAMA),
     ..Architecture::DECODER
 };
 

@@ -6,7 +6,7 @@
 
 use super::{qwen2, qwen3, qwen3moe};
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mixer, Rope};
+use crate::spec::{Architecture, Attention, Layer, Mixer, Rope, Source};
 
 /// InternLM 2.
 pub const INTERNLM2: Architecture = Architecture {
@@ -19,10 +19,11 @@ pub const INTERNLM2: Architecture = Architecture {
 /// ERNIE 4.5, dense.
 pub const ERNIE4_5: Architecture = Architecture {
     gguf_name: "ernie4_5",
-    hf_names: &["Ernie4_5_ForCausalLM"],
+    hf_names: &["Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM"],
     layer: interleaved,
     // Published models have none, and the converter's own runtime leaves it out.
     ignored_tensors: &[".attn_output.bias"],
+    source: Some(Source::USUAL),
     ..Architecture::DECODER
 };
 

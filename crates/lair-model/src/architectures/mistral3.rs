@@ -4,13 +4,19 @@
 
 use super::llama;
 use crate::ModelConfig;
-use crate::spec::{Architecture, Layer, Mixer, Temperature};
+use crate::spec::source::VISION;
+use crate::spec::{Architecture, Layer, Mixer, Source, Temperature};
 
 /// Mistral 3.
 pub const MISTRAL3: Architecture = Architecture {
     gguf_name: "mistral3",
     hf_names: &["Mistral3ForConditionalGeneration", "Ministral3ForCausalLM"],
     layer,
+    source: Some(Source {
+        roots: &["model.language_model.", "language_model.model.", "model.", "language_model."],
+        left_out: VISION,
+        ..Source::LLAMA
+    }),
     ..Architecture::DECODER
 };
 

@@ -7,7 +7,8 @@
 use lair_compute::Activation;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Head, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{NormOffset, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Head, Layer, Mixer, Norm, Rope, Source};
 
 /// Nemotron.
 pub const NEMOTRON: Architecture = Architecture {
@@ -15,11 +16,21 @@ pub const NEMOTRON: Architecture = Architecture {
     hf_names: &["NemotronForCausalLM"],
     layer,
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        norm_offset: NormOffset::One,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Number("attention.layer_norm_epsilon", &["norm_eps"]),
+            Parameter::RopeDimensions,
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 
 /// Jais 2.
-pub const JAIS2: Architecture = Architecture { gguf_name: "jais2", hf_names: &["Jais2ForCausalLM"], ..NEMOTRON };
+pub const JAIS2: Architecture =
+    Architecture { gguf_name: "jais2", hf_names: &["Jais2ForCausalLM"], source: None, ..NEMOTRON };
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {

@@ -6,13 +6,19 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mixer, Norm, NormSpan, Rope};
+use crate::spec::source::{Parameter, SANDWICH_NAMES};
+use crate::spec::{Architecture, Attention, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// OLMo 2 and 3.
 pub const OLMO2: Architecture = Architecture {
     gguf_name: "olmo2",
     hf_names: &["Olmo2ForCausalLM", "Olmo3ForCausalLM"],
     layer,
+    source: Some(Source {
+        names: SANDWICH_NAMES,
+        parameters: &[Parameter::Count("attention.sliding_window", &["sliding_window"]), Parameter::WindowPattern(4)],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -3,11 +3,20 @@
 //! Reference: Muennighoff et al., "OLMoE", section 2. GGUF name: `olmoe`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, NormSpan, Rope};
+use crate::spec::source::Parameter;
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// OLMoE.
-pub const OLMOE: Architecture =
-    Architecture { gguf_name: "olmoe", hf_names: &["OlmoeForCausalLM"], layer, ..Architecture::DECODER };
+pub const OLMOE: Architecture = Architecture {
+    gguf_name: "olmoe",
+    hf_names: &["OlmoeForCausalLM"],
+    layer,
+    source: Some(Source {
+        parameters: &[Parameter::NumberOr("attention.layer_norm_rms_epsilon", &["rms_norm_eps"], 1e-5)],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     Layer {

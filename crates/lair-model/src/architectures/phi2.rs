@@ -4,7 +4,8 @@
 //! Reference: Li et al., "Textbooks Are All You Need II: phi-1.5", section 2. GGUF name: `phi2`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Residual, Rope};
+use crate::spec::source::{PHI_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Residual, Rope, Source};
 
 /// Phi 2.
 pub const PHI2: Architecture = Architecture {
@@ -12,6 +13,11 @@ pub const PHI2: Architecture = Architecture {
     hf_names: &["PhiForCausalLM"],
     layer,
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        names: PHI_NAMES,
+        parameters: &[Parameter::FfnOfHidden, Parameter::KvHeads, Parameter::RopeDimensions, Parameter::AddsBos(false)],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

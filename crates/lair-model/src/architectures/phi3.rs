@@ -5,11 +5,29 @@
 //! Files give a sliding window that reaches over the whole context or was converted wrongly; it is not used.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Rope, RopeFactors};
+use crate::spec::source::{FUSED_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Rope, RopeFactors, Source};
 
 /// Phi 3.
-pub const PHI3: Architecture =
-    Architecture { gguf_name: "phi3", hf_names: &["Phi3ForCausalLM"], layer, ..Architecture::DECODER };
+pub const PHI3: Architecture = Architecture {
+    gguf_name: "phi3",
+    hf_names: &["Phi3ForCausalLM"],
+    layer,
+    source: Some(Source {
+        names: FUSED_NAMES,
+        parameters: &[
+            Parameter::RopeDimensions,
+            Parameter::CountOr(
+                "rope.scaling.original_context_length",
+                &["original_max_position_embeddings", "max_position_embeddings"],
+                4096,
+            ),
+            Parameter::CountOr("attention.sliding_window", &["sliding_window"], 0),
+        ],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {

@@ -4,11 +4,23 @@
 
 use super::qwen2;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, Ffn, Layer, SharedExperts};
+use crate::spec::source::Parameter;
+use crate::spec::{Architecture, ExpertsFfn, Ffn, Layer, SharedExperts, Source};
 
 /// Qwen 2 with experts.
-pub const QWEN2MOE: Architecture =
-    Architecture { gguf_name: "qwen2moe", hf_names: &["Qwen2MoeForCausalLM"], layer, ..Architecture::DECODER };
+pub const QWEN2MOE: Architecture = Architecture {
+    gguf_name: "qwen2moe",
+    hf_names: &["Qwen2MoeForCausalLM"],
+    layer,
+    source: Some(Source {
+        parameters: &[
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("expert_shared_feed_forward_length", &["shared_expert_intermediate_size"]),
+        ],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let experts = config.experts.as_ref();

@@ -4,7 +4,7 @@
 
 use crate::ModelConfig;
 use crate::config::Pooling;
-use crate::spec::{Architecture, Attention, Classifier, Layer, Mixer, Norm, Rope};
+use crate::spec::{Architecture, Attention, Classifier, Layer, Mixer, Norm, Rope, Source};
 
 /// Qwen 3.
 pub const QWEN3: Architecture = Architecture {
@@ -13,6 +13,7 @@ pub const QWEN3: Architecture = Architecture {
     layer,
     // Rerankers tell yes from no.
     classifier: Classifier { has_softmax: true, pooling: Pooling::Last, ..Classifier::TANH },
+    source: Some(Source::USUAL),
     ..Architecture::DECODER
 };
 

@@ -4,11 +4,17 @@
 
 use super::qwen2;
 use crate::ModelConfig;
-use crate::spec::{Architecture, Layer, Norm};
+use crate::spec::source::POST_ATTENTION_NAMES;
+use crate::spec::{Architecture, Layer, Norm, Source};
 
 /// Seed-OSS.
-pub const SEED_OSS: Architecture =
-    Architecture { gguf_name: "seed_oss", hf_names: &["SeedOssForCausalLM"], layer, ..Architecture::DECODER };
+pub const SEED_OSS: Architecture = Architecture {
+    gguf_name: "seed_oss",
+    hf_names: &["SeedOssForCausalLM"],
+    layer,
+    source: Some(Source { names: POST_ATTENTION_NAMES, ..Source::USUAL }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     // The file calls the feed-forward network's norm after what stands before it.

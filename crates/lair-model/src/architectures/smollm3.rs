@@ -3,11 +3,16 @@
 //! Reference: Yang et al., "Rope to Nope and Back Again"; the published model code. GGUF name: `smollm3`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mixer, Rope};
+use crate::spec::{Architecture, Attention, Layer, Mixer, Rope, Source};
 
 /// SmolLM 3.
-pub const SMOLLM3: Architecture =
-    Architecture { gguf_name: "smollm3", hf_names: &["SmolLM3ForCausalLM"], layer, ..Architecture::DECODER };
+pub const SMOLLM3: Architecture = Architecture {
+    gguf_name: "smollm3",
+    hf_names: &["SmolLM3ForCausalLM"],
+    layer,
+    source: Some(Source::LLAMA),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let has_positions = !(layer_index + 1).is_multiple_of(4);

@@ -4,7 +4,8 @@
 //! section 2. GGUF names: `starcoder2`, `codeshell`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Rope};
+use crate::spec::source::STARCODER2_NAMES;
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Rope, Source};
 
 /// StarCoder 2.
 pub const STARCODER2: Architecture = Architecture {
@@ -12,12 +13,13 @@ pub const STARCODER2: Architecture = Architecture {
     hf_names: &["Starcoder2ForCausalLM"],
     layer,
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source { names: STARCODER2_NAMES, ..Source::USUAL }),
     ..Architecture::DECODER
 };
 
 /// CodeShell.
 pub const CODESHELL: Architecture =
-    Architecture { gguf_name: "codeshell", hf_names: &["CodeShellForCausalLM"], ..STARCODER2 };
+    Architecture { gguf_name: "codeshell", hf_names: &["CodeShellForCausalLM"], source: None, ..STARCODER2 };
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {

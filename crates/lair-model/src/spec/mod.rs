@@ -10,6 +10,7 @@
 mod ffn;
 mod mixer;
 mod rope;
+pub mod source;
 
 pub use ffn::{DenseAndExperts, DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
 pub use mixer::{
@@ -17,6 +18,7 @@ pub use mixer::{
     Projections, QueryProjection, ShortConvolution, Temperature, ValueSource,
 };
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
+pub use source::Source;
 
 use crate::ModelConfig;
 use crate::config::Pooling;
@@ -45,6 +47,9 @@ pub struct Architecture {
     /// Tensors that files of this architecture may carry and that are not used: whole names, starts that end in `.`, or
     /// ends that begin with `.`.
     pub ignored_tensors: &'static [&'static str],
+    /// How checkpoints of the Hugging Face layout name and store the tensors; `None` where that is not stated, and such
+    /// checkpoints are not converted.
+    pub source: Option<Source>,
 }
 
 impl Architecture {
@@ -60,6 +65,7 @@ impl Architecture {
         classifier: Classifier::TANH,
         encoder: None,
         ignored_tensors: &[],
+        source: None,
     };
 }
 

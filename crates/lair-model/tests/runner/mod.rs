@@ -40,6 +40,7 @@ impl<B: Backend> Runner<B> {
     }
 
     /// Feeds tokens in one step; returns the logits, or the hidden states, of all of them.
+    #[allow(dead_code)] // Some tests want some rows only.
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
         let all: Vec<usize> = (0..tokens.len()).collect();
         self.step_wanting(tokens, &all)

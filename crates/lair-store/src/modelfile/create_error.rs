@@ -107,7 +107,7 @@ impl CreateError {
             CreateError::BadModel { reason, .. } => return reason.hint(),
             CreateError::Base { name, .. } => return Some(format!("`lair pull {name}` brings it again")),
             CreateError::NotHere(entry) => return Some(format!("`lair pull {}` brings it", entry.name)),
-            CreateError::NeedsConversion { .. } => "conversion comes with `lair convert`; until then name a GGUF file",
+            CreateError::NeedsConversion { .. } => "`lair convert` makes a GGUF file of a checkpoint",
             CreateError::EmptyFolder { .. } => "FROM takes a GGUF file, a folder with one, a model or a digest",
             CreateError::Split { .. } => {
                 "give all parts one folder and their names, which end in `-00001-of-00003.gguf`, and name the first"

@@ -16,6 +16,7 @@ mod json_stages;
 mod linearity;
 mod longest_match;
 mod merge;
+mod named_splitting;
 mod normalize;
 mod pieces;
 mod pre_tokenizers;
@@ -35,6 +36,8 @@ use std::ops::Range;
 
 pub use decode::{Position, StreamDecoder};
 pub use error::TokenizerError;
+pub use named_splitting::{pre_tokenizer_adds_bos, pre_tokenizer_names};
+pub use sentence_piece::SentencePieceVocabulary;
 pub use vocabulary::{PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX};
 
 use byte_pair::BytePair;

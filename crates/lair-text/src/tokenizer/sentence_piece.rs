@@ -34,6 +34,34 @@ impl Tokenizer {
     }
 }
 
+/// The vocabulary of a SentencePiece model file, as it is written.
+#[derive(Debug, Clone)]
+pub struct SentencePieceVocabulary {
+    /// The pieces, by id.
+    pub pieces: Vec<String>,
+    /// What they are worth.
+    pub scores: Vec<f32>,
+    /// What they are.
+    pub kinds: Vec<TokenKind>,
+    /// Whether pieces are merged by pairs; else the likeliest division is taken (unigram).
+    pub merges_pairs: bool,
+}
+
+impl SentencePieceVocabulary {
+    /// Reads the vocabulary of a model file.
+    ///
+    /// # Errors
+    /// If the file is damaged, exceeds a limit, or holds a model of words or characters.
+    pub fn read(bytes: &[u8]) -> Result<SentencePieceVocabulary, TokenizerError> {
+        let file = ModelFile::read(bytes)?;
+        if !matches!(file.model_type, 1 | 2) {
+            return Err(TokenizerError::UnknownModel { name: "sentencepiece WORD or CHAR".to_owned() });
+        }
+        let merges_pairs = file.model_type == 2;
+        Ok(SentencePieceVocabulary { pieces: file.pieces, scores: file.scores, kinds: file.kinds, merges_pairs })
+    }
+}
+
 /// The fields of a model file that matter, with their defaults.
 struct ModelFile {
     pieces: Vec<String>,

@@ -97,6 +97,12 @@ impl Splitter {
         Ok(Self { steps })
     }
 
+    /// Whether both have the same steps with the same expressions.
+    pub(crate) fn splits_like(&self, other: &Splitter) -> bool {
+        let pairs = || self.steps.iter().zip(&other.steps);
+        self.steps.len() == other.steps.len() && pairs().all(|(step, other)| step.splits_like(other))
+    }
+
     /// Hands the words of `text` to `emit`, in order.
     pub(crate) fn split<'t>(&self, text: &'t str, emit: &mut dyn FnMut(&'t str)) {
         split_by(&self.steps, text, emit);
@@ -139,6 +145,19 @@ impl Step {
             Pattern::DigitGroups { to_word_end } => Self::DigitGroups { to_word_end },
             Pattern::DropWhitespace => Self::DropWhitespace,
         })
+    }
+
+    fn splits_like(&self, other: &Step) -> bool {
+        match (self, other) {
+            (Self::Words(words, whitespace), Self::Words(other, other_whitespace)) => {
+                words.as_str() == other.as_str() && whitespace == other_whitespace
+            }
+            (Self::Isolate(separator), Self::Isolate(other)) => separator.as_str() == other.as_str(),
+            (Self::DigitGroups { to_word_end }, Self::DigitGroups { to_word_end: other }) => to_word_end == other,
+            (Self::DropWhitespace, Self::DropWhitespace) => true,
+            // No named pre-tokenizer has the others.
+            _ => false,
+        }
     }
 
     fn split<'t>(&self, text: &'t str, emit: &mut dyn FnMut(&'t str)) {

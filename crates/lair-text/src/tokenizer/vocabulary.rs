@@ -44,6 +44,18 @@ impl TokenKind {
         }
     }
 
+    /// The GGUF number of the kind.
+    pub fn to_gguf(self) -> i32 {
+        match self {
+            Self::Normal => 1,
+            Self::Unknown => 2,
+            Self::Control => 3,
+            Self::UserDefined => 4,
+            Self::Unused => 5,
+            Self::Byte => 6,
+        }
+    }
+
     /// Whether plain text may become this token by the tokenizer's own algorithm.
     ///
     /// Control and unknown tokens may not: text that spells `<s>` stays text. Byte tokens are reached by bytes, not by

@@ -257,7 +257,7 @@ fn model(args: &BenchArgs, say: &mut dyn FnMut(&str)) -> Result<Model, Failure> 
         None => (locate::locate(args.model.as_deref(), args.is_json())?, None),
         Some(shape) => synthetic(args, shape, say)?,
     };
-    let file = GgufFile::open(&located.path)?;
+    let file = crate::weights::open(&located.path)?;
     let cost = ModelCost::of(file.metadata(), file.tensors()).map_err(model_failure)?;
     Ok(Model { located, file, cost, temporary })
 }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lair_convert::{Conversion, OutputType};
 use lair_store::modelfile::{
     CreateError, CreateRequest, CreateStep, Created, Instruction, MODELFILE_BYTES_MAX, Modelfile, QUANTIZATIONS,
     SaveRequest, create, save, stored_modelfile,
@@ -245,6 +246,49 @@ fn make(
             store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet))?;
             Ok(create(store, request, &mut tell)?)
         }
+        Err(CreateError::NeedsConversion { path, missing, .. })
+            if missing.is_empty() && lair_convert::is_checkpoint(&path) =>
+        {
+            let place = tempfile::tempdir_in(converted_folder(store)?)?;
+            let modelfile = converted(modelfile, folder, &path, place.path(), is_quiet)?;
+            Ok(create(store, CreateRequest { name, modelfile: &modelfile, folder }, &mut tell)?)
+        }
         outcome => Ok(outcome?),
     }
+}
+
+/// Where a converted file lies until the store has it: on the store's disk.
+fn converted_folder(store: &Store) -> Result<PathBuf, Failure> {
+    let folder = store.settings().models.clone();
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Converts the checkpoint at `path` into `place`; gives the Modelfile that has the file in its stead.
+fn converted(
+    modelfile: &Modelfile,
+    folder: &Path,
+    path: &Path,
+    place: &Path,
+    is_quiet: bool,
+) -> Result<Modelfile, Failure> {
+    if !is_quiet {
+        eprintln!("converting {}", path.display());
+    }
+    let conversion = Conversion::plan(path, OutputType::Auto)?;
+    let file = place.join("model.gguf");
+    super::convert::write(&conversion, &file, is_quiet)?;
+    let same = |text: &str| {
+        let canonical = |path: &Path| std::fs::canonicalize(path).ok();
+        canonical(&folder.join(text)).is_some_and(|found| Some(found) == canonical(path))
+    };
+    let from = || Instruction::From(file.to_string_lossy().into_owned());
+    let mut instructions = modelfile.instructions.clone();
+    let replaced = instructions.iter_mut().filter(|known| matches!(known, Instruction::From(text) if same(text)));
+    let count = replaced.map(|known| *known = from()).count();
+    if count == 0 {
+        // The folder of the Modelfile itself, which has no FROM.
+        instructions.insert(0, from());
+    }
+    Ok(Modelfile { instructions })
 }

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod convert;
 pub mod create;
 pub mod eval;
 pub mod fit;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lair_compute::cpu::ActivationType;
-use lair_gguf::GgufFile;
 use lair_text::prompt::{begin_token, tokens_of_text};
 use lair_text::tokenizer::{Special, Tokenizer};
 use serde_json::json;
@@ -126,7 +125,7 @@ fn measure(args: &PerplexityArgs, located: &Located, text: &str) -> Outcome {
 /// The perplexity beside that of the same model with F32 activations and F16 keys and values.
 fn compare(args: &PerplexityArgs, located: &Located, text: &str) -> Outcome {
     let options = args.load.options()?;
-    let file = GgufFile::open(&located.path)?;
+    let file = crate::weights::open(&located.path)?;
     let tokenizer = Tokenizer::from_gguf(file.metadata())
         .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
     let chunks = Chunks::new(args, tokens_of_text(&tokenizer, text, Special::AsText), begin_token(&tokenizer))?;

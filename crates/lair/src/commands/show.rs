@@ -14,7 +14,7 @@ use crate::provenance::Stored;
 /// What to show of which model.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// A GGUF file, or the short name of a model
+    /// A GGUF file, the folder of a checkpoint, or the short name of a model
     model: Option<String>,
     /// Every tensor with its shape, type and size
     #[arg(long)]
@@ -52,7 +52,7 @@ pub fn show(args: &ShowArgs) -> Outcome {
     }
     let located = locate::locate(args.model.as_deref(), args.json)?;
     let stored = Stored::find(args.model.as_deref())?;
-    let file = GgufFile::open(&located.path)?;
+    let file = crate::weights::open(&located.path)?;
     let mut out = std::io::stdout().lock();
     if let Some(text) = only(args, &stored, &file)? {
         return Ok(writeln!(out, "{text}")?);
@@ -348,6 +348,6 @@ pub fn bytes_text(size_bytes: u64) -> String {
 }
 
 /// Text from a file with its control characters shown: a name must not move the cursor.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -35,7 +35,7 @@ use crate::locate::Located;
 use crate::memory_ledger::Promise;
 use crate::serving::Serving;
 use crate::speculate::DraftChoice;
-use crate::{machine, parameters, sampling};
+use crate::{machine, parameters, sampling, weights};
 
 /// How a model is loaded.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ impl Session {
     /// Loads a model.
     pub fn load(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
         let start = Instant::now();
-        let file = GgufFile::open(&located.path)?;
+        let file = weights::open(&located.path)?;
         let ledger = options.serving.as_ref().map(|serving| &serving.ledger);
         let _one_at_a_time = ledger.map(|ledger| ledger.begin_load());
         let available = machine::available_memory_bytes();

@@ -1,0 +1,82 @@
+//! Tensors that a model needs and a checkpoint has only as numbers of its configuration: factors of the angles.
+
+use std::f64::consts::PI;
+
+use lair_gguf::Metadata;
+use lair_model::{TensorNeed, spec::Architecture};
+
+use super::config::HfConfig;
+use crate::error::ConvertError;
+
+/// The factors that `config.json` implies, by the tensor that holds them; sets the keys that go with them.
+pub(crate) fn rope_factors(
+    config: &HfConfig,
+    architecture: &Architecture,
+    needs: &[TensorNeed],
+    metadata: &mut Metadata,
+) -> Result<Vec<(&'static str, Vec<f32>)>, ConvertError> {
+    let has = |name: &str| needs.iter().any(|need| need.name == name);
+    match config.rope_type() {
+        Some("llama3") if has("rope_freqs.weight") => Ok(vec![("rope_freqs.weight", llama3(config))]),
+        Some("su" | "longrope" | "yarn") if has("rope_factors_long.weight") => {
+            by_context(config, architecture, metadata)
+        }
+        Some(kind @ ("llama3" | "su" | "longrope")) => {
+            let what = format!("scaling of angles by `{kind}` in `{}`", architecture.gguf_name);
+            Err(ConvertError::Unsupported { what })
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Llama 3: long waves are stretched, short ones left, and those between blended.
+///
+/// Source: `transformers`, `_compute_llama3_parameters`.
+fn llama3(config: &HfConfig) -> Vec<f32> {
+    let number = |name: &str, otherwise: f64| config.rope_number(name).unwrap_or(otherwise);
+    let base = number("rope_theta", 10_000.0);
+    let dim = config.head_dim().unwrap_or(0);
+    let factor = number("factor", 8.0);
+    let (low, high) = (number("low_freq_factor", 1.0), number("high_freq_factor", 4.0));
+    let original = number("original_max_position_embeddings", 8192.0);
+    let pairs = (0..dim).step_by(2);
+    let of_pair = |index: u32| {
+        let frequency = f64::from(1.0 / (base as f32).powf(index as f32 / dim as f32));
+        let wave = 2.0 * PI / frequency;
+        if wave < original / high {
+            1.0
+        } else if wave > original / low {
+            factor
+        } else {
+            let smooth = (original / wave - low) / (high - low);
+            1.0 / ((1.0 - smooth) / factor + smooth)
+        }
+    };
+    pairs.map(|index| of_pair(index) as f32).collect()
+}
+
+/// LongRoPE: two lists, one for contexts within the original length and one beyond it, and a factor on the whole.
+fn by_context(
+    config: &HfConfig,
+    architecture: &Architecture,
+    metadata: &mut Metadata,
+) -> Result<Vec<(&'static str, Vec<f32>)>, ConvertError> {
+    let list = |name: &str| -> Option<Vec<f32>> {
+        let list = config.rope.get(name)?.as_array()?;
+        list.iter().map(|factor| factor.as_f64().map(|factor| factor as f32)).collect()
+    };
+    let (Some(long), Some(short)) = (list("long_factor"), list("short_factor")) else {
+        let what = "scaling of angles without `long_factor` and `short_factor`".to_owned();
+        return Err(ConvertError::Unsupported { what });
+    };
+    let longest = f64::from(config.count(&["max_position_embeddings"]).unwrap_or(0));
+    let original = config.rope_number("original_max_position_embeddings").unwrap_or(longest);
+    let scale = longest / original;
+    let factor = match config.rope_type() {
+        _ if scale.is_nan() || scale <= 1.0 => 1.0,
+        Some("yarn") => 0.1 * scale.ln() + 1.0,
+        _ => (1.0 + scale.ln() / original.ln()).sqrt(),
+    };
+    metadata.set(&format!("{}.rope.scaling.attn_factor", architecture.gguf_name), factor as f32);
+    Ok(vec![("rope_factors_long.weight", long), ("rope_factors_short.weight", short)])
+}

@@ -1,0 +1,217 @@
+//! From the tensors of a checkpoint to those of a model: names, changes, stacks of experts.
+
+use std::collections::BTreeMap;
+
+use lair_gguf::TensorType;
+use lair_model::spec::Source;
+use lair_model::spec::source::{Change, NormOffset, Renaming};
+
+use super::config::HfConfig;
+use crate::error::{ConvertError, printable};
+use crate::matrix::{Piece, SourceTensor};
+use crate::recipe::Recipe;
+
+/// Ends of tensors that older programs stored and that no model needs: angles that can be computed.
+const LEFT_OUT_EVERYWHERE: [&str; 2] = [".rotary_emb.inv_freq", ".rope.freqs"];
+
+/// What a checkpoint's tensors make.
+pub(crate) struct Planned {
+    /// The tensors of the model, by name.
+    pub(crate) recipes: Vec<Recipe>,
+    /// Names in the checkpoint of those that no model needs.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Plans the tensors of the model.
+pub(crate) fn plan(
+    tensors: Vec<SourceTensor>,
+    architecture: &'static str,
+    source: &Source,
+    config: &HfConfig,
+) -> Result<Planned, ConvertError> {
+    // By the model's name, and by the index of the expert.
+    let mut parts: BTreeMap<String, BTreeMap<usize, (SourceTensor, Change)>> = BTreeMap::new();
+    let (mut left_out, mut unused) = (Vec::new(), Vec::new());
+    for tensor in tensors {
+        let name = tensor.name.replace("e_score_correction_bias", "e_score_correction.bias");
+        if is_left_out(&name, source) || is_behind_the_last_layer(&name, config) {
+            left_out.push(tensor.name);
+            continue;
+        }
+        let targets = targets(&name, source);
+        if targets.is_empty() {
+            unused.push(tensor.name.clone());
+        }
+        for (target, expert, change) in targets {
+            let others = parts.entry(target).or_default();
+            if let Some((other, _)) = others.insert(expert, (tensor.clone(), change)) {
+                let what = format!("a checkpoint with both `{}` and `{}`", printable(&other.name), printable(&name));
+                return Err(ConvertError::Unsupported { what });
+            }
+        }
+    }
+    if let Some(first) = unused.first() {
+        let first = printable(first);
+        return Err(ConvertError::UnusedTensors { architecture, count: unused.len(), first });
+    }
+    let recipes = parts.into_iter().map(|(name, parts)| recipe(name, parts, source, config));
+    Ok(Planned { recipes: recipes.collect::<Result<_, _>>()?, left_out })
+}
+
+/// Whether no model needs a tensor.
+fn is_left_out(name: &str, source: &Source) -> bool {
+    let stripped = without_root(name, source);
+    let matches = |entry: &&'static str| {
+        name.ends_with(*entry) && !entry.ends_with('.')
+            || entry.ends_with('.')
+                && (name.starts_with(*entry) || stripped.starts_with(*entry) || {
+                    name.strip_prefix("model.").is_some_and(|rest| rest.starts_with(*entry))
+                })
+    };
+    source.left_out.iter().any(matches) || LEFT_OUT_EVERYWHERE.iter().any(matches)
+}
+
+/// Whether a tensor belongs to layers that predict further tokens, which stand behind those that run.
+fn is_behind_the_last_layer(name: &str, config: &HfConfig) -> bool {
+    let index = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u32>().ok());
+    index.is_some_and(|index| config.layer_count().is_some_and(|count| index >= count))
+}
+
+fn without_root<'n>(name: &'n str, source: &Source) -> &'n str {
+    source.roots.iter().find_map(|root| name.strip_prefix(root)).unwrap_or(name)
+}
+
+/// What a tensor of the checkpoint makes: names in the model, indices of experts, changes.
+fn targets(name: &str, source: &Source) -> Vec<(String, usize, Change)> {
+    let name = without_root(name, source);
+    let (stem, end) = match name.rsplit_once('.') {
+        Some((stem, "weight")) => (stem, "weight"),
+        Some((stem, "bias")) => (stem, "bias"),
+        _ => (name, "weight"),
+    };
+    let of_list = |list: &[Renaming]| -> Vec<(String, usize, Change)> {
+        let found = list.iter().filter_map(|renaming| Some((renaming, indices(renaming.from, stem)?)));
+        found
+            .map(|(renaming, [layer, expert])| {
+                let target = renaming.to.replacen('*', &layer.unwrap_or(0).to_string(), 1);
+                let last = renaming.to.rsplit('.').next().unwrap_or(renaming.to);
+                let by_stem = source.changes.iter().find(|(changed, _)| *changed == last);
+                let change =
+                    by_stem.filter(|_| renaming.change == Change::None).map_or(renaming.change, |found| found.1);
+                (format!("{target}.{end}"), expert.unwrap_or(0), change)
+            })
+            .collect()
+    };
+    let own = of_list(source.names);
+    if own.is_empty() { of_list(source.family) } else { own }
+}
+
+/// The indices that the stars of a pattern stand for, if a name fits it.
+fn indices(pattern: &str, name: &str) -> Option<[Option<usize>; 2]> {
+    let mut found = [None; 2];
+    let mut count = 0;
+    let mut names = name.split('.');
+    for expected in pattern.split('.') {
+        let part = names.next()?;
+        if expected == "*" {
+            // Only digits: `parse` would take a sign.
+            let is_index = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            *found.get_mut(count)? = Some(part.parse().ok().filter(|_| is_index)?);
+            count += 1;
+        } else if expected != part {
+            return None;
+        }
+    }
+    names.next().is_none().then_some(found)
+}
+
+/// Puts one tensor together.
+fn recipe(
+    name: String,
+    parts: BTreeMap<usize, (SourceTensor, Change)>,
+    source: &Source,
+    config: &HfConfig,
+) -> Result<Recipe, ConvertError> {
+    let count = parts.len();
+    if let Some((last, _)) = parts.last_key_value()
+        && *last != count - 1
+    {
+        return Err(ConvertError::Unsupported {
+            what: format!("`{name}` of {count} experts, the last of which is {last},"),
+        });
+    }
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let stem = stem.rsplit('.').next().unwrap_or(stem);
+    let heads = if stem == "attn_k" { config.kv_head_count() } else { config.head_count() };
+    let heads = heads.unwrap_or(0) as usize;
+    let mut pieces = Vec::new();
+    let mut weight_type: Option<TensorType> = None;
+    let mut shapes = Vec::new();
+    for (tensor, change) in parts.into_values() {
+        let weight = tensor.weight_type;
+        // Experts of different types meet in the widest.
+        weight_type = Some(weight_type.map_or(weight, |other| if other == weight { weight } else { TensorType::F32 }));
+        for matrix in tensor.matrices {
+            pieces.push(Piece::new(matrix, change, heads, &tensor.name)?);
+        }
+        shapes.push(tensor.shape);
+    }
+    let shape = shape_of(&name, &pieces, &shapes)?;
+    let is_norm = stem.ends_with("norm") && name.ends_with(".weight");
+    let offset = if source.norm_offset == NormOffset::One && is_norm { 1.0 } else { 0.0 };
+    let weight_type = weight_type.filter(|_| offset == 0.0).unwrap_or(TensorType::F32);
+    Ok(Recipe { name, shape, weight_type, pieces, offset })
+}
+
+/// The shape in the model, the fastest dimension first. All pieces must have the same.
+fn shape_of(name: &str, pieces: &[Piece], shapes: &[Vec<usize>]) -> Result<Vec<u64>, ConvertError> {
+    let size = |piece: &Piece| (piece.rows, piece.matrix.columns);
+    let first = pieces.first().map_or((0, 0), size);
+    if let Some(other) = pieces.iter().map(size).find(|other| *other != first) {
+        let (found, expected) = (vec![other.0, other.1], format!("{} by {}, as of the first expert", first.0, first.1));
+        return Err(ConvertError::TensorShape { name: name.to_owned(), found, expected });
+    }
+    let (rows, columns) = (first.0 as u64, first.1 as u64);
+    let dimensions = shapes.first().map_or(0, Vec::len);
+    Ok(match (dimensions, pieces.len() as u64) {
+        (0 | 1, 1) => vec![rows],
+        (0 | 1, count) => vec![rows, count],
+        (2, 1) => vec![columns, rows],
+        (2 | 3, count) => vec![columns, rows, count],
+        // A convolution: nothing is changed in it.
+        _ => shapes[0].iter().rev().map(|length| *length as u64).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_indices_only() {
+        assert_eq!(indices("layers.*.mlp.gate", "layers.12.mlp.gate"), Some([Some(12), None]));
+        assert_eq!(indices("layers.*.e.*.w1", "layers.3.e.7.w1"), Some([Some(3), Some(7)]));
+        for name in
+            ["layers.x.mlp.gate", "layers.+1.mlp.gate", "layers.1.mlp", "layers.1.mlp.gate.more", "layers..mlp.gate"]
+        {
+            assert_eq!(indices("layers.*.mlp.gate", name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_family_inherits_names_and_states_what_differs() {
+        let target = |source: &Source, name: &str| {
+            let found = targets(name, source);
+            found.into_iter().map(|(name, expert, change)| format!("{name} {expert} {change:?}")).collect::<Vec<_>>()
+        };
+        let llama = target(&Source::LLAMA, "model.layers.2.self_attn.q_proj.weight");
+        assert_eq!(llama, ["blk.2.attn_q.weight 0 NeighbourPairs"]);
+        let usual = target(&Source::USUAL, "model.layers.2.self_attn.q_proj.bias");
+        assert_eq!(usual, ["blk.2.attn_q.bias 0 None"]);
+        let expert = target(&Source::USUAL, "model.layers.0.mlp.experts.5.down_proj.weight");
+        assert_eq!(expert, ["blk.0.ffn_down_exps.weight 5 None"]);
+        let fused = target(&Source::USUAL, "model.layers.1.mlp.experts.gate_up_proj");
+        assert_eq!(fused.len(), 2, "gates and inputs");
+        assert!(target(&Source::USUAL, "model.layers.1.mlp.other.weight").is_empty());
+    }
+}

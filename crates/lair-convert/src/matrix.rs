@@ -1,0 +1,266 @@
+//! The numbers of a checkpoint as matrices: views of what a file holds, or rows that are made of what it holds.
+
+use std::sync::Arc;
+
+use lair_gguf::{MappedFile, TensorType};
+use lair_model::spec::source::Change;
+
+use crate::element::ElementType;
+use crate::error::ConvertError;
+use crate::stored::StoredTensor;
+
+/// Makes rows of numbers from what the files hold: a quantized layout of another program.
+pub(crate) trait RowMaker: Send + Sync {
+    /// Writes the numbers of a row.
+    fn row(&self, files: &[MappedFile], row: usize, values: &mut [f32]);
+}
+
+/// Where the numbers of a matrix come from.
+#[derive(Clone)]
+pub(crate) enum Elements {
+    /// They lie in a file; strides count elements.
+    Stored { element: ElementType, file: usize, start: u64, row_stride: usize, column_stride: usize },
+    /// They are made, row by row.
+    Made(Arc<dyn RowMaker>),
+    /// They are here.
+    Values(Arc<[f32]>),
+}
+
+/// A matrix of a checkpoint, `[rows, columns]`. A vector has one column.
+#[derive(Clone)]
+pub(crate) struct Matrix {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) elements: Elements,
+}
+
+/// A tensor of a checkpoint, as a stack of matrices.
+#[derive(Clone)]
+pub(crate) struct SourceTensor {
+    pub(crate) name: String,
+    /// The slowest dimension first.
+    pub(crate) shape: Vec<usize>,
+    /// The type that holds its values without loss.
+    pub(crate) weight_type: TensorType,
+    pub(crate) matrices: Vec<Matrix>,
+}
+
+impl SourceTensor {
+    /// The view of a stored tensor.
+    pub(crate) fn of_stored(tensor: &StoredTensor) -> Result<SourceTensor, ConvertError> {
+        let wrong = |expected: &str| ConvertError::TensorShape {
+            name: tensor.name.clone(),
+            found: tensor.shape.clone(),
+            expected: expected.to_owned(),
+        };
+        let (count, rows, columns, strides) = match (&tensor.shape[..], &tensor.strides) {
+            ([], _) => (1, 1, 1, [0, 1, 1]),
+            ([length], strides) => (1, *length, 1, [0, strides.as_ref().map_or(1, |strides| strides[0]), 1]),
+            ([rows, columns], None) => (1, *rows, *columns, [0, *columns, 1]),
+            ([rows, columns], Some(strides)) => (1, *rows, *columns, [0, strides[0], strides[1]]),
+            ([count, rows, columns], Some(strides)) => (*count, *rows, *columns, [strides[0], strides[1], strides[2]]),
+            ([count, rows, inner @ ..], None) => {
+                let columns = inner.iter().product();
+                (*count, *rows, columns, [rows * columns, columns, 1])
+            }
+            (_, Some(_)) => return Err(wrong("elements in order, where there are more than three dimensions")),
+        };
+        let element = tensor.element;
+        let matrix = |index: usize| Matrix {
+            rows,
+            columns,
+            elements: Elements::Stored {
+                element,
+                file: tensor.file,
+                start: tensor.start + (index * strides[0] * element.size_bytes()) as u64,
+                row_stride: strides[1],
+                column_stride: strides[2],
+            },
+        };
+        Ok(SourceTensor {
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            weight_type: element.weight_type(),
+            matrices: (0..count).map(matrix).collect(),
+        })
+    }
+
+    /// A tensor that is made row by row.
+    pub(crate) fn made(
+        name: &str,
+        [rows, columns]: [usize; 2],
+        weight_type: TensorType,
+        maker: Arc<dyn RowMaker>,
+    ) -> SourceTensor {
+        SourceTensor {
+            name: name.to_owned(),
+            shape: vec![rows, columns],
+            weight_type,
+            matrices: vec![Matrix { rows, columns, elements: Elements::Made(maker) }],
+        }
+    }
+
+    /// A vector of these numbers.
+    pub(crate) fn of_values(name: &str, values: Vec<f32>) -> SourceTensor {
+        let rows = values.len();
+        SourceTensor {
+            name: name.to_owned(),
+            shape: vec![rows],
+            weight_type: TensorType::F32,
+            matrices: vec![Matrix { rows, columns: 1, elements: Elements::Values(values.into()) }],
+        }
+    }
+}
+
+/// Which rows of a matrix are taken, in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// So many, from one on.
+    From(usize),
+    /// See [`Change::NeighbourPairs`].
+    NeighbourPairs { head_rows: usize },
+    /// See [`Change::PartsOfHeads`].
+    PartsOfHeads { head_count: usize, head_rows: usize },
+}
+
+impl RowOrder {
+    /// The row of the checkpoint that becomes row `index`.
+    pub(crate) fn source_row(self, index: usize) -> usize {
+        match self {
+            RowOrder::From(start) => start + index,
+            RowOrder::NeighbourPairs { head_rows } => {
+                let (head, row) = (index / head_rows, index % head_rows);
+                head * head_rows + row % 2 * (head_rows / 2) + row / 2
+            }
+            RowOrder::PartsOfHeads { head_count, head_rows } => {
+                let (part, rest) = (index / (head_count * head_rows), index % (head_count * head_rows));
+                (rest / head_rows * 3 + part) * head_rows + rest % head_rows
+            }
+        }
+    }
+}
+
+/// A matrix as it is taken into a tensor of the model.
+#[derive(Clone)]
+pub(crate) struct Piece {
+    pub(crate) matrix: Matrix,
+    /// How many rows are taken.
+    pub(crate) rows: usize,
+    pub(crate) order: RowOrder,
+}
+
+impl Piece {
+    /// A matrix as it is.
+    pub(crate) fn whole(matrix: Matrix) -> Piece {
+        Piece { rows: matrix.rows, matrix, order: RowOrder::From(0) }
+    }
+
+    /// Applies a change to a matrix of the tensor `name`.
+    pub(crate) fn new(matrix: Matrix, change: Change, head_count: usize, name: &str) -> Result<Piece, ConvertError> {
+        let wrong = |found: &Matrix, expected: String| ConvertError::TensorShape {
+            name: name.to_owned(),
+            found: vec![found.rows, found.columns],
+            expected,
+        };
+        let rows = matrix.rows;
+        let (rows, order) = match change {
+            Change::None => (rows, RowOrder::From(0)),
+            Change::Transposed => {
+                let matrix = transposed(matrix).map_err(|matrix| wrong(&matrix, "stored numbers".to_owned()))?;
+                return Ok(Piece { rows: matrix.rows, matrix, order: RowOrder::From(0) });
+            }
+            Change::NeighbourPairs => {
+                if head_count == 0 || !rows.is_multiple_of(2 * head_count) {
+                    return Err(wrong(&matrix, format!("rows in pairs for each of {head_count} heads")));
+                }
+                (rows, RowOrder::NeighbourPairs { head_rows: rows / head_count })
+            }
+            Change::PartsOfHeads => {
+                if head_count == 0 || !rows.is_multiple_of(3 * head_count) {
+                    return Err(wrong(&matrix, format!("three parts of rows for each of {head_count} heads")));
+                }
+                (rows, RowOrder::PartsOfHeads { head_count, head_rows: rows / head_count / 3 })
+            }
+            Change::Part { index, count } => {
+                if !rows.is_multiple_of(count) {
+                    return Err(wrong(&matrix, format!("rows in {count} equal parts")));
+                }
+                (rows / count, RowOrder::From(index * (rows / count)))
+            }
+        };
+        Ok(Piece { matrix, rows, order })
+    }
+
+    /// The first `rows` rows only.
+    pub(crate) fn cut(self, rows: usize) -> Piece {
+        Piece { rows: self.rows.min(rows), ..self }
+    }
+
+    /// The bytes of all rows as they lie in a file, if they lie there in one stretch.
+    pub(crate) fn stretch(&self) -> Option<(ElementType, usize, u64)> {
+        let Elements::Stored { element, file, start, row_stride, column_stride } = self.matrix.elements else {
+            return None;
+        };
+        let columns = self.matrix.columns;
+        let RowOrder::From(first) = self.order else { return None };
+        let is_in_order = (column_stride == 1 || columns <= 1) && (row_stride == columns || self.rows <= 1);
+        is_in_order.then(|| (element, file, start + (first * row_stride * element.size_bytes()) as u64))
+    }
+
+    /// The numbers of row `index`, `[columns]`.
+    pub(crate) fn row(&self, files: &[MappedFile], index: usize, values: &mut [f32]) {
+        let row = self.order.source_row(index);
+        match &self.matrix.elements {
+            Elements::Made(maker) => maker.row(files, row, values),
+            Elements::Values(all) => {
+                let columns = self.matrix.columns;
+                values.copy_from_slice(&all[row * columns..(row + 1) * columns]);
+            }
+            Elements::Stored { element, file, start, row_stride, column_stride } => {
+                let width = element.size_bytes();
+                let bytes = &files[*file][*start as usize + row * row_stride * width..];
+                if let Some(tensor_type) = element.tensor_type().filter(|_| *column_stride == 1) {
+                    let bytes = &bytes[..values.len() * width];
+                    return lair_quant::dequantize(tensor_type, bytes, values).expect("plain numbers of this length");
+                }
+                for (column, value) in values.iter_mut().enumerate() {
+                    *value = element.value(&bytes[column * column_stride * width..]);
+                }
+            }
+        }
+    }
+}
+
+/// Rows for columns. A vector stays as it is.
+fn transposed(matrix: Matrix) -> Result<Matrix, Matrix> {
+    let Matrix { rows, columns, elements } = matrix;
+    match elements {
+        _ if columns == 1 => Ok(Matrix { rows, columns, elements }),
+        Elements::Stored { element, file, start, row_stride, column_stride } => Ok(Matrix {
+            rows: columns,
+            columns: rows,
+            elements: Elements::Stored { element, file, start, row_stride: column_stride, column_stride: row_stride },
+        }),
+        elements => Err(Matrix { rows, columns, elements }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(order: RowOrder, count: usize) -> Vec<usize> {
+        (0..count).map(|index| order.source_row(index)).collect()
+    }
+
+    #[test]
+    fn halves_of_heads_become_neighbours() {
+        assert_eq!(rows(RowOrder::NeighbourPairs { head_rows: 4 }, 8), [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+
+    #[test]
+    fn parts_of_heads_come_together() {
+        let order = RowOrder::PartsOfHeads { head_count: 2, head_rows: 2 };
+        assert_eq!(rows(order, 12), [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
+    }
+}

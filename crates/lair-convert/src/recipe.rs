@@ -1,0 +1,112 @@
+//! How the bytes of a tensor of the model are made of the matrices of a checkpoint, row by row.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use lair_gguf::{MappedFile, TensorBytes, TensorType};
+
+use crate::matrix::{Piece, SourceTensor};
+
+/// Bytes of numbers that are held at once while a tensor is made.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A tensor of the model to be.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    pub(crate) name: String,
+    /// The fastest dimension first, as GGUF has it.
+    pub(crate) shape: Vec<u64>,
+    /// The type that holds its values without loss.
+    pub(crate) weight_type: TensorType,
+    /// What it is made of, one behind the other; all have the same columns.
+    pub(crate) pieces: Vec<Piece>,
+    /// Added to every number.
+    pub(crate) offset: f32,
+}
+
+impl Recipe {
+    /// A vector of numbers that are here.
+    pub(crate) fn of_values(name: &str, values: SourceTensor) -> Recipe {
+        let pieces: Vec<Piece> = values.matrices.into_iter().map(Piece::whole).collect();
+        let shape = vec![values.shape.iter().product::<usize>() as u64];
+        Recipe { name: name.to_owned(), shape, weight_type: TensorType::F32, pieces, offset: 0.0 }
+    }
+
+    /// Where its bytes come from if it is stored as `tensor_type`: a stretch of a file, or made.
+    pub(crate) fn bytes(self: &Arc<Recipe>, files: &Arc<[MappedFile]>, tensor_type: TensorType) -> TensorBytes {
+        if let [piece] = &self.pieces[..]
+            && self.offset == 0.0
+            && let Some((element, file, start)) = piece.stretch()
+            && element.tensor_type() == Some(tensor_type)
+        {
+            return TensorBytes::Stored { file, start };
+        }
+        let (recipe, files) = (Arc::clone(self), Arc::clone(files));
+        TensorBytes::Made(Arc::new(move || {
+            let mut bytes = Vec::new();
+            recipe.write(&files, tensor_type, &mut bytes).expect("memory takes all bytes");
+            bytes
+        }))
+    }
+
+    /// Writes its bytes as `tensor_type`, a chunk of rows at a time.
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub(crate) fn write(&self, files: &[MappedFile], tensor_type: TensorType, out: &mut dyn Write) -> io::Result<()> {
+        for piece in &self.pieces {
+            let same_bits =
+                piece.stretch().filter(|stretch| self.offset == 0.0 && stretch.0.tensor_type() == Some(tensor_type));
+            if let Some((element, file, start)) = same_bits {
+                let length = piece.rows * piece.matrix.columns * element.size_bytes();
+                out.write_all(&files[file][start as usize..start as usize + length])?;
+                continue;
+            }
+            self.write_piece(piece, files, tensor_type, out)?;
+        }
+        Ok(())
+    }
+
+    fn write_piece(
+        &self,
+        piece: &Piece,
+        files: &[MappedFile],
+        tensor_type: TensorType,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let columns = piece.matrix.columns;
+        let rows_max = (CHUNK_BYTES / 4 / columns.max(1)).max(1);
+        let mut values = vec![0.0f32; columns * rows_max.min(piece.rows)];
+        let mut bytes = Vec::new();
+        for first in (0..piece.rows).step_by(rows_max) {
+            let count = rows_max.min(piece.rows - first);
+            let values = &mut values[..count * columns];
+            for (index, row) in values.chunks_exact_mut(columns.max(1)).enumerate() {
+                piece.row(files, first + index, row);
+            }
+            if self.offset != 0.0 {
+                values.iter_mut().for_each(|value| *value += self.offset);
+            }
+            bytes.clear();
+            encode(values, tensor_type, &mut bytes)?;
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers as elements of `tensor_type`.
+pub(crate) fn encode(values: &[f32], tensor_type: TensorType, bytes: &mut Vec<u8>) -> io::Result<()> {
+    match tensor_type {
+        TensorType::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        TensorType::F16 => bytes.extend(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes())),
+        TensorType::BF16 => bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes())),
+        _ => {
+            let length = tensor_type.size_bytes(values.len() as u64).unwrap_or(0) as usize;
+            bytes.resize(length, 0);
+            lair_quant::quantize(tensor_type, values, bytes).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}

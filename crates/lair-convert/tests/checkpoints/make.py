@@ -1,0 +1,168 @@
+"""Makes the golden outputs beside this file: what `transformers` computes on tiny checkpoints of many architectures.
+
+Needs torch, transformers, tokenizers, safetensors and numpy. For each architecture it writes a folder with `config.json`,
+`tensors.json` (names and shapes), `tokens.json` and `logits.npy` (of the last two tokens, F32). Weights are not kept:
+they follow the rule of `lair_testkit::tiny_models` from the tensor's name and the element's index.
+
+    python make.py [NAME ...]
+    python make.py --real FOLDER    writes tokens and logits of a real checkpoint into its folder
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers as t
+from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+HERE = pathlib.Path(__file__).parent
+V = 320
+COMMON = dict(vocab_size=V, bos_token_id=0, eos_token_id=0)
+LLAMA = dict(
+    hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=128, **COMMON,
+)
+FOUR = {**LLAMA, "num_hidden_layers": 4}
+EXPERTS = dict(num_experts_per_tok=2, moe_intermediate_size=16)
+GRANITE = dict(attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0)
+LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
+LONG = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.5, 2.0, 3.0, 4.0],
+            original_max_position_embeddings=16)
+MODELS = {
+    "llama": ("Llama", dict(LLAMA)),
+    "llama-bias": ("Llama", dict(**LLAMA, attention_bias=True, tie_word_embeddings=True)),
+    "llama3": ("Llama", dict(**LLAMA, rope_parameters=LLAMA3)),
+    "mistral": ("Mistral", dict(LLAMA)),
+    "mixtral": ("Mixtral", dict(**LLAMA, num_local_experts=4, num_experts_per_tok=2)),
+    "qwen2": ("Qwen2", dict(LLAMA)),
+    "qwen2-yarn": ("Qwen2", dict(**LLAMA, rope_parameters=YARN)),
+    "qwen3": ("Qwen3", dict(**LLAMA, head_dim=16)),
+    "qwen2moe": ("Qwen2Moe", dict(**LLAMA, **EXPERTS, num_experts=4, shared_expert_intermediate_size=48)),
+    "qwen3moe": ("Qwen3Moe", dict(**LLAMA, **EXPERTS, num_experts=4, head_dim=8, norm_topk_prob=True)),
+    "gpt2": ("GPT2", dict(n_embd=32, n_layer=2, n_head=4, n_positions=128, **COMMON)),
+    "starcoder": ("GPTBigCode", dict(n_embd=32, n_layer=2, n_head=4, n_positions=128, **COMMON)),
+    "phi2": ("Phi", dict(hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+                         max_position_embeddings=128, partial_rotary_factor=0.5, **COMMON)),
+    "phi3": ("Phi3", dict(**LLAMA, pad_token_id=0, original_max_position_embeddings=128)),
+    "phi3-long": ("Phi3", dict(**LLAMA, pad_token_id=0, original_max_position_embeddings=16, rope_parameters=LONG)),
+    "gemma": ("Gemma", dict(**LLAMA, head_dim=16)),
+    "gemma2": ("Gemma2", dict(**FOUR, head_dim=16, query_pre_attn_scalar=16, sliding_window=16)),
+    "gemma3": ("Gemma3", dict(**{**LLAMA, "num_hidden_layers": 6}, head_dim=16, query_pre_attn_scalar=16,
+                              sliding_window=16)),
+    "smollm3": ("SmolLM3", dict(**FOUR, pad_token_id=0)),
+    "granite": ("Granite", dict(**LLAMA, **GRANITE)),
+    "granitemoe": ("GraniteMoe", dict(**LLAMA, **GRANITE, num_local_experts=4, num_experts_per_tok=2)),
+    "olmo2": ("Olmo2", dict(**LLAMA, pad_token_id=0)),
+    "olmo3": ("Olmo3", dict(**FOUR, pad_token_id=0, sliding_window=16)),
+    "olmoe": ("Olmoe", dict(**LLAMA, num_experts=4, num_experts_per_tok=2, pad_token_id=0)),
+    "starcoder2": ("Starcoder2", dict(LLAMA)),
+    "gptneox": ("GPTNeoX", dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+                                max_position_embeddings=128, rotary_pct=0.5, **COMMON)),
+    "cohere": ("Cohere", dict(**LLAMA, pad_token_id=0, logit_scale=0.25)),
+    "cohere2": ("Cohere2", dict(**FOUR, pad_token_id=0, logit_scale=0.25, sliding_window=16)),
+    "seed-oss": ("SeedOss", dict(**LLAMA, head_dim=16)),
+    "arcee": ("Arcee", dict(LLAMA)),
+    "bloom": ("Bloom", dict(hidden_size=32, n_layer=2, n_head=4, **COMMON)),
+    "nemotron": ("Nemotron", dict(LLAMA)),
+    "glm4": ("Glm4", dict(**LLAMA, head_dim=8, pad_token_id=0)),
+    "ernie4_5": ("Ernie4_5", dict(**LLAMA, head_dim=8, pad_token_id=0)),
+    "exaone4": ("Exaone4", dict(**FOUR, pad_token_id=0, sliding_window=None, layer_types=["full_attention"] * 4)),
+    "hunyuan": ("HunYuanDenseV1", dict(**LLAMA, head_dim=8, pad_token_id=0)),
+    "dots1": ("Dots1", dict(**LLAMA, **EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1,
+                            n_group=1, topk_group=1, pad_token_id=0)),
+    "glm4moe": ("Glm4Moe", dict(**LLAMA, **EXPERTS, head_dim=8, n_routed_experts=4, n_shared_experts=1,
+                                first_k_dense_replace=1, n_group=1, topk_group=1, partial_rotary_factor=0.5,
+                                pad_token_id=0)),
+}
+
+
+def by_rule(name, shape):
+    """The rule of `lair_testkit::tiny_models::value`, for all elements of a tensor."""
+    start = np.uint64(0xCBF29CE484222325)
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):
+        for byte in name.encode():
+            start = (start ^ np.uint64(byte)) * np.uint64(0x100000001B3)
+        start ^= golden * np.uint64(20251)
+        count = int(np.prod(shape, dtype=np.int64))
+        bits = start + (np.arange(count, dtype=np.uint64) + np.uint64(1)) * golden
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    sums = sum((bits >> np.uint64(shift)) & np.uint64(0xFFFF) for shift in (0, 16, 32, 48))
+    values = (sums.astype(np.int64) - 131070).astype(np.float32) * (np.float32(0.1) / np.float32(37837.227))
+    if "norm" in name and name.endswith(".weight"):
+        values = np.float32(1.0) + values
+    return torch.from_numpy(values.reshape(shape))
+
+
+def tokenizer(folder):
+    """Byte pairs split as Qwen 2 splits them, with every byte and a few words."""
+    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(words), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)])
+    made.decoder = decoders.ByteLevel()
+    made.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(vocab_size=V - 8, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                  special_tokens=["<|endoftext|>", "<|im_start|>"], show_progress=False)
+    made.train_from_iterator(["a model is data and the engine speaks tokens, the program speaks text"] * 4, trainer)
+    fast = t.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    fast.chat_template = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{% endfor %}"
+    fast.save_pretrained(folder)
+
+
+def make(name, family, arguments):
+    tokens = [(index * 7 + 3) % V for index in range(24)]
+    with tempfile.TemporaryDirectory() as folder:
+        config = getattr(t, {"Gemma3": "Gemma3Text"}.get(family, family) + "Config")(**arguments)
+        cls = getattr(t, {"GPT2": "GPT2LMHeadModel"}.get(family, family + "ForCausalLM"))
+        cls(config).float().save_pretrained(folder)
+        path = pathlib.Path(folder) / "model.safetensors"
+        weights = {key: by_rule(key, value.shape) for key, value in load_file(path).items()}
+        save_file(weights, path, metadata={"format": "pt"})
+        model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        with torch.no_grad():
+            logits = model(torch.tensor([tokens])).logits[0, -2:]
+        out = HERE / name
+        out.mkdir(exist_ok=True)
+        (out / "config.json").write_text((pathlib.Path(folder) / "config.json").read_text())
+        shapes = {key: list(value.shape) for key, value in sorted(weights.items())}
+        (out / "tensors.json").write_text(json.dumps(shapes).replace("], ", "],\n ") + "\n")
+        (out / "tokens.json").write_text(json.dumps(tokens) + "\n")
+        np.save(out / "logits.npy", logits.float().numpy())
+        if name in ("gpt2", "llama", "phi2"):
+            torch.save(model.state_dict(), out / "pytorch_model.bin")
+        if name == "gpt2":
+            (HERE / "gpt2-old").mkdir(exist_ok=True)
+            torch.save(model.state_dict(), HERE / "gpt2-old" / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+        print(name, "largest logit", float(logits.abs().max()), "deviation", float(logits.std()))
+
+
+def real(folder):
+    model = t.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    tokens = t.AutoTokenizer.from_pretrained(folder)("The capital of France is Paris. Why is the sky blue?").input_ids
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0]
+    (pathlib.Path(folder) / "tokens.json").write_text(json.dumps(tokens) + "\n")
+    np.save(pathlib.Path(folder) / "logits.npy", logits.float().numpy())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--real"]:
+        real(sys.argv[2])
+        sys.exit()
+    tokenizer(HERE / "tokenizer")
+    for name, (family, arguments) in MODELS.items():
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
+        try:
+            make(name, family, arguments)
+        except Exception as error:  # One that this version of transformers lacks must not stop the others.
+            print(name, "FAILED", repr(error)[:200])

@@ -1,0 +1,124 @@
+//! Checkpoints of every converted architecture against the outputs of `transformers`, computed by
+//! `tests/checkpoints/make.py`.
+
+#[path = "../../lair-model/tests/runner/mod.rs"]
+mod runner;
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use lair_compute::reference::Reference;
+use lair_convert::{Conversion, OutputType, hf};
+use lair_gguf::GgufFile;
+use lair_model::architectures;
+use lair_testkit::npy;
+use runner::Runner;
+use support::{Checkpoint, checkpoints, names};
+
+/// The largest difference of a logit. Logits are about 0.6 wide.
+const DIFFERENCE_MAX: f32 = 1e-3;
+
+fn largest_difference(file: &GgufFile, folder: &Path) -> f32 {
+    let (expected, shape) = npy::read_f32(&folder.join("logits.npy"));
+    let tokens: Vec<u32> =
+        serde_json::from_slice(&std::fs::read(folder.join("tokens.json")).expect("tokens")).expect("numbers");
+    let rows: Vec<usize> = (tokens.len() - shape[0]..tokens.len()).collect();
+    let logits = Runner::new(file, Reference, tokens.len(), tokens.len()).step_wanting(&tokens, &rows);
+    assert_eq!(logits.len(), expected.len(), "{}", folder.display());
+    logits.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max)
+}
+
+fn check(what: &str, model: &Path, folder: &Path) -> Option<String> {
+    let file = match hf::open(model) {
+        Ok(file) => file,
+        Err(error) => return Some(format!("{what}: {error}")),
+    };
+    let difference = largest_difference(&file, folder);
+    eprintln!("{what}: {difference:.1e}");
+    (difference.is_nan() || difference > DIFFERENCE_MAX).then(|| format!("{what}: {difference:e}"))
+}
+
+#[test]
+fn safetensors_give_the_logits_of_transformers() {
+    let mut failures = Vec::new();
+    for name in names() {
+        let checkpoint = Checkpoint::make(&name);
+        failures.extend(check(&name, checkpoint.path(), &checkpoints().join(&name)));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn files_of_pytorch_give_the_logits_of_transformers() {
+    let mut failures = Vec::new();
+    for (name, weights) in [("gpt2", "gpt2"), ("gpt2", "gpt2-old"), ("llama", "llama"), ("phi2", "phi2")] {
+        let weights = checkpoints().join(weights).join("pytorch_model.bin");
+        let checkpoint = Checkpoint::with_weights(name, &weights);
+        let what = format!("{name} of {}", weights.display());
+        failures.extend(check(&what, checkpoint.path(), &checkpoints().join(name)));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// `LAIR_CHECKPOINT` names the folder of a real checkpoint with the files that `make.py --real` writes into it.
+#[test]
+fn a_real_checkpoint_gives_the_logits_of_transformers() {
+    let Some(folder) = std::env::var_os("LAIR_CHECKPOINT").map(PathBuf::from) else {
+        lair_testkit::skipped("this test needs LAIR_CHECKPOINT, a checkpoint with outputs of `make.py --real`");
+        return;
+    };
+    let failure = check("the real checkpoint", &folder, &folder);
+    assert!(failure.is_none(), "{failure:?}");
+}
+
+#[test]
+fn every_architecture_that_says_how_it_is_stored_has_a_golden_checkpoint() {
+    let classes: Vec<String> = names().iter().map(|name| support::class_of(name)).collect();
+    for architecture in architectures::ALL.iter().filter(|architecture| architecture.source.is_some()) {
+        // Its only published class joins text and pictures; the text's is a part of it.
+        if architecture.gguf_name == "mistral3" {
+            continue;
+        }
+        let has_one = architecture.hf_names.iter().any(|name| classes.iter().any(|class| class == name));
+        assert!(has_one, "`{}` has no checkpoint in {}", architecture.gguf_name, checkpoints().display());
+    }
+}
+
+#[test]
+fn a_written_file_is_the_model_that_was_run_as_it_is() {
+    let checkpoint = Checkpoint::make("qwen2moe");
+    let path: PathBuf = checkpoint.path().join("out.gguf");
+    let conversion = Conversion::plan(checkpoint.path(), OutputType::F32).expect("converts");
+    let mut told = 0;
+    conversion.write(&path, |_| told += 1).expect("writes");
+    let written = GgufFile::open(&path).expect("a model");
+    let assembled = hf::open(checkpoint.path()).expect("a checkpoint");
+    assert_eq!(told, written.tensors().len());
+    assert_eq!(written.size_bytes(), conversion.writer().size_bytes());
+    for tensor in assembled.tensors() {
+        let other = written.required_tensor(&tensor.name).expect("the same tensors");
+        assert_eq!((&tensor.shape, tensor.tensor_type), (&other.shape, other.tensor_type), "{}", tensor.name);
+        assert!(*assembled.tensor_data(tensor) == *written.tensor_data(other), "{}", tensor.name);
+    }
+    assert_eq!(assembled.metadata(), written.metadata());
+}
+
+#[test]
+fn output_types_are_those_that_were_asked_for() {
+    let checkpoint = Checkpoint::make("llama");
+    let check = |output: OutputType, matrix: &str, file_type: u32| {
+        let conversion = Conversion::plan(checkpoint.path(), output).expect("converts");
+        let of = |name: &str| {
+            let tensor = conversion.writer().tensors().iter().find(|tensor| tensor.name == name).expect("there");
+            tensor.tensor_type.name()
+        };
+        assert_eq!((of("blk.0.attn_q.weight"), of("blk.0.attn_norm.weight")), (matrix, "F32"), "{}", output.name());
+        let found = conversion.writer().metadata().u32("general.file_type").expect("set");
+        assert_eq!(found, file_type, "{}", output.name());
+    };
+    check(OutputType::F32, "F32", 0);
+    check(OutputType::F16, "F16", 1);
+    check(OutputType::Bf16, "BF16", 32);
+    check(OutputType::Q8_0, "Q8_0", 7);
+    check(OutputType::Auto, "F32", 0);
+}

@@ -1,0 +1,219 @@
+//! Checkpoints whose weights other programs packed: each layout, packed here by its rule, gives the numbers it stands for.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use lair_convert::{Conversion, OutputType};
+use lair_gguf::GgufFile;
+use serde_json::{Value as Json, json};
+use support::{Checkpoint, safetensors, tensors_of};
+
+const GROUP: usize = 16;
+
+/// Type, shape and bytes of a stored tensor.
+type Stored = (&'static str, Vec<usize>, Vec<u8>);
+
+fn write(tensors: &BTreeMap<String, Stored>) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, (dtype, shape, bytes)) in tensors {
+        let start = data.len();
+        data.extend(bytes);
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    let header = Json::Object(header).to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn halves(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
+}
+
+/// The words of a matrix of numbers, `places[i]` saying where number `i` of a word stands.
+fn words(numbers: &[u32], bits: usize, places: &[usize]) -> Vec<u8> {
+    let word =
+        |chunk: &[u32]| chunk.iter().zip(places).fold(0u32, |word, (number, place)| word | number << (place * bits));
+    numbers.chunks(32 / bits).flat_map(|chunk| word(chunk).to_le_bytes()).collect()
+}
+
+/// A packed matrix `[outputs, inputs]`: numbers, a factor and a zero for each group of inputs.
+struct Packed {
+    outputs: usize,
+    inputs: usize,
+}
+
+impl Packed {
+    fn groups(&self) -> usize {
+        self.inputs / GROUP
+    }
+
+    fn number(&self, output: usize, input: usize) -> u32 {
+        (output * 7 + input * 3 + output * input) as u32 % 16
+    }
+
+    fn zero(&self, output: usize, group: usize) -> u32 {
+        (output + group * 5) as u32 % 14
+    }
+
+    /// As it is stored, in half precision.
+    fn factor(&self, output: usize, group: usize) -> f32 {
+        f16::from_f32(0.01 + 0.001 * ((output + 3 * group) % 11) as f32).to_f32()
+    }
+
+    /// The numbers that all this stands for; `zero` is taken off.
+    fn values(&self, zero: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+        let value = |output: usize, input: usize| {
+            let group = input / GROUP;
+            self.factor(output, group) * (self.number(output, input) as f32 - zero(output, group))
+        };
+        (0..self.outputs * self.inputs).map(|index| value(index / self.inputs, index % self.inputs)).collect()
+    }
+
+    /// Row by row of the given sizes.
+    fn grid<T>(rows: usize, columns: usize, at: impl Fn(usize, usize) -> T) -> Vec<T> {
+        (0..rows * columns).map(|index| at(index / columns, index % columns)).collect()
+    }
+}
+
+/// What a layout makes of a packed matrix: its tensors by the ends of their names, and the numbers.
+type Layout = fn(&Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>);
+
+fn gptq(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs, groups) = (packed.outputs, packed.inputs, packed.groups());
+    // Words run along the inputs: eight rows of the transposed matrix at a time.
+    let mut weights = Vec::new();
+    for first in (0..inputs).step_by(8) {
+        for output in 0..outputs {
+            let numbers: Vec<u32> = (first..first + 8).map(|input| packed.number(output, input)).collect();
+            weights.extend(words(&numbers, 4, &[0, 1, 2, 3, 4, 5, 6, 7]));
+        }
+    }
+    let zeros = Packed::grid(groups, outputs, |group, output| packed.zero(output, group));
+    let factors = Packed::grid(groups, outputs, |group, output| packed.factor(output, group));
+    let indices: Vec<u8> = (0..inputs).flat_map(|input| ((input / GROUP) as i32).to_le_bytes()).collect();
+    let stored = vec![
+        ("qweight", ("I32", vec![inputs / 8, outputs], weights)),
+        ("qzeros", ("I32", vec![groups, outputs / 8], words(&zeros, 4, &[0, 1, 2, 3, 4, 5, 6, 7]))),
+        ("scales", ("F16", vec![groups, outputs], halves(&factors))),
+        ("g_idx", ("I32", vec![inputs], indices)),
+    ];
+    (stored, packed.values(|output, group| packed.zero(output, group) as f32 + 1.0))
+}
+
+fn awq(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs, groups) = (packed.outputs, packed.inputs, packed.groups());
+    let places = [0, 4, 1, 5, 2, 6, 3, 7];
+    let weights = Packed::grid(inputs, outputs, |input, output| packed.number(output, input));
+    let zeros = Packed::grid(groups, outputs, |group, output| packed.zero(output, group));
+    let factors = Packed::grid(groups, outputs, |group, output| packed.factor(output, group));
+    let stored = vec![
+        ("qweight", ("I32", vec![inputs, outputs / 8], words(&weights, 4, &places))),
+        ("qzeros", ("I32", vec![groups, outputs / 8], words(&zeros, 4, &places))),
+        ("scales", ("F16", vec![groups, outputs], halves(&factors))),
+    ];
+    (stored, packed.values(|output, group| packed.zero(output, group) as f32))
+}
+
+fn mlx(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs, groups) = (packed.outputs, packed.inputs, packed.groups());
+    let weights = Packed::grid(outputs, inputs, |output, input| packed.number(output, input));
+    let factors = Packed::grid(outputs, groups, |output, group| packed.factor(output, group));
+    let bias = |output: usize, group: usize| f16::from_f32(-0.05 - 0.01 * ((output + group) % 5) as f32).to_f32();
+    let stored = vec![
+        ("weight", ("U32", vec![outputs, inputs / 8], words(&weights, 4, &[0, 1, 2, 3, 4, 5, 6, 7]))),
+        ("scales", ("F16", vec![outputs, groups], halves(&factors))),
+        ("biases", ("F16", vec![outputs, groups], halves(&Packed::grid(outputs, groups, bias)))),
+    ];
+    let value = |output: usize, input: usize| {
+        let group = input / GROUP;
+        packed.factor(output, group) * packed.number(output, input) as f32 + bias(output, group)
+    };
+    (stored, Packed::grid(outputs, inputs, value))
+}
+
+fn compressed(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs, groups) = (packed.outputs, packed.inputs, packed.groups());
+    let weights = Packed::grid(outputs, inputs, |output, input| packed.number(output, input));
+    let factors = Packed::grid(outputs, groups, |output, group| packed.factor(output, group));
+    let shape: Vec<u8> = [outputs as i64, inputs as i64].iter().flat_map(|length| length.to_le_bytes()).collect();
+    let stored = vec![
+        ("weight_packed", ("I32", vec![outputs, inputs / 8], words(&weights, 4, &[0, 1, 2, 3, 4, 5, 6, 7]))),
+        ("weight_scale", ("F16", vec![outputs, groups], halves(&factors))),
+        ("weight_shape", ("I64", vec![2], shape)),
+    ];
+    (stored, packed.values(|_, _| 8.0))
+}
+
+/// FP8 with a factor for each block of 16 by 16.
+fn fp8(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs, groups) = (packed.outputs, packed.inputs, packed.groups());
+    // Powers of two and one: bits of E4M3 whose values are plain.
+    let bits = |output: usize, input: usize| [0x38u8, 0x40, 0xb8, 0x30][packed.number(output, input) as usize % 4];
+    let plain = |output: usize, input: usize| [1.0f32, 2.0, -1.0, 0.5][packed.number(output, input) as usize % 4];
+    let block_rows = outputs.div_ceil(GROUP);
+    let factors = Packed::grid(block_rows, groups, |row, group| packed.factor(row, group));
+    let stored = vec![
+        ("weight", ("F8_E4M3", vec![outputs, inputs], Packed::grid(outputs, inputs, bits))),
+        ("weight_scale_inv", ("F32", vec![block_rows, groups], floats(&factors))),
+    ];
+    let value = |output: usize, input: usize| plain(output, input) * packed.factor(output / GROUP, input / GROUP);
+    (stored, Packed::grid(outputs, inputs, value))
+}
+
+fn converted(bytes: &[u8], change: impl Fn(&mut Json)) -> (tempfile::TempDir, GgufFile) {
+    let checkpoint = Checkpoint::without_weights("llama");
+    let path = checkpoint.path().join("config.json");
+    let mut config = serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    change(&mut config);
+    std::fs::write(&path, config.to_string()).expect("written");
+    std::fs::write(checkpoint.path().join("model.safetensors"), bytes).expect("written");
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out.gguf");
+    Conversion::plan(checkpoint.path(), OutputType::F32).expect("converts").write(&out, |_| {}).expect("writes");
+    let file = GgufFile::open(&out).expect("a model");
+    (folder, file)
+}
+
+fn check(what: &str, layout: Layout, change: impl Fn(&mut Json)) {
+    let mut plain = tensors_of("llama");
+    let mut packed: BTreeMap<String, Stored> = BTreeMap::new();
+    for (name, (shape, values)) in &mut plain {
+        match name.strip_suffix("_proj.weight") {
+            Some(stem) => {
+                let (stored, dequantized) = layout(&Packed { outputs: shape[0], inputs: shape[1] });
+                packed.extend(stored.into_iter().map(|(end, stored)| (format!("{stem}_proj.{end}"), stored)));
+                *values = dequantized;
+            }
+            None => drop(packed.insert(name.clone(), ("F32", shape.clone(), floats(values)))),
+        }
+    }
+    let (_kept, expected) = converted(&safetensors(&plain), |_| {});
+    let (_kept, found) = converted(&write(&packed), change);
+    for tensor in expected.tensors() {
+        let other = found.required_tensor(&tensor.name).expect(what);
+        assert!(*expected.tensor_data(tensor) == *found.tensor_data(other), "{what}: `{}`", tensor.name);
+    }
+    assert_eq!(expected.tensors().len(), found.tensors().len(), "{what}");
+}
+
+#[test]
+fn packed_weights_stand_for_their_numbers() {
+    let method = |name: &'static str, more: Json| {
+        move |config: &mut Json| {
+            config["quantization_config"] = more.clone();
+            config["quantization_config"]["quant_method"] = name.into();
+        }
+    };
+    check("GPTQ", gptq, method("gptq", json!({"bits": 4, "group_size": GROUP})));
+    check("AWQ", awq, method("awq", json!({"bits": 4, "version": "gemm"})));
+    check("MLX", mlx, |config| config["quantization"] = json!({"group_size": GROUP, "bits": 4}));
+    let groups = json!({"group_0": {"weights": {"num_bits": 4, "symmetric": true, "type": "int"}}});
+    let of_groups = json!({"format": "pack-quantized", "config_groups": groups});
+    check("compressed-tensors", compressed, method("compressed-tensors", of_groups));
+    check("FP8", fp8, method("fp8", json!({"weight_block_size": [GROUP, GROUP]})));
+}

@@ -1,0 +1,98 @@
+//! Tiny checkpoints: configurations and names of tensors are kept beside the golden outputs, weights follow a rule.
+#![allow(dead_code)] // Not every test uses all of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lair_testkit::tiny_models::value;
+use serde_json::{Value as Json, json};
+
+/// Where the golden files lie.
+pub fn checkpoints() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../lair-convert/tests/checkpoints")
+}
+
+/// The names of all tiny checkpoints.
+pub fn names() -> Vec<String> {
+    let entries = std::fs::read_dir(checkpoints()).expect("the folder of golden files");
+    let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().join("config.json").is_file());
+    let mut names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    assert!(names.len() > 30, "the golden files are there");
+    names
+}
+
+/// The class that a checkpoint's configuration names.
+pub fn class_of(name: &str) -> String {
+    json_of(&checkpoints().join(name).join("config.json"))["architectures"][0].as_str().expect("a class").to_owned()
+}
+
+/// A checkpoint in a temporary folder that lives as long as this value.
+pub struct Checkpoint {
+    folder: tempfile::TempDir,
+}
+
+impl Checkpoint {
+    /// The tiny checkpoint called `name`, in safetensors.
+    pub fn make(name: &str) -> Checkpoint {
+        let checkpoint = Checkpoint::without_weights(name);
+        let bytes = safetensors(&tensors_of(name));
+        std::fs::write(checkpoint.path().join("model.safetensors"), bytes).expect("written");
+        checkpoint
+    }
+
+    /// The same with the weights in a file of PyTorch's.
+    pub fn with_weights(name: &str, weights: &Path) -> Checkpoint {
+        let checkpoint = Checkpoint::without_weights(name);
+        std::fs::copy(weights, checkpoint.path().join("pytorch_model.bin")).expect("copied");
+        checkpoint
+    }
+
+    /// The same without weights.
+    pub fn without_weights(name: &str) -> Checkpoint {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::copy(checkpoints().join(name).join("config.json"), folder.path().join("config.json")).expect("copied");
+        for entry in std::fs::read_dir(checkpoints().join("tokenizer")).expect("a tokenizer") {
+            let path = entry.expect("readable").path();
+            std::fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+        Checkpoint { folder }
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Names, shapes and values of a tiny checkpoint's tensors.
+pub fn tensors_of(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let shapes: BTreeMap<String, Vec<usize>> =
+        serde_json::from_value(json_of(&checkpoints().join(name).join("tensors.json"))).expect("shapes");
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let count: usize = shape.iter().product();
+        let values = (0..count as u64).map(|index| value(&name, index)).collect();
+        (name, (shape, values))
+    };
+    shapes.into_iter().map(tensor).collect()
+}
+
+/// A file of safetensors with these tensors in F32.
+pub fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, (shape, values)) in tensors {
+        let start = data.len();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    let header = Json::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn json_of(path: &Path) -> Json {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).expect("JSON")
+}
