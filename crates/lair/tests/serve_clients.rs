@@ -10,9 +10,9 @@ use std::process::Command;
 
 use lair_testkit::scripted_model::{self, Script, Then};
 use lair_testkit::word_encoders::{self, Ending};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use server::Server;
+use server::{Server, joined};
 
 /// Conversations as most templates write them, with the tools and the calls of tools. What is said next is decided at the
 /// end: by what the tour's client asks.
@@ -172,6 +172,31 @@ fn check_left(server: &Server, count: usize) {
         assert!(ended("abort") < count);
         std::thread::yield_now();
     }
+}
+
+/// What clients of the tours stumbled over, without them.
+#[test]
+fn what_clients_send_is_taken() {
+    let Some(server) = Server::start_with_chat(&[]) else { return };
+    let greedy = json!({ "temperature": 0, "num_predict": 8 });
+    let generate = |extra: Value| {
+        let ask = json!({ "model": "tiny", "prompt": "Once upon a time", "options": greedy, "stream": false });
+        server.post("/api/generate", &joined(&ask, &extra))
+    };
+    assert_eq!(generate(json!({})).json()["response"], generate(json!({ "raw": true })).json()["response"]);
+    assert_eq!(generate(json!({ "system": "Be brief." })).status, 400);
+
+    let close = json!({ "type": "function", "name": "close", "parameters": { "type": "object" } });
+    let tools = json!([{ "type": "namespace", "name": "agents", "tools": [close] }, { "type": "web_search" }]);
+    let ask = json!({ "model": "told", "input": "Once upon a time", "tools": tools, "max_output_tokens": 4 });
+    let answer = server.post("/v1/responses", &ask);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.head.contains("x-lair-ignored-fields: web_search\r"), "{}", answer.head);
+
+    let messages = json!([{ "role": "user", "content": "Once upon a time" }]);
+    let ask = json!({ "model": "told", "messages": messages, "max_tokens": 4 });
+    let counted = server.post("/v1/chat/completions/input_tokens", &ask).json()["input_tokens"].clone();
+    assert_eq!(counted, server.post("/v1/chat/completions", &ask).json()["usage"]["prompt_tokens"]);
 }
 
 #[test]

@@ -41,5 +41,4 @@ def edits(model, *options):
 
 over_openai = ("--openai-api-base", URL + "/v1", "--openai-api-key", "none")
 edits("openai/editor", *over_openai)
-edits("openai/editor", *over_openai, "--no-stream")
-edits("ollama_chat/editor")
+edits("ollama_chat/editor", "--no-stream")

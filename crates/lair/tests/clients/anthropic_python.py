@@ -10,7 +10,8 @@ client = anthropic.Anthropic(base_url=sys.argv[1], api_key="none", max_retries=0
 ASK = dict(model="told", max_tokens=24, messages=[{"role": "user", "content": "Once upon a time"}], system="Be brief.")
 GREEDY = {"extra_body": {"temperature": 0}}
 TOOL = {"name": "weather", "input_schema": {
-    "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}}
+    "type": "object", "properties": {"city": {"type": "string", "enum": ["Rome", "Oslo"]}, "days": {"enum": [1, 2, 3]}},
+    "required": ["city", "days"]}}
 
 
 def messages():
@@ -43,6 +44,11 @@ def tools():
     said += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
     told = client.messages.create(messages=said, **ask)
     assert told.content[0].text == "It is sunny in Rome." and told.stop_reason == "end_turn", told
+
+
+    for choice in ({"type": "any"}, {"type": "tool", "name": "weather"}):
+        forced = client.messages.create(messages=said[:1], tool_choice=choice, **{**ask, "model": "forms"}, **GREEDY)
+        assert forced.content[-1].type == "tool_use" and forced.content[-1].name == "weather", forced
 
 
 def structured():

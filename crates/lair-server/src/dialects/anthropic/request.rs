@@ -260,7 +260,10 @@ fn tool_choice(fields: &mut Fields) -> Result<(ToolChoice, bool), ApiError> {
 /// `output_format`, or the same inside `output_config`: a schema for the answer.
 fn output_format(fields: &mut Fields) -> Result<Option<ConstraintWish>, ApiError> {
     let mut config = Fields::of(fields.object("output_config")?.unwrap_or_default());
-    config.refuse("effort", "how much to reason is said by `thinking`")?;
+    if let Some(effort) = config.text("effort")? {
+        // `thinking` takes it.
+        fields.put(EFFORT, json!(effort));
+    }
     let (place, format) = match (fields.object("output_format")?, config.object("format")?) {
         (Some(format), None) => ("output_format", format),
         (None, Some(format)) => ("output_config.format", format),
@@ -278,6 +281,8 @@ fn output_format(fields: &mut Fields) -> Result<Option<ConstraintWish>, ApiError
     }
 }
 
+/// Where [`output_format`] leaves `output_config.effort`.
+const EFFORT: &str = "output_config.effort";
 /// Where [`thinking`] leaves the budget until `max_tokens` is known.
 const BUDGET: &str = "thinking_budget";
 
@@ -286,6 +291,16 @@ fn thinking(fields: &mut Fields) -> Result<Map<String, Json>, ApiError> {
     let mut variables = Map::new();
     let mut thinking = Fields::of(fields.object("thinking")?.unwrap_or_default());
     let budget = thinking.count("budget_tokens", BUDGET_MIN, usize::MAX)?;
+    let effort = match fields.text(EFFORT)?.as_deref() {
+        None => None,
+        Some("low") => Some("low"),
+        Some("medium") => Some("medium"),
+        Some("high" | "xhigh" | "max") => Some("high"),
+        Some(other) => {
+            let cause = format!("`{EFFORT}` is `{other}`, low, medium, high or max expected");
+            return Err(ApiError::bad(EFFORT, cause));
+        }
+    };
     let is_on = match thinking.text("type")?.as_deref() {
         None | Some("disabled") => false,
         Some("enabled") if budget.is_none() => {
@@ -307,6 +322,9 @@ fn thinking(fields: &mut Fields) -> Result<Map<String, Json>, ApiError> {
         };
         variables.insert("reasoning_effort".to_owned(), json!(effort));
         variables.insert(BUDGET.to_owned(), json!(budget));
+    }
+    if let Some(effort) = effort.filter(|_| is_on) {
+        variables.insert("reasoning_effort".to_owned(), json!(effort));
     }
     Ok(variables)
 }
@@ -383,6 +401,7 @@ mod tests {
             (json!({ "thinking": { "type": "enabled", "budget_tokens": 5 } }), "budget_tokens"),
             (json!({ "mcp_servers": [{}] }), "mcp_servers"),
             (json!({ "output_format": { "type": "xml" } }), "output_format"),
+            (json!({ "output_config": { "effort": "much" } }), "output_config.effort"),
             (json!({ "output_config": { "format": { "type": "json_schema" } } }), "output_config.format"),
             (json!({ "stop_sequences": [1] }), "stop_sequences"),
         ] {
@@ -402,5 +421,8 @@ mod tests {
         assert_eq!((&variables["enable_thinking"], &variables["reasoning_effort"]), (&json!(true), &json!("low")));
         assert!(!variables.contains_key(BUDGET) && request.is_stream);
         assert_eq!(take(json!({})).expect("fine").chat.variables.expect("some")["enable_thinking"], false);
+        let adaptive = json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "max" } });
+        let variables = take(adaptive).expect("fine").chat.variables.expect("some");
+        assert_eq!(variables["reasoning_effort"], "high");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use super::error_body;
 use super::tools::{self, ToolWishes};
 use super::wire::{self, Options, TOP_LOGPROBS_MAX};
-use crate::chat::{self, AnswerLength, ChatAnswer, ChatRequest, Said, WholeAnswer};
+use crate::chat::{self, AnswerLength, ChatAnswer, ChatPrompt, ChatRequest, Said, WholeAnswer};
 use crate::dialects::{json_response, stream_response, with_ignored};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -32,7 +32,16 @@ struct Frame {
     is_legacy: bool,
 }
 
-pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Response, ApiError> {
+/// A request, taken apart.
+struct Asked {
+    options: Options,
+    request: ChatRequest,
+    is_legacy: bool,
+    /// Fields without effect.
+    ignored: Vec<String>,
+}
+
+fn take(mut fields: Fields) -> Result<Asked, ApiError> {
     let options = Options::take(&mut fields)?;
     let messages = wire::messages(&mut fields)?;
     let logprobs = logprobs(&mut fields)?;
@@ -40,8 +49,6 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let reasoning_budget = reasoning_budget(&mut fields)?;
     let ToolWishes { tools, choice, is_parallel, is_legacy, ignored } = ToolWishes::take(&mut fields)?;
     let ignored = [ignored, fields.rest()].concat();
-
-    let model = Arc::new(app.models.get(&options.model, None).await?);
     let request = ChatRequest {
         messages,
         tools,
@@ -57,12 +64,27 @@ pub(crate) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
         ignores_end: options.ignores_end,
         logprobs,
     };
+    Ok(Asked { options, request, is_legacy, ignored })
+}
+
+/// Tokens of a request's prompt, as llama-server says them.
+pub(crate) async fn count(app: &SharedApp, fields: Fields) -> Result<Response, ApiError> {
+    let Asked { options, request, ignored, .. } = take(fields)?;
+    let model = app.models.get(&options.model, None).await?;
+    let prompt = ChatPrompt::of_conversation(&model, &request)?;
+    let body = json!({ "object": "response.input_tokens", "input_tokens": prompt.tokens.len() });
+    Ok(with_ignored(json_response(StatusCode::OK, &body), &ignored))
+}
+
+pub(crate) async fn answer(app: &SharedApp, fields: Fields) -> Result<Response, ApiError> {
+    let Asked { options, request, is_legacy, ignored } = take(fields)?;
+    let model = Arc::new(app.models.get(&options.model, None).await?);
     let answers = chat::start(&model, &request).await?;
     let frame = Frame {
         id: wire::answer_id("chatcmpl"),
         created: wire::now_s(),
         model: options.model.clone(),
-        has_logprobs: logprobs.is_some(),
+        has_logprobs: request.logprobs.is_some(),
         is_legacy,
     };
     let response = if options.is_stream {
@@ -85,7 +107,7 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 
 /// The most tokens of reasoning, under the names that servers have for it; below zero is no bound.
 fn reasoning_budget(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
-    for name in ["reasoning_budget", "thinking_budget", "thinking_budget_tokens"] {
+    for name in ["reasoning_budget", "thinking_budget", "thinking_budget_tokens", "thinking_token_budget"] {
         if let Some(budget) = fields.whole(name)? {
             return Ok(usize::try_from(budget).ok());
         }

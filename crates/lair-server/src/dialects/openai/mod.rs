@@ -85,6 +85,7 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::post(Scope::Chat, "/v1/chat/completions", "Answers a conversation.", CHAT, chat_completions),
         Route::post(Scope::Chat, "/chat/completions", "Answers a conversation.", CHAT, chat_completions),
+        Route::post(Scope::Chat, "/v1/chat/completions/input_tokens", "Tokens of a conversation.", CHAT, chat_tokens),
         Route::post(Scope::Chat, "/v1/completions", "Continues a prompt.", TEXT, text_completions),
         Route::post(Scope::Embeddings, "/v1/embeddings", "Vectors of texts.", &[EMBEDDING_FIELDS], text_embeddings),
         // LM Studio's path for the same.
@@ -97,6 +98,11 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn chat_completions(State(app): State<SharedApp>, request: Request) -> Response {
     let answered = async { chat::answer(&app, fields_of(&app, request).await?).await };
+    spoken("/v1/", answered.await)
+}
+
+async fn chat_tokens(State(app): State<SharedApp>, request: Request) -> Response {
+    let answered = async { chat::count(&app, fields_of(&app, request).await?).await };
     spoken("/v1/", answered.await)
 }
 
