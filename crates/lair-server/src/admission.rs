@@ -26,6 +26,20 @@ pub(crate) struct Admission {
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
+/// A request that is not let in.
+pub(crate) struct Refused {
+    /// Why.
+    pub(crate) error: ApiError,
+    /// The key whose limits it met: the client is told what is left of them.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Refused {
+        Refused { error, key: None }
+    }
+}
+
 /// What is looked at to decide.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'r> {
@@ -38,7 +52,7 @@ pub(crate) struct Asked<'r> {
 }
 
 /// Checks the host, the origin, the key, what the key may do and how much.
-pub(crate) async fn admit(app: &App, asked: Asked<'_>, trace: &Arc<Trace>) -> Result<Admission, ApiError> {
+pub(crate) async fn admit(app: &App, asked: Asked<'_>, trace: &Arc<Trace>) -> Result<Admission, Refused> {
     let Asked { method, headers, route, client } = asked;
     app.options.access.check(method, headers, app.options.address)?;
     let needs = needs_of(method, route);
@@ -56,12 +70,15 @@ pub(crate) async fn admit(app: &App, asked: Asked<'_>, trace: &Arc<Trace>) -> Re
             if app.wrong_keys.note(client, Instant::now()) {
                 tokio::time::sleep(FAILURE_DELAY).await;
             }
-            return Err(error);
+            return Err(error.into());
         }
     };
     trace.note_key(&key.name);
     check_scope(&key, needs)?;
-    let place = key.limiter.admit(Instant::now())?;
+    let place = match key.limiter.admit(Instant::now()) {
+        Ok(place) => place,
+        Err(error) => return Err(Refused { error, key: Some(key) }),
+    };
     caller.scope = ApiKey::new(text).map(|key| PrefixScope(key.digest())).unwrap_or_default();
     caller.key = Some(key);
     Ok(Admission { caller, place })

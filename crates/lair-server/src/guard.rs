@@ -11,12 +11,12 @@ use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::admission::{Admission, Asked, admit};
+use crate::admission::{Admission, Asked, Refused, admit};
 use crate::caller::{BodyForCaller, for_caller};
 use crate::dialects;
 use crate::dialects::route::Needs;
 use crate::error::ApiError;
-use crate::keys::Scope;
+use crate::keys::{Key, Scope};
 use crate::metrics::METRICS;
 use crate::request_log::Trace;
 use crate::server::SharedApp;
@@ -40,18 +40,16 @@ pub(crate) async fn guard(
     let trace = Arc::new(Trace::begin(request.method().as_str(), route, client, log));
     let asked = Asked { method: request.method(), headers: request.headers(), route, client: client.ip() };
     let mut response = match admit(&app, asked, &trace).await {
-        Err(error) => dialects::error_response(&path, &error),
+        Err(Refused { error, key }) => {
+            let mut response = dialects::error_response(&path, &error);
+            tell_limits(&mut response, key.as_deref());
+            response
+        }
         Ok(_) if is_preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(Admission { caller, place }) => {
             let response = for_caller(caller.clone(), next.run(request)).await;
             let mut response = response.map(|body| Body::new(BodyForCaller::new(body, caller.clone(), place)));
-            let limits = caller.key.map(|key| key.limiter.headers(Instant::now())).unwrap_or_default();
-            for (name, value) in limits {
-                // Numbers are always values of a header.
-                response
-                    .headers_mut()
-                    .extend(HeaderValue::from_str(&value).ok().map(|value| (HeaderName::from_static(name), value)));
-            }
+            tell_limits(&mut response, caller.key.as_deref());
             response
         }
     };
@@ -69,6 +67,16 @@ pub(crate) async fn guard(
         allow_page(&mut response, origin, is_preflight);
     }
     Ok(response)
+}
+
+/// What a key has left, in the headers that clients of OpenAI read.
+fn tell_limits(response: &mut Response, key: Option<&Key>) {
+    for (name, value) in key.map(|key| key.limiter.headers(Instant::now())).unwrap_or_default() {
+        // Numbers and times are always values of a header.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// Whether a request is worth a record: what computes or changes something, not what watches.

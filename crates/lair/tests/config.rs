@@ -107,10 +107,10 @@ fn settings_are_written_read_and_taken_out() {
     for (arguments, words) in [
         (&["config", "set", "prot", "1"][..], "no setting `prot`"),
         (&["config", "set", "run.port", "1"], "no setting `run.port`"),
-        (&["config", "set", "port", "many"], "invalid value 'many'"),
-        (&["config", "set", "parallel", "0"], "invalid value '0'"),
+        (&["config", "set", "port", "many"], "`port` cannot be `many`"),
+        (&["config", "set", "parallel", "0"], "`parallel` cannot be `0`"),
         (&["config", "set", "hidethinking", "perhaps"], "true or false"),
-        (&["config", "set", "port", "1", "2"], "one value"),
+        (&["config", "set", "port", "1", "2"], "one value is expected"),
         (&["config", "set", "api_key", "x"], "is a secret"),
     ] {
         let output = run(arguments);
@@ -139,7 +139,7 @@ fn what_cannot_be_is_refused_with_its_place() {
     write("threads = [\n");
     refused(&[], "config.toml:");
     write("kv_type = \"f17\"\n");
-    refused(&[], "`kv_type` is `f17`: one of f32, f16, q8_0, q4_0 expected");
+    refused(&[], "`kv_type` is `f17`: one of f32, f16, q8_0, q4_0 is expected");
     write("");
     refused(&[("OLLAMA_NUM_PARALLEL", "lots")], "OLLAMA_NUM_PARALLEL is `lots`");
     refused(&[("LAIR_LOG_LEVEL", "loud")], "LAIR_LOG_LEVEL is `loud`");

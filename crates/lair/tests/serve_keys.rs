@@ -211,6 +211,7 @@ fn requests_and_tokens_are_limited_by_the_minute() {
     ] {
         let refused = ask(&server, &slow, "POST", path, &completion());
         assert_eq!((refused.status, refused.json().pointer(pointer)), (429, Some(&json!(kind))), "{}", refused.body);
+        assert_eq!(header(&refused, "x-ratelimit-remaining-requests"), Some("0"));
         let wait: u64 = header(&refused, "retry-after").expect("a time").parse().expect("seconds");
         assert!((1..=30).contains(&wait), "{wait}");
     }

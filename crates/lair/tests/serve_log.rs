@@ -70,6 +70,9 @@ fn a_record_tells_what_the_model_was_given_and_what_it_took() {
     assert_eq!(two["answers"].as_array().map(Vec::len), Some(2));
     let refused = record(&server, &ask(completion(&json!({ "top_p": 2 }))));
     assert_eq!((&refused["status"], &refused["error"]["kind"]), (&json!(400), &json!("bad_request")));
+    let stranger = server.post("/v1/completions", &completion(&json!({})));
+    let after = record(&server, &ask(completion(&json!({}))));
+    assert!(after["status"] == 200 && !on_disk(&server).contains(&id(&stranger)), "who has no key leaves no record");
     assert!(refused["error"]["message"].as_str().is_some_and(|message| message.contains("top_p")));
 }
 

@@ -215,7 +215,9 @@ impl Drop for Trace {
         if log::has(level) {
             log::write(level, "request", &ended.line());
         }
-        if let Some(log) = self.log.take() {
+        // Whoever has no key could push out the records of those who have one.
+        let is_stranger = ended.noted.key.is_none() && matches!(ended.noted.status, 401 | 403);
+        if let Some(log) = self.log.take().filter(|_| !is_stranger) {
             log.take(ended);
         }
     }

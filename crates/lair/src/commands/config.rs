@@ -113,7 +113,10 @@ fn set(args: &SetArgs) -> Outcome {
     let (setting, section) = named(&args.key)?;
     let path = writable_path()?;
     for section in section.map_or(setting.sections.to_vec(), |section| vec![section]) {
-        check_values(setting, section, &args.values)?;
+        config::check(&Cli::command(), section, setting, &args.values).map_err(|why| {
+            let value = args.values.join(", ");
+            Failure::new(ExitCode::Usage, format!("`{}` cannot be `{value}`: {why}", setting.key))
+        })?;
     }
     let item = match args.values.as_slice() {
         [one] if !is_list(setting) => toml_edit::value(typed(one)),
@@ -136,41 +139,6 @@ fn is_list(setting: &Setting) -> bool {
     let command = command_of(setting.sections[0]);
     let arg = command.get_arguments().find(|arg| arg.get_id() == setting.key);
     arg.is_some_and(|arg| matches!(arg.get_action(), clap::ArgAction::Append))
-}
-
-/// Whether the flag would take these values.
-fn check_values(setting: &Setting, section: Section, values: &[String]) -> Outcome {
-    let command = command_of(section);
-    let is_switch = command
-        .get_arguments()
-        .any(|arg| arg.get_id() == setting.key && matches!(arg.get_action(), clap::ArgAction::SetTrue));
-    if is_switch {
-        return match values {
-            [value] if value == "true" || value == "false" => Ok(()),
-            _ => Err(Failure::new(ExitCode::Usage, format!("`{}` is true or false", setting.key))),
-        };
-    }
-    if values.len() > 1 && !is_list(setting) {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            format!("`{}` has one value, {} are given", setting.key, values.len()),
-        ));
-    }
-    let mut words = vec!["lair".to_owned(), section.name().to_owned()];
-    words.extend(values.iter().map(|value| format!("{}={value}", setting.flag())));
-    match Cli::command().try_get_matches_from(words) {
-        Err(error) if is_about_value(&error) => {
-            let text = error.to_string();
-            let cause = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(Failure::new(ExitCode::Usage, cause))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_about_value(error: &clap::Error) -> bool {
-    use clap::error::ErrorKind;
-    matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation)
 }
 
 /// A value in the type that TOML has for it.

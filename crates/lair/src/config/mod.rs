@@ -225,10 +225,48 @@ pub fn parse(command: Command, words: &[OsString]) -> Result<ArgMatches, ParseEr
     if resolved.defaults().next().is_none() {
         return Ok(matches);
     }
+    for (setting, said) in resolved.defaults() {
+        check(&command, section, setting, &said.values).map_err(|why| {
+            let place = match &said.source {
+                Source::Variable(_, name) => format!("{name} is"),
+                source => format!("{}: `{}` is", place_of(source, &file), setting.key),
+            };
+            let cause = format!("{place} `{}`: {why}", said.values.join(", "));
+            Failure::new(ExitCode::Usage, cause).with_hint("`lair config explain` says what is set by what".to_owned())
+        })?;
+    }
     let command = command.mut_subcommand(name, |command| resolved.applied_to(command));
-    command.try_get_matches_from(words).map_err(|error| match told(&error, &resolved, &file) {
-        Some(failure) => ParseError::Failure(failure),
-        None => ParseError::Clap(error),
+    Ok(command.try_get_matches_from(words)?)
+}
+
+/// Whether the flag of a setting would take these values; why not, if not.
+///
+/// # Errors
+/// The reason, in words.
+pub fn check(command: &Command, section: Section, setting: &Setting, values: &[String]) -> Result<(), String> {
+    let of_section = built(command.find_subcommand(section.name()).cloned().unwrap_or_default());
+    let Some(arg) = of_section.get_arguments().find(|arg| arg.get_id() == setting.key) else { return Ok(()) };
+    if values.len() != 1 && !matches!(arg.get_action(), ArgAction::Append) {
+        return Err(format!("one value is expected, {} are given", values.len()));
+    }
+    if matches!(arg.get_action(), ArgAction::SetTrue) {
+        return match values[0].as_str() {
+            "true" | "false" => Ok(()),
+            _ => Err("true or false is expected".to_owned()),
+        };
+    }
+    let flag = setting.flag();
+    let mut words = vec!["lair".to_owned(), section.name().to_owned()];
+    words.extend(values.iter().map(|value| format!("{flag}={value}")));
+    let Err(error) = command.clone().try_get_matches_from(words) else { return Ok(()) };
+    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        // That it needs another option, for example, is no fault of the value.
+        return Ok(());
+    }
+    Err(match (std::error::Error::source(&error), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(valid))) => format!("one of {} is expected", valid.join(", ")),
+        _ => "which it cannot be".to_owned(),
     })
 }
 
@@ -266,27 +304,6 @@ impl From<Failure> for ParseError {
     fn from(failure: Failure) -> ParseError {
         ParseError::Failure(failure)
     }
-}
-
-/// What clap says of a value, in the name of who said it; nothing if it is not about such a value.
-fn told(error: &clap::Error, resolved: &Resolved, file: &ConfigFile) -> Option<Failure> {
-    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
-        return None;
-    }
-    let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg) else { return None };
-    let flag = about.split([' ', '=', '[']).next().unwrap_or_default();
-    let (setting, said) = resolved.defaults().find(|(setting, _)| setting.flag() == flag)?;
-    let place = match &said.source {
-        Source::Variable(_, name) => format!("{name} is"),
-        _ => format!("{}: `{}` is", place_of(&said.source, file), setting.key),
-    };
-    let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
-        (Some(source), _) => source.to_string(),
-        (None, Some(ContextValue::Strings(valid))) => format!("one of {} expected", valid.join(", ")),
-        _ => "which it cannot be".to_owned(),
-    };
-    let cause = format!("{place} `{}`: {why}", said.values.join(", "));
-    Some(Failure::new(ExitCode::Usage, cause).with_hint("`lair config explain` says what is set by what".to_owned()))
 }
 
 /// A source as it is shown.
