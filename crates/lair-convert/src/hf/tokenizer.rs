@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use lair_gguf::{Metadata, StringArray};
 use lair_model::spec::{Architecture, Source};
-use lair_text::tokenizer::{
-    SentencePieceVocabulary, TOKEN_COUNT_MAX, TokenKind, TokenizerError, pre_tokenizer_adds_bos, pre_tokenizer_names,
-};
+use lair_text::tokenizer::{SentencePieceVocabulary, TOKEN_COUNT_MAX, TokenKind, TokenizerError, pre_tokenizer_names};
 use serde_json::{Value as Json, json};
 
 use super::config::HfConfig;
@@ -94,11 +92,10 @@ pub(crate) fn set_tokenizer(
         return Err(ConvertError::NotACheckpoint { path, found: found.to_owned(), expected });
     }
     special::set_special(metadata, checkpoint, &files)?;
-    if let Some(name) = metadata.optional_str("tokenizer.ggml.pre")?
-        && pre_tokenizer_adds_bos(name)
+    if metadata.optional_str("tokenizer.ggml.model")? == Some("gpt2")
         && !metadata.contains("tokenizer.ggml.add_bos_token")
     {
-        // The name alone would say so, the checkpoint does not.
+        // The name of a splitting may say that it is added; the checkpoint does not.
         metadata.set("tokenizer.ggml.add_bos_token", false);
     }
     Ok(())

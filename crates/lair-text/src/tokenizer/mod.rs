@@ -36,7 +36,7 @@ use std::ops::Range;
 
 pub use decode::{Position, StreamDecoder};
 pub use error::TokenizerError;
-pub use named_splitting::{pre_tokenizer_adds_bos, pre_tokenizer_names};
+pub use named_splitting::pre_tokenizer_names;
 pub use sentence_piece::SentencePieceVocabulary;
 pub use vocabulary::{PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX};
 

@@ -25,11 +25,6 @@ pub fn pre_tokenizer_names(tokenizer_json: &Value) -> Result<Vec<&'static str>, 
     Ok(rows.into_iter().flat_map(|row| row.names).copied().collect())
 }
 
-/// Whether texts begin with the beginning-of-text token if a file that names this pre-tokenizer says nothing else.
-pub fn pre_tokenizer_adds_bos(name: &str) -> bool {
-    pre_tokenizers::find(name).is_some_and(|row| row.adds_bos)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

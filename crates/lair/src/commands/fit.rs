@@ -5,7 +5,6 @@ use std::io::Write;
 use clap::Args;
 use lair_compute::cpu::{ActivationType, CpuOptions};
 use lair_compute::{KvLayerLayout, KvLayout, PAGE_LENGTH};
-use lair_gguf::GgufFile;
 use lair_sizing::{Estimate, Use};
 use serde_json::json;
 
@@ -61,7 +60,7 @@ pub fn fit(args: &FitArgs) -> Outcome {
         None => machine::available_memory_bytes(),
     };
     let located = locate::locate(args.model.as_deref(), args.json)?;
-    let file = GgufFile::open(&located.path)?;
+    let file = crate::weights::open(&located.path)?;
     let options = CpuOptions { threads: args.threads, ..CpuOptions::default() };
     let folder = locate::store()?.settings().root.clone();
     let measured = measured_machine::this_machine(&folder, &options, args.measure)?;

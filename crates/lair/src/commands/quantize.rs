@@ -92,7 +92,7 @@ pub fn quantize(args: &QuantizeArgs) -> Outcome {
     let (type_name, out) = type_and_out(args);
     let options = options(args, &type_name)?;
     let located = locate::locate(Some(&args.model), args.quiet || args.json)?;
-    let model = GgufFile::open(&located.path)?;
+    let model = crate::weights::open(&located.path)?;
     let plan = Plan::new(&model, &options)?;
     if args.dry_run {
         return print_plan(&plan, &options, args.json);
