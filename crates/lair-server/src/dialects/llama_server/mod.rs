@@ -54,8 +54,19 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post(Scope::Admin, "/props", "Refused: the settings are fixed.", &[], state::set_props),
         Route::get(Scope::Metrics, "/slots", "The requests that are being answered.", state::slots),
         Route::post(Scope::Admin, "/slots/{id}", "Refused: prompts are not kept by number.", &[], state::act_on_slot),
-        Route::get(Scope::ModelsRead, "/lora-adapters", "A model's low-rank adapters and their factors.", state::adapters),
-        Route::post(Scope::Admin, "/lora-adapters", "Sets the factors of a model's adapters.", &[], state::set_adapters),
+        Route::get(
+            Scope::ModelsRead,
+            "/lora-adapters",
+            "A model's low-rank adapters and their factors.",
+            state::adapters,
+        ),
+        Route::post(
+            Scope::Admin,
+            "/lora-adapters",
+            "Sets the factors of a model's adapters.",
+            &[],
+            state::set_adapters,
+        ),
     ]
 }
 
