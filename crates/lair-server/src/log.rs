@@ -9,12 +9,15 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value as Json, json};
 
 /// Lines that wait to be written.
 const LINES_MAX: usize = 4096;
+
+/// How long the end of the program waits for lines to be written.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,12 +101,12 @@ fn write_lines(orders: &Receiver<Order>) {
     }
 }
 
-/// Waits until what was said is written.
+/// Waits until what was said is written, but not for ever: standard error may be a pipe that nobody reads.
 pub fn flush() {
     let Some(log) = LOG.get() else { return };
     let (done, is_done) = sync_channel(1);
-    if log.queue.send(Order::Flush(done)).is_ok() {
-        let _ = is_done.recv();
+    if log.queue.try_send(Order::Flush(done)).is_ok() {
+        let _ = is_done.recv_timeout(FLUSH_TIME_MAX);
     }
 }
 

@@ -62,9 +62,10 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Answer a prompt, or chat
+    #[command(after_help = config::HELP)]
     Run(Box<commands::run::RunArgs>),
     /// Answer clients of Ollama and OpenAI over HTTP
-    #[command(visible_alias = "start")]
+    #[command(visible_alias = "start", after_help = config::HELP)]
     Serve(Box<commands::serve::ServeArgs>),
     /// List the models in the memory of the running server
     Ps(commands::ps::PsArgs),

@@ -6,6 +6,7 @@ mod server;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use lair_testkit::word_encoders::{self, Ending};
 use serde_json::{Value, json};
 
 use server::{Answer, Server, until};
@@ -204,6 +205,27 @@ fn a_client_that_goes_away_is_recorded_as_gone() {
 }
 
 #[test]
+fn what_was_embedded_is_counted_and_what_was_cut_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("embedder.gguf");
+    let Some(()) = word_encoders::write(&path, Ending::Mean) else { return };
+    let Some(server) = Server::start_with(&[("embedder", path)], &["--log-requests", "meta"]) else { return };
+    let long = "one two three ".repeat(2000);
+    let answer = server.post("/api/embed", &json!({ "model": "embedder", "input": ["one two", long] }));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let found = record(&server, &answer);
+    let embedded = &found["embedded"];
+    assert_eq!((&found["model"], &embedded["inputs"]), (&json!("embedder:latest"), &json!(2)));
+    assert_eq!(embedded["tokens"], answer.json()["prompt_eval_count"]);
+    let cut = &embedded["cuts"][0];
+    assert!(cut["input"] == 1 && cut["tokens"].as_u64() > cut["kept_tokens"].as_u64(), "{embedded}");
+    assert_eq!(embedded["cuts"].as_array().map(Vec::len), Some(1));
+    let refused = json!({ "model": "embedder", "input": "one two three ".repeat(2000), "truncate": false });
+    let refused = record(&server, &server.post("/api/embed", &refused));
+    assert_eq!((&refused["status"], &refused["error"]["kind"]), (&json!(400), &json!("context_exceeded")));
+}
+
+#[test]
 fn records_stay_within_their_quota() {
     let Some(server) = Server::start(&["--log-requests", "meta", "--log-quota", "8KB"]) else { return };
     let answers: Vec<Answer> =
@@ -211,4 +233,40 @@ fn records_stay_within_their_quota() {
     record(&server, &answers[59]);
     let length = on_disk(&server).len();
     assert!((1000..=8000).contains(&length), "{length}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+    use std::io::Read;
+    use std::process::Command;
+    let home = tempfile::tempdir().expect("a folder");
+    let mut process = server::lair(home.path())
+        .args(["serve", "--port", "0", "--log-level", "debug"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut stderr = process.stderr.take().expect("piped");
+    // The first line alone is read: the pipe fills up after some thousand lines.
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while byte[0] != b'\n' {
+        stderr.read_exact(&mut byte).expect("a line");
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).expect("text");
+    let address = line.trim().strip_prefix("listening on http://").expect("an address");
+    for _ in 0..50 {
+        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+        let one = format!("GET /health HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        std::io::Write::write_all(&mut stream, one.repeat(100).as_bytes()).expect("sent");
+        let (mut answers, mut piece) = (Vec::new(), [0; 65536]);
+        while String::from_utf8_lossy(&answers).matches("HTTP/1.1 200").count() < 100 {
+            let length = stream.read(&mut piece).expect("answers");
+            assert!(length > 0, "the connection stays");
+            answers.extend_from_slice(&piece[..length]);
+        }
+    }
+    assert!(Command::new("kill").arg(process.id().to_string()).status().is_ok_and(|status| status.success()));
+    assert!(process.wait().expect("it ends").success());
 }

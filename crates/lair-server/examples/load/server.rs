@@ -15,7 +15,7 @@ impl Server {
     /// Starts one on a free port.
     pub fn start(lair: &PathBuf, flags: &[String]) -> Server {
         let mut command = Command::new(lair);
-        command.args(["serve", "--port", "0"]).args(flags).stdin(Stdio::null());
+        command.args(["serve", "--port", "0", "--log-level", "warn"]).args(flags).stdin(Stdio::null());
         let mut process = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(process.stderr.take().expect("it is piped"));
         let mut line = String::new();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::{ArgMatches, Command};
 use serde_json::{Value as Json, json};
 
+use super::file::near;
 use super::settings::{PLACES, SETTINGS, Section, Setting, UNUSED};
 use super::{ConfigFile, Environment, Resolved, Said, Source, place_of};
 
@@ -87,7 +88,16 @@ pub struct UnusedVariable {
     /// Its name.
     pub name: String,
     /// Why.
-    pub why: &'static str,
+    pub why: String,
+}
+
+/// What is said of a variable that is in no list; of one of Lair's own, what may be meant.
+fn unknown(name: &str) -> String {
+    let near: Vec<String> = name.strip_prefix("LAIR_").map(near).unwrap_or_default();
+    match near.first() {
+        Some(near) => format!("Lair does not know it; is LAIR_{} meant?", near.to_ascii_uppercase()),
+        None => "Lair does not know it".to_owned(),
+    }
 }
 
 /// Variables of the environment that look as if they were settings and are none.
@@ -102,7 +112,8 @@ pub fn unused(names: impl Iterator<Item = String>) -> Vec<UnusedVariable> {
         .filter(looks_like_one)
         .map(|name| {
             let why = UNUSED.iter().find(|(unused, _)| *unused == name).map(|(_, why)| *why);
-            UnusedVariable { why: why.unwrap_or("Lair does not know it"), name }
+            let why = why.map_or_else(|| unknown(&name), str::to_owned);
+            UnusedVariable { why, name }
         })
         .collect();
     unused.sort_by(|left, right| left.name.cmp(&right.name));

@@ -151,7 +151,7 @@ impl Reader<'_> {
             path: self.path.to_owned(),
             line,
             key: name.to_owned(),
-            near: near(name),
+            near: near(name).iter().map(|key| format!("`{key}`")).collect(),
         })?;
         check_place(setting, section).map_err(|cause| self.misplaced(line, name, cause))?;
         let values = match item {
@@ -198,14 +198,14 @@ fn plain(value: &Value) -> Option<String> {
 }
 
 /// Settings whose names are like this one.
-fn near(name: &str) -> Vec<String> {
+pub(super) fn near(name: &str) -> Vec<String> {
     let written = name.replace('-', "_").to_lowercase();
     let mut distances: Vec<(usize, &str)> =
         SETTINGS.iter().map(|setting| (distance(&written, setting.key), setting.key)).collect();
     distances.sort_unstable();
     let most = (written.chars().count() / 3).max(2);
     let found = distances.into_iter().take_while(|(distance, _)| *distance <= most).take(NEAR_MAX);
-    found.map(|(_, key)| format!("`{key}`")).collect()
+    found.map(|(_, key)| key.to_owned()).collect()
 }
 
 /// Characters that must be put in, taken out or changed to make one text of the other (Levenshtein, 1966).

@@ -25,6 +25,10 @@ use crate::Cli;
 use crate::failure::{ExitCode, Failure};
 use settings::Variable;
 
+/// What the help of commands with settings ends with.
+pub const HELP: &str = "Options can also be set in the environment, LAIR_KEEP_ALIVE for --keep-alive, or in the file that \
+    `lair config path` names; `lair config explain` says what is set by what.";
+
 /// Where a value comes from; what counts more comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
