@@ -20,7 +20,8 @@ use std::{
 };
 
 use crate::{
-    Engine, EngineStats, Event, FlowLimits, Limits, Refusal, Request, Runner, SequenceError, SequenceId,
+    Engine, EngineStats, Event, FlowLimits, Limits, PrefixDone, PrefixWork, Refusal, Request, Runner, SequenceError,
+    SequenceId,
     constraint::panic_text,
     flow::{Change, Flow},
 };
@@ -55,7 +56,15 @@ struct Shared {
 enum Command {
     Submit(Box<Submission>),
     Embed(Box<EmbedSubmission>),
+    Prefix(Box<PrefixSubmission>),
     Stop,
+}
+
+struct PrefixSubmission {
+    work: PrefixWork,
+    done: SyncSender<PrefixDone>,
+    /// Counts as an open request, so that these are bounded too.
+    _open: OpenRequest,
 }
 
 struct Submission {
@@ -246,6 +255,17 @@ impl EngineHandle {
         Ok(RequestGuard { is_cancelled, ready })
     }
 
+    /// Reads, writes or lets go of the pages of a prefix, between two steps; waits until it is done.
+    ///
+    /// # Errors
+    /// If as many requests are open as may be, or the engine has ended.
+    pub fn work_on_prefix(&self, work: PrefixWork) -> Result<PrefixDone, Refusal> {
+        let open = self.open_request()?;
+        let (done, receiver) = mpsc::sync_channel(1);
+        self.send(Command::Prefix(Box::new(PrefixSubmission { work, done, _open: open })))?;
+        receiver.recv().map_err(|_| Refusal::EngineStopped)
+    }
+
     /// Counts one more open request, if there may be one.
     fn open_request(&self) -> Result<OpenRequest, Refusal> {
         if self.has_stopped() {
@@ -303,7 +323,8 @@ fn serve<R: Runner>(mut engine: Engine<R>, commands: &Receiver<Command>, shared:
         match command {
             Command::Submit(submission) => fail(SequenceId(0), submission.delivery),
             Command::Embed(submission) => submission.delivery.end(Err(error.clone())),
-            Command::Stop => {}
+            // Whoever waits for it sees that nobody is left to answer.
+            Command::Prefix(_) | Command::Stop => {}
         }
     }
 }
@@ -326,6 +347,13 @@ fn run<R: Runner>(
             match command {
                 Command::Submit(submission) => take(engine, *submission, deliveries),
                 Command::Embed(submission) => embeddings.take(engine, *submission),
+                Command::Prefix(submission) => {
+                    let PrefixSubmission { work, done, _open: open } = *submission;
+                    let outcome = engine.work_on_prefix(&work);
+                    drop(open);
+                    // One who has gone meanwhile needs no answer.
+                    let _ = done.send(outcome);
+                }
                 Command::Stop => return,
             }
         }

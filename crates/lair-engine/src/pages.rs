@@ -170,6 +170,22 @@ impl PagePool {
         std::mem::replace(&mut publication.checkpoint, checkpoint)
     }
 
+    /// What the published pages follow.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = Parent> + '_ {
+        self.index.keys().map(|key| key.parent)
+    }
+
+    /// Makes a published page free that no sequence holds and that has no checkpoint; `false` if it is not such a one.
+    pub(crate) fn forget(&mut self, page: PageId) -> bool {
+        if self.references(page) > 0 || self.checkpoint(page).is_some() {
+            return false;
+        }
+        self.unlink(page);
+        self.unpublish(page);
+        self.free.push(page);
+        true
+    }
+
     fn unpublish(&mut self, page: PageId) -> Option<StateSlot> {
         let publication = self.pages[page.0 as usize].publication.take();
         let publication = publication.expect("only published pages are evictable");

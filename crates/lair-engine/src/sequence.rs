@@ -9,6 +9,7 @@ use crate::{
     archive::StateRestore,
     fairness::ShareIndex,
     pages::{PageKey, Parent},
+    sampler::MirostatState,
     speculation::{DraftState, Guesses},
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Sequence {
     pub(crate) stop_tokens: Vec<u32>,
     pub(crate) sampling: Sampling,
     pub(crate) seed: u64,
+    /// How surprising its tokens were. It is not lost with its memory, and its tokens stay as well.
+    pub(crate) mirostat: MirostatState,
     pub(crate) logprobs: Option<usize>,
     pub(crate) prompt_logprobs: Option<PromptLogprobs>,
     pub(crate) constraint: Option<Constraint>,
@@ -128,6 +131,7 @@ impl Sequence {
             stop_tokens: request.stop_tokens,
             seed: request.sampling.seed.unwrap_or(seed),
             sampling: request.sampling,
+            mirostat: MirostatState::default(),
             logprobs: request.logprobs,
             prompt_logprobs: request.prompt_logprobs.then(PromptLogprobs::default),
             constraint: request.constraint,

@@ -310,7 +310,8 @@ impl Sequence {
             greatest(logits).map_err(|_| SequenceError::NothingAllowed { position })?;
         }
         let draws = Draws::new(self.seed, (position - self.prompt_length) as u64);
-        let token = sampler.sample(logits, &self.sampling, &self.tokens, draws).map_err(failed)?;
+        let chosen = sampler.sample_carrying(logits, &self.sampling, &self.tokens, draws, &mut self.mirostat);
+        let token = chosen.map_err(failed)?;
         self.usage.completion_tokens += 1;
         // The sampler puts back what it changes, so this is still the model's logit.
         let logprob = self.logprobs.map(|_| (f64::from(logits[token as usize]) - total) as f32);

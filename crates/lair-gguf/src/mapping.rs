@@ -31,11 +31,16 @@ impl Mapping {
     /// Opens `path` for reading and maps or copies it, whole.
     pub(crate) fn open(path: &Path, mode: MapMode) -> Result<Mapping, GgufError> {
         let failed = |action| move |source| GgufError::Io { action, path: path.to_owned(), source };
+        let regular = |metadata: std::fs::Metadata| {
+            let is_regular = metadata.is_file();
+            is_regular
+                .then_some(metadata)
+                .ok_or_else(|| std::io::Error::new(ErrorKind::InvalidInput, "not a regular file"))
+        };
+        // Asked before it is opened too: a pipe would be waited for until somebody writes into it.
+        std::fs::metadata(path).and_then(regular).map_err(failed("open"))?;
         let file = File::open(path).map_err(failed("open"))?;
-        let metadata = file.metadata().map_err(failed("open"))?;
-        if !metadata.is_file() {
-            return Err(failed("open")(std::io::Error::new(ErrorKind::InvalidInput, "not a regular file")));
-        }
+        let metadata = file.metadata().and_then(regular).map_err(failed("open"))?;
         let length = usize::try_from(metadata.len()).map_err(|_| {
             failed("map")(std::io::Error::new(ErrorKind::FileTooLarge, "larger than the address space"))
         })?;

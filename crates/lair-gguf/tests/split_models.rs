@@ -29,7 +29,7 @@ fn write(folder: &Path, name: &str, count: usize, limit: SplitLimit) -> Vec<Path
 }
 
 #[test]
-fn opens_the_whole_model_by_any_shard() {
+pub fn opens_the_whole_model_by_any_shard() {
     let folder = tempfile::tempdir().unwrap();
     let paths = write(folder.path(), "m", 7, SplitLimit::Tensors(3));
     let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
@@ -56,7 +56,7 @@ fn opens_the_whole_model_by_any_shard() {
 }
 
 #[test]
-fn shards_are_cut_by_size_too() {
+pub fn shards_are_cut_by_size_too() {
     let folder = tempfile::tempdir().unwrap();
     // 128 bytes each: 300 hold two, 128 one, 0 one as well.
     for (bytes, shards) in [(300, 3), (128, 5), (0, 5), (640, 1)] {
@@ -69,7 +69,7 @@ fn shards_are_cut_by_size_too() {
 }
 
 #[test]
-fn a_split_model_joined_again_is_what_it_was() {
+pub fn a_split_model_joined_again_is_what_it_was() {
     let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
     let folder = tempfile::tempdir().unwrap();
     let model = GgufFile::open(&path).unwrap();
@@ -97,7 +97,7 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn names_a_missing_shard() {
+pub fn names_a_missing_shard() {
     let folder = tempfile::tempdir().unwrap();
     let paths = write(folder.path(), "m", 7, SplitLimit::Tensors(3));
     std::fs::remove_file(&paths[1]).unwrap();
@@ -107,7 +107,7 @@ fn names_a_missing_shard() {
 }
 
 #[test]
-fn refuses_shards_that_do_not_belong_together() {
+pub fn refuses_shards_that_do_not_belong_together() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = || write(folder.path(), "m", 7, SplitLimit::Tensors(3));
     let other = write(folder.path(), "other", 7, SplitLimit::Tensors(3));
@@ -157,7 +157,7 @@ fn write_shard(path: &Path, keys: &[(&str, u32)], name: Option<&str>, tensor: &s
 }
 
 #[test]
-fn refuses_shards_that_contradict_each_other() {
+pub fn refuses_shards_that_contradict_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = [1, 2].map(|number| folder.path().join(format!("m-{number:05}-of-00002.gguf")));
     let keys = |number| [("split.no", number), ("split.count", 2)];

@@ -58,7 +58,7 @@ impl Access {
     }
 
     fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+        let Some(origin) = headers.get(header::ORIGIN) else { return check_site(method, headers) };
         let origin = origin.to_str().unwrap_or("null");
         // A page that the server itself has sent: scheme, then the very host that was asked.
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -69,6 +69,16 @@ impl Access {
         Err(ApiError::new(ErrorKind::Forbidden, format!("pages of `{origin}` may not use this server"))
             .with_hint(format!("start the server with --allowed-origin {origin} if they may")))
     }
+}
+
+/// A browser tells where a request comes from even where it tells no origin. What only reads may be asked from anywhere: the
+/// page does not get to see it.
+fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_foreign = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    if !is_foreign || matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorKind::Forbidden, "pages of other sites may not use this server"))
 }
 
 /// The name in `name`, `name:port`, `[address]` or `[address]:port`.

@@ -31,12 +31,32 @@ pub(crate) struct SamplingWishes {
     pub(crate) frequency_penalty: Option<f32>,
     pub(crate) logit_bias: Vec<(u32, f32)>,
     pub(crate) seed: Option<u64>,
+    pub(crate) mirostat: MirostatWishes,
+}
+
+/// Wishes about Mirostat, under the names that llama.cpp and Ollama share.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct MirostatWishes {
+    version: Option<i64>,
+    target: Option<f32>,
+    rate: Option<f32>,
+}
+
+impl MirostatWishes {
+    /// Takes `mirostat`, `mirostat_tau` and `mirostat_eta`.
+    pub(crate) fn take(fields: &mut Fields) -> Result<MirostatWishes, ApiError> {
+        Ok(MirostatWishes {
+            version: fields.whole("mirostat")?,
+            target: fields.number("mirostat_tau")?,
+            rate: fields.number("mirostat_eta")?,
+        })
+    }
 }
 
 impl SamplingWishes {
     /// These over the model's own.
     pub(crate) fn over(&self, defaults: &Sampling) -> Result<Sampling, ApiError> {
-        let sampling = Sampling {
+        let mut sampling = Sampling {
             temperature: self.temperature.unwrap_or(defaults.temperature),
             top_k: self.top_k.unwrap_or(defaults.top_k),
             top_p: self.top_p.unwrap_or(defaults.top_p),
@@ -50,7 +70,10 @@ impl SamplingWishes {
             seed: self.seed.or(defaults.seed),
             ..defaults.clone()
         };
-        sampling.check().map_err(|error| ApiError::new(crate::ErrorKind::BadRequest, error))?;
+        let MirostatWishes { version, target, rate } = self.mirostat;
+        let bad = |error| ApiError::new(crate::ErrorKind::BadRequest, error);
+        sampling.set_mirostat(version, target, rate).map_err(bad)?;
+        sampling.check().map_err(bad)?;
         Ok(sampling)
     }
 }

@@ -24,9 +24,13 @@ pub enum ErrorKind {
     NotFound,
     /// The path exists, not with this method: 405.
     MethodNotAllowed,
+    /// The body came too slowly, or stopped: 408.
+    TooSlow,
     /// The body is too large: 413.
     TooLarge,
-    /// The body is not JSON by its content type: 415.
+    /// The path with its query is too long: 414.
+    PathTooLong,
+    /// The body is not JSON by its content type, or is packed: 415.
     NotJson,
     /// As many requests are open as are taken: 503, to be tried again.
     Overloaded,
@@ -57,7 +61,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl fmt::Display) -> ApiError {
-        ApiError { kind, message: message.to_string(), parameter: None, hint: None }
+        ApiError { kind, message: shortened(message.to_string()), parameter: None, hint: None }
     }
 
     /// A request that is wrong at this parameter.
@@ -83,7 +87,9 @@ impl ApiError {
             ErrorKind::Forbidden => 403,
             ErrorKind::NotFound => 404,
             ErrorKind::MethodNotAllowed => 405,
+            ErrorKind::TooSlow => 408,
             ErrorKind::TooLarge => 413,
+            ErrorKind::PathTooLong => 414,
             ErrorKind::NotJson => 415,
             ErrorKind::RateLimited { .. } => 429,
             ErrorKind::Internal => 500,
@@ -102,7 +108,9 @@ impl ApiError {
             ErrorKind::Forbidden => "forbidden",
             ErrorKind::NotFound => "not_found",
             ErrorKind::MethodNotAllowed => "method_not_allowed",
+            ErrorKind::TooSlow => "too_slow",
             ErrorKind::TooLarge => "too_large",
+            ErrorKind::PathTooLong => "path_too_long",
             ErrorKind::NotJson => "not_json",
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::RateLimited { .. } => "rate_limited",
@@ -118,6 +126,17 @@ impl ApiError {
             None => self.message.clone(),
         }
     }
+}
+
+/// Longest message: what quotes a request must not send all of it back.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push_str(" ...");
+    }
+    message
 }
 
 impl fmt::Display for ApiError {

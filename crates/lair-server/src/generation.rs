@@ -199,6 +199,11 @@ impl Generation {
         })
     }
 
+    /// The model that answers.
+    pub(crate) fn model(&self) -> &Lease {
+        &self.model
+    }
+
     /// The number under which running requests are listed.
     pub fn slot(&self) -> usize {
         self.watch.slot()

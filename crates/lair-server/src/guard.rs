@@ -15,11 +15,14 @@ use crate::admission::{Admission, Asked, Refused, admit};
 use crate::caller::{BodyForCaller, for_caller};
 use crate::dialects;
 use crate::dialects::route::Needs;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorKind};
 use crate::keys::{Key, Scope};
 use crate::metrics::METRICS;
 use crate::request_log::Trace;
 use crate::server::SharedApp;
+
+/// Longest path with its query. No route has names that long.
+const PATH_BYTES_MAX: usize = 8 << 10;
 
 /// The client's end of a connection.
 #[derive(Clone, Copy)]
@@ -38,12 +41,17 @@ pub(crate) async fn guard(
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let log = app.request_log.clone().filter(|_| is_logged(request.method(), route));
     let trace = Arc::new(Trace::begin(request.method().as_str(), route, client, log));
+    let is_long = request.uri().path_and_query().is_some_and(|path| path.as_str().len() > PATH_BYTES_MAX);
     let asked = Asked { method: request.method(), headers: request.headers(), route, client: client.ip() };
     let mut response = match admit(&app, asked, &trace).await {
         Err(Refused { error, key }) => {
             let mut response = dialects::error_response(&path, &error);
             tell_limits(&mut response, key.as_deref());
             response
+        }
+        Ok(_) if is_long => {
+            let cause = format!("the path is longer than {PATH_BYTES_MAX} bytes");
+            dialects::error_response("/", &ApiError::new(ErrorKind::PathTooLong, cause))
         }
         Ok(_) if is_preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(Admission { caller, place }) => {

@@ -27,6 +27,7 @@ mod metrics;
 mod model;
 mod rate_limit;
 mod request_log;
+mod saved_slots;
 mod server;
 mod stored_responses;
 mod tls;

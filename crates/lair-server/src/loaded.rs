@@ -15,6 +15,9 @@ use crate::error::{ApiError, ErrorKind};
 use crate::keys::SourceForCaller;
 use crate::model::{LoadedModel, ModelFacts, ModelSource};
 
+/// How often a model that was replaced is looked at, whether it is still in use.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// How long a model stays after its last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepAlive {
@@ -153,11 +156,22 @@ impl LoadedModels {
         let start = Instant::now();
         let source = Arc::clone(&self.source);
         let wanted = reference.to_owned();
-        let name = blocking(move || source.canonical_name(&wanted)).await?;
+        let (name, digest) = blocking(move || {
+            let name = source.canonical_name(&wanted)?;
+            let digest = source.digest(&name);
+            Ok((name, digest))
+        })
+        .await?;
         let (slot, in_use) = {
             let mut slots = self.slots();
-            if slots.get(&name).is_some_and(|slot| slot.model.get().is_some_and(|model| model.engine.has_stopped())) {
-                slots.remove(&name);
+            // An engine that ended by a panic serves nobody, and a name may mean another model by now.
+            let is_past = |model: &LoadedModel| {
+                model.engine.has_stopped() || digest.as_ref().is_some_and(|digest| *digest != model.facts.digest)
+            };
+            if slots.get(&name).is_some_and(|slot| slot.model.get().is_some_and(is_past))
+                && let Some(past) = slots.remove(&name)
+            {
+                tokio::spawn(free_when_idle(past));
             }
             let slot = slots.entry(name.clone()).or_insert_with(|| Arc::new(Slot::new(self.keep_alive)));
             (Arc::clone(slot), Use::of(Arc::clone(slot)))
@@ -281,6 +295,14 @@ impl LoadedModels {
         running.sort_by(|left, right| left.facts.name.cmp(&right.facts.name));
         running
     }
+}
+
+/// Frees a model that nobody finds any more, when the last who uses it has ended.
+async fn free_when_idle(slot: Arc<Slot>) {
+    while !slot.is_idle() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    free(slot).await;
 }
 
 /// Joining the engine's thread blocks.

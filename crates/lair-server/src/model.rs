@@ -14,6 +14,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::adapters::Adapters;
 use crate::error::ApiError;
 
+/// Messages of a conversation: a template runs over all of them more than once.
+const MESSAGES_MAX: usize = 4096;
+
 /// What is known of a model without loading it.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFacts {
@@ -113,6 +116,10 @@ pub type ProgressSink<'p> = &'p mut dyn FnMut(Progress);
 pub trait ModelSource: Send + Sync + 'static {
     /// The one spelling of a model's name: equal for all references to one model.
     fn canonical_name(&self, reference: &str) -> Result<String, ApiError>;
+    /// What tells the model of a name from another that takes its name; nothing if that is not known.
+    fn digest(&self, _name: &str) -> Option<String> {
+        None
+    }
     /// All models there are.
     fn list(&self) -> Result<Vec<ModelFacts>, ApiError>;
     /// One model.
@@ -178,6 +185,9 @@ pub struct LoadedModel {
     pub rank_template: Option<String>,
     /// Bytes it takes in memory.
     pub memory_bytes: u64,
+    /// Tells what is computed of it from what is computed of other models, or of this one in another setup; nothing where no
+    /// computed prompts are saved.
+    pub identity: Option<[u8; 32]>,
 }
 
 impl LoadedModel {
@@ -191,6 +201,10 @@ impl LoadedModel {
         if !self.engine.limits().generates {
             // Its missing template is not what is wrong.
             return Err(lair_engine::Refusal::NoGeneration.into());
+        }
+        if messages.len() > MESSAGES_MAX {
+            let cause = format!("`messages` has {} messages, at most {MESSAGES_MAX} expected", messages.len());
+            return Err(ApiError::bad("messages", cause));
         }
         beside(|| self.prompts.tokens_of_conversation(&Conversation { messages, tools, variables }))
     }

@@ -28,6 +28,7 @@ use crate::loaded::{KeepAlive, LoadedModels};
 use crate::model::ModelSource;
 use crate::rate_limit::WrongKeys;
 use crate::request_log::{RequestLog, RequestLogOptions};
+use crate::saved_slots::Slots;
 use crate::stored_responses::StoredResponses;
 use crate::tls::{Tls, TlsError, TlsFiles};
 
@@ -59,6 +60,8 @@ pub struct ServerOptions {
     pub tls: Option<TlsFiles>,
     /// Where requests are recorded, if they are.
     pub request_log: Option<RequestLogOptions>,
+    /// Where clients save computed prompts under names of their own, if they may.
+    pub slot_save_path: Option<PathBuf>,
 }
 
 /// Why a server cannot start.
@@ -103,6 +106,8 @@ pub struct App {
     pub(crate) keys: Keychain,
     pub(crate) wrong_keys: WrongKeys,
     pub(crate) request_log: Option<Arc<RequestLog>>,
+    /// What ended last in each slot.
+    pub(crate) slots: Arc<Slots>,
     pub(crate) options: ServerOptions,
     pub(crate) started: SystemTime,
 }
@@ -132,6 +137,7 @@ pub async fn serve(
         keys,
         wrong_keys: WrongKeys::default(),
         request_log: request_log.clone(),
+        slots: Arc::default(),
         options: ServerOptions { address: local, ..options },
         started: SystemTime::now(),
     });

@@ -376,7 +376,7 @@ fn tells_when_the_template_is_missing_or_of_another_family() {
             vec!["does not write `<|start_header_id|>`", "Llama 3"],
         ),
         ("FROM ./bare.gguf\nRENDERER qwen3", vec![]),
-        ("FROM ./model.gguf\nPARAMETER mirostat 2", vec!["`mirostat` has no effect"]),
+        ("FROM ./model.gguf\nPARAMETER tfs_z 2", vec!["`tfs_z` has no effect"]),
         ("FROM ./model.gguf\nPARAMETER stop [\"a\", \"b\"]", vec!["is one text with its brackets"]),
     ] {
         let created = place.create("linted", text).expect(text);

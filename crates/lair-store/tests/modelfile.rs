@@ -249,14 +249,14 @@ fn published_modelfiles_print_back_equal() {
 fn parameters_keep_types_merge_by_name_and_write_what_ollama_writes() {
     let json = serde_json::json!({
         "temperature": 1, "num_ctx": 4096.0, "use_mmap": "true", "stop": "</s>", "top_k": "20",
-        "mirostat": 2, "of_tomorrow": {"a": [1]}
+        "low_vram": true, "of_tomorrow": {"a": [1]}
     });
     let base = Parameters::from_json(&json).expect("parameters");
     assert_eq!(base.real("temperature"), Some(1.0));
     assert_eq!(base.whole("num_ctx"), Some(4096));
     assert_eq!(base.whole("top_k"), Some(20));
     assert_eq!(base.switch("use_mmap"), Some(true));
-    assert_eq!(base.without_effect().collect::<Vec<_>>(), ["mirostat", "of_tomorrow"]);
+    assert_eq!(base.without_effect().collect::<Vec<_>>(), ["low_vram", "of_tomorrow"]);
     assert!(matches!(base.get("of_tomorrow"), Some(ParameterValue::Unknown(_))));
 
     let mut over = Parameters::default();
@@ -266,7 +266,7 @@ fn parameters_keep_types_merge_by_name_and_write_what_ollama_writes() {
     let sum = over.over(&base);
     assert_eq!(sum.stop(), ["<|im_start|>", "<|im_end|>"]);
     let expected = concat!(
-        r#"{"mirostat":2,"num_ctx":4096,"of_tomorrow":{"a":[1]},"#,
+        r#"{"low_vram":true,"num_ctx":4096,"of_tomorrow":{"a":[1]},"#,
         r#""stop":["\u003c|im_start|\u003e","\u003c|im_end|\u003e"],"temperature":0.3,"top_k":20,"use_mmap":true}"#,
         "\n"
     );

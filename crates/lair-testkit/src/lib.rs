@@ -1,6 +1,7 @@
 //! For tests only: where the shared test data lies, tiny models, tolerances.
 
 mod error;
+pub mod fuzz;
 pub mod npy;
 pub mod scripted_model;
 mod shared;

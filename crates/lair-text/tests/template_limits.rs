@@ -37,7 +37,7 @@ fn is_limit(fault: &TemplateFault) -> bool {
 }
 
 #[test]
-fn refuses_sources_that_nest_too_deep() {
+pub fn refuses_sources_that_nest_too_deep() {
     let wrapped = |open: &str, middle: &str, close: &str| open.repeat(10_000) + middle + &close.repeat(10_000);
     let sources = [
         format!("{{{{ {} }}}}", wrapped("(", "1", ")")),
@@ -71,14 +71,14 @@ fn refuses_sources_that_nest_too_deep() {
 }
 
 #[test]
-fn refuses_a_source_over_a_mebibyte() {
+pub fn refuses_a_source_over_a_mebibyte() {
     let error = ChatTemplate::parse(&"x".repeat((1 << 20) + 1)).expect_err("too long");
     assert!(matches!(error.fault, TemplateFault::SourceTooLarge { found_bytes: 1_048_577, .. }));
     assert!(ChatTemplate::parse(&"x".repeat(1 << 20)).is_ok());
 }
 
 #[test]
-fn ends_attacks_on_time_and_memory() {
+pub fn ends_attacks_on_time_and_memory() {
     let doubling = "{% set n = namespace(s='ab') %}{% for i in range(1000) %}";
     let attacks = [
         "{{ 'a' * 10**9 }}".to_owned(),
@@ -142,7 +142,7 @@ fn ends_attacks_on_time_and_memory() {
 }
 
 #[test]
-fn refuses_what_python_cannot_do_either() {
+pub fn refuses_what_python_cannot_do_either() {
     for (source, message) in [
         ("{{ range(10**9) }}", "Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000)."),
         ("{{ range(1, 5, 0) }}", "range() arg 3 must not be zero"),
@@ -169,7 +169,7 @@ fn refuses_what_python_cannot_do_either() {
 }
 
 #[test]
-fn limits_the_rendered_text_to_what_the_caller_allows() {
+pub fn limits_the_rendered_text_to_what_the_caller_allows() {
     let source = "{% for i in range(100) %}0123456789{% endfor %}";
     let limits = |context_bytes| RenderLimits::for_context(context_bytes);
     assert_eq!(parse_and_render(source, limits(250)).map(|text| text.len()), Ok(1000));
@@ -179,7 +179,7 @@ fn limits_the_rendered_text_to_what_the_caller_allows() {
 }
 
 #[test]
-fn carries_the_message_and_line_of_the_template() {
+pub fn carries_the_message_and_line_of_the_template() {
     let source =
         "{{- messages[0].role }}\n{% if true %}\n  {{ raise_exception('Roles must ' ~ 'alternate') }}\n{% endif %}";
     let error = parse_and_render(source, RenderLimits::default()).expect_err("the template refuses");
@@ -190,7 +190,7 @@ fn carries_the_message_and_line_of_the_template() {
 }
 
 #[test]
-fn refuses_variables_that_the_engine_sets() {
+pub fn refuses_variables_that_the_engine_sets() {
     let template = ChatTemplate::parse("{{ enable_thinking }}{{ bos_token }}").expect("it parses");
     let render = |variables: Json| {
         let variables: Map<String, Json> = variables.as_object().expect("an object").clone();
@@ -206,7 +206,7 @@ fn refuses_variables_that_the_engine_sets() {
 }
 
 #[test]
-fn refuses_damaged_sources() {
+pub fn refuses_damaged_sources() {
     let sources = [
         "{{",
         "{{ a",

@@ -44,8 +44,7 @@ pub fn standing(name: &str, value: &ParameterValue) -> Standing {
         "num_gpu" | "main_gpu" if is(0.0) || is(-1.0) => Honoured,
         "num_gpu" | "main_gpu" => NoMatter("this build computes on the CPU"),
         "use_mmap" if is(0.0) => NoMatter("model files are always mapped"),
-        "mirostat_tau" | "mirostat_eta" => NoMatter("it counts with mirostat only"),
-        "mirostat" if !is(0.0) => Refused("mirostat is not built; use temperature, top_p or min_p"),
+        "mirostat" if !(is(0.0) || is(1.0) || is(2.0)) => Refused("0, 1 or 2 expected"),
         "tfs_z" if !is(1.0) => Refused("tail-free sampling is not built; use min_p"),
         "penalize_newline" if is(0.0) => Refused("line ends are penalised like every other token"),
         "f16_kv" if is(0.0) => Refused("use --kv-type f32"),
@@ -130,7 +129,10 @@ pub fn sampling(parameters: &Parameters, base: &Sampling, context_length: usize)
     if let Some(seed) = parameters.whole("seed") {
         sampling.seed = u64::try_from(seed).ok();
     }
-    sampling.check().map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    let real = |name: &str| parameters.real(name).map(|value| value as f32);
+    let wrong = |error| Failure::new(ExitCode::Usage, error);
+    sampling.set_mirostat(parameters.whole("mirostat"), real("mirostat_tau"), real("mirostat_eta")).map_err(wrong)?;
+    sampling.check().map_err(wrong)?;
     Ok(sampling)
 }
 
@@ -152,6 +154,7 @@ pub fn load_options(parameters: &Parameters, options: LoadOptions) -> LoadOption
 
 #[cfg(test)]
 mod tests {
+    use lair_engine::sampler::MirostatVersion;
     use lair_store::modelfile::{ParameterKind, known_parameters};
 
     use super::*;
@@ -181,7 +184,7 @@ mod tests {
             ("top_k", "1.5", "top_k"),
             ("temperature", "warm", "warm"),
             ("temperature", "1 2", "one value"),
-            ("mirostat", "2", "mirostat"),
+            ("mirostat", "3", "mirostat"),
             ("use_mlock", "true", "use_mlock"),
         ] {
             let message = set(&mut parameters, name, &words(value)).expect_err(name);
@@ -198,6 +201,8 @@ mod tests {
             ("top_k", "-1"),
             ("repeat_last_n", "-1"),
             ("seed", "7"),
+            ("mirostat", "1"),
+            ("mirostat_tau", "3.5"),
             ("max_tokens", "12"),
             ("stop", "one two"),
             ("stop", "three"),
@@ -208,6 +213,8 @@ mod tests {
         }
         let sampling = sampling(&parameters, &Sampling::default(), 4096).expect("in range");
         assert_eq!((sampling.temperature, sampling.top_k, sampling.penalty_last_n), (0.25, 0, 4096));
+        let mirostat = sampling.mirostat.expect("set");
+        assert_eq!((mirostat.version, mirostat.target, mirostat.rate), (MirostatVersion::One, 3.5, 0.1));
         assert_eq!((sampling.seed, max_tokens(&parameters)), (Some(7), Some(12)));
         assert_eq!(parameters.stop(), ["three"], "the last wish counts");
         let options = load_options(&parameters, LoadOptions { threads: Some(1), ..LoadOptions::default() });
@@ -223,11 +230,11 @@ mod tests {
     #[test]
     fn a_stored_parameter_without_effect_is_named() {
         let mut parameters = Parameters::default();
-        for (name, value) in [("mirostat", "2"), ("num_keep", "24"), ("num_gpu", "1"), ("mirostat_tau", "5")] {
+        for (name, value) in [("tfs_z", "2"), ("num_keep", "24"), ("num_gpu", "1"), ("mirostat", "2")] {
             parameters.set(name, value).expect("known");
         }
         let warnings = warnings(&parameters);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("mirostat 2"), "{warnings:?}");
+        assert!(warnings[0].contains("tfs_z 2"), "{warnings:?}");
     }
 }

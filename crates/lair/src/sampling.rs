@@ -39,6 +39,21 @@ pub struct SamplingArgs {
     /// How many tokens "lately" means [default: the model's, or 64]
     #[arg(long, value_name = "COUNT")]
     pub repeat_last_n: Option<usize>,
+    /// How far the temperature may go up and down with how even the choice is [default: 0, off]
+    #[arg(long, value_name = "NUMBER")]
+    pub dynatemp_range: Option<f32>,
+    /// How that follows evenness: 1 in proportion, above later, below sooner [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub dynatemp_exponent: Option<f32>,
+    /// Keep surprise near a target instead of filters and penalties: 1 or 2, the version of Mirostat [default: 0, off]
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..=2))]
+    pub mirostat: Option<i64>,
+    /// The surprise that Mirostat aims at, in bits [default: 5]
+    #[arg(long, value_name = "BITS")]
+    pub mirostat_tau: Option<f32>,
+    /// How fast Mirostat follows it [default: 0.1]
+    #[arg(long, value_name = "NUMBER")]
+    pub mirostat_eta: Option<f32>,
     /// Add to the logit of a token, `ID=NUMBER`; may be given several times
     #[arg(long, value_name = "ID=NUMBER", value_parser = parse_bias, allow_negative_numbers = true)]
     pub logit_bias: Vec<(u32, f32)>,
@@ -75,8 +90,10 @@ pub fn defaults(metadata: &Metadata, recommended: RecommendedSampling) -> Sampli
 impl SamplingArgs {
     /// These wishes over `defaults`, checked.
     pub fn over(&self, defaults: &Sampling) -> Result<Sampling, Failure> {
-        let sampling = Sampling {
+        let mut sampling = Sampling {
             temperature: self.temperature.unwrap_or(defaults.temperature),
+            temperature_range: self.dynatemp_range.unwrap_or(defaults.temperature_range),
+            temperature_exponent: self.dynatemp_exponent.unwrap_or(defaults.temperature_exponent),
             top_k: self.top_k.unwrap_or(defaults.top_k),
             top_p: self.top_p.unwrap_or(defaults.top_p),
             min_p: self.min_p.unwrap_or(defaults.min_p),
@@ -89,7 +106,9 @@ impl SamplingArgs {
             seed: self.seed.or(defaults.seed),
             ..defaults.clone()
         };
-        sampling.check().map_err(|error| Failure::new(ExitCode::Usage, error))?;
+        let wrong = |error| Failure::new(ExitCode::Usage, error);
+        sampling.set_mirostat(self.mirostat, self.mirostat_tau, self.mirostat_eta).map_err(wrong)?;
+        sampling.check().map_err(wrong)?;
         Ok(sampling)
     }
 }

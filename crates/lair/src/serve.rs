@@ -30,7 +30,8 @@ pub struct StoreSource {
 
 fn failure(failure: Failure) -> ApiError {
     let kind = match failure.code {
-        ExitCode::Usage => ErrorKind::BadRequest,
+        // A file that is no model this program runs is the fault of who brought it.
+        ExitCode::Usage | ExitCode::BadModel => ErrorKind::BadRequest,
         ExitCode::NotFound => ErrorKind::NotFound,
         ExitCode::DoesNotFit => ErrorKind::DoesNotFit,
         _ => ErrorKind::Internal,
@@ -73,12 +74,17 @@ fn resolve(store: &Store, text: &str) -> Result<Resolved, ApiError> {
     Ok(resolved)
 }
 
+/// 64 hexadecimal digits, or nothing where there is no identity.
+fn digest_of(model: &FoundModel) -> String {
+    model.id.map(|id| id.to_string().trim_start_matches("sha256:").to_owned()).unwrap_or_default()
+}
+
 /// What a listing says, from the model's configuration in the store: no model file is opened.
 fn facts(store: &Store, model: &FoundModel) -> ModelFacts {
     let config = config(store, model).unwrap_or_default();
     ModelFacts {
         name: model.name.clone(),
-        digest: model.id.map(|id| id.to_string().trim_start_matches("sha256:").to_owned()).unwrap_or_default(),
+        digest: digest_of(model),
         size_bytes: model.size_bytes(),
         modified: model.modified,
         capabilities: capabilities(&config.model_family),
@@ -169,6 +175,14 @@ impl ModelSource for StoreSource {
             Resolved::Missing(entry) => entry.name,
             Resolved::File(path) => path.display().to_string(),
         })
+    }
+
+    fn digest(&self, name: &str) -> Option<String> {
+        let store = store().ok()?;
+        match resolve(&store, name).ok()? {
+            Resolved::Model(model) => Some(digest_of(&model)),
+            _ => None,
+        }
     }
 
     fn list(&self) -> Result<Vec<ModelFacts>, ApiError> {

@@ -47,6 +47,9 @@ pub struct ServingArgs {
     /// Disk space for the prompt cache; what was not used for longest goes
     #[arg(long, value_name = "SIZE", default_value = PROMPT_CACHE_BYTES, value_parser = parse_size)]
     prompt_cache_bytes: u64,
+    /// A folder in which clients may save computed prompts under names of their own (`POST /slots/N?action=save`)
+    #[arg(long, value_name = "FOLDER")]
+    slot_save_path: Option<PathBuf>,
 }
 
 /// The same for whoever loads models.
@@ -62,6 +65,8 @@ pub struct Serving {
     pub step_time_max: Duration,
     /// Where computed prompts are kept.
     pub prompt_cache: Option<Arc<PromptCache>>,
+    /// Whether clients may save computed prompts.
+    pub saves_slots: bool,
 }
 
 impl ServingArgs {
@@ -80,7 +85,13 @@ impl ServingArgs {
             queue_max: usize::from(self.max_queue),
             step_time_max: STEP_TIME_MAX,
             prompt_cache,
+            saves_slots: self.slot_save_path.is_some(),
         })
+    }
+
+    /// Where clients save computed prompts, if they may.
+    pub fn slot_save_path(&self) -> Option<PathBuf> {
+        self.slot_save_path.clone()
     }
 
     /// Connections at a time: no more than files can be open besides those of models and caches.

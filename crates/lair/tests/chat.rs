@@ -58,7 +58,9 @@ fn commands_answer_as_ollama_s_do() {
         ("/set parameter temprature 1", &["Couldn't set parameter", "did you mean `temperature`"]),
         ("/set parameter top_p 7", &["Couldn't set parameter", "top_p", "from 0 to 1"]),
         ("/set parameter top_k many", &["Couldn't set parameter", "many"]),
-        ("/set parameter mirostat 2", &["Couldn't set parameter", "mirostat"]),
+        ("/set parameter mirostat 3", &["Couldn't set parameter", "mirostat"]),
+        ("/set parameter mirostat 2", &["Set parameter 'mirostat' to '2'"]),
+        ("/set parameter mirostat 0", &["Set parameter 'mirostat' to '0'"]),
         ("/set parameter stop \"a b\" c", &["Set parameter 'stop' to 'a b', 'c'"]),
         ("/set parameter max_tokens 5", &["Set parameter 'max_tokens' to '5'"]),
         (

@@ -134,7 +134,7 @@ fn parameters_count_and_the_command_line_goes_over_them() {
 fn what_cannot_be_honoured_is_refused_or_named() {
     let Some(fixture) = Fixture::new() else { return };
     fixture.model("adapted", config(), &[("adapter", b"not looked at")]);
-    fixture.model("odd", config(), &[("params", br#"{"mirostat": 2, "colour": "red"}"#)]);
+    fixture.model("odd", config(), &[("params", br#"{"tfs_z": 2, "colour": "red"}"#)]);
     fixture.model("wrong", config(), &[("params", br#"{"temperature": "warm"}"#)]);
     fixture.model("range", config(), &[("params", br#"{"top_p": 7}"#)]);
     fixture.model("broken", config(), &[("template", b"{{ if }}")]);
@@ -143,7 +143,7 @@ fn what_cannot_be_honoured_is_refused_or_named() {
     fixture.model("rendered", rendered, &[]);
     for (name, code, words) in [
         ("adapted", 4, &["the adapter", "cannot be used"][..]),
-        ("odd", 0, &["mirostat 2", "colour", "has no effect"]),
+        ("odd", 0, &["tfs_z 2", "colour", "has no effect"]),
         ("wrong", 4, &["temperature", "warm"]),
         ("range", 2, &["top_p", "from 0 to 1"]),
         ("broken", 4, &["TEMPLATE cannot be used", "--raw"]),

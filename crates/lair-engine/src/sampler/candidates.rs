@@ -157,6 +157,12 @@ impl Candidates {
         let last = || self.items.iter().filter(|candidate| candidate.probability > 0.0).max_by_key(|item| item.token);
         drawn.or_else(|| last().copied()).unwrap_or(self.items[0]).token
     }
+
+    /// The share that a weighed candidate has of all weight.
+    pub(crate) fn share_of(&self, token: u32) -> f64 {
+        let weight = self.items.iter().filter(|candidate| candidate.token == token).map(Candidate::weight).sum::<f64>();
+        weight / self.items.iter().map(Candidate::weight).sum::<f64>()
+    }
 }
 
 /// Fewer candidates than this are sorted.

@@ -2,7 +2,8 @@
 //!
 //! In three stages. Logit bias, penalties and DRY change single logits in place. Filters then drop tokens, in the order
 //! that the request gives (by default llama.cpp's). Last, one of the survivors is drawn in proportion to its
-//! probability; at temperature 0 the greatest changed logit wins instead, the lower token on a tie.
+//! probability; at temperature 0 the greatest changed logit wins instead, the lower token on a tie. Mirostat, where it is
+//! asked for, stands in place of penalties and filters ([`mirostat`]).
 //!
 //! Cost: a vocabulary of 150k is 600 kB of logits; reading them once from the second-level cache takes some 10 us, taking
 //! the exponential of each some 50 us. Greedy reads them once ([`survey`]). Top-k or min-p first look again only into
@@ -15,6 +16,7 @@ mod draws;
 mod dry;
 mod logprobs;
 mod min_p;
+mod mirostat;
 mod nucleus;
 mod parameters;
 mod penalties;
@@ -30,6 +32,7 @@ mod xtc;
 pub use candidates::Candidate;
 pub use draws::Draws;
 pub use logprobs::{log_sum_exp, top_logprobs};
+pub use mirostat::{Mirostat, MirostatState, MirostatVersion};
 pub use parameters::{Dry, Filter, Sampling, SamplingError};
 
 use candidates::Candidates;
@@ -109,17 +112,35 @@ impl Sampler {
         logits: &mut [f32],
         sampling: &Sampling,
         history: &[u32],
+        draws: Draws,
+    ) -> Result<u32, NonFiniteLogits> {
+        self.sample_carrying(logits, sampling, history, draws, &mut MirostatState::default())
+    }
+
+    /// The same for a sequence that carries something from token to token.
+    pub fn sample_carrying(
+        &mut self,
+        logits: &mut [f32],
+        sampling: &Sampling,
+        history: &[u32],
         mut draws: Draws,
+        state: &mut MirostatState,
     ) -> Result<u32, NonFiniteLogits> {
         self.adjust(logits, sampling, history);
         let chosen = self.survey.look(logits).map(|(best, greatest)| {
             if sampling.is_greedy() {
                 return best;
             }
+            if let Some(mirostat) = sampling.mirostat {
+                self.fill_by_mirostat(logits, greatest, sampling, (mirostat, state));
+                let token = self.candidates.draw(draws.uniform());
+                state.note(mirostat, self.candidates.share_of(token));
+                return token;
+            }
             let mut filters = sampling.order.iter().filter(|filter| filter.is_active(sampling));
             let temperature = match (filters.next(), filters.next()) {
                 (None, _) => 1.0,
-                (Some(Filter::Temperature), None) => sampling.temperature,
+                (Some(Filter::Temperature), None) if !sampling.has_dynamic_temperature() => sampling.temperature,
                 _ => {
                     self.filter(logits, greatest, sampling, &mut draws);
                     return self.candidates.draw(draws.uniform());
@@ -138,11 +159,26 @@ impl Sampler {
         logits: &mut [f32],
         sampling: &Sampling,
         history: &[u32],
+        draws: Draws,
+    ) -> Result<&[Candidate], NonFiniteLogits> {
+        self.survivors_carrying(logits, sampling, history, draws, &MirostatState::default())
+    }
+
+    /// The same for a sequence that carries something from token to token.
+    pub fn survivors_carrying(
+        &mut self,
+        logits: &mut [f32],
+        sampling: &Sampling,
+        history: &[u32],
         mut draws: Draws,
+        state: &MirostatState,
     ) -> Result<&[Candidate], NonFiniteLogits> {
         self.adjust(logits, sampling, history);
         let looked = self.survey.look(logits);
-        let filtered = looked.map(|(_, greatest)| self.filter(logits, greatest, sampling, &mut draws));
+        let filtered = looked.map(|(_, greatest)| match sampling.mirostat {
+            Some(mirostat) => self.fill_by_mirostat(logits, greatest, sampling, (mirostat, state)),
+            None => self.filter(logits, greatest, sampling, &mut draws),
+        });
         self.changes.undo(logits);
         filtered?;
         self.candidates.sort_by_token();
@@ -153,6 +189,9 @@ impl Sampler {
     fn adjust(&mut self, logits: &mut [f32], sampling: &Sampling, history: &[u32]) {
         for &(token, bias) in &sampling.logit_bias {
             self.changes.change(logits, token, |logit| logit + bias);
+        }
+        if sampling.mirostat.is_some() {
+            return;
         }
         penalties::apply(sampling, history, &mut self.seen, logits, &mut self.changes);
         dry::apply(&sampling.dry, history, &mut self.dry, logits, &mut self.changes);
@@ -258,7 +297,7 @@ impl Filter {
             Self::TopP => sampling.top_p < 1.0,
             Self::MinP => sampling.min_p > 0.0,
             Self::Xtc => sampling.xtc_probability > 0.0,
-            Self::Temperature => sampling.temperature != 1.0,
+            Self::Temperature => sampling.temperature != 1.0 || sampling.has_dynamic_temperature(),
         }
     }
 
@@ -270,6 +309,7 @@ impl Filter {
             Self::TopP => top_p::apply(sampling.top_p, candidates),
             Self::MinP => min_p::apply(sampling.min_p, candidates),
             Self::Xtc => xtc::apply(sampling.xtc_probability, sampling.xtc_threshold, candidates, draws),
+            Self::Temperature if sampling.has_dynamic_temperature() => temperature::apply_dynamic(sampling, candidates),
             Self::Temperature => temperature::apply(sampling.temperature, candidates),
         }
     }

@@ -1,5 +1,7 @@
 //! What a request says about sampling, and the range of each parameter.
 
+use super::mirostat::{Mirostat, MirostatVersion};
+
 /// A step that drops tokens or changes how sharply they differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
@@ -51,6 +53,12 @@ impl Default for Dry {
 pub struct Sampling {
     /// Divides the logits; 0 or less is greedy.
     pub temperature: f32,
+    /// How far the temperature may go from there, with how evenly the candidates are likely; 0 is off.
+    pub temperature_range: f32,
+    /// How the one follows from the other: 1 in proportion, above later, below sooner.
+    pub temperature_exponent: f32,
+    /// Keeps surprise near a target, in place of all filters and penalties.
+    pub mirostat: Option<Mirostat>,
     /// See [`Filter::TopK`]; 0 is off.
     pub top_k: usize,
     /// See [`Filter::TopP`]; 1 is off.
@@ -87,6 +95,9 @@ impl Default for Sampling {
     fn default() -> Self {
         Self {
             temperature: 1.0,
+            temperature_range: 0.0,
+            temperature_exponent: 1.0,
+            mirostat: None,
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
@@ -121,6 +132,9 @@ pub struct SamplingError {
 /// Largest magnitude of penalties and biases: far beyond any logit, far from overflow.
 const CHANGE_MAX: f32 = 1e6;
 
+/// Most bits of surprise to aim at: far beyond any vocabulary.
+const BITS_MAX: f32 = 1e3;
+
 /// Largest repeat penalty; also what its inverse is bounded by.
 const REPEAT_MAX: f32 = 1e3;
 
@@ -132,7 +146,41 @@ impl Sampling {
 
     /// Whether nothing is drawn.
     pub fn is_greedy(&self) -> bool {
-        self.temperature <= 0.0
+        // From 0 a dynamic temperature still rises.
+        self.temperature < 0.0 || (self.temperature == 0.0 && !self.has_dynamic_temperature())
+    }
+
+    /// Takes what is said about Mirostat under the names that llama.cpp and Ollama have for it: its version (0 is off), the
+    /// surprise to aim at, the rate to follow it with. What is not said stays.
+    ///
+    /// # Errors
+    /// If there is no such version.
+    pub fn set_mirostat(
+        &mut self,
+        version: Option<i64>,
+        target: Option<f32>,
+        rate: Option<f32>,
+    ) -> Result<(), SamplingError> {
+        let base = self.mirostat.unwrap_or(Mirostat::DEFAULT);
+        self.mirostat = match version {
+            None => self.mirostat,
+            Some(0) => None,
+            Some(1) => Some(Mirostat { version: MirostatVersion::One, ..base }),
+            Some(2) => Some(Mirostat { version: MirostatVersion::Two, ..base }),
+            Some(other) => {
+                return Err(SamplingError { parameter: "mirostat", found: other as f32, expected: "0, 1 or 2" });
+            }
+        };
+        if let Some(mirostat) = &mut self.mirostat {
+            mirostat.target = target.unwrap_or(mirostat.target);
+            mirostat.rate = rate.unwrap_or(mirostat.rate);
+        }
+        Ok(())
+    }
+
+    /// Whether the temperature depends on the candidates.
+    pub fn has_dynamic_temperature(&self) -> bool {
+        self.temperature_range > 0.0 && self.mirostat.is_none() && self.order.contains(&Filter::Temperature)
     }
 
     /// Refuses parameters out of their range, NaN among them.
@@ -140,6 +188,13 @@ impl Sampling {
         let change = "a number from -1000000 to 1000000";
         let fraction = "a number from 0 to 1";
         check("temperature", self.temperature, -CHANGE_MAX, CHANGE_MAX, change)?;
+        let positive = "a number from 0 to 1000000";
+        check("dynatemp_range", self.temperature_range, 0.0, CHANGE_MAX, positive)?;
+        check("dynatemp_exponent", self.temperature_exponent, 0.0, CHANGE_MAX, positive)?;
+        if let Some(mirostat) = self.mirostat {
+            check("mirostat_tau", mirostat.target, 0.0, BITS_MAX, "a number from 0 to 1000")?;
+            check("mirostat_eta", mirostat.rate, 0.0, BITS_MAX, "a number from 0 to 1000")?;
+        }
         check("top_p", self.top_p, 0.0, 1.0, fraction)?;
         check("min_p", self.min_p, 0.0, 1.0, fraction)?;
         check("typical_p", self.typical_p, 0.0, 1.0, fraction)?;
@@ -149,8 +204,8 @@ impl Sampling {
         check("repeat_penalty", self.repeat_penalty, 1.0 / REPEAT_MAX, REPEAT_MAX, "a number from 0.001 to 1000")?;
         check("presence_penalty", self.presence_penalty, -CHANGE_MAX, CHANGE_MAX, change)?;
         check("frequency_penalty", self.frequency_penalty, -CHANGE_MAX, CHANGE_MAX, change)?;
-        check("dry_multiplier", self.dry.multiplier, 0.0, CHANGE_MAX, "a number from 0 to 1000000")?;
-        check("dry_base", self.dry.base, 0.0, CHANGE_MAX, "a number from 0 to 1000000")?;
+        check("dry_multiplier", self.dry.multiplier, 0.0, CHANGE_MAX, positive)?;
+        check("dry_base", self.dry.base, 0.0, CHANGE_MAX, positive)?;
         for &(_, bias) in &self.logit_bias {
             check("logit_bias", bias, -CHANGE_MAX, CHANGE_MAX, change)?;
         }

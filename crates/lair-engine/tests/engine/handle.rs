@@ -1,5 +1,6 @@
 //! The engine on its own thread.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 
 use lair_engine::{Engine, EngineHandle, EngineOptions, Event, Refusal, Request, Sampling, SequenceError};
@@ -63,6 +64,42 @@ fn dropping_the_stream_cancels_the_request() {
     }
     assert_eq!(tokens(handle.submit(request(2, 5)).unwrap()).len(), 5);
     assert_eq!(handle.stats().held_page_count, 0);
+}
+
+/// In whatever it is, decoding, in the middle of its prompt or waiting for its place: after the step that runs nothing of it is
+/// computed any more. A step of a small model takes milliseconds, so its place is free well within 250 ms.
+#[test]
+fn a_request_that_is_dropped_costs_the_step_that_runs_and_no_other() {
+    const STEP_ROWS_MAX: usize = 512;
+    for prompt_length in [3, 5 * STEP_ROWS_MAX] {
+        let (sender, gate) = mpsc::channel();
+        let mut runner = FakeRunner::new(512, 0);
+        runner.gate = Some(gate);
+        let rows = runner.rows_computed();
+        let options = EngineOptions { sequences_max: 1, context_length: 4096, ..EngineOptions::default() };
+        let handle = EngineHandle::spawn("gated engine", Engine::new(runner, options).unwrap()).unwrap();
+        let long = Request { tokens: vec![1; prompt_length], ..request(1, 900) };
+        let (running, waiting) = (handle.submit(long.clone()).unwrap(), handle.submit(long).unwrap());
+        sender.send(()).unwrap();
+        while rows.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let before = rows.load(Ordering::Acquire);
+        assert!(before <= STEP_ROWS_MAX);
+        drop((running, waiting));
+        // From here on nothing holds the steps up.
+        drop(sender);
+        while handle.open_count() > 0 {
+            std::thread::yield_now();
+        }
+        let after = rows.load(Ordering::Acquire);
+        assert!(
+            after - before <= STEP_ROWS_MAX,
+            "{} rows after {before}, of a prompt of {prompt_length}",
+            after - before
+        );
+        assert_eq!(tokens(handle.submit(request(2, 5)).unwrap()).len(), 5);
+    }
 }
 
 #[test]

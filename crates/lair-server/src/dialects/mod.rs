@@ -178,6 +178,11 @@ pub(crate) fn with_ignored(mut response: Response, ignored: &[String]) -> Respon
 /// Reads the body of a request that must be JSON.
 pub(crate) async fn read_body(app: &SharedApp, request: axum::extract::Request) -> Result<Bytes, ApiError> {
     access::check_content_type(request.headers())?;
+    // What is packed is not unpacked: a few bytes could become gigabytes.
+    if let Some(packing) = request.headers().get(header::CONTENT_ENCODING).filter(|packing| *packing != "identity") {
+        let cause = format!("the body is packed as {packing:?}, a plain one is expected");
+        return Err(ApiError::new(ErrorKind::NotJson, cause));
+    }
     let most = app.options.body_bytes_max;
     let too_large = || ApiError::new(ErrorKind::TooLarge, format!("the body is larger than {most} bytes"));
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -185,7 +190,7 @@ pub(crate) async fn read_body(app: &SharedApp, request: axum::extract::Request) 
         return Err(too_large());
     }
     axum::body::to_bytes(request.into_body(), most).await.map_err(|error| match SlowBody::in_causes_of(&error) {
-        Some(slow) => ApiError::new(ErrorKind::BadRequest, slow),
+        Some(slow) => ApiError::new(ErrorKind::TooSlow, slow),
         None => too_large(),
     })
 }

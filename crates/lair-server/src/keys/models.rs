@@ -30,6 +30,10 @@ impl ModelSource for SourceForCaller {
         self.0.canonical_name(reference)
     }
 
+    fn digest(&self, name: &str) -> Option<String> {
+        self.0.digest(name)
+    }
+
     fn list(&self) -> Result<Vec<ModelFacts>, ApiError> {
         let mut models = self.0.list()?;
         if let Some(key) = caller().key {

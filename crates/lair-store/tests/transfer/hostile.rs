@@ -71,7 +71,7 @@ fn bent(is_bent: fn(&Call) -> bool, reply: impl Fn(&Call) -> Reply + Send + Sync
 }
 
 #[test]
-fn manifests_that_are_none() {
+pub fn manifests_that_are_none() {
     let digest_of = |text: &'static str| manifest(move |json| json["layers"][0]["digest"] = text.into());
     refused("1 traversal in a digest", "digest", digest_of("sha256:../../../../../../etc/passwd"));
     refused("2 a digest in capitals", "digest", {
@@ -147,7 +147,7 @@ fn manifests_that_are_none() {
 }
 
 #[test]
-fn blobs_that_are_others() {
+pub fn blobs_that_are_others() {
     refused("18 a shorter blob", "are expected", bent(is_weights, |_| Reply::bytes(&blob()[..1000])));
     refused(
         "19 a longer blob",
@@ -211,7 +211,7 @@ fn blobs_that_are_others() {
 }
 
 #[test]
-fn redirections_that_lead_astray() {
+pub fn redirections_that_lead_astray() {
     let lead = |to: &'static str| bent(is_weights, move |_| Reply::redirect(to));
     refused("27 to a file", "not HTTP", lead("file:///etc/passwd"));
     refused(
@@ -260,7 +260,7 @@ fn asking(realm: impl Fn(&str) -> String) -> (Http, Http, Arc<Mutex<String>>) {
 }
 
 #[test]
-fn credentials_stay_with_the_registry() {
+pub fn credentials_stay_with_the_registry() {
     let root = tempfile::tempdir().expect("a folder");
     let login = |host: &str, settings: &mut Settings| {
         let folder = root.path().join("docker");
@@ -299,7 +299,7 @@ fn credentials_stay_with_the_registry() {
 }
 
 #[test]
-fn a_redirection_takes_no_token_along() {
+pub fn a_redirection_takes_no_token_along() {
     // 38: blobs lie with someone else, as they do with many registries.
     let elsewhere = Http::start(|call| Reply::file(call, &blob()));
     let (model, to) = (Model::new(blob()), elsewhere.endpoint.clone());
@@ -321,7 +321,7 @@ fn a_redirection_takes_no_token_along() {
 }
 
 #[test]
-fn a_name_with_a_digest_gets_that_manifest_or_none() {
+pub fn a_name_with_a_digest_gets_that_manifest_or_none() {
     // 39: the registry sends another manifest than the one that was asked for by its digest.
     let model = Model::new(blob());
     let server = model.serve();

@@ -3,7 +3,7 @@
 
 use super::error::{TemplateError, TemplateFault};
 use super::lexer::Token;
-use super::parser::{NESTING_MAX, Parser};
+use super::parser::{HEIGHT_MAX, Parser};
 use super::syntax::{Arguments, Comparison, Expression, ExpressionKind, Operator};
 
 impl Parser {
@@ -13,8 +13,8 @@ impl Parser {
 
     /// A node over children of at most `height`, which it bounds: long chains nest as deep as brackets do.
     fn over(line: u32, height: u16, kind: impl FnOnce() -> ExpressionKind) -> Result<Expression, TemplateError> {
-        if usize::from(height) >= NESTING_MAX {
-            return Err(TemplateError::from(TemplateFault::NestedTooDeep { limit: NESTING_MAX }).at(line));
+        if usize::from(height) >= HEIGHT_MAX {
+            return Err(TemplateError::from(TemplateFault::NestedTooDeep { limit: HEIGHT_MAX }).at(line));
         }
         Ok(Expression { kind: kind(), line, height: height + 1 })
     }

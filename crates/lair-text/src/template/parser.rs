@@ -6,8 +6,12 @@ use super::error::{TemplateError, TemplateFault};
 use super::lexer::{Token, tokenize};
 use super::syntax::{Block, Expression, FilterCall, ForLoop, MacroDefinition, Statement, Target};
 
-/// How deep statements and expressions may nest: the deepest known template uses about 20 levels.
-pub(super) const NESTING_MAX: usize = 150;
+/// How deep statements and expressions may nest: the deepest known template uses about 20 levels. A level of expressions takes 7 KiB
+/// of the stack, so all of them fit into half a megabyte with room for who calls.
+pub(super) const NESTING_MAX: usize = 48;
+/// How high an expression may grow over its parts: long chains of operators, filters and attributes take no level of the
+/// parser, but levels of what computes them.
+pub(super) const HEIGHT_MAX: usize = 150;
 
 /// The statements of `source`.
 pub(super) fn parse(source: &str) -> Result<Block, TemplateError> {

@@ -57,6 +57,7 @@ impl Chat {
             ("top_p", sampling.top_p.to_string()),
             ("min_p", sampling.min_p.to_string()),
             ("typical_p", sampling.typical_p.to_string()),
+            ("mirostat", sampling.mirostat.map_or("0".to_owned(), |mirostat| mirostat.to_string())),
             ("repeat_penalty", sampling.repeat_penalty.to_string()),
             ("presence_penalty", sampling.presence_penalty.to_string()),
             ("frequency_penalty", sampling.frequency_penalty.to_string()),

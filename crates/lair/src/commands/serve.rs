@@ -140,8 +140,18 @@ pub fn serve(args: &ServeArgs) -> Outcome {
     let tls = args.access.tls();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connections_max = args.serving.connections_max();
+    let slot_save_path = args.serving.slot_save_path();
     let body_bytes_max = BODY_BYTES_MAX;
-    let options = ServerOptions { address, access, keep_alive, body_bytes_max, connections_max, tls, request_log };
+    let options = ServerOptions {
+        address,
+        access,
+        keep_alive,
+        body_bytes_max,
+        connections_max,
+        slot_save_path,
+        tls,
+        request_log,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let format = args.watching.log_format;
     args.watching.start_log();

@@ -25,6 +25,11 @@ const SAMPLE_BYTES: u64 = 64 << 10;
 pub struct Origin([u8; 32]);
 
 impl Origin {
+    /// As bytes.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Of a model's files, computed as `setup` says (instruction set, types of activations, keys and values ...).
     ///
     /// Weights are told apart by the digest they are stored under, else by size, time of the last change and samples: reading all of them would take as long as

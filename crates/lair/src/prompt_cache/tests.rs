@@ -160,3 +160,22 @@ fn nobody_else_can_read_them() {
     assert_eq!(mode(path.parent().expect("a folder")), 0o700);
     assert_eq!(mode(&folder.path().join("cache")), 0o700);
 }
+
+/// A file that was changed in any way gives no page. `fuzz/README.md` lists all targets.
+#[test]
+fn fuzz_kept_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = PrefixKey([5; 32]);
+    page_file::write(folder.path(), key, 0, &page(1)).expect("written");
+    let path = page_file::path(folder.path(), key);
+    let whole = fs::read(&path).expect("there");
+    let target = lair_testkit::fuzz::Target::new("kept_page", [whole.clone()], &["LAIRPAGE"]);
+    target.run(|bytes| {
+        fs::write(&path, bytes).expect("written");
+        let mut found = vec![0; PAGE_BYTES];
+        let is_found = page_file::read(folder.path(), key, 0, &mut found);
+        assert_eq!(is_found, bytes == whole);
+        assert!(!is_found || found == page(1));
+        format!("{is_found}, {}", path.exists())
+    });
+}

@@ -30,6 +30,8 @@ pub(super) struct Loaded {
     pub context_length: usize,
     pub model_context_length: usize,
     pub kv_token_bytes: f64,
+    /// What tells its pages from others, where they may be saved.
+    pub identity: Option<[u8; 32]>,
 }
 
 /// What the activations of a model are multiplied as, if nothing else is asked for. A file that does not say how wide
@@ -83,6 +85,11 @@ pub(super) fn load_model(
         speculation: options.speculation,
     };
     let mut engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
+    let saves = options.serving.as_ref().is_some_and(|serving| serving.saves_slots) && options.prefix_cache;
+    // Saved pages hold no recurrent state, and do not say which factors of adapters they were computed with.
+    let is_plain = engine.runner().model().state_layout(1).is_none() && options.adapters.is_empty();
+    let identity = if saves && is_plain { origin(file, options, engine.runner()).ok() } else { None };
+    let identity = identity.map(|origin| origin.bytes());
     if let Some(archive) = archive(file, options, engine.runner()) {
         engine = engine.with_archive(Box::new(archive));
     }
@@ -93,7 +100,7 @@ pub(super) fn load_model(
         engine = engine.with_draft(Box::new(runner), options).map_err(engine_failure)?;
     }
     let kv_token_bytes = page_bytes as f64 / lair_compute::PAGE_LENGTH as f64;
-    Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes })
+    Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes, identity })
 }
 
 /// An engine for a model that gives hidden states only. A text is computed in one step, so the longest one decides how
@@ -136,17 +143,23 @@ fn load_encoder(
         ..EngineOptions::default()
     };
     let engine = Engine::new(runner, engine_options).map_err(engine_failure)?;
-    Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes: position_bytes as f64 })
+    let kv_token_bytes = position_bytes as f64;
+    Ok(Loaded { engine, context_length, model_context_length, kv_token_bytes, identity: None })
+}
+
+/// What tells the pages of this model in this setup from others.
+fn origin(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> std::io::Result<Origin> {
+    let activations = options.activations.unwrap_or_else(|| activations_of(file));
+    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
+    // Keys and values of an adapted model are others.
+    let adapters = options.adapters.iter().map(|adapter| adapter.path.as_path());
+    Origin::new(file.paths().chain(adapters), &setup)
 }
 
 /// Where the prompts of this model are kept, if they are.
 fn archive(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> Option<ModelArchive> {
     let cache = options.serving.as_ref()?.prompt_cache.as_ref().filter(|_| options.prefix_cache)?;
-    let activations = options.activations.unwrap_or_else(|| activations_of(file));
-    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
-    // Keys and values of an adapted model are others.
-    let adapters = options.adapters.iter().map(|adapter| adapter.path.as_path());
-    match Origin::new(file.paths().chain(adapters), &setup) {
+    match origin(file, options, runner) {
         Ok(origin) => Some(ModelArchive::new(Arc::clone(cache), origin)),
         Err(error) => {
             eprintln!("warning: prompts of {} are not kept: {error}", file.path().display());

@@ -99,6 +99,7 @@ pub struct Session {
     model_context_length: usize,
     kv_token_bytes: f64,
     memory_bytes: u64,
+    identity: Option<[u8; 32]>,
     /// What was promised of a server's memory.
     _promise: Option<Promise>,
     load: Duration,
@@ -161,6 +162,7 @@ impl Session {
             model_context_length: loaded.model_context_length,
             kv_token_bytes: loaded.kv_token_bytes,
             memory_bytes,
+            identity: loaded.identity,
             _promise: ledger.map(|ledger| ledger.promise(memory_bytes)),
             load: start.elapsed(),
             description,

@@ -43,6 +43,7 @@ impl Session {
             context_length: self.context_length,
             rank_template: self.rank_template(),
             memory_bytes: self.memory_bytes,
+            identity: self.identity,
             prompts: Box::new(SessionPrompts {
                 system: settings.system.clone().filter(|system| !system.is_empty()),
                 messages: settings.messages.iter().map(|own| message(&own.role, &own.content)).collect(),
@@ -85,8 +86,9 @@ impl Prompts for SessionPrompts {
                     ApiError::bad("messages", format!("the model's template refuses the conversation: {error}"))
                         .with_hint(error.hint())
                 }
+                // A fault of the model's maker, not of this program.
                 None => ApiError::new(
-                    ErrorKind::Internal,
+                    ErrorKind::BadRequest,
                     template.problem().unwrap_or("the model's template cannot be used"),
                 ),
             })?;

@@ -116,7 +116,7 @@ impl Project {
     }
 
     /// A project from what its file says.
-    fn from_value(value: &Value) -> Result<(Project, Vec<String>), Failure> {
+    pub(super) fn from_value(value: &Value) -> Result<(Project, Vec<String>), Failure> {
         let mut problems = Vec::new();
         let mut unused = Vec::new();
         let mut root = Fields::new("", Some(value), &mut problems);

@@ -125,6 +125,37 @@ mod tests {
         assert!(text.contains("name: my-model\n"), "plain words have no quotes: {text}");
     }
 
+    /// `fuzz/README.md` lists all targets.
+    #[test]
+    fn fuzz_slm_yaml() {
+        let project = "model:\n  name: m\n  path: /a.gguf\n  format: gguf\nruntime:\n  type: llama_cpp\n  threads: 4\nparams:\n  temperature: 0.7\n  stop: [\"a\", b]\n";
+        let json = r#"{"model": {"name": "m", "path": "x", "format": "gguf"}, "runtime": {"type": "llama_cpp"}}"#;
+        let seeds = [project, json, "a: &x [1, 2]\nb: *x\nc: !!str 5\n? k\n: |\n  text\n"];
+        let words = &[
+            "&a ", "*a", "- ", ": ", "{", "}", "[", "]", "|", ">", "!!", "\n  ", "---", "...", "<<: ", "~", "0x",
+            "1e99", "\"", "'", "#",
+        ];
+        let target = lair_testkit::fuzz::Target::new("slm_yaml", seeds.map(|seed| seed.as_bytes().to_vec()), words);
+        target.run(|bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let mut outcome = String::new();
+            for syntax in [Syntax::Yaml, Syntax::Json] {
+                match parse(&text, syntax) {
+                    Ok(value) => {
+                        let project = super::super::project::Project::from_value(&value);
+                        outcome += &project.map_or_else(|failure| failure.cause, |_| "a project".to_owned());
+                        // What is printed means the same.
+                        if value.is_object() {
+                            assert_eq!(parse(&print(&value), Syntax::Yaml).ok().as_ref(), Some(&value), "{value}");
+                        }
+                    }
+                    Err(failure) => outcome += &failure.cause,
+                }
+            }
+            outcome
+        });
+    }
+
     #[test]
     fn a_document_that_unfolds_without_end_is_refused() {
         let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

@@ -40,9 +40,18 @@ impl Server {
 
     /// The same with further models, each by its name.
     pub fn start_with(models: &[(&str, PathBuf)], arguments: &[&str]) -> Option<Server> {
+        Server::start_with_variables(&[], models, arguments)
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_with_variables(
+        variables: &[(&str, &str)],
+        models: &[(&str, PathBuf)],
+        arguments: &[&str],
+    ) -> Option<Server> {
         let model = shared_data("models/stories260K-f32.gguf")?;
         let home = tempfile::tempdir().expect("a folder");
-        Server::start_in(home, &model, models, arguments, |_| ())
+        Server::start_in(home, &model, models, arguments, |command| drop(command.envs(variables.iter().copied())))
     }
 
     /// The same in a home that is there already, and with a command that `change` makes its own.
@@ -100,12 +109,22 @@ impl Server {
 
     /// The same with a second model, `told`, which has a template for conversations.
     pub fn start_with_chat(arguments: &[&str]) -> Option<Server> {
-        let server = Server::start(arguments)?;
+        Server::start(arguments).map(Server::with_chat)
+    }
+
+    /// It, with that second model.
+    pub fn with_chat(self) -> Server {
+        let server = self;
         let template = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}assistant:";
         let create = serde_json::json!({ "model": "told", "from": "tiny", "template": template, "stream": false });
         let created = server.post("/api/create", &create);
         assert_eq!(created.status, 200, "{}", created.body);
-        Some(server)
+        server
+    }
+
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Asks it to end, and waits until it has; whether it ended well.

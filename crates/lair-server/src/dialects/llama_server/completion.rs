@@ -14,6 +14,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::request::{self, CompletionRequest};
 use super::{error_body, sampling};
+use crate::caller::caller;
 use crate::constrained::{self, Begins};
 use crate::default_model::model_or_only;
 use crate::dialects::{json_response, stream_response, with_ignored, with_pings};
@@ -22,6 +23,7 @@ use crate::fields::{Fields, wrong};
 use crate::generation::{Ask, EndReason, Generation, Piece, TokenStep};
 use crate::infill::{Gap, tokens_of_gap};
 use crate::loaded::Lease;
+use crate::saved_slots::Slots;
 use crate::server::SharedApp;
 
 /// Files beside the one with the gap.
@@ -35,7 +37,7 @@ pub(super) async fn answer(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let tokens: Vec<Vec<u32>> =
         prompts.prompts.iter().map(|parts| request::tokens_of_parts(&model.tokenizer, parts)).collect();
     let is_list = prompts.is_list || request.choice_count > 1;
-    let response = respond(model, request, &tokens, is_list).await?;
+    let response = respond(app, model, request, &tokens, is_list).await?;
     Ok(with_ignored(response, &ignored))
 }
 
@@ -51,7 +53,7 @@ pub(super) async fn infill(app: &SharedApp, mut fields: Fields) -> Result<Respon
     let model = lease(app, &request).await?;
     let tokens = tokens_of_gap(&model.tokenizer, &gap)?;
     let is_list = request.choice_count > 1;
-    let response = respond(model, request, &[tokens], is_list).await?;
+    let response = respond(app, model, request, &[tokens], is_list).await?;
     Ok(with_ignored(response, &ignored))
 }
 
@@ -84,6 +86,7 @@ struct Frame {
     request: CompletionRequest,
     sampling: Sampling,
     stop: Vec<String>,
+    slots: Arc<Slots>,
 }
 
 /// One answer while it comes.
@@ -91,6 +94,11 @@ struct Run {
     index: usize,
     prompt: Vec<u32>,
     generation: Generation,
+    /// The slot that the answer is noted under, and whose it is.
+    slot: usize,
+    scope: PrefixScope,
+    slots: Arc<Slots>,
+    answer: Vec<u32>,
     started: Instant,
     first: Option<Instant>,
     count: usize,
@@ -115,18 +123,23 @@ struct Ending {
 }
 
 async fn respond(
+    app: &SharedApp,
     model: Arc<Lease>,
     request: CompletionRequest,
     prompts: &[Vec<u32>],
     is_list: bool,
 ) -> Result<Response, ApiError> {
+    let slot_count = model.engine.limits().sequences_max;
+    if let Some(slot) = request.slot.filter(|&slot| slot >= slot_count) {
+        return Err(ApiError::bad("id_slot", format!("there is no slot {slot}, 0 to {} expected", slot_count - 1)));
+    }
     let sampling = request.sampling.over(&model.default_sampling, &model.tokenizer)?;
     let stop = request.stop.clone().unwrap_or_else(|| model.default_stop.clone());
     let constraint = match &request.constraint {
         Some(wish) => Some(constrained::constraint(&model, wish, &[], Begins::AtOnce).await?),
         None => None,
     };
-    let frame = Arc::new(Frame { model, request, sampling, stop });
+    let frame = Arc::new(Frame { model, request, sampling, stop, slots: Arc::clone(&app.slots) });
     let mut runs = Vec::new();
     for prompt in prompts {
         for choice in 0..frame.request.choice_count {
@@ -158,7 +171,8 @@ impl Run {
         choice: usize,
         constraint: Option<Constraint>,
     ) -> Result<Run, ApiError> {
-        let Frame { model, request, sampling, stop } = frame;
+        let Frame { model, request, sampling, stop, slots } = frame;
+        let scope = if request.is_cached { caller().scope } else { own_scope() };
         let mut sampling = sampling.clone();
         // Each answer to one prompt is another draw.
         sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(choice as u64));
@@ -175,13 +189,18 @@ impl Run {
                 .as_deref()
                 .map(|asked| model.adapters.chosen("lora", asked))
                 .transpose()?,
-            scope: if request.is_cached { PrefixScope::default() } else { own_scope() },
+            scope,
             ..Ask::default()
         };
+        let generation = Generation::start(model, ask)?;
         Ok(Run {
             index,
             prompt: prompt.to_vec(),
-            generation: Generation::start(model, ask)?,
+            slot: request.slot.unwrap_or_else(|| generation.slot()),
+            scope,
+            slots: Arc::clone(slots),
+            answer: Vec::new(),
+            generation,
             started: Instant::now(),
             first: None,
             count: 0,
@@ -211,6 +230,7 @@ impl Run {
                 Piece::Text { text, tokens } => {
                     self.first.get_or_insert_with(Instant::now);
                     self.count += tokens.len();
+                    self.answer.extend(tokens.iter().map(|step| step.token));
                     self.pending.extend(tokens);
                     self.has_new_line |= text.contains('\n');
                     if !text.is_empty() {
@@ -231,6 +251,8 @@ impl Run {
 
     fn end(&mut self, reason: EndReason, usage: Usage) -> Said {
         self.has_ended = true;
+        let tokens = [self.prompt.as_slice(), &self.answer].concat();
+        self.slots.note(&self.generation.model().facts.name, self.slot, self.scope, tokens);
         Said::End(Ending { reason, usage, steps: std::mem::take(&mut self.pending) })
     }
 
@@ -302,7 +324,7 @@ fn last_json(frame: &Frame, run: &Run, ending: &Ending) -> Json {
         "index": run.index,
         "content": "",
         "tokens": [],
-        "id_slot": run.generation.slot(),
+        "id_slot": run.slot,
         "stop": true,
         "model": frame.model.facts.name,
         "tokens_predicted": run.count,
@@ -411,7 +433,7 @@ fn chunk(frame: &Frame, run: &Run, said: Said) -> Json {
                 "content": text,
                 "tokens": steps.iter().map(|step| step.token).collect::<Vec<_>>(),
                 "stop": false,
-                "id_slot": run.generation.slot(),
+                "id_slot": run.slot,
                 "tokens_predicted": run.count,
                 "tokens_evaluated": run.prompt.len(),
             });

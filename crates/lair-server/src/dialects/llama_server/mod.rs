@@ -28,6 +28,9 @@ const GAP_FIELDS: &[Field] = &[
     Field::new("prompt", Kind::Text),
 ];
 
+/// What an action on a slot takes.
+const SLOT_FIELDS: &[Field] = &[Field::new("filename", Kind::Text), Field::new("model", Kind::Text)];
+
 pub(super) fn routes() -> Vec<Route> {
     const COMPLETION: &[&[Field]] = &[PROMPT_FIELDS, request::FIELDS, sampling::FIELDS];
     const INFILL: &[&[Field]] = &[GAP_FIELDS, request::FIELDS, sampling::FIELDS];
@@ -53,7 +56,13 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get(Scope::ModelsRead, "/props", "What the model and its settings are.", state::props),
         Route::post(Scope::Admin, "/props", "Refused: the settings are fixed.", &[], state::set_props),
         Route::get(Scope::Metrics, "/slots", "The requests that are being answered.", state::slots),
-        Route::post(Scope::Admin, "/slots/{id}", "Refused: prompts are not kept by number.", &[], state::act_on_slot),
+        Route::post(
+            Scope::Chat,
+            "/slots/{id}",
+            "Saves, restores or erases a computed prompt.",
+            &[SLOT_FIELDS],
+            state::act_on_slot,
+        ),
         Route::get(
             Scope::ModelsRead,
             "/lora-adapters",

@@ -57,6 +57,8 @@ pub(super) struct CompletionRequest {
     pub(super) stop: Option<Vec<String>>,
     pub(super) probability_count: usize,
     pub(super) is_cached: bool,
+    /// The slot that the answer is noted under; the lowest free one if it is not said.
+    pub(super) slot: Option<usize>,
     pub(super) returns_tokens: bool,
     pub(super) times_tokens: bool,
     pub(super) response_fields: Vec<String>,
@@ -98,6 +100,7 @@ impl CompletionRequest {
             stop: stop_strings(fields, "stop")?,
             probability_count: n_probs.or(logprobs).unwrap_or(0),
             is_cached: fields.switch("cache_prompt")?.unwrap_or(true),
+            slot: slot(fields)?,
             returns_tokens: fields.switch("return_tokens")?.unwrap_or(false),
             times_tokens: fields.switch("timings_per_token")?.unwrap_or(false),
             response_fields: fields.texts("response_fields")?,
@@ -125,6 +128,17 @@ pub(super) fn adapter_list(field: &str, adapters: &[Json]) -> Result<Vec<(usize,
     adapters.iter().map(read).collect()
 }
 
+/// `id_slot`: -1 is any.
+fn slot(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    match fields.whole("id_slot")? {
+        None | Some(-1) => Ok(None),
+        Some(slot) => {
+            let slot = usize::try_from(slot).map_err(|_| ApiError::bad("id_slot", "`id_slot` is below -1"))?;
+            Ok(Some(slot))
+        }
+    }
+}
+
 /// A whole number above 0; 0 and -1 switch the thing off.
 fn positive(fields: &mut Fields, name: &str) -> Result<Option<u64>, ApiError> {
     match fields.whole(name)? {
@@ -145,13 +159,9 @@ fn refuse_what_is_not_there(fields: &mut Fields) -> Result<(), ApiError> {
     if fields.count("n_indent", 0, 1 << 20)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::unsupported("n_indent", "`n_indent` is not supported: lines are not looked at"));
     }
-    // Which place in the cache, and what to drop from a full context: prefixes are shared by all places, and an answer
-    // ends where the context does, so these change nothing.
-    for name in ["id_slot", "n_keep"] {
-        let least_ok = fields.whole(name)?.is_none_or(|value| value >= -1);
-        if !least_ok {
-            return Err(ApiError::bad(name, format!("`{name}` is below -1")));
-        }
+    // What to drop from a full context: an answer ends where the context does, so these change nothing.
+    if fields.whole("n_keep")?.is_some_and(|value| value < -1) {
+        return Err(ApiError::bad("n_keep", "`n_keep` is below -1"));
     }
     for name in ["n_discard", "n_cache_reuse"] {
         fields.count(name, 0, 1 << 30)?;
@@ -308,6 +318,7 @@ mod tests {
         for json in [
             r#"{"n_predict": -3}"#,
             r#"{"id_slot": -2}"#,
+            r#"{"n_keep": -2}"#,
             r#"{"n_discard": -1}"#,
             r#"{"n_probs": 101}"#,
             r#"{"lora": [{"id": 0}]}"#,

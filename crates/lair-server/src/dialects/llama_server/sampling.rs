@@ -1,10 +1,11 @@
 //! How llama-server's clients say what is to be sampled: its names, its samplers in order, its settings in the answer.
 
+use lair_engine::sampler::{Mirostat, MirostatVersion};
 use lair_engine::{Filter, Sampling};
 use lair_text::tokenizer::{AddSpecial, Special, Tokenizer};
 use serde_json::{Value as Json, json};
 
-use crate::answer::SamplingWishes;
+use crate::answer::{MirostatWishes, SamplingWishes};
 use crate::dialects::route::{Field, Kind};
 use crate::error::{ApiError, ErrorKind};
 use crate::fields::{Fields, wrong};
@@ -58,6 +59,8 @@ enum Biased {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SamplingRequest {
     common: SamplingWishes,
+    temperature_range: Option<f32>,
+    temperature_exponent: Option<f32>,
     top_n_sigma: Option<f32>,
     xtc_probability: Option<f32>,
     xtc_threshold: Option<f32>,
@@ -106,9 +109,13 @@ impl SamplingRequest {
             logit_bias: Vec::new(),
             // -1 is another seed each time.
             seed: fields.whole("seed")?.and_then(|seed| u64::try_from(seed).ok()),
+            mirostat: MirostatWishes::take(fields)?,
         };
         Ok(SamplingRequest {
             common,
+            // Below 0 it is off there.
+            temperature_range: fields.number("dynatemp_range")?.map(|range| range.max(0.0)),
+            temperature_exponent: fields.number("dynatemp_exponent")?,
             top_n_sigma: fields.number("top_n_sigma")?,
             xtc_probability: fields.number("xtc_probability")?,
             xtc_threshold: fields.number("xtc_threshold")?,
@@ -128,6 +135,8 @@ impl SamplingRequest {
     pub(super) fn over(&self, defaults: &Sampling, tokenizer: &Tokenizer) -> Result<Sampling, ApiError> {
         let mut sampling = self.common.over(defaults)?;
         let set = |target: &mut f32, wish: Option<f32>| *target = wish.unwrap_or(*target);
+        set(&mut sampling.temperature_range, self.temperature_range);
+        set(&mut sampling.temperature_exponent, self.temperature_exponent);
         set(&mut sampling.top_n_sigma, self.top_n_sigma);
         set(&mut sampling.xtc_probability, self.xtc_probability);
         set(&mut sampling.xtc_threshold, self.xtc_threshold);
@@ -166,15 +175,6 @@ impl SamplingRequest {
 fn refuse_what_is_not_there(fields: &mut Fields) -> Result<(), ApiError> {
     let refuse =
         |name: &str, what: &str| Err(ApiError::unsupported(name, format!("`{name}` is not supported: {what}")));
-    if fields.number("dynatemp_range")?.is_some_and(|range| range != 0.0) {
-        return refuse("dynatemp_range", "the temperature does not follow the entropy here; give a fixed one");
-    }
-    fields.number("dynatemp_exponent")?;
-    if fields.whole("mirostat")?.is_some_and(|version| version != 0) {
-        return refuse("mirostat", "there is no Mirostat sampler; `min_p` or `typical_p` serve the same end");
-    }
-    fields.number("mirostat_tau")?;
-    fields.number("mirostat_eta")?;
     if fields.number("adaptive_target")?.is_some_and(|target| target >= 0.0) {
         return refuse("adaptive_target", "there is no adaptive sampler");
     }
@@ -314,6 +314,12 @@ fn name_of_filter(filter: Filter) -> &'static str {
 pub(super) fn settings_json(sampling: &Sampling) -> Json {
     let samplers: Vec<&str> =
         ["penalties", "dry"].into_iter().chain(sampling.order.iter().map(|&filter| name_of_filter(filter))).collect();
+    let version = match sampling.mirostat.map(|mirostat| mirostat.version) {
+        None => 0,
+        Some(MirostatVersion::One) => 1,
+        Some(MirostatVersion::Two) => 2,
+    };
+    let mirostat = sampling.mirostat.unwrap_or(Mirostat::DEFAULT);
     // A ban is minus infinity there, which JSON has as null.
     let bias = |bias: f32| if bias <= BAN { Json::Null } else { json!(bias) };
     let biases: Vec<Json> =
@@ -322,8 +328,8 @@ pub(super) fn settings_json(sampling: &Sampling) -> Json {
         // 2^32 - 1 is "a random one" in llama-server.
         "seed": sampling.seed.unwrap_or(u64::from(u32::MAX)),
         "temperature": sampling.temperature,
-        "dynatemp_range": 0.0,
-        "dynatemp_exponent": 1.0,
+        "dynatemp_range": sampling.temperature_range,
+        "dynatemp_exponent": sampling.temperature_exponent,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
         "min_p": sampling.min_p,
@@ -339,9 +345,9 @@ pub(super) fn settings_json(sampling: &Sampling) -> Json {
         "dry_base": sampling.dry.base,
         "dry_allowed_length": sampling.dry.allowed_length,
         "dry_penalty_last_n": sampling.dry.last_n,
-        "mirostat": 0,
-        "mirostat_tau": 5.0,
-        "mirostat_eta": 0.1,
+        "mirostat": version,
+        "mirostat_tau": mirostat.target,
+        "mirostat_eta": mirostat.rate,
         "adaptive_target": -1.0,
         "adaptive_decay": 0.9,
         "min_keep": 0,
@@ -372,8 +378,8 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_by_name_and_its_off_value_is_not() {
         for (json, name) in [
-            (r#"{"mirostat": 2}"#, "mirostat"),
-            (r#"{"dynatemp_range": 0.5}"#, "dynatemp_range"),
+            (r#"{"mirostat": "two"}"#, "mirostat"),
+            (r#"{"dynatemp_range": []}"#, "dynatemp_range"),
             (r#"{"adaptive_target": 0.5}"#, "adaptive_target"),
             (r#"{"min_keep": 5}"#, "min_keep"),
             (r#"{"samplers": ["infill"]}"#, "samplers"),

@@ -1,23 +1,28 @@
 //! `/props`, `/slots`, `/lora-adapters`: what is loaded and what it is doing.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::request::adapter_list;
-use super::{error_body, sampling};
+use super::sampling;
+use crate::caller::caller;
 use crate::default_model::model_or_only;
 use crate::dialects::route::{parameter, spoken};
-use crate::dialects::{fingerprint, json_response};
+use crate::dialects::{fingerprint, json_response, read_body, with_ignored};
 use crate::error::{ApiError, ErrorKind};
+use crate::fields::Fields;
 use crate::loaded::{Lease, blocking};
 use crate::metrics::{METRICS, Task};
+use crate::saved_slots;
 use crate::server::SharedApp;
 
 async fn lease(app: &SharedApp, uri: &Uri) -> Result<Arc<Lease>, ApiError> {
@@ -71,7 +76,12 @@ pub(super) async fn slots(State(app): State<SharedApp>, uri: Uri) -> Response {
         let of_model = METRICS.tasks().into_iter().filter(|task| task.model == model.facts.name);
         let mut running: HashMap<usize, Arc<Task>> = of_model.map(|task| (task.slot, task)).collect();
         let count = model.engine.limits().sequences_max;
-        let slots: Vec<Json> = (0..count).map(|slot| slot_json(&model, slot, running.remove(&slot))).collect();
+        let slots: Vec<Json> = (0..count)
+            .map(|slot| {
+                let last = app.slots.tokens(&model.facts.name, slot, caller().scope);
+                slot_json(&model, slot, running.remove(&slot), last.map_or(0, |tokens| tokens.len()))
+            })
+            .collect();
         let is_full = slots.iter().all(|slot| slot["is_processing"] == true);
         if is_full && parameter(&uri, "fail_on_no_slot").is_some_and(|value| value == "1") {
             let error = ApiError::new(ErrorKind::Overloaded, format!("all {count} places of the model are taken"));
@@ -82,7 +92,7 @@ pub(super) async fn slots(State(app): State<SharedApp>, uri: Uri) -> Response {
     spoken("/slots", answered.await)
 }
 
-fn slot_json(model: &Lease, slot: usize, task: Option<Arc<Task>>) -> Json {
+fn slot_json(model: &Lease, slot: usize, task: Option<Arc<Task>>, last_length: usize) -> Json {
     let (id, generated, left) = match &task {
         None => (-1, 0, -1),
         Some(task) => {
@@ -97,27 +107,77 @@ fn slot_json(model: &Lease, slot: usize, task: Option<Arc<Task>>) -> Json {
         "n_ctx": model.context_length,
         "speculative": false,
         "is_processing": task.is_some(),
+        // Tokens of the answer of this client that ended there last, with its prompt: what would be saved.
+        "n_past": last_length,
         "n_prompt_tokens": task.as_ref().map_or(0, |task| task.prompt_tokens),
         "next_token": [{ "has_next_token": task.is_some(), "n_remain": left, "n_decoded": generated }],
     })
 }
 
-/// Prefixes of all requests are found again by their tokens, so there is no place to save or erase by number.
-pub(super) async fn act_on_slot(Path(id): Path<String>, uri: Uri) -> Response {
+pub(super) async fn act_on_slot(State(app): State<SharedApp>, Path(id): Path<String>, request: Request) -> Response {
+    spoken("/slots", slot_answer(&app, &id, request).await)
+}
+
+/// Saves, restores or erases what ended last in a slot.
+async fn slot_answer(app: &SharedApp, id: &str, request: Request) -> Result<Response, ApiError> {
+    let uri = request.uri().clone();
+    let slot: usize =
+        id.parse().map_err(|_| ApiError::bad("id_slot", format!("`{id}` is not the number of a slot")))?;
     let action = parameter(&uri, "action").unwrap_or_default();
-    let error = match (id.parse::<usize>(), action.as_str()) {
-        (Err(_), _) => ApiError::bad("id_slot", format!("`{id}` is not the number of a slot")),
-        (Ok(_), "save" | "restore" | "erase") => {
-            let cause = format!(
-                "`{action}` is not supported: prompts are found again by their tokens, for all requests, not by the number \
-                 of a slot"
-            );
-            ApiError::unsupported("action", cause)
+    if !["save", "restore", "erase"].contains(&action.as_str()) {
+        let cause = format!("`action` is `{action}`, save, restore or erase expected");
+        return Err(ApiError::bad("action", cause));
+    }
+    let body = read_body(app, request).await?;
+    let mut fields = if body.is_empty() { Fields::of(Map::new()) } else { Fields::parse(&body)? };
+    let named = parameter(&uri, "model").or(fields.text("model")?);
+    let filename = if action == "erase" { None } else { Some(fields.required_text("filename")?) };
+    let path = filename.as_deref().map(|name| saved_path(app, name)).transpose()?;
+    let ignored = fields.rest();
+    let name = model_or_only(app, named).await?;
+    let model = Arc::new(app.models.get(&name, None).await?);
+    let count = model.engine.limits().sequences_max;
+    if slot >= count {
+        return Err(ApiError::bad("id_slot", format!("there is no slot {slot}, 0 to {} expected", count - 1)));
+    }
+    let (slots, scope, start) = (&app.slots, caller().scope, Instant::now());
+    let name = model.facts.name.clone();
+    let body = match (action.as_str(), path) {
+        ("save", Some(path)) => {
+            let tokens = slots.tokens(&name, slot, scope);
+            let tokens = tokens.ok_or_else(|| ApiError::bad("id_slot", format!("nothing ended in slot {slot} yet")))?;
+            let done = blocking(move || saved_slots::save(&model, scope, tokens, &path)).await?;
+            let timings = json!({ "save_ms": start.elapsed().as_secs_f64() * 1e3 });
+            json!({ "id_slot": slot, "filename": filename, "n_saved": done.tokens.len(), "n_written": done.file_bytes,
+                "timings": timings })
         }
-        (Ok(_), other) => ApiError::bad("action", format!("`action` is `{other}`, save, restore or erase expected")),
+        (_, Some(path)) => {
+            let done = blocking(move || saved_slots::restore(&model, scope, &path)).await?;
+            let timings = json!({ "restore_ms": start.elapsed().as_secs_f64() * 1e3 });
+            let (token_count, file_bytes) = (done.tokens.len(), done.file_bytes);
+            slots.note(&name, slot, scope, done.tokens);
+            json!({ "id_slot": slot, "filename": filename, "n_restored": token_count, "n_read": file_bytes,
+                "timings": timings })
+        }
+        (_, None) => {
+            let tokens = slots.take(&name, slot, scope).unwrap_or_default();
+            let token_count = tokens.len();
+            blocking(move || saved_slots::erase(&model, scope, tokens)).await?;
+            json!({ "id_slot": slot, "n_erased": token_count })
+        }
     };
-    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    json_response(status, &error_body(&error))
+    Ok(with_ignored(json_response(StatusCode::OK, &body), &ignored))
+}
+
+/// Where a saved prompt of this name lies.
+fn saved_path(app: &SharedApp, name: &str) -> Result<PathBuf, ApiError> {
+    let folder = app.options.slot_save_path.as_deref().ok_or_else(|| {
+        let cause = "this server saves no prompts under names: it was started without `--slot-save-path`";
+        ApiError::unsupported("action", cause).with_hint(
+            "`--prompt-cache on` keeps computed prompts by themselves, and finds them by their tokens".to_owned(),
+        )
+    })?;
+    saved_slots::path_of(folder, name)
 }
 
 /// A model's adapters, each with its number and its factor.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::answer::{SamplingWishes, stop_strings};
+use crate::answer::{MirostatWishes, SamplingWishes, stop_strings};
 use crate::chat::{AnswerLength, ChatRequest};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -29,9 +29,6 @@ const UNUSED: &[&str] = &[
     "logits_all",
     "vocab_only",
     "use_mlock",
-    "mirostat",
-    "mirostat_tau",
-    "mirostat_eta",
     "tfs_z",
     "numa",
 ];
@@ -81,6 +78,7 @@ impl Options {
             logit_bias: Vec::new(),
             // -1 is a new seed each time.
             seed: whole(fields, "seed")?.and_then(|seed| u64::try_from(seed).ok()),
+            mirostat: MirostatWishes::take(fields)?,
         };
         let stop = stop_strings(fields, "stop")?;
         let context_length = fields.count("num_ctx", 0, 1 << 30)?.filter(|&length| length > 0);

@@ -117,6 +117,7 @@ fn reasoning_budget(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 
 /// Variables for the template: those the request gives, and the switches for reasoning under the names that templates use.
 pub(super) fn template_variables(fields: &mut Fields) -> Result<Option<serde_json::Map<String, Json>>, ApiError> {
+    fields.refuse("chat_template", "templates come with models; `lair create` makes a model with another one")?;
     let mut variables = fields.object("chat_template_kwargs")?.unwrap_or_default();
     if let Some(effort) = fields.text("reasoning_effort")? {
         if !["none", "minimal", "low", "medium", "high", "xhigh"].contains(&effort.as_str()) {

@@ -35,6 +35,9 @@ pub(super) const COMMON_FIELDS: &[Field] = &[
     Field::new("top_k", Kind::Whole),
     Field::new("min_p", Kind::Number),
     Field::new("typical_p", Kind::Number),
+    Field::new("mirostat", Kind::Whole),
+    Field::new("mirostat_tau", Kind::Number),
+    Field::new("mirostat_eta", Kind::Number),
     Field::new("repetition_penalty", Kind::Number),
     Field::new("repeat_penalty", Kind::Number),
     Field::new("repeat_last_n", Kind::Whole),
@@ -119,7 +122,11 @@ async fn text_embeddings(State(app): State<SharedApp>, request: Request) -> Resp
 /// An error as OpenAI's clients read it.
 pub(super) fn error_body(error: &ApiError) -> Json {
     let (kind, code) = match &error.kind {
-        ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::NotJson => ("invalid_request_error", None),
+        ErrorKind::BadRequest
+        | ErrorKind::TooSlow
+        | ErrorKind::TooLarge
+        | ErrorKind::PathTooLong
+        | ErrorKind::NotJson => ("invalid_request_error", None),
         ErrorKind::Unsupported => ("invalid_request_error", Some("unsupported_parameter")),
         ErrorKind::ContextExceeded { .. } => ("invalid_request_error", Some("context_length_exceeded")),
         ErrorKind::Unauthorized => ("authentication_error", Some("invalid_api_key")),

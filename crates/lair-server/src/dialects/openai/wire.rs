@@ -7,7 +7,7 @@ use lair_text::tokenizer::Tokenizer;
 use serde_json::{Value as Json, json};
 
 use super::tools::check_calls;
-use crate::answer::{SamplingWishes, stop_strings, unique_name};
+use crate::answer::{MirostatWishes, SamplingWishes, stop_strings, unique_name};
 use crate::constrained::{self, ConstraintWish};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
@@ -87,8 +87,12 @@ impl Options {
 fn sampling(fields: &mut Fields) -> Result<SamplingWishes, ApiError> {
     // vLLM writes "all" as -1, llama-server as 0.
     let top_k = fields.whole("top_k")?.map(|count| usize::try_from(count).unwrap_or(0));
+    let temperature = fields.number("temperature")?;
+    if temperature.is_some_and(|temperature| temperature < 0.0) {
+        return Err(ApiError::bad("temperature", "`temperature` is below 0, a number from 0 on is expected"));
+    }
     Ok(SamplingWishes {
-        temperature: fields.number("temperature")?,
+        temperature,
         top_k,
         top_p: fields.number("top_p")?,
         min_p: fields.number("min_p")?,
@@ -103,6 +107,7 @@ fn sampling(fields: &mut Fields) -> Result<SamplingWishes, ApiError> {
         logit_bias: logit_bias(fields)?,
         // Negative seeds mean "any" to some clients.
         seed: fields.whole("seed")?.and_then(|seed| u64::try_from(seed).ok()),
+        mirostat: MirostatWishes::take(fields)?,
     })
 }
 
