@@ -80,7 +80,7 @@ fn modelfile() {
             Err(error) => return error.to_string(),
         };
         // What it writes is read as the same again.
-        let written = modelfile.to_string();
+        let written = modelfile.print().expect("a text that was read has quotes that hold it");
         let again = Modelfile::parse(written.as_bytes());
         assert_eq!(again.as_ref().ok().map(|again| &again.instructions), Some(&modelfile.instructions), "{written:?}");
         outcome(&ModelSettings::from_modelfile(&modelfile))

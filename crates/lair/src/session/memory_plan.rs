@@ -139,6 +139,7 @@ mod tests {
             queue_max: 1,
             step_time_max: Duration::ZERO,
             prompt_cache: None,
+            saves_slots: false,
         };
         LoadOptions { serving: Some(serving), sequences_max, ..LoadOptions::default() }
     }

@@ -51,7 +51,9 @@ impl Server {
     ) -> Option<Server> {
         let model = shared_data("models/stories260K-f32.gguf")?;
         let home = tempfile::tempdir().expect("a folder");
-        Server::start_in(home, &model, models, arguments, |command| drop(command.envs(variables.iter().copied())))
+        Server::start_in(home, &model, models, arguments, |command| {
+            command.envs(variables.iter().copied());
+        })
     }
 
     /// The same in a home that is there already, and with a command that `change` makes its own.
