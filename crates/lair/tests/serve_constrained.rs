@@ -112,7 +112,7 @@ fn what_cannot_be_fulfilled_is_refused_before_anything_is_generated() {
     let Some(server) = Server::start(&[]) else { return };
     let deep = (0..200).fold(json!({ "type": "integer" }), |inner, _| json!({ "items": inner }));
     for (wish, words) in [
-        (json!({ "response_format": format(json!({ "not": {} })) }), "`not` at #"),
+        (json!({ "response_format": format(json!({ "uniqueItems": true })) }), "`uniqueItems` at #"),
         (
             json!({ "response_format": format(json!({ "type": "integer", "minimum": 5, "maximum": 4 })) }),
             "nothing fulfils",

@@ -60,7 +60,9 @@ fn refusal(field: &str, error: &GrammarError) -> ApiError {
     let hint = error.hint();
     match error {
         GrammarError::Vocabulary { .. } => ApiError::new(ErrorKind::Unsupported, error),
-        GrammarError::UnsupportedKeyword { .. } => ApiError::unsupported(field, error),
+        GrammarError::UnsupportedKeyword { .. } | GrammarError::UnsupportedNegation { .. } => {
+            ApiError::unsupported(field, error)
+        }
         _ => ApiError::bad(field, error),
     }
     .with_hint(hint)

@@ -40,6 +40,16 @@ pub enum GrammarError {
         /// Where: a JSON pointer into the schema.
         pointer: String,
     },
+    /// A keyword of JSON Schema that must not hold, and what does not fulfil it cannot be said in a grammar.
+    #[error(
+        "the schema at {pointer} must not hold, or holds in one case of several, and `{keyword}` there cannot be enforced so"
+    )]
+    UnsupportedNegation {
+        /// Which.
+        keyword: String,
+        /// Where: a JSON pointer to the schema that has it.
+        pointer: String,
+    },
     /// A value in a schema that is not what its keyword takes.
     #[error("the schema has at {pointer} {found}, {expected} is expected")]
     WrongValue {
@@ -114,7 +124,7 @@ impl GrammarError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::UnsupportedKeyword { .. } => {
+            Self::UnsupportedKeyword { .. } | Self::UnsupportedNegation { .. } => {
                 "say the same with supported keywords, or leave it out and check the answer afterwards"
             }
             Self::Reference { .. } => "refer to parts of the same schema, as `#/$defs/name`",

@@ -1,12 +1,13 @@
 //! Compiles grammars for one vocabulary.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::{Matcher, ParserFactory};
+use serde_json::Value as Json;
 use toktrie::{InferenceCapabilities, TokEnv};
 
 use super::error::{GrammarError, GrammarKind};
@@ -28,6 +29,7 @@ pub struct GrammarFactory {
     engine: OnceLock<Result<Arc<ParserFactory>, GrammarError>>,
     cache: Mutex<VecDeque<Cached>>,
     places: Arc<Places>,
+    known: Arc<BTreeMap<String, Json>>,
 }
 
 struct Cached {
@@ -64,7 +66,13 @@ impl GrammarFactory {
     /// For the vocabulary of this tokenizer. Nothing is built yet.
     pub fn new(tokenizer: Arc<Tokenizer>) -> GrammarFactory {
         let places = Arc::new(Places { free: Mutex::new(COMPILATIONS_MAX), freed: Condvar::new() });
-        GrammarFactory { tokenizer, engine: OnceLock::new(), cache: Mutex::default(), places }
+        GrammarFactory { tokenizer, engine: OnceLock::new(), cache: Mutex::default(), places, known: Arc::default() }
+    }
+
+    /// The same, with documents by address that schemas may refer to. No others are looked for outside of a schema.
+    pub fn with_documents(mut self, known: BTreeMap<String, Json>) -> GrammarFactory {
+        self.known = Arc::new(known);
+        self
     }
 
     /// The tokenizer it was made for.
@@ -81,7 +89,8 @@ impl GrammarFactory {
         }
         let engine = self.engine.get_or_init(|| parser_factory(&self.tokenizer)).clone()?;
         let (kind, work, tokenizer) = (kind_of(source), source.clone(), Arc::clone(&self.tokenizer));
-        let compiled = self.places.run(kind, move || compile(&engine, &tokenizer, &work))??;
+        let known = Arc::clone(&self.known);
+        let compiled = self.places.run(kind, move || compile(&engine, &tokenizer, &work, &known))??;
         let grammar = Grammar { fresh: Arc::new(Mutex::new(compiled)) };
         self.keep(Cached { key, source: source.clone(), source_bytes, grammar: grammar.clone() });
         Ok(grammar)
@@ -213,11 +222,12 @@ fn compile(
     engine: &ParserFactory,
     tokenizer: &Tokenizer,
     source: &GrammarSource,
+    known: &BTreeMap<String, Json>,
 ) -> Result<GrammarMatcher, GrammarError> {
     let kind = kind_of(source);
     let grammar = match source {
-        GrammarSource::AnyObject(style) => schema::any_object(style),
-        GrammarSource::Schema(schema, style) => schema::prepared(schema, style)?,
+        GrammarSource::AnyObject(style) => schema::any_object(style)?,
+        GrammarSource::Schema(schema, style) => schema::prepared(schema, style, known)?,
         GrammarSource::Regex(text) => TopLevelGrammar::from_regex(text),
         GrammarSource::Choice(texts) => TopLevelGrammar::from_lark(lark_of_choice(texts)?),
         GrammarSource::Lark(text) => {

@@ -15,7 +15,7 @@ pub const REPETITIONS_MAX: usize = 1_000;
 /// Wall-clock time of a compilation; work is bounded before that by counting, this is for what the count does not see.
 pub(super) const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Stack of the thread that compiles. Only what is used of it takes memory.
-pub(super) const COMPILE_STACK_BYTES: usize = 256 << 20;
+pub(super) const COMPILE_STACK_BYTES: usize = 512 << 20;
 /// Compilations at the same time.
 pub(super) const COMPILATIONS_MAX: usize = 2;
 /// States of a grammar's lexer, of 1 to 2 kB each.

@@ -100,7 +100,145 @@ fn schemas_of_all_drafts_hold() {
         &["3.1", "4"],
         &["3", "2"],
     );
-    check(schema(json!({ "type": "string", "format": "date", "uniqueItems": false })), &["\"2024-02-29\""], &["\"x\""]);
+    check(
+        schema(json!({ "type": "string", "format": "date", "uniqueItems": false })),
+        &["\"2024-02-29\"", "\"2000-02-29\""],
+        &["\"x\"", "\"2023-02-29\"", "\"1900-02-29\""],
+    );
+}
+
+#[test]
+fn schemas_that_must_not_hold_do_not() {
+    check(schema(json!({ "not": { "type": ["object", "string"] } })), &["1", "[]", "null"], &["{}", "\"a\""]);
+    check(
+        schema(json!({ "type": "string", "not": { "enum": ["a", "b\nc"] } })),
+        &["\"ab\"", "\"\""],
+        &["\"a\"", "\"b\\nc\"", "\"b\\u000ac\""],
+    );
+    check(schema(json!({ "type": "string", "not": { "pattern": "^a" } })), &["\"ba\"", "\"\""], &["\"a\"", "\"ab\""]);
+    check(
+        schema(json!({ "type": "number", "not": { "minimum": 3, "maximum": 5.5 } })),
+        &["2.9", "5.51", "-7"],
+        &["3", "5.5", "4.2"],
+    );
+    check(
+        schema(json!({ "type": "object", "not": { "required": ["a"] }, "minProperties": 1 })),
+        &[r#"{"b":1}"#],
+        &["{}", r#"{"a":1}"#, r#"{"b":1,"a":1}"#],
+    );
+    check(
+        schema(json!({ "const": { "a": [1] }, "not": { "properties": { "a": { "items": { "const": 2 } } } } })),
+        &[r#"{"a":[1]}"#],
+        &[r#"{"a":[2]}"#, r#"{"a":[]}"#, "{}"],
+    );
+    let overlapping = json!({ "oneOf": [{ "type": "integer", "minimum": 2 }, { "type": "integer", "maximum": 4 }] });
+    check(schema(overlapping), &["1", "5"], &["2", "3", "4", "1.5"]);
+    let address = json!({ "type": "object", "properties": { "country": { "enum": ["NL", "US"] }, "code": { "type": "string" } },
+        "required": ["country", "code"], "if": { "properties": { "country": { "const": "US" } } },
+        "then": { "properties": { "code": { "pattern": "^[0-9]{5}$" } } },
+        "else": { "properties": { "code": { "pattern": "^[0-9]{4} [A-Z]{2}$" } } } });
+    check(
+        schema(address),
+        &[r#"{"country":"US","code":"12345"}"#, r#"{"country":"NL","code":"1234 AB"}"#],
+        &[r#"{"country":"NL","code":"12345"}"#, r#"{"country":"US","code":"1234 AB"}"#],
+    );
+}
+
+#[test]
+fn parts_are_counted_named_and_told_apart() {
+    let contains = json!({ "type": "array", "contains": { "const": 1 }, "minContains": 2, "maxContains": 3 });
+    check(schema(contains), &["[1,1]", "[0,1,2,1,1]"], &["[]", "[1]", "[1,1,1,1]", "[0,0]"]);
+    let dependent = json!({ "type": "object", "properties": { "a": {}, "b": {} },
+        "dependentRequired": { "a": ["b"] }, "dependentSchemas": { "b": { "maxProperties": 2 } } });
+    check(schema(dependent), &["{}", r#"{"a":1,"b":1}"#, r#"{"b":1}"#], &[r#"{"a":1}"#, r#"{"a":1,"b":1,"c":1}"#]);
+    let names = json!({ "type": "object", "propertyNames": { "pattern": "^[a-z]{2}$" }, "additionalProperties": { "type": "null" } });
+    check(schema(names), &["{}", r#"{"ab":null,"cd":null}"#], &[r#"{"a":null}"#, r#"{"ab":1}"#, r#"{"abc":null}"#]);
+    let patterns = json!({ "type": "object", "properties": { "ab": { "minimum": 3 } },
+        "patternProperties": { "^a": { "type": "integer" }, "b$": { "maximum": 5 } } });
+    check(
+        schema(patterns),
+        &[r#"{"ab":4}"#, r#"{"a":9,"b":-1.5}"#, r#"{"axb":5}"#, r#"{"c":true}"#],
+        &[r#"{"ab":2}"#, r#"{"ab":6}"#, r#"{"axb":6}"#, r#"{"axb":1.5}"#, r#"{"a":null}"#],
+    );
+    let unevaluated = json!({ "allOf": [{ "properties": { "a": {} } }], "anyOf": [{ "required": ["b"], "properties": { "b": {} } }, {}],
+        "type": "object", "unevaluatedProperties": { "const": 0 } });
+    check(schema(unevaluated), &["{}", r#"{"a":1,"b":1,"c":0}"#, r#"{"c":0}"#], &[r#"{"c":1}"#, r#"{"a":1,"d":2}"#]);
+    let items = json!({ "type": "array", "prefixItems": [{ "type": "string" }], "contains": { "type": "null" }, "unevaluatedItems": { "const": 0 } });
+    check(schema(items), &[r#"["a",null]"#, r#"["a",0,null,null,0]"#], &[r#"["a",0]"#, r#"["a",1,null]"#, "[null]"]);
+    let few = json!({ "type": "array", "items": { "enum": ["a", "b", 3] }, "uniqueItems": true, "minItems": 1 });
+    check(schema(few), &[r#"["a"]"#, r#"["b","a",3]"#], &["[]", r#"["a","a"]"#, r#"[3,"b",3]"#, r#"["b","a",3,"b"]"#]);
+    let placed = json!({ "type": "array", "prefixItems": [{ "const": 1 }, { "enum": [1, 2] }], "items": { "type": "boolean" }, "uniqueItems": true });
+    check(schema(placed), &["[]", "[1]", "[1,2,true,false]"], &["[1,1]", "[1,2,true,true]"]);
+}
+
+#[test]
+fn long_values_do_not_wear_out_the_parser() {
+    let factory = factory();
+    let list = json!({ "type": "array", "contains": { "const": 1 }, "unevaluatedItems": { "type": "integer" } });
+    let names = json!({ "type": "object", "not": { "additionalProperties": { "type": "integer" } } });
+    let few = json!({ "type": "array", "minContains": 2, "maxContains": 2, "contains": { "const": "a" } });
+    let members: String = (0..3_000).map(|index| format!("\"k{index}\":1,")).collect();
+    for (schema_of, text) in [
+        (list, format!("[{}1]", "0,".repeat(3_000))),
+        (names, format!("{{{members}\"last\":null}}")),
+        (few, format!("[\"a\",{}\"a\"]", "0,".repeat(3_000))),
+    ] {
+        let mut matcher = factory.compile(&schema(schema_of.clone())).expect("it compiles").matcher();
+        let tokens: Vec<u32> = text.bytes().map(|byte| token_of(&factory, byte)).collect();
+        assert_eq!(matcher.accepted_count(&tokens), Ok(tokens.len()), "{schema_of}");
+    }
+}
+
+#[test]
+fn schemas_that_grow_are_refused_with_their_size() {
+    let factory = factory();
+    let claims = |from: usize| json!({ "anyOf": (from..from + 9).map(|name| json!({ "required": [format!("p{name}")] })).collect::<Vec<_>>() });
+    let product = json!({ "allOf": (0..9).map(|part| claims(9 * part)).collect::<Vec<_>>() });
+    let mut doubling: serde_json::Map<String, Json> = (0..40)
+        .map(|index| (format!("a{index}"), json!({ "allOf": [{ "$ref": format!("#/$defs/a{}", index + 1) }, { "$ref": format!("#/$defs/a{}", index + 1) }] })))
+        .collect();
+    doubling.insert("a40".to_owned(), json!({ "type": "integer" }));
+    let many: serde_json::Map<String, Json> = (0..40_000).map(|index| (format!("p{index}"), json!(true))).collect();
+    let variants: Vec<Json> = (0..150)
+        .map(|kind| json!({ "type": "object", "properties": { "kind": { "const": format!("k{kind}") }, "a": { "type": "integer" }, "b": {} }, "required": ["kind", "a"] }))
+        .collect();
+    for source in [product, json!({ "type": "object", "properties": many })] {
+        let error = factory.compile(&schema(source)).map(drop).expect_err("it is too large");
+        assert!(matches!(error, GrammarError::TooLarge { .. }), "{error}");
+    }
+    // Parts that are told apart by one property each, though more would do.
+    let optional: Vec<Json> = (0..12)
+        .map(|kind| json!({ "type": "object", "properties": { "kind": { "const": kind }, "a": { "type": "integer" }, "b": { "type": "string" } }, "additionalProperties": false }))
+        .collect();
+    check(schema(json!({ "oneOf": optional })), &[r#"{"kind":3,"a":1}"#], &["{}", r#"{"kind":12}"#, r#"{"a":1}"#]);
+    // These look as if they grew.
+    check(schema(json!({ "$ref": "#/$defs/a0", "$defs": doubling })), &["1"], &["1.5"]);
+    check(
+        schema(json!({ "oneOf": variants })),
+        &[r#"{"kind":"k7","a":1}"#],
+        &[r#"{"kind":"k7"}"#, r#"{"kind":"x","a":1}"#],
+    );
+}
+
+#[test]
+fn references_are_followed_by_the_way_that_led_to_them() {
+    let list = json!({ "$id": "https://example.com/root", "$ref": "list", "$defs": {
+        "own": { "$dynamicAnchor": "item", "type": "integer" },
+        "list": { "$id": "list", "type": "array", "items": { "$dynamicRef": "#item" },
+            "$defs": { "any": { "$dynamicAnchor": "item" } } } } });
+    check(schema(list), &["[]", "[1,2]"], &[r#"["a"]"#]);
+    let tree = json!({ "type": "object", "properties": { "value": { "type": "integer" }, "next": { "$ref": "#" } },
+        "required": ["value"], "unevaluatedProperties": false });
+    check(schema(tree), &[r#"{"value":1,"next":{"value":2}}"#], &[r#"{"value":1,"next":{}}"#, r#"{"value":1,"x":2}"#]);
+    let or_null = json!({ "oneOf": [
+        { "type": "object", "properties": { "child": { "$ref": "#" } }, "required": ["child"] },
+        { "type": "object", "properties": { "child": { "$ref": "#" }, "x": {} }, "required": ["child", "x"] },
+        { "type": "null" } ] });
+    check(schema(or_null), &["null", r#"{"child":{"child":null}}"#], &[r#"{"child":null,"x":1}"#, r#"{"child":1}"#]);
+    let known = [("https://known.example/name.json".to_owned(), json!({ "type": "string", "maxLength": 3 }))];
+    let factory = factory().with_documents(known.into());
+    let grammar = factory.compile(&schema(json!({ "$ref": "https://known.example/name.json" }))).expect("it compiles");
+    assert!(accepts(&factory, &grammar, "\"abc\"") && !accepts(&factory, &grammar, "\"abcd\""));
 }
 
 #[test]
@@ -111,10 +249,11 @@ fn what_cannot_be_enforced_is_refused_where_it_stands() {
     let endless = json!({ "$ref": "#/$defs/a", "$defs": { "a": { "type": "object",
         "properties": { "next": { "$ref": "#/$defs/a" } }, "required": ["next"] } } });
     for (source, words) in [
-        (json!({ "properties": { "a/b": { "not": {} } } }), "`not` at #/properties/a~1b"),
         (json!({ "items": { "type": "array", "uniqueItems": true } }), "`uniqueItems` at #/items"),
-        (json!({ "anyOf": [{}, { "if": {}, "then": {} }] }), "`if` at #/anyOf/1"),
-        (json!({ "type": "string", "format": "iri" }), "`format: iri` at #/format"),
+        (json!({ "not": { "format": "email" } }), "`format: email` there"),
+        (json!({ "properties": { "a/b": { "not": { "multipleOf": 0.5 } } } }), "#/properties/a~1b/not must not hold"),
+        (json!({ "not": { "type": "array", "uniqueItems": true } }), "`uniqueItems` there"),
+        (json!({ "not": { "unevaluatedProperties": false } }), "`unevaluatedProperties` there"),
         (json!({ "$ref": "https://example.com/schema.json" }), "nothing is fetched"),
         (json!({ "$ref": "#/$defs/nobody" }), "is not there"),
         (json!({ "properties": [] }), "#/properties []"),

@@ -1,13 +1,42 @@
-//! JSON schemas: checked for size and for what can be enforced, written anew in one form, and handed over with their
-//! style.
+//! JSON schemas: read in every draft, carried out for each kind of values, and written as rules of a grammar.
+//!
+//! | step | where |
+//! | --- | --- |
+//! | documents, addresses, anchors; what a reference leads to | `documents`, `drafts` |
+//! | the keywords of each schema, checked | `node`, `nodes` |
+//! | "and", "or", "not", "if" carried out for one kind of values | `expand`, `kinds` |
+//! | sets of words, numbers and strings | `scalars`, `numbers`, `decimal`, `text`, `pattern`, `formats` |
+//! | ways to fulfil a schema with a list or an object | `alternative` |
+//! | rules, without those that nothing completes | `writer`, `lists`, `unique`, `objects`, `rules`, `terminal` |
 
-mod productive;
-mod references;
-mod rewrite;
+mod alternative;
+mod decimal;
+mod documents;
+mod drafts;
+mod expand;
+mod formats;
+mod kinds;
+mod lists;
+mod node;
+mod nodes;
+mod numbers;
+mod objects;
+mod pattern;
+mod rules;
+mod scalars;
+mod terminal;
+mod text;
+mod unique;
+mod writer;
 
 use llguidance::api::TopLevelGrammar;
-use serde_json::{Map, Value as Json, json};
+use llguidance::regex_to_lark;
+use serde_json::{Value as Json, json};
 
+use self::documents::KnownDocuments;
+use self::expand::Expansion;
+use self::nodes::Nodes;
+use self::writer::Writer;
 use super::error::{GrammarError, GrammarKind};
 use super::limits::{DEPTH_MAX, SCHEMA_NODES_MAX};
 use super::source::{SchemaStyle, Whitespace};
@@ -48,34 +77,29 @@ pub(super) fn check_extent(schema: &Json) -> Result<usize, GrammarError> {
 }
 
 /// The grammar of any JSON object.
-pub(super) fn any_object(style: &SchemaStyle) -> TopLevelGrammar {
-    with_options(json!({ "type": "object" }), style)
+pub(super) fn any_object(style: &SchemaStyle) -> Result<TopLevelGrammar, GrammarError> {
+    prepared(&json!({ "type": "object" }), style, &KnownDocuments::new())
 }
 
 /// The grammar of a schema whose extent has been checked.
-pub(super) fn prepared(schema: &Json, style: &SchemaStyle) -> Result<TopLevelGrammar, GrammarError> {
-    let rewritten = rewrite::rewritten(schema, style.extra_properties)?;
-    productive::check(&rewritten)?;
-    let schema = match rewritten {
-        Json::Bool(true) => json!({}),
-        Json::Bool(false) => {
-            let cause = "it is `false`".to_owned();
-            return Err(GrammarError::Impossible { kind: GrammarKind::Schema, cause });
-        }
-        object => object,
-    };
-    Ok(with_options(schema, style))
+pub(super) fn prepared(
+    schema: &Json,
+    style: &SchemaStyle,
+    known: &KnownDocuments,
+) -> Result<TopLevelGrammar, GrammarError> {
+    Ok(TopLevelGrammar::from_lark(lark(schema, style, known)?))
 }
 
-fn with_options(mut schema: Json, style: &SchemaStyle) -> TopLevelGrammar {
-    let mut options = Map::new();
-    match &style.whitespace {
-        Whitespace::Usual => options.insert("whitespace_pattern".to_owned(), json!(USUAL_WHITESPACE)),
-        Whitespace::None => options.insert("whitespace_flexible".to_owned(), json!(false)),
-        Whitespace::Pattern(pattern) => options.insert("whitespace_pattern".to_owned(), json!(pattern)),
+fn lark(schema: &Json, style: &SchemaStyle, known: &KnownDocuments) -> Result<String, GrammarError> {
+    let (mut nodes, root) = Nodes::of(schema, known)?;
+    let root = nodes.claim(root, 0)?;
+    let rules = Writer::new(Expansion::new(nodes), style.extra_properties).write(root)?;
+    let (space, options) = match &style.whitespace {
+        Whitespace::Usual => (Some(USUAL_WHITESPACE.to_owned()), json!({ "whitespace_pattern": USUAL_WHITESPACE })),
+        Whitespace::None => (None, json!({ "whitespace_flexible": false })),
+        Whitespace::Pattern(pattern) => (Some(regex_to_lark(pattern, "")), json!({ "whitespace_pattern": pattern })),
     };
-    schema[OPTIONS_KEY] = Json::Object(options);
-    TopLevelGrammar::from_json_schema(schema)
+    Ok(rules.lark(space.as_deref(), &options))
 }
 
 /// A part of a pointer, as RFC 6901 writes it.
@@ -83,13 +107,25 @@ fn escaped(part: &str) -> String {
     part.replace('~', "~0").replace('/', "~1")
 }
 
-/// A schema as an expression of a Lark rule: `%json {...}`.
+fn wrong(pointer: &str, found: &Json, expected: &'static str) -> GrammarError {
+    let mut found = found.to_string();
+    if found.len() > 80 {
+        found.truncate(found.floor_char_boundary(80));
+        found.push_str("...");
+    }
+    GrammarError::WrongValue { pointer: pointer.to_owned(), found, expected }
+}
+
+fn endless() -> GrammarError {
+    let cause = "every value would contain another one like itself, without end".to_owned();
+    GrammarError::Impossible { kind: GrammarKind::Schema, cause }
+}
+
+/// A schema as an expression of a Lark rule: a grammar inside the grammar.
 ///
 /// # Errors
 /// As when a grammar is compiled from the schema.
 pub fn lark_schema(schema: &Json, style: &SchemaStyle) -> Result<String, GrammarError> {
     check_extent(schema)?;
-    let grammar = prepared(schema, style)?;
-    let json = grammar.grammars.into_iter().find_map(|grammar| grammar.json_schema).unwrap_or_default();
-    Ok(format!("%json {json}"))
+    Ok(format!("%lark {{\n{}}}", lark(schema, style, &KnownDocuments::new())?))
 }
