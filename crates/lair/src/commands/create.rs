@@ -166,7 +166,9 @@ fn quantize_draft(
             .with_hint("quantize the file with `lair quantize` and make the model of that".to_string()));
     }
     let located = locate::locate(Some(draft), args.json)?;
-    let folder = tempfile::tempdir_in(&store.settings().root)?;
+    let root = &store.settings().root;
+    std::fs::create_dir_all(root)?;
+    let folder = tempfile::tempdir_in(root)?;
     let quantized = folder.path().join("quantized.gguf");
     quantize_file(&located.path, wanted, &quantized, args.json)?;
     let from = quantized.to_string_lossy();
