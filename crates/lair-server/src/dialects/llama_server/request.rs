@@ -1,5 +1,6 @@
 //! A request for a completion in llama-server's words: prompts in all their forms, and how the answer is to look.
 
+use lair_text::grammar::GrammarSource;
 use lair_text::prompt;
 use lair_text::tokenizer::{AddSpecial, Special, Tokenizer};
 use serde_json::Value as Json;
@@ -107,11 +108,20 @@ impl CompletionRequest {
             time_max_ms: positive(fields, "t_max_predict_ms")?,
             ping_seconds: positive(fields, "sse_ping_interval")?,
             sampling: SamplingRequest::take(fields)?,
-            constraint: fields
-                .object("json_schema")?
-                .map(|schema| ConstraintWish::schema("json_schema", schema.into())),
+            constraint: constraint(fields)?,
             adapters: fields.list("lora")?.map(|adapters| adapter_list("lora", &adapters)).transpose()?,
         })
+    }
+}
+
+/// A JSON schema, or a grammar in llama.cpp's own notation; an empty grammar is none.
+fn constraint(fields: &mut Fields) -> Result<Option<ConstraintWish>, ApiError> {
+    let schema = fields.object("json_schema")?.map(|schema| ConstraintWish::schema("json_schema", schema.into()));
+    let grammar = fields.text("grammar")?.filter(|grammar| !grammar.is_empty());
+    match (schema, grammar) {
+        (Some(_), Some(_)) => Err(ApiError::bad("grammar", "`grammar` and `json_schema` are both given, one expected")),
+        (schema, None) => Ok(schema),
+        (None, Some(grammar)) => Ok(Some(ConstraintWish::new("grammar", GrammarSource::Gbnf(grammar)))),
     }
 }
 
@@ -154,7 +164,6 @@ fn refuse_what_is_not_there(fields: &mut Fields) -> Result<(), ApiError> {
     fields
         .refuse("post_sampling_probs", "probabilities after the filters are not kept; those before are in `n_probs`")?;
     fields.refuse("return_progress", "the progress of a prompt is not told")?;
-    fields.refuse("grammar", "grammars in GBNF are not read; give a `json_schema`")?;
     fields.refuse("grammar_lazy", "an answer follows its schema from the start")?;
     if fields.count("n_indent", 0, 1 << 20)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::unsupported("n_indent", "`n_indent` is not supported: lines are not looked at"));
@@ -323,7 +332,8 @@ mod tests {
             r#"{"n_probs": 101}"#,
             r#"{"lora": [{"id": 0}]}"#,
             r#"{"lora": [{"id": -1, "scale": 1}]}"#,
-            r#"{"grammar": "root ::= x"}"#,
+            r#"{"grammar": "root ::= \"x\"", "json_schema": {"type": "string"}}"#,
+            r#"{"grammar_lazy": true}"#,
             r#"{"n": 17}"#,
         ] {
             assert_eq!(CompletionRequest::take(&mut fields(json)).expect_err(json).status(), 400);
