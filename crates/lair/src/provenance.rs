@@ -28,8 +28,14 @@ impl Stored {
     /// What the stores say of the model that the user calls so.
     pub fn find(model: Option<&str>) -> Result<Stored, Failure> {
         let store = locate::store()?;
+        // A checkpoint's folder is no model of any store.
         let resolved = match model {
-            Some(text) => store.resolve(&Reference::parse(text).map_err(StoreError::from)?)?,
+            Some(text) => match Reference::parse(text).map_err(StoreError::from)? {
+                Reference::Path(path) if path.is_dir() && lair_convert::is_checkpoint(&path) => {
+                    return Ok(Stored::default());
+                }
+                reference => store.resolve(&reference)?,
+            },
             None => store.resolve_default()?,
         };
         let Resolved::Model(model) = resolved else { return Ok(Stored::default()) };

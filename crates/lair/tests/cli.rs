@@ -421,7 +421,8 @@ fn an_answer_has_the_form_it_is_asked_for() {
 fn what_run_cannot_do_is_refused_by_name() {
     let Some(model) = stories() else { return };
     for (arguments, words) in [
-        (vec!["--format", "{\"not\": {}}"], vec!["`not` at #"]),
+        (vec!["--format", "{\"not\": {}}"], vec!["nothing fulfils the schema"]),
+        (vec!["--format", "{\"items\": {\"type\": \"string\"}, \"uniqueItems\": true}"], vec!["`uniqueItems`"]),
         (vec!["--format", "{\"type\": "], vec!["not a JSON schema"]),
         (vec!["--format", "xml"], vec!["`xml`"]),
         (vec!["--keepalive", "5m"], vec!["--keepalive 5m"]),

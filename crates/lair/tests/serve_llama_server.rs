@@ -84,7 +84,8 @@ fn an_answer_follows_its_schema() {
     assert!(value["age"].as_u64().is_some_and(|age| age <= 99), "{value}");
     let impossible = server.post("/completion", &ask(&json!({ "json_schema": { "type": "hiccup" } })));
     assert_eq!(impossible.status, 400, "{}", impossible.body);
-    assert_eq!(server.post("/completion", &ask(&json!({ "grammar": "root ::= \"a\"" }))).status, 400);
+    let held = server.post("/completion", &ask(&json!({ "grammar": "root ::= \"a\"" }))).json();
+    assert_eq!(held["content"], "a");
 }
 
 #[test]
@@ -146,10 +147,12 @@ fn what_runs_can_be_watched() {
 /// Throws values of wrong types at every field of every route that the server describes.
 #[test]
 fn a_wrong_type_is_refused_by_every_route() {
-    let Some(server) = Server::start(&[]) else { return };
+    let slots = tempfile::tempdir().expect("a folder");
+    let Some(server) = Server::start(&["--slot-save-path", slots.path().to_str().expect("UTF-8")]) else { return };
     let document = server.get("/openapi.json").json();
     let mut asked = 0;
     for (path, operations) in document["paths"].as_object().expect("an object") {
+        let path = &path.replace("/slots/{id}", "/slots/0?action=save");
         for (method, operation) in operations.as_object().expect("an object") {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             let Some(properties) = schema["properties"].as_object() else { continue };

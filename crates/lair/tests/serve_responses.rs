@@ -123,7 +123,7 @@ assert 'tiny:latest' in [x.id for x in c.models.list()] and c.models.retrieve('t
 for call, kind in (
     (lambda: c.responses.create(model='nobody', input='x'), openai.NotFoundError),
     (lambda: c.responses.create(model='told', input=[]), openai.BadRequestError),
-    (lambda: c.responses.create(model='told', input='x', tools=[{'type': 'web_search'}]), openai.BadRequestError),
+    (lambda: c.responses.create(model='told', input='x', tools=[{'type': 'file_search', 'vector_store_ids': ['v']}]), openai.BadRequestError),
     (lambda: c.completions.create(model='tiny', prompt='x', temperature=-1e9), openai.BadRequestError),
 ):
     try: call(); assert False
