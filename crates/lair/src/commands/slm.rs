@@ -61,7 +61,7 @@ enum SlmCommand {
         #[arg(long = "type", default_value = "q4_k_m")]
         quantization: String,
     },
-    /// Answer over HTTP (comes with `lair serve`)
+    /// Answer over HTTP (not there yet; `lair serve` answers other clients)
     Serve {
         /// A project's file
         config: Option<PathBuf>,
@@ -146,8 +146,11 @@ pub fn slm(args: &SlmArgs) -> Outcome {
         SlmCommand::Rm { model, yes } => remove(model, *yes),
         SlmCommand::Quantize { input, output, quantization } => quantize(input, output.as_deref(), quantization),
         SlmCommand::Serve { config: _, host, port } => {
-            let cause = format!("serving on {host}:{port} comes with `lair serve`, which is not built yet");
-            Err(Failure::new(ExitCode::Other, cause).with_hint("`lair slm run` answers on the terminal".to_owned()))
+            let cause =
+                format!("SLM Packager's own paths (/load, /generate, /info) are not served on {host}:{port} yet");
+            let hint =
+                "`lair serve` answers clients of OpenAI, Ollama and others; `lair slm run` answers on the terminal";
+            Err(Failure::new(ExitCode::Other, cause).with_hint(hint.to_owned()))
         }
     }
 }
