@@ -44,7 +44,8 @@ fn reference() {
         if let Ok(name) = &name {
             // A name is a path in the store: it stays inside, and means the same when it is written and read again.
             let shown = name.to_string();
-            assert!(!shown.split(['/', ':']).any(|part| part == ".." || part.is_empty()), "{shown}");
+            // A host may have colons in a row, as in Ollama's grammar.
+            assert!(!shown.split('/').any(|part| part == ".." || part.is_empty()), "{shown}");
             assert_eq!(shown.parse::<ModelName>().ok().as_ref(), Some(name), "{shown}");
         }
         format!("{}; {}; {}", outcome(&Reference::parse(&text)), outcome(&name), outcome(&text.parse::<Digest>()))
