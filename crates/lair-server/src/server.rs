@@ -21,11 +21,12 @@ use tower::ServiceExt;
 
 use crate::access::Access;
 use crate::connections::{PacedBody, Places, STALL_MAX, Unstalled};
-use crate::dialects;
+use crate::dialects::{self, CurrentProject};
 use crate::guard::{ClientAddress, guard};
 use crate::keys::{KeyFileError, Keychain};
 use crate::loaded::{KeepAlive, LoadedModels};
 use crate::model::ModelSource;
+use crate::projects::ProjectSource;
 use crate::rate_limit::WrongKeys;
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::saved_slots::Slots;
@@ -103,6 +104,8 @@ pub struct App {
     pub models: LoadedModels,
     /// Answers that can be gone on from.
     pub(crate) responses: StoredResponses,
+    /// What `/generate` of SLM Packager's API answers with.
+    pub(crate) project: CurrentProject,
     pub(crate) keys: Keychain,
     pub(crate) wrong_keys: WrongKeys,
     pub(crate) request_log: Option<Arc<RequestLog>>,
@@ -131,7 +134,9 @@ pub async fn serve(
     let request_log = options.request_log.clone().map(open_request_log).transpose()?;
     let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Bind { address, cause })?;
     let local = listener.local_addr().map_err(|cause| ServeError::Bind { address, cause })?;
+    let project = CurrentProject::new(source.projects().and_then(ProjectSource::first));
     let app = Arc::new(App {
+        project,
         models: LoadedModels::new(source, options.keep_alive),
         responses: StoredResponses::default(),
         keys,

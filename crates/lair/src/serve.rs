@@ -1,10 +1,12 @@
 //! The models of the server: those of the stores of this machine.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use lair_gguf::{GgufFile, Value};
 use lair_server::{
     ApiError, CreateWishes, ErrorKind, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink,
+    ProjectSource,
 };
 use lair_store::modelfile::{
     CreateError, CreateRequest, CreateStep, Instruction, Message, ModelSettings, Modelfile, create,
@@ -18,6 +20,7 @@ use crate::commands::show::json_value;
 use crate::failure::{ExitCode, Failure};
 use crate::locate::{self, Located};
 use crate::session::{LoadOptions, PromptTemplate, Session};
+use crate::slm::{Opened, ServedProjects};
 
 /// Values of metadata that are shown; longer lists, a vocabulary for example, are left out.
 const SHOWN_LIST_MAX: usize = 64;
@@ -26,9 +29,12 @@ const SHOWN_LIST_MAX: usize = 64;
 pub struct StoreSource {
     /// How models are loaded.
     pub options: LoadOptions,
+    /// Projects of SLM Packager, where they are served; their names go before those of the stores.
+    pub projects: Option<ServedProjects>,
 }
 
-fn failure(failure: Failure) -> ApiError {
+/// What a command would end with, as a server says it.
+pub fn failure(failure: Failure) -> ApiError {
     let kind = match failure.code {
         // A file that is no model this program runs is the fault of who brought it.
         ExitCode::Usage | ExitCode::BadModel => ErrorKind::BadRequest,
@@ -162,6 +168,10 @@ fn shown(value: &Value) -> Json {
 }
 
 impl StoreSource {
+    fn project(&self, name: &str) -> Option<Arc<Opened>> {
+        self.projects.as_ref()?.get(name)
+    }
+
     fn locate(&self, name: &str) -> Result<Located, ApiError> {
         resolve(&store()?, name)?;
         locate::locate(Some(name), true).map_err(failure)
@@ -170,6 +180,9 @@ impl StoreSource {
 
 impl ModelSource for StoreSource {
     fn canonical_name(&self, reference: &str) -> Result<String, ApiError> {
+        if let Some(opened) = self.project(reference) {
+            return Ok(opened.project.name.clone());
+        }
         Ok(match resolve(&store()?, reference)? {
             Resolved::Model(model) => model.name,
             Resolved::Missing(entry) => entry.name,
@@ -178,11 +191,18 @@ impl ModelSource for StoreSource {
     }
 
     fn digest(&self, name: &str) -> Option<String> {
+        if let Some(opened) = self.project(name) {
+            return Some(opened.identity());
+        }
         let store = store().ok()?;
         match resolve(&store, name).ok()? {
             Resolved::Model(model) => Some(digest_of(&model)),
             _ => None,
         }
+    }
+
+    fn projects(&self) -> Option<&dyn ProjectSource> {
+        self.projects.as_ref().map(|projects| projects as &dyn ProjectSource)
     }
 
     fn list(&self) -> Result<Vec<ModelFacts>, ApiError> {
@@ -225,6 +245,12 @@ impl ModelSource for StoreSource {
     }
 
     fn load(&self, name: &str) -> Result<LoadedModel, ApiError> {
+        if let Some(opened) = self.project(name) {
+            let facts = ModelFacts { name: name.to_owned(), digest: opened.identity(), ..ModelFacts::default() };
+            let (facts, _) = facts_of_file(facts, &opened.located.path)?;
+            let options = opened.load_options(self.options.clone()).map_err(failure)?;
+            return Ok(Session::load(&opened.located, &options).map_err(failure)?.into_served(&opened.located, facts));
+        }
         let located = self.locate(name)?;
         let store = store()?;
         let facts = match resolve(&store, name)? {

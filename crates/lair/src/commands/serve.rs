@@ -19,10 +19,13 @@ use crate::serve::StoreSource;
 use crate::server_address::{self, PORT, variable};
 use crate::serving::ServingArgs;
 use crate::session::LoadOptions;
+use crate::slm::ServedProjects;
 use crate::speculate::SpeculateArgs;
 
 /// What the program ends with when it is asked to end again while answers run: as a shell says of Ctrl-C.
 const ASKED_TWICE: u8 = 130;
+/// Where SLM Packager's clients look.
+const SLM_PORT: u16 = 8000;
 /// Longest body of a request.
 const BODY_BYTES_MAX: usize = 32 << 20;
 /// Longest file of keys, one a line.
@@ -31,7 +34,7 @@ const KEY_LINES_BYTES_MAX: u64 = 1 << 20;
 /// Where to listen, for whom, and how models are loaded.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Where to listen: ADDRESS, ADDRESS:PORT or :PORT [default: 127.0.0.1:11434]
+    /// Where to listen: ADDRESS, ADDRESS:PORT or :PORT [default: 127.0.0.1:11434; of `slm serve` 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
     /// The port to listen on
@@ -125,7 +128,16 @@ enum FormatChoice {
 
 /// Runs the command.
 pub fn serve(args: &ServeArgs) -> Outcome {
-    let address = address(args)?;
+    serve_with(args, PORT, None)
+}
+
+/// Serves SLM Packager's projects besides, on its port.
+pub fn serve_projects(args: &ServeArgs, projects: ServedProjects) -> Outcome {
+    serve_with(args, SLM_PORT, Some(projects))
+}
+
+fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects>) -> Outcome {
+    let address = address(args, usual_port)?;
     let access = args.access.access(address)?;
     let keep_alive = args.keep_alive.clone().unwrap_or_else(|| "5m".to_owned());
     let keep_alive: KeepAlive = parse_keep_alive(&keep_alive).ok_or_else(|| {
@@ -136,7 +148,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
     let prompt_cache = serving.prompt_cache.clone();
     let sequences_max = usize::from(args.parallel);
     let load = LoadOptions { sequences_max, serving: Some(serving), ..args.load.options()? };
-    let source = StoreSource { options: args.speculate.over(load, true)? };
+    let source = StoreSource { options: args.speculate.over(load, true)?, projects };
     let tls = args.access.tls();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connections_max = args.serving.connections_max();
@@ -284,12 +296,12 @@ async fn asked_to_end() {
 }
 
 /// What the user wrote, as an address: a missing part is the default's.
-fn address(args: &ServeArgs) -> Result<SocketAddr, Failure> {
+fn address(args: &ServeArgs, usual_port: u16) -> Result<SocketAddr, Failure> {
     let mut address = match &args.host {
-        Some(written) => server_address::to_listen_on(written).ok_or_else(|| {
+        Some(written) => server_address::to_listen_on(written, usual_port).ok_or_else(|| {
             Failure::new(ExitCode::Usage, format!("`{written}` is no address to listen on, ADDRESS:PORT expected"))
         })?,
-        None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT),
+        None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), usual_port),
     };
     if let Some(port) = args.port {
         address.set_port(port);
