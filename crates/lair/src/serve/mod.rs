@@ -1,5 +1,7 @@
 //! The models of the server: those of the stores of this machine.
 
+mod create;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,9 +10,7 @@ use lair_server::{
     ApiError, CreateWishes, ErrorKind, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink,
     ProjectSource,
 };
-use lair_store::modelfile::{
-    CreateError, CreateRequest, CreateStep, Instruction, Message, ModelSettings, Modelfile, create,
-};
+use lair_store::modelfile::ModelSettings;
 use lair_store::{
     CONFIG_BYTES_MAX, Digest, FoundModel, ImageConfig, ModelName, Reference, Resolved, Settings, Store, StoreError,
 };
@@ -282,24 +282,7 @@ impl ModelSource for StoreSource {
     }
 
     fn create(&self, name: &str, wishes: &CreateWishes, progress: ProgressSink<'_>) -> Result<(), ApiError> {
-        let store = store()?;
-        let name = model_name(name)?;
-        let modelfile = modelfile_of(wishes)?;
-        let request = CreateRequest { name: &name, modelfile: &modelfile, folder: Path::new("/nonexistent") };
-        let mut tell = |step: CreateStep| {
-            let status = match step {
-                CreateStep::Hashing(_) => "parsing GGUF".to_owned(),
-                CreateStep::Hashed(_) => return,
-                CreateStep::Layer(layer) => format!("using existing layer {}", layer.digest),
-                CreateStep::Manifest => "writing manifest".to_owned(),
-            };
-            progress(Progress { status, ..Progress::default() });
-        };
-        let created = create(&store, request, &mut tell).map_err(create_error)?;
-        for warning in created.warnings {
-            progress(Progress { status: format!("warning: {warning}"), ..Progress::default() });
-        }
-        Ok(())
+        create::create(name, wishes, progress)
     }
 
     fn has_blob(&self, digest: &str) -> Result<bool, ApiError> {
@@ -309,53 +292,6 @@ impl ModelSource for StoreSource {
     fn put_blob(&self, digest: &str, bytes: &mut dyn std::io::Read) -> Result<(), ApiError> {
         store()?.blobs().receive(&parse_digest(digest)?, bytes).map(drop).map_err(store_error)
     }
-}
-
-fn create_error(error: CreateError) -> ApiError {
-    ApiError::new(ErrorKind::BadRequest, error.to_string().replace('\n', ";")).with_hint(error.hint())
-}
-
-/// What a request asks for, in the words of a Modelfile. Files are named by the digests of blobs that were sent before:
-/// no path of this machine can be named from outside.
-fn modelfile_of(wishes: &CreateWishes) -> Result<Modelfile, ApiError> {
-    if let Some(kind) = &wishes.quantize {
-        let cause = format!("`quantize` is `{kind}`: models are not quantized while they are made");
-        return Err(ApiError::unsupported("quantize", cause));
-    }
-    let mut instructions = Vec::new();
-    if let Some(from) = &wishes.from {
-        // A name of this machine's models, not a path.
-        model_name(from)?;
-        instructions.push(Instruction::From(from.clone()));
-    }
-    for (_, digest) in &wishes.files {
-        instructions.push(Instruction::From(parse_digest(digest)?.to_string()));
-    }
-    for (_, digest) in &wishes.adapters {
-        instructions.push(Instruction::Adapter(parse_digest(digest)?.to_string()));
-    }
-    instructions.extend(wishes.template.clone().map(Instruction::Template));
-    instructions.extend(wishes.system.clone().map(Instruction::System));
-    instructions.extend(wishes.license.iter().cloned().map(Instruction::License));
-    for (name, value) in &wishes.parameters {
-        let texts = match value {
-            Json::Array(items) => items.iter().map(text_of).collect(),
-            other => vec![text_of(other)],
-        };
-        instructions.extend(texts.into_iter().map(|value| Instruction::Parameter { name: name.clone(), value }));
-    }
-    for message in &wishes.messages {
-        let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
-        instructions.push(Instruction::Message(Message { role: text("role"), content: text("content") }));
-    }
-    instructions.extend(wishes.renderer.clone().map(Instruction::Renderer));
-    instructions.extend(wishes.parser.clone().map(Instruction::Parser));
-    instructions.extend(wishes.requires.clone().map(Instruction::Requires));
-    Ok(Modelfile { instructions })
-}
-
-fn text_of(value: &Json) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn parse_digest(text: &str) -> Result<Digest, ApiError> {
