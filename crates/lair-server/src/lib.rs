@@ -21,6 +21,7 @@ pub mod generation;
 mod guard;
 mod infill;
 mod keys;
+mod listener;
 pub mod loaded;
 pub mod log;
 mod metrics;

@@ -34,7 +34,7 @@ const KEY_LINES_BYTES_MAX: u64 = 1 << 20;
 /// Where to listen, for whom, and how models are loaded.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Where to listen: ADDRESS, ADDRESS:PORT or :PORT [default: 127.0.0.1:11434; of `slm serve` 127.0.0.1:8000]
+    /// Where to listen: ADDRESS, ADDRESS:PORT, :PORT or unix:PATH [default: 127.0.0.1:11434; of `slm serve` 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
     /// The port to listen on
@@ -137,7 +137,11 @@ pub fn serve_projects(args: &ServeArgs, projects: ServedProjects) -> Outcome {
 }
 
 fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects>) -> Outcome {
-    let address = address(args, usual_port)?;
+    let socket = socket(args)?;
+    let address = match socket {
+        Some(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), usual_port),
+        None => address(args, usual_port)?,
+    };
     let access = args.access.access(address)?;
     let keep_alive = args.keep_alive.clone().unwrap_or_else(|| "5m".to_owned());
     let keep_alive: KeepAlive = parse_keep_alive(&keep_alive).ok_or_else(|| {
@@ -156,6 +160,7 @@ fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects
     let body_bytes_max = BODY_BYTES_MAX;
     let options = ServerOptions {
         address,
+        socket,
         access,
         keep_alive,
         body_bytes_max,
@@ -167,10 +172,11 @@ fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let format = args.watching.log_format;
     args.watching.start_log();
-    let ready = |address: SocketAddr| match format {
-        FormatChoice::Text => eprintln!("listening on {scheme}://{address}"),
-        FormatChoice::Json => {
-            log::write(LogLevel::Info, "listening", &[("address", json!(format!("{scheme}://{address}")))]);
+    let ready = |name: &str| {
+        let name = if name.starts_with("unix:") { name.to_owned() } else { format!("{scheme}://{name}") };
+        match format {
+            FormatChoice::Text => eprintln!("listening on {name}"),
+            FormatChoice::Json => log::write(LogLevel::Info, "listening", &[("address", json!(name))]),
         }
     };
     let served = runtime.block_on(lair_server::serve(options, Arc::new(source), ready, asked_to_end()));
@@ -293,6 +299,27 @@ async fn asked_to_end() {
         }
     }
     let _ = interrupted.await;
+}
+
+/// The Unix socket that the user wrote, as llama-server's users do by the ending, or with `unix:` before it.
+fn socket(args: &ServeArgs) -> Result<Option<PathBuf>, Failure> {
+    let Some(written) = args.host.as_deref() else { return Ok(None) };
+    let path = match written.strip_prefix("unix:") {
+        Some(path) => path.strip_prefix("//").unwrap_or(path),
+        None if written.ends_with(".sock") => written,
+        None => return Ok(None),
+    };
+    let refused = |cause: String| Err(Failure::new(ExitCode::Usage, cause));
+    if path.is_empty() {
+        return refused(format!("`{written}` names no socket, unix:PATH expected"));
+    }
+    if let Some(port) = args.port {
+        return refused(format!("--port {port} and the socket `{path}`: a socket has no port"));
+    }
+    if args.access.tls_cert.is_some() {
+        return refused(format!("--tls-cert and the socket `{path}`: nobody else can read what goes over it"));
+    }
+    Ok(Some(PathBuf::from(path)))
 }
 
 /// What the user wrote, as an address: a missing part is the default's.
