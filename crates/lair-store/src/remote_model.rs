@@ -323,7 +323,7 @@ impl RemoteFile {
 
     /// The bytes before the weights, whatever the format.
     fn header_bytes(&self) -> Result<Vec<u8>, RemoteError> {
-        if self.read(0..4)? == b"GGUF" {
+        if self.read(0..4)? == b"GGUF" || self.path().to_ascii_lowercase().ends_with(".gguf") {
             return self.gguf_prefix().map(|(_, bytes)| bytes);
         }
         if !self.path().to_ascii_lowercase().ends_with(".safetensors") {
