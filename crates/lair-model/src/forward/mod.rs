@@ -4,16 +4,17 @@
 //! is asserted.
 
 mod adapters;
+mod attention;
+mod delta_net;
 
-use lair_compute::{AttentionBuffers, Backend, Batch, FeedForwardInput};
+use lair_compute::{Backend, Batch, FeedForwardInput};
 
 use adapters::AdapterRoom;
 
 use crate::ModelError;
 use crate::model::Model;
 use crate::weights::{
-    Adapted, AdapterWidths, AttentionWeights, BufferWidths, DeltaNetWeights, FfnWeights, HeadWeights, LayerWeights,
-    MixerWeights, ParallelInput,
+    Adapted, AdapterWidths, BufferWidths, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
 };
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
@@ -239,8 +240,8 @@ fn run_layer<B: Backend>(
         backend.copy(rows, &activations.residual, input);
     }
     let mixed = match &layer.mixer {
-        MixerWeights::Attention(weights) => run_attention(layer, weights, backend, activations, memory, batch),
-        MixerWeights::DeltaNet(weights) => run_delta_net(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
     };
     let rows = match kept {
         None => rows,
@@ -306,71 +307,4 @@ fn project<B: Backend, const COUNT: usize>(
     if let Some(room) = adapters {
         room.add_to_projections(backend, rows, norm, input, &mut products);
     }
-}
-
-/// Attention of one layer; returns which buffer of `mixed` holds the result.
-fn run_attention<B: Backend>(
-    layer: &LayerWeights<B>,
-    weights: &AttentionWeights<B>,
-    backend: &mut B,
-    activations: &mut Activations<B>,
-    memory: &mut Memory<B>,
-    batch: &Batch<'_>,
-) -> usize {
-    let rows = batch.row_count();
-    let Activations { residual, hidden, q, k, v, gate, mixed, adapters, .. } = activations;
-    let (norm, input) = mixer_input(layer, residual, hidden);
-    let q = &mut q[weights.q_buffer];
-    let mut kv = weights.kv.as_ref().map(|products| (products, &mut k[weights.k_buffer], &mut v[weights.v_buffer]));
-    let mut gate = weights.gate.as_ref().map(|product| (product, &mut gate[weights.gate_buffer]));
-    // All products of one input in one call, so that it is normalised and quantised once.
-    let room = adapters.as_mut();
-    match (&mut kv, &mut gate) {
-        (Some(((of_k, of_v), k, v)), Some((of_gate, gate))) => {
-            let products = [(&weights.q, &mut *q), (of_k, *k), (of_v, *v), (*of_gate, *gate)];
-            project(backend, rows, (norm, input), products, room);
-        }
-        (Some(((of_k, of_v), k, v)), None) => {
-            project(backend, rows, (norm, input), [(&weights.q, &mut *q), (of_k, *k), (of_v, *v)], room);
-        }
-        (None, Some((of_gate, gate))) => {
-            project(backend, rows, (norm, input), [(&weights.q, &mut *q), (*of_gate, *gate)], room);
-        }
-        (None, None) => project(backend, rows, (norm, input), [(&weights.q, &mut *q)], room),
-    }
-    let buffers = AttentionBuffers {
-        q,
-        kv: kv.map(|(_, k, v)| (k, v)),
-        gate: gate.map(|(_, gate)| &*gate),
-        output: &mut mixed[weights.mixed_buffer],
-    };
-    backend.attention(batch, &weights.region, &mut memory.kv, buffers);
-    weights.mixed_buffer
-}
-
-/// Gated delta net of one layer; returns which buffer of `mixed` holds the result.
-fn run_delta_net<B: Backend>(
-    layer: &LayerWeights<B>,
-    weights: &DeltaNetWeights<B>,
-    backend: &mut B,
-    activations: &mut Activations<B>,
-    memory: &mut Memory<B>,
-    batch: &Batch<'_>,
-) -> usize {
-    let Activations { residual, hidden, gate, mixed, qkv, alpha, adapters, .. } = activations;
-    let (norm, input) = mixer_input(layer, residual, hidden);
-    let qkv = &mut qkv[weights.qkv_buffer];
-    let gate = &mut gate[weights.gate_buffer];
-    let (alpha, beta) = &mut alpha[weights.alpha_buffer];
-    let products = [
-        (&weights.qkv, &mut *qkv),
-        (&weights.gate, &mut *gate),
-        (&weights.alpha, &mut *alpha),
-        (&weights.beta, &mut *beta),
-    ];
-    project(backend, batch.row_count(), (norm, input), products, adapters.as_mut());
-    let states = memory.states.as_mut().expect("a model with recurrent layers is given states");
-    let output = &mut mixed[weights.mixed_buffer];
-    backend.gated_delta_net(batch, &weights.region, states, qkv, alpha, beta, gate, output);
-    weights.mixed_buffer
 }

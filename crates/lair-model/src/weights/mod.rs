@@ -2,6 +2,7 @@
 
 mod attention;
 mod builder;
+mod delta_net;
 mod ffn;
 mod low_rank;
 
@@ -10,8 +11,9 @@ use std::sync::Arc;
 use lair_compute::{Backend, KvLayerLayout, Linear, MatrixBytes, Norm, RowSelection, StateLayerLayout};
 use lair_gguf::TensorType;
 
-pub(crate) use attention::{AttentionWeights, DeltaNetWeights};
+pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
+pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
 

@@ -1,13 +1,14 @@
 //! Every tensor that a declaration needs, with its shape: the one list that loading, sizing, quantizing and the tests
 //! read.
 
+mod recurrent;
+
 use std::collections::HashSet;
 
-use crate::shapes::{AttentionShape, DeltaNetShape, Mamba2Shape, ffn_size, norm_kind};
+use crate::shapes::{AttentionShape, ffn_size, norm_kind};
 use crate::spec::{
-    Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, GatedDeltaNet,
-    HeadOutput, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, NormSpan, QueryProjection, RopeFactors,
-    ShortConvolution, ValueSource,
+    Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, HeadOutput,
+    KvSource, LatentAttention, Layer, Mixer, Norm, NormSpan, QueryProjection, RopeFactors, ValueSource,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -264,22 +265,6 @@ impl List<'_> {
         }
     }
 
-    fn gated_delta_net(&mut self, mixer: &GatedDeltaNet) -> Result<(), ModelError> {
-        let shape = DeltaNetShape::new(self.config)?;
-        let hidden_size = self.config.hidden_size;
-        self.linear(mixer.qkv, hidden_size, shape.channel_count());
-        self.linear(mixer.gate, hidden_size, shape.value_width());
-        self.linear(mixer.alpha, hidden_size, shape.value_head_count);
-        self.linear(mixer.beta, hidden_size, shape.value_head_count);
-        let convolution = [shape.conv_length, shape.channel_count()];
-        self.add(&format!("{}.weight", mixer.convolution), &convolution, Presence::Required);
-        self.add(mixer.decay, &[shape.value_head_count], Presence::Required);
-        self.add(mixer.time_step_bias, &[shape.value_head_count], Presence::Required);
-        self.norm(mixer.norm, shape.value_dim);
-        self.linear(mixer.output, shape.value_width(), hidden_size);
-        Ok(())
-    }
-
     fn latent_attention(&mut self, mixer: &LatentAttention, layer_index: usize) {
         let hidden_size = self.config.hidden_size;
         let head_count = self.config.head_counts[layer_index];
@@ -297,31 +282,6 @@ impl List<'_> {
         self.stack(mixer.k_up, mixer.nope_dim, mixer.kv_rank, head_count);
         self.stack(mixer.v_up, mixer.kv_rank, mixer.value_dim, head_count);
         self.linear(mixer.output, head_count * mixer.value_dim, hidden_size);
-    }
-
-    fn mamba2(&mut self, mixer: &Mamba2) -> Result<(), ModelError> {
-        let shape = Mamba2Shape::new(self.config)?;
-        let hidden_size = self.config.hidden_size;
-        let channel_count = shape.channel_count();
-        self.linear(mixer.input, hidden_size, shape.inner_size + channel_count + shape.head_count);
-        self.add(&format!("{}.weight", mixer.convolution), &[shape.conv_length, channel_count], Presence::Required);
-        self.add(&format!("{}.bias", mixer.convolution), &[channel_count], Presence::Optional);
-        self.add(mixer.decay, &[1, shape.head_count], Presence::Required);
-        self.add(mixer.skip, &[1, shape.head_count], Presence::Required);
-        self.add(mixer.time_step_bias, &[shape.head_count], Presence::Required);
-        if let Some(stem) = mixer.norm.stem() {
-            let groups = [shape.inner_size / shape.group_count, shape.group_count];
-            self.add(&format!("{stem}.weight"), &groups, Presence::Required);
-        }
-        self.linear(mixer.output, shape.inner_size, hidden_size);
-        Ok(())
-    }
-
-    fn short_convolution(&mut self, mixer: &ShortConvolution) {
-        let hidden_size = self.config.hidden_size;
-        self.linear(mixer.input, hidden_size, 3 * hidden_size);
-        self.add(&format!("{}.weight", mixer.convolution), &[mixer.length, hidden_size], Presence::Required);
-        self.linear(mixer.output, hidden_size, hidden_size);
     }
 
     fn dense(&mut self, ffn: &DenseFfn, ffn_size: usize) {
