@@ -5,6 +5,9 @@
 //! by the shape alone, so results are equal to the bit for any batch, number of threads and instruction set.
 
 mod attention;
+mod brain_kernel;
+#[cfg(test)]
+mod brain_tests;
 mod delta_net;
 mod experts;
 mod feed_forward;
@@ -178,7 +181,7 @@ impl Backend for Cpu {
     }
 
     fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError> {
-        self.scratch.reserve(rows, width, self.activations.byte_rows());
+        self.scratch.reserve(rows, width, self.activations.form());
         Ok(())
     }
 
