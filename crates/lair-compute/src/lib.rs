@@ -9,6 +9,7 @@ mod batch;
 pub mod cpu;
 mod error;
 mod kv_layout;
+mod recurrent;
 pub mod reference;
 mod regions;
 mod rope;
@@ -18,9 +19,13 @@ pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
+pub use recurrent::{
+    Columns, Convolution, ConvolutionBuffers, DecayForm, DeltaRule, DeltaRuleBuffers, KeyHeads, StateDecay, StateSpace,
+    StateSpaceBuffers,
+};
 pub use regions::{
-    Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Gating, Head,
-    Linear, Mask, Norm, NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
+    Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, Gating, Head, Linear, Mask, Norm,
+    NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use lair_compute::Mask;
 use lair_gguf::{Metadata, TensorInfo, TensorType};
 
-use crate::shapes::{AttentionShape, DeltaNetShape};
+use crate::shapes::{AttentionShape, state_layers};
 use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, KvSource, Mixer};
 use crate::{ModelConfig, ModelError, architectures, tensor_needs};
 
@@ -120,27 +120,23 @@ impl ModelCost {
             }
         }
         for layer_index in 0..config.layer_count {
-            match &(architecture.layer)(&config, layer_index).mixer {
-                Mixer::Attention(attention) => {
-                    let shape = AttentionShape::new(attention, &config, layer_index)?;
-                    let elements = shape.k_width() + shape.v_width();
-                    cost.attention.push(AttentionCost {
-                        kept_elements: if attention.kv_source == KvSource::Own { elements } else { 0 },
-                        read_elements: elements,
-                        macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
-                        window: match attention.mask {
-                            Mask::Window(length) | Mask::Chunk(length) => Some(length),
-                            Mask::Around(reach) => Some(2 * reach + 1),
-                            Mask::Causal | Mask::Bidirectional => None,
-                        },
-                    });
-                }
-                Mixer::GatedDeltaNet(_) => {
-                    let shape = DeltaNetShape::new(&config)?;
-                    let recurrent = shape.value_head_count * shape.key_dim * shape.value_dim;
-                    cost.state_elements += (recurrent + shape.conv_length * shape.channel_count()) as u64;
-                }
-                _ => {}
+            let layer = (architecture.layer)(&config, layer_index);
+            let states = state_layers(&layer, &config)?;
+            cost.state_elements +=
+                states.iter().map(|state| state.conv_length + state.recurrent_length).sum::<usize>() as u64;
+            if let Mixer::Attention(attention) = &layer.mixer {
+                let shape = AttentionShape::new(attention, &config, layer_index)?;
+                let elements = shape.k_width() + shape.v_width();
+                cost.attention.push(AttentionCost {
+                    kept_elements: if attention.kv_source == KvSource::Own { elements } else { 0 },
+                    read_elements: elements,
+                    macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
+                    window: match attention.mask {
+                        Mask::Window(length) | Mask::Chunk(length) => Some(length),
+                        Mask::Around(reach) => Some(2 * reach + 1),
+                        Mask::Causal | Mask::Bidirectional => None,
+                    },
+                });
             }
         }
         Ok(cost)

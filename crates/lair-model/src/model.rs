@@ -85,7 +85,7 @@ impl<B: Backend> Model<B> {
         widths.keeps_input = layers.iter().any(|layer| layer.mixer_second_norm.is_some());
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
             MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
-            MixerWeights::DeltaNet(_) => false,
+            _ => false,
         };
         Ok(Model {
             architecture,

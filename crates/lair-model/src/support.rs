@@ -43,8 +43,8 @@ fn only_before(layer: &Layer) -> Option<&'static str> {
         Mixer::Attention(attention) if matches!(attention.mask, Mask::Window(_) | Mask::Chunk(_)) => {
             Some("windows of a decoder whose file says that it sees what follows")
         }
-        Mixer::GatedDeltaNet(_) => Some("recurrent layers in a model whose file says that it sees what follows"),
-        _ => None,
+        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) => None,
+        _ => Some("recurrent layers in a model whose file says that it sees what follows"),
     }
 }
 
@@ -71,12 +71,9 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
         return Some("a factor on a layer's output");
     }
     let mixer = match &layer.mixer {
-        Mixer::None => Some("layers without a mixer"),
         Mixer::Attention(parts) => attention(parts, has_logits),
-        Mixer::GatedDeltaNet(_) => None,
         Mixer::LatentAttention(_) => Some("latent attention"),
-        Mixer::Mamba2(_) => Some("Mamba-2"),
-        Mixer::ShortConvolution(_) => Some("short convolutions"),
+        _ => None,
     };
     mixer.or_else(|| match &layer.ffn {
         Ffn::None => None,

@@ -9,8 +9,8 @@ use lair_compute::{Activation, Gating, Mask};
 use lair_gguf::{Header, Metadata};
 use lair_model::spec::{
     Architecture, Attention, CrossAttention, DenseAndExperts, DenseFfn, Embedding, Encoder, EncoderInput, ExpertsFfn,
-    Ffn, Head, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Projections,
-    QueryProjection, Rope, RopeFactors, ShortConvolution, ValueSource,
+    Ffn, Head, KvSource, LatentAttention, Layer, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Projections,
+    QueryProjection, Rope, RopeFactors, ValueSource,
 };
 use lair_model::{ModelConfig, ModelError, Presence, check_support, tensor_needs};
 use lair_testkit::shared_data;
@@ -137,54 +137,6 @@ fn gemma4_layer(config: &ModelConfig, layer_index: usize) -> Layer {
     }
 }
 
-/// Granite 4: Mamba-2 with a few attention layers without positions, and factors on everything that is added.
-const GRANITE_HYBRID: Architecture = Architecture {
-    gguf_name: "granitehybrid",
-    hf_names: &["GraniteMoeHybridForCausalLM"],
-    embedding: |config| Embedding { scale: config.embedding_scale.unwrap_or(1.0), ..Embedding::TOKENS },
-    layer: granite_hybrid_layer,
-    head: |config| Head { scale: config.logit_scale.map_or(1.0, f32::recip), ..Head::LOGITS },
-    ignored_tensors: &["rope_freqs.weight"],
-    ..Architecture::DECODER
-};
-
-fn granite_hybrid_layer(config: &ModelConfig, layer_index: usize) -> Layer {
-    let mixer = match config.kv_head_counts[layer_index] {
-        0 => Mixer::Mamba2(Mamba2::STANDARD),
-        _ => Mixer::Attention(Attention { scale: config.attention_scale, ..Attention::STANDARD }),
-    };
-    Layer { mixer, residual_scale: config.residual_scale.unwrap_or(1.0), ..Layer::PRE_NORM }
-}
-
-/// LFM2: gated short convolutions with a few attention layers.
-const LFM2: Architecture = Architecture {
-    gguf_name: "lfm2",
-    hf_names: &["Lfm2ForCausalLM"],
-    layer: lfm2_layer,
-    // The file calls the head's norm after the embedding.
-    head: |_| Head { norm: Norm::Rms("token_embd_norm"), ..Head::LOGITS },
-    ignored_tensors: &["dense_2."],
-    ..Architecture::DECODER
-};
-
-fn lfm2_layer(config: &ModelConfig, layer_index: usize) -> Layer {
-    let mixer = match config.kv_head_counts[layer_index] {
-        0 => Mixer::ShortConvolution(ShortConvolution {
-            input: "shortconv.in_proj",
-            convolution: "shortconv.conv",
-            output: "shortconv.out_proj",
-            length: config.short_convolution_length.expect("the header has short convolutions"),
-        }),
-        _ => Mixer::Attention(Attention {
-            q_norm: Norm::Rms("attn_q_norm"),
-            k_norm: Norm::Rms("attn_k_norm"),
-            rope: Some(Rope::half_split(config)),
-            ..Attention::STANDARD
-        }),
-    };
-    Layer { mixer, ..Layer::PRE_NORM }
-}
-
 /// Whisper: an encoder of a spectrogram, attended to by every layer of the decoder.
 const WHISPER: Architecture = Architecture {
     gguf_name: "whisper",
@@ -280,16 +232,6 @@ fn deepseek_fits_the_vocabulary() {
 #[test]
 fn gemma4_fits_the_vocabulary() {
     check(&GEMMA4, "embeddings for each layer");
-}
-
-#[test]
-fn granite_hybrid_fits_the_vocabulary() {
-    check(&GRANITE_HYBRID, "Mamba-2");
-}
-
-#[test]
-fn lfm2_fits_the_vocabulary() {
-    check(&LFM2, "short convolutions");
 }
 
 #[test]

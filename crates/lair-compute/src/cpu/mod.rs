@@ -8,6 +8,7 @@ mod attention;
 mod brain_kernel;
 #[cfg(test)]
 mod brain_tests;
+mod convolution;
 mod delta_net;
 mod experts;
 mod feed_forward;
@@ -47,8 +48,10 @@ mod product;
 #[cfg(test)]
 mod product_tests;
 mod quantise;
+mod recurrence;
 #[cfg(unix)]
 mod region;
+mod state_space;
 mod tap;
 
 use std::num::NonZeroUsize;
@@ -61,8 +64,9 @@ pub use quantise::ActivationType;
 pub use tap::{InputSums, InputTaps};
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
-    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput, Head, KvLayout, Linear, MatrixBytes, Norm, PageId,
+    StateLayout, StateSlot, StateSpace, StateSpaceBuffers, VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -277,19 +281,34 @@ impl Backend for Cpu {
         attention::attention(resources, batch, attention, kv, buffers);
     }
 
-    fn gated_delta_net(
+    fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
-        layer: &GatedDeltaNet<Self>,
+        layer: &DeltaRule<Self>,
         states: &mut States,
-        qkv: &Buffer,
-        alpha: &Buffer,
-        beta: &Buffer,
-        gate: &Buffer,
-        output: &mut Buffer,
+        buffers: DeltaRuleBuffers<'_, Self>,
     ) {
-        let inputs = delta_net::Inputs { qkv, alpha, beta, gate };
-        delta_net::gated_delta_net(self, batch, layer, &mut states.layers[layer.state_layer], inputs, output);
+        delta_net::delta_rule(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn convolve(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &Convolution<Self>,
+        states: &mut States,
+        buffers: ConvolutionBuffers<'_, Self>,
+    ) {
+        convolution::convolve(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn state_space(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &StateSpace<Self>,
+        states: &mut States,
+        buffers: StateSpaceBuffers<'_, Self>,
+    ) {
+        state_space::state_space(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
     }
 
     fn project_add(

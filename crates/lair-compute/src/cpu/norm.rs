@@ -41,20 +41,23 @@ pub(super) fn add_scaled_with<S: Simd>(s: S, sum: &mut [f32], values: &[f32], fa
 
 /// Normalises a row in place.
 pub(super) fn apply_norm(isa: Isa, norm: &Norm<Cpu>, row: &mut [f32]) {
-    let group = match norm.group {
-        NormGroup::Row => row.len(),
-        NormGroup::Run(length) => length,
+    let (group, step) = match norm.group {
+        NormGroup::Row => (row.len(), 0),
+        NormGroup::Run(length) => (length, 0),
+        NormGroup::Part(length) => (length, length),
     };
     if group == 0 {
         return;
     }
-    for run in row.chunks_exact_mut(group) {
-        vectorize!(isa, norm_run, norm: &Norm<Cpu> = norm, run: &mut [f32] = run);
+    for (part, run) in row.chunks_exact_mut(group).enumerate() {
+        let first = part * step;
+        vectorize!(isa, norm_run, norm: &Norm<Cpu> = norm, first: usize = first, run: &mut [f32] = run);
     }
 }
 
+/// A run, whose weights begin at `first`.
 #[inline(always)]
-fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
+fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, first: usize, run: &mut [f32]) {
     let length = run.len() as f32;
     if norm.kind == NormKind::Layer {
         let mean = sum(s, run) / length;
@@ -64,10 +67,10 @@ fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
     let factor = 1.0 / (variance + norm.epsilon).sqrt();
     each(s, run, factor, Multiplied);
     if let Some(weight) = &norm.weight {
-        zipped(s, run, weight, Multiplied);
+        zipped(s, run, &weight[first..], Multiplied);
     }
     if let Some(bias) = &norm.bias {
-        zipped(s, run, bias, Added);
+        zipped(s, run, &bias[first..], Added);
     }
 }
 
@@ -148,6 +151,7 @@ lanewise! {
     GatedGeluErf = |s, up, gate| s.mul(math::gelu_erf(s, gate), up);
     GatedGeluQuick = |s, up, gate| s.mul(math::gelu_quick(s, gate), up);
     GatedRelu = |s, up, gate| s.mul(relu(s, gate), up);
+    GatedTanh = |s, up, gate| s.mul(math::tanh(s, gate), up);
     GatedReluSquared = |s, up, gate| s.mul(relu_squared(s, gate), up);
     // Of one element.
     PlainSilu = |s, x, _y| math::silu(s, x);
@@ -155,6 +159,8 @@ lanewise! {
     PlainGeluErf = |s, x, _y| math::gelu_erf(s, x);
     PlainGeluQuick = |s, x, _y| math::gelu_quick(s, x);
     PlainRelu = |s, x, _y| relu(s, x);
+    PlainSigmoid = |s, x, _y| math::sigmoid(s, x);
+    PlainTanh = |s, x, _y| math::tanh(s, x);
     PlainReluSquared = |s, x, _y| relu_squared(s, x);
 }
 
@@ -179,6 +185,8 @@ fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mu
         Activation::GeluQuick => zipped(s, wide, gate, GatedGeluQuick),
         Activation::Relu => zipped(s, wide, gate, GatedRelu),
         Activation::ReluSquared => zipped(s, wide, gate, GatedReluSquared),
+        Activation::Sigmoid => zipped(s, wide, gate, GatedSigmoid),
+        Activation::Tanh => zipped(s, wide, gate, GatedTanh),
         Activation::ClampedSwiglu { alpha, limit } => clamped_swiglu(s, alpha, limit, gate, wide),
     }
 }
@@ -203,6 +211,8 @@ fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
         Activation::GeluQuick => each(s, wide, 0.0, PlainGeluQuick),
         Activation::Relu => each(s, wide, 0.0, PlainRelu),
         Activation::ReluSquared => each(s, wide, 0.0, PlainReluSquared),
+        Activation::Sigmoid => each(s, wide, 0.0, PlainSigmoid),
+        Activation::Tanh => each(s, wide, 0.0, PlainTanh),
         Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
     }
 }

@@ -3,14 +3,16 @@
 //! It is slow and stays slow. It exists so that every fast path has something plain to be equal to.
 
 mod attention;
+mod convolution;
 mod delta_net;
 mod elementwise;
 mod experts;
+mod state_space;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
-    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout,
-    StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput, Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup,
+    NormKind, PAGE_LENGTH, PageId, SequenceRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap};
@@ -72,6 +74,20 @@ struct StateLayer {
     conv_length: usize,
     recurrent: Vec<f32>,
     recurrent_length: usize,
+}
+
+impl StateLayer {
+    /// The convolution's history of a sequence.
+    fn conv_of(&mut self, rows: &SequenceRows<'_>) -> &mut [f32] {
+        let slot = rows.state_slot.expect("a sequence of a recurrent model has a state").0 as usize;
+        &mut self.conv[slot * self.conv_length..][..self.conv_length]
+    }
+
+    /// The recurrent state of a sequence.
+    fn recurrent_of(&mut self, rows: &SequenceRows<'_>) -> &mut [f32] {
+        let slot = rows.state_slot.expect("a sequence of a recurrent model has a state").0 as usize;
+        &mut self.recurrent[slot * self.recurrent_length..][..self.recurrent_length]
+    }
 }
 
 impl Backend for Reference {
@@ -258,19 +274,34 @@ impl Backend for Reference {
         attention::attention(batch, attention, &mut kv.layers[attention.kv_layer], buffers);
     }
 
-    fn gated_delta_net(
+    fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
-        layer: &GatedDeltaNet<Self>,
+        layer: &DeltaRule<Self>,
         states: &mut States,
-        qkv: &Buffer,
-        alpha: &Buffer,
-        beta: &Buffer,
-        gate: &Buffer,
-        output: &mut Buffer,
+        buffers: DeltaRuleBuffers<'_, Self>,
     ) {
-        let state = &mut states.layers[layer.state_layer];
-        delta_net::gated_delta_net(batch, layer, state, delta_net::Inputs { qkv, alpha, beta, gate }, output);
+        delta_net::delta_rule(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn convolve(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &Convolution<Self>,
+        states: &mut States,
+        buffers: ConvolutionBuffers<'_, Self>,
+    ) {
+        convolution::convolve(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn state_space(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &StateSpace<Self>,
+        states: &mut States,
+        buffers: StateSpaceBuffers<'_, Self>,
+    ) {
+        state_space::state_space(batch, layer, &mut states.layers[layer.state_layer], buffers);
     }
 
     fn project_add(
@@ -403,11 +434,12 @@ fn normed_row(norm: Option<&Norm<Reference>>, row: &[f32]) -> Vec<f32> {
 
 /// Normalises a row in place.
 fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
-    let group = match norm.group {
-        NormGroup::Row => row.len(),
-        NormGroup::Run(length) => length,
+    let (group, step) = match norm.group {
+        NormGroup::Row => (row.len(), 0),
+        NormGroup::Run(length) => (length, 0),
+        NormGroup::Part(length) => (length, length),
     };
-    for values in row.chunks_exact_mut(group) {
+    for (part, values) in row.chunks_exact_mut(group).enumerate() {
         let length = values.len() as f64;
         let mean = match norm.kind {
             NormKind::Rms => 0.0,
@@ -416,8 +448,8 @@ fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
         let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
         let factor = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
         for (index, value) in values.iter_mut().enumerate() {
-            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[index]);
-            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[index]);
+            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[part * step + index]);
+            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[part * step + index]);
             *value = ((f64::from(*value) - mean) * factor) as f32 * weight + bias;
         }
     }

@@ -3,9 +3,9 @@
 
 mod attention;
 mod build;
-mod delta_net;
 mod network;
 mod project;
+mod recurrent;
 
 use lair_compute::Backend;
 use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};

@@ -7,6 +7,7 @@ mod command_r;
 mod dots1;
 mod ernie4_5_moe;
 mod exaone4;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -16,25 +17,32 @@ mod gpt2;
 mod gpt_oss;
 mod gptneox;
 mod granite;
+mod granite_hybrid;
 mod hunyuan;
+mod jamba;
+mod lfm2;
 mod llama;
 mod llama_encoders;
 mod llama_likes;
+mod mamba;
 mod minimax_m2;
 mod mistral3;
 mod modern_bert;
 mod nemotron;
+mod nemotron_h;
 mod olmo2;
 mod olmoe;
 mod orion;
 mod phi2;
 mod phi3;
+mod plamo2;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen35;
 mod qwen35moe;
 mod qwen3moe;
+mod qwen3next;
 mod seed_oss;
 mod smollm3;
 mod starcoder2;
@@ -56,6 +64,7 @@ pub const ALL: &[&Architecture] = &[
     &dots1::DOTS1,
     &ernie4_5_moe::ERNIE4_5_MOE,
     &exaone4::EXAONE4,
+    &falcon_h1::FALCON_H1,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
@@ -68,9 +77,13 @@ pub const ALL: &[&Architecture] = &[
     &gptneox::GPTNEOX,
     &granite::GRANITE,
     &granite::GRANITEMOE,
+    &granite_hybrid::GRANITE_HYBRID,
     &hunyuan::HUNYUAN_DENSE,
     &hunyuan::HUNYUAN_VL,
     &hunyuan::HUNYUAN_MOE,
+    &jamba::JAMBA,
+    &lfm2::LFM2,
+    &lfm2::LFM2MOE,
     &llama::LLAMA,
     &llama_encoders::EUROBERT,
     &llama_encoders::NEO_BERT,
@@ -84,22 +97,28 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,
     &llama_likes::QWEN3VLMOE,
+    &mamba::MAMBA,
+    &mamba::MAMBA2,
     &minimax_m2::MINIMAX_M2,
     &mistral3::MISTRAL3,
     &modern_bert::MODERN_BERT,
     &nemotron::NEMOTRON,
     &nemotron::JAIS2,
+    &nemotron_h::NEMOTRON_H,
+    &nemotron_h::NEMOTRON_H_MOE,
     &olmo2::OLMO2,
     &olmoe::OLMOE,
     &orion::ORION,
     &phi2::PHI2,
     &phi3::PHI3,
+    &plamo2::PLAMO2,
     &qwen2::QWEN2,
     &qwen2moe::QWEN2MOE,
     &qwen3::QWEN3,
     &qwen35::QWEN35,
     &qwen35moe::QWEN35MOE,
     &qwen3moe::QWEN3MOE,
+    &qwen3next::QWEN3NEXT,
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
     &starcoder2::STARCODER2,
@@ -168,7 +187,7 @@ mod tests {
         };
         check("qwen36", Some("qwen35"));
         check("llama9", Some("llama"));
-        check("mamba", None);
+        check("rwkv99", None);
         check("", None);
         check(&"x".repeat(1 << 20), None);
     }

@@ -6,6 +6,9 @@
 mod adapters;
 mod attention;
 mod delta_net;
+mod mamba;
+mod mamba2;
+mod short_convolution;
 
 use lair_compute::{Backend, Batch, FeedForwardInput};
 
@@ -32,9 +35,8 @@ pub struct Activations<B: Backend> {
     gate: Vec<B::Buffer>,
     /// What a mixer gives, before it is projected back.
     mixed: Vec<B::Buffer>,
-    qkv: Vec<B::Buffer>,
-    /// Alpha and beta of delta nets.
-    alpha: Vec<(B::Buffer, B::Buffer)>,
+    /// What recurrent mixers share.
+    rooms: Vec<B::Buffer>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     first_rows: Vec<usize>,
     /// For a model with adapters.
@@ -47,6 +49,12 @@ pub struct Memory<B: Backend> {
     pub kv: B::Kv,
     /// Recurrent state, by [`Model::state_layout`]; `None` for a model without recurrent layers.
     pub states: Option<B::States>,
+}
+
+impl<B: Backend> Memory<B> {
+    fn states(&mut self) -> &mut B::States {
+        self.states.as_mut().expect("a model with recurrent layers is given states")
+    }
 }
 
 impl<B: Backend> Activations<B> {
@@ -62,7 +70,6 @@ impl<B: Backend> Activations<B> {
         let buffers = |widths: &[usize]| -> Result<Vec<B::Buffer>, ModelError> {
             widths.iter().map(|width| Ok(backend.buffer(rows_max, *width)?)).collect()
         };
-        let alpha = buffers(&widths.alpha)?.into_iter().zip(buffers(&widths.alpha)?).collect();
         Ok(Activations {
             rows_max,
             residual: backend.buffer(rows_max, hidden_size)?,
@@ -73,8 +80,7 @@ impl<B: Backend> Activations<B> {
             v: buffers(&widths.v)?,
             gate: buffers(&widths.gate)?,
             mixed: buffers(&widths.mixed)?,
-            qkv: buffers(&widths.qkv)?,
-            alpha,
+            rooms: buffers(&widths.rooms)?,
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
@@ -239,15 +245,22 @@ fn run_layer<B: Backend>(
     if let (Some(_), Some(input)) = (&layer.mixer_second_norm, &mut activations.input) {
         backend.copy(rows, &activations.residual, input);
     }
-    let mixed = match &layer.mixer {
-        MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
-        MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
-    };
+    if let (Some(_), Some(norm)) = (&layer.beside, &layer.mixer_norm) {
+        backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
+    }
+    let mixed = run_mixer(layer, backend, activations, memory, batch);
+    let beside = layer
+        .beside
+        .as_ref()
+        .map(|(weights, output)| (mamba2::run(layer, weights, backend, activations, memory, batch), output));
+    let mixed = mixed.zip(layer.mixer_output.as_ref());
     let rows = match kept {
         None => rows,
         Some([]) => return,
         Some(kept) => {
-            backend.keep_rows(kept, &mut activations.mixed[mixed]);
+            for (mixed, _) in mixed.iter().chain(&beside) {
+                backend.keep_rows(kept, &mut activations.mixed[*mixed]);
+            }
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
             activations.input.iter_mut().for_each(|input| backend.keep_rows(kept, input));
@@ -255,11 +268,13 @@ fn run_layer<B: Backend>(
             kept.len()
         }
     };
-    let (output, after) = (&layer.mixer_output, (layer.mixer_output_norm.as_ref(), layer.residual_scale));
-    let Activations { mixed: buffers, residual, adapters, .. } = &mut *activations;
-    match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
-        Some(room) => room.project_add(backend, rows, &buffers[mixed], output, after, residual),
-        None => backend.project_add(rows, &buffers[mixed], &output.linear, after.0, after.1, residual),
+    let after = (layer.mixer_output_norm.as_ref(), layer.residual_scale);
+    for (mixed, output) in mixed.into_iter().chain(beside) {
+        let Activations { mixed: buffers, residual, adapters, .. } = &mut *activations;
+        match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
+            Some(room) => room.project_add(backend, rows, &buffers[mixed], output, after, residual),
+            None => backend.project_add(rows, &buffers[mixed], &output.linear, after.0, after.1, residual),
+        }
     }
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
     if let (Some(norm), Some(input)) = (&layer.mixer_second_norm, &activations.input) {
@@ -282,6 +297,31 @@ fn run_layer<B: Backend>(
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
 }
 
+/// Runs a layer's mixer; returns which buffer of `mixed` holds the result.
+fn run_mixer<B: Backend>(
+    layer: &LayerWeights<B>,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    memory: &mut Memory<B>,
+    batch: &Batch<'_>,
+) -> Option<usize> {
+    Some(match &layer.mixer {
+        MixerWeights::None => return None,
+        MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Mamba2(weights) => mamba2::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Mamba(weights) => mamba::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::ShortConvolution(weights) => {
+            short_convolution::run(layer, weights, backend, activations, memory, batch)
+        }
+    })
+}
+
+/// Some of the rooms, all different ones.
+fn rooms<Buffer, const COUNT: usize>(rooms: &mut [Buffer], indices: [usize; COUNT]) -> [&mut Buffer; COUNT] {
+    rooms.get_disjoint_mut(indices).expect("a layer's rooms are different ones")
+}
+
 /// The mixer's input and its norm: a shared norm has been computed already.
 fn mixer_input<'a, B: Backend>(
     layer: &'a LayerWeights<B>,
@@ -290,6 +330,7 @@ fn mixer_input<'a, B: Backend>(
 ) -> (Option<&'a lair_compute::Norm<B>>, &'a B::Buffer) {
     match &layer.parallel {
         ParallelInput::Shared(Some(_)) => (None, hidden),
+        _ if layer.beside.is_some() => (None, hidden),
         _ => (layer.mixer_norm.as_ref(), residual),
     }
 }

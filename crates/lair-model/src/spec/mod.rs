@@ -9,14 +9,16 @@
 
 mod ffn;
 mod mixer;
+mod recurrent;
 mod rope;
 pub mod source;
 
 pub use ffn::{DenseAndExperts, DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
 pub use mixer::{
-    Attention, AttentionGate, CrossAttention, GatedDeltaNet, KvSource, LatentAttention, Mamba2, Mixer, NormSpan,
-    Projections, QueryProjection, ShortConvolution, Temperature, ValueSource,
+    Attention, AttentionGate, CrossAttention, KvSource, LatentAttention, Mixer, NormSpan, Projections, QueryProjection,
+    Temperature, ValueSource,
 };
+pub use recurrent::{DecayForm, DeltaRates, GatedDeltaNet, KeyHeads, Mamba, Mamba2, MambaForm, ShortConvolution};
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 pub use source::Source;
 
@@ -78,6 +80,8 @@ pub enum Norm {
     Rms(&'static str),
     /// Root mean square, with a weight, where the file has it; else no norm.
     RmsIfThere(&'static str),
+    /// Root mean square, with a weight of this very name: nothing follows it in the file.
+    RmsBare(&'static str),
     /// Root mean square without a weight.
     RmsUnweighted,
     /// Mean and variance, with weight and bias.
@@ -94,9 +98,17 @@ impl Norm {
     /// The stem of the weight, if there is one.
     pub fn stem(self) -> Option<&'static str> {
         match self {
-            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) => Some(stem),
+            Norm::Rms(stem) | Norm::RmsBare(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) => Some(stem),
             Norm::LayerUnbiased(stem) | Norm::LayerIfThere(stem) => Some(stem),
             Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
+        }
+    }
+
+    /// The name of the weight within the layer, if there is one.
+    pub fn weight_name(self) -> Option<String> {
+        match self {
+            Norm::RmsBare(name) => Some(name.to_owned()),
+            other => other.stem().map(|stem| format!("{stem}.weight")),
         }
     }
 
@@ -172,6 +184,8 @@ pub struct Layer {
     pub mixer_norm: Norm,
     /// What mixes tokens.
     pub mixer: Mixer,
+    /// A state space that reads what the mixer reads; its output is added too (Falcon-H1).
+    pub beside: Option<Mamba2>,
     /// Norm of the mixer's output, before it is added (sandwich).
     pub mixer_output_norm: Norm,
     /// Norm of the sum (post-norm, as in BERT).
@@ -203,6 +217,7 @@ impl Layer {
     pub const PRE_NORM: Layer = Layer {
         mixer_norm: Norm::Rms("attn_norm"),
         mixer: Mixer::Attention(Attention::STANDARD),
+        beside: None,
         mixer_output_norm: Norm::None,
         mixer_stream_norm: Norm::None,
         mixer_second_norm: Norm::None,

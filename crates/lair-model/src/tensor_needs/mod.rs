@@ -88,16 +88,20 @@ impl List<'_> {
     }
 
     fn norm(&mut self, norm: Norm, width: usize) {
+        self.norm_shaped(norm, &[width]);
+    }
+
+    fn norm_shaped(&mut self, norm: Norm, shape: &[usize]) {
         if let Err(error) = norm_kind(norm, self.config) {
             self.first_error.get_or_insert(error);
         }
-        let Some(stem) = norm.stem() else { return };
+        let (Some(stem), Some(name)) = (norm.stem(), norm.weight_name()) else { return };
         let presence = if norm.is_optional() { Presence::Optional } else { Presence::Required };
-        self.add(&format!("{stem}.weight"), &[width], presence);
+        self.add(&name, shape, presence);
         match norm {
-            Norm::Layer(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Required),
+            Norm::Layer(_) => self.add(&format!("{stem}.bias"), shape, Presence::Required),
             Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) => {
-                self.add(&format!("{stem}.bias"), &[width], Presence::Optional)
+                self.add(&format!("{stem}.bias"), shape, Presence::Optional)
             }
             _ => {}
         }
@@ -170,8 +174,12 @@ impl List<'_> {
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
             Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index),
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
+            Mixer::Mamba(mixer) => self.mamba(mixer)?,
             Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
             Mixer::None => {}
+        }
+        if let Some(mixer) = &layer.beside {
+            self.mamba2(mixer)?;
         }
         self.norm(layer.mixer_output_norm, hidden_size);
         self.norm(layer.mixer_stream_norm, hidden_size);
@@ -233,14 +241,15 @@ impl List<'_> {
         if let AttentionGate::Tensor(stem) = attention.gate {
             self.linear(stem, hidden_size, shape.output_width());
         }
-        let span = |head: usize, row: usize| match attention.norm_span {
-            NormSpan::Head => head,
-            NormSpan::Row => row,
+        let span = |dim: usize, count: usize| match attention.norm_span {
+            NormSpan::Head => vec![dim],
+            NormSpan::HeadParts => vec![dim, count],
+            NormSpan::Row => vec![dim * count],
         };
-        self.norm(attention.q_norm, span(shape.key_dim, shape.q_width()));
+        self.norm_shaped(attention.q_norm, &span(shape.key_dim, shape.head_count));
         if attention.kv_source == KvSource::Own {
-            self.norm(attention.k_norm, span(shape.key_dim, shape.k_width()));
-            self.norm(attention.v_norm, span(shape.value_dim, shape.v_width()));
+            self.norm_shaped(attention.k_norm, &span(shape.key_dim, shape.kv_head_count));
+            self.norm_shaped(attention.v_norm, &span(shape.value_dim, shape.kv_head_count));
         }
         if let Some(stem) = attention.sinks {
             self.add(&format!("{stem}.weight"), &[shape.head_count], Presence::Required);

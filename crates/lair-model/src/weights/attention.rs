@@ -68,7 +68,6 @@ impl<B: Backend> Builder<'_, B> {
             KvLayerLayout { kv_head_count: shape.kv_head_count, key_dim: shape.key_dim, value_dim: shape.value_dim };
         let mask = self.mask(attention.mask);
         let memory = &mut self.memory;
-        memory.kv_of_layer.resize(layer_index + 1, None);
         let index = match attention.kv_source {
             KvSource::Own => {
                 // Where sequences are computed in one step, nothing of a layer is read after it: all can use one place.
@@ -185,6 +184,7 @@ impl<B: Backend> Builder<'_, B> {
     ) -> Result<Attention<B>, ModelError> {
         let group = |dim: usize| match attention.norm_span {
             NormSpan::Head => NormGroup::Run(dim),
+            NormSpan::HeadParts => NormGroup::Part(dim),
             NormSpan::Row => NormGroup::Row,
         };
         let has_kv = attention.kv_source == KvSource::Own;

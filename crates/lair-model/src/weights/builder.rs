@@ -102,15 +102,13 @@ impl<'a, B: Backend> Builder<'a, B> {
         group: NormGroup,
     ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
         let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
-        let stem = norm.stem().map(|stem| format!("{prefix}{stem}"));
-        if let Some(stem) = stem.as_ref().filter(|_| norm.is_optional())
-            && !self.source.has(&format!("{stem}.weight"))
-        {
+        let name = norm.weight_name().map(|name| format!("{prefix}{name}"));
+        if name.as_ref().is_some_and(|name| norm.is_optional() && !self.source.has(name)) {
             return Ok(None);
         }
-        let weight = stem.as_ref().map(|stem| self.vector(&format!("{stem}.weight"))).transpose()?;
-        let bias = match &stem {
-            Some(stem) if kind == NormKind::Layer => self.bias(stem)?,
+        let weight = name.map(|name| self.vector(&name)).transpose()?;
+        let bias = match norm.stem() {
+            Some(stem) if kind == NormKind::Layer => self.bias(&format!("{prefix}{stem}"))?,
             _ => None,
         };
         Ok(Some(lair_compute::Norm { kind, group, weight, bias, epsilon }))
