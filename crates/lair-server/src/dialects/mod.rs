@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod health;
+mod lair;
 mod llama_embedding;
 mod llama_server;
 mod lm_studio;
@@ -56,6 +57,7 @@ fn all() -> Vec<Route> {
         llama_embedding::routes(),
         rerank::routes(),
         slm::routes(),
+        lair::routes(),
     ];
     lists.into_iter().flatten().collect()
 }

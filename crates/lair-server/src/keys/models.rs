@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use crate::caller::caller;
 use crate::error::{ApiError, ErrorKind};
-use crate::model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, ProgressSink};
+use crate::model::{CreateWishes, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, ProgressSink};
 use crate::projects::ProjectSource;
 
 /// A source as the caller may see it.
@@ -55,6 +57,11 @@ impl ModelSource for SourceForCaller {
     fn load(&self, name: &str) -> Result<LoadedModel, ApiError> {
         self.check(name)?;
         self.0.load(name)
+    }
+
+    fn fit(&self, wishes: &FitWishes) -> Result<Json, ApiError> {
+        wishes.model.as_deref().map_or(Ok(()), |model| self.check(model))?;
+        self.0.fit(wishes)
     }
 
     fn copy(&self, from: &str, to: &str) -> Result<(), ApiError> {

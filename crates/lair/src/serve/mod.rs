@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use lair_gguf::{GgufFile, Value};
 use lair_server::{
-    ApiError, CreateWishes, ErrorKind, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink,
-    ProjectSource,
+    ApiError, CreateWishes, ErrorKind, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress,
+    ProgressSink, ProjectSource,
 };
 use lair_store::modelfile::ModelSettings;
 use lair_store::{
@@ -261,6 +261,10 @@ impl ModelSource for StoreSource {
             located.load_options(&lair_store::modelfile::Parameters::default(), &self.options).map_err(failure)?;
         let (facts, _) = facts_of_file(facts, &located.path)?;
         Ok(Session::load(&located, &options).map_err(failure)?.into_served(&located, facts))
+    }
+
+    fn fit(&self, wishes: &FitWishes) -> Result<Json, ApiError> {
+        crate::fit::served::answer(&store()?, wishes, failure)
     }
 
     fn copy(&self, from: &str, to: &str) -> Result<(), ApiError> {
