@@ -71,7 +71,7 @@ pub fn doctor(args: &DoctorArgs) -> Outcome {
 fn port(settings: &lair_store::Settings) -> Finding {
     let written = server_address::variable("LAIR_HOST").or_else(|| server_address::variable("OLLAMA_HOST"));
     let address = written.as_deref().unwrap_or("127.0.0.1");
-    let Some(socket) = server_address::to_listen_on(address) else {
+    let Some(socket) = server_address::to_listen_on(address, server_address::PORT) else {
         return Finding::problem(
             "port",
             format!("`{address}` is no address to listen on"),
