@@ -20,11 +20,11 @@ use super::quantise::{BLOCK, QuantisedBlock};
 /// The most tokens of a strip.
 const STRIP_MAX: usize = 12;
 /// Up to so many tokens, weights are put into pairs on their way from memory.
-const DIRECT_MAX: usize = 4;
+const DIRECT_MAX: usize = STRIP_MAX;
 /// Columns that are put into pairs at a time: two panels of them take 16 KiB.
 const CHUNK: usize = 256;
-/// How far ahead weights are asked for, in elements.
-const AHEAD: usize = 8 << 10;
+/// How many columns ahead weights are asked for where they come from memory: 16 KiB.
+const AHEAD: usize = 512;
 
 /// Two columns of a panel, the elements of each row side by side.
 type Pair = [u16; 2 * PANEL];
@@ -58,6 +58,22 @@ pub(super) fn is_available(isa: Isa) -> bool {
     }
 }
 
+/// Memory that is asked for while something else is multiplied, wherever it may lie: for each pair of columns that are
+/// multiplied one of each panel from `start` on, from pair `jump_at` on as many elements further.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Soon<const P: usize> {
+    start: [*const u16; P],
+    jump_at: usize,
+    jump: usize,
+}
+
+/// Where a column of a panel is, or would be.
+#[cfg(target_arch = "x86_64")]
+fn place_of(panel: &[[u16; PANEL]], column: usize) -> *const u16 {
+    panel.as_ptr().cast::<u16>().wrapping_add(column * PANEL)
+}
+
 /// Adds the products of panels, `[column, row]` each and as long, with every token: `sums[panel][token][row]`. Panels that
 /// are multiplied next are expected `jump` elements behind the end of these. Only where [`is_available`].
 pub(super) fn multiply_brains<'a, const P: usize>(
@@ -77,6 +93,17 @@ pub(super) fn multiply_brains<'a, const P: usize>(
         let chunk = if tokens <= DIRECT_MAX { columns } else { CHUNK };
         for first in (0..columns).step_by(chunk.max(1)) {
             let length = chunk.min(columns - first);
+            // What comes soon lies in these panels, or else behind them.
+            let soon = if tokens <= DIRECT_MAX {
+                Soon {
+                    start: panels.map(|panel| place_of(panel, AHEAD)),
+                    jump_at: columns.saturating_sub(AHEAD) / 2,
+                    jump,
+                }
+            } else {
+                let jump_at = if first + length < columns { columns } else { 0 };
+                Soon { start: panels.map(|panel| place_of(panel, first + length)), jump_at, jump }
+            };
             let parts = panels.map(|panel| panel[first..first + length].as_ptr().cast::<u16>());
             if tokens > DIRECT_MAX {
                 for (part, pairs) in parts.iter().zip(&mut room.0) {
@@ -97,10 +124,10 @@ pub(super) fn multiply_brains<'a, const P: usize>(
                 unsafe {
                     if tokens > DIRECT_MAX {
                         let pairs = std::array::from_fn(|p| room.0[p].as_ptr().cast::<u16>());
-                        avx512::multiply::<avx512::Paired, P>(pairs, length, rows, sums, None);
+                        let soon = (strip == 0).then_some(soon);
+                        avx512::multiply::<avx512::Paired, P>(pairs, length, rows, sums, soon);
                     } else {
-                        // What comes soon lies in these panels, or else behind them.
-                        let soon = Some((length * PANEL, jump));
+                        let soon = Some(soon);
                         match kind {
                             Sixteen::Half => avx512::multiply::<avx512::Halves, P>(parts, length, rows, sums, soon),
                             Sixteen::Brain => avx512::multiply::<avx512::Brains, P>(parts, length, rows, sums, soon),
@@ -121,7 +148,7 @@ pub(super) fn multiply_brains<'a, const P: usize>(
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{AHEAD, BLOCK, PANEL, Pair, QuantisedBlock, Sixteen};
+    use super::{BLOCK, PANEL, Pair, QuantisedBlock, Sixteen, Soon};
 
     /// How two columns are read.
     pub(super) trait Source {
@@ -206,8 +233,7 @@ mod avx512 {
         }
     }
 
-    /// `sums[p][t] += panels[p] * rows[t]` over `length` columns, for up to twelve rows. `soon`: elements of a panel, and how
-    /// far behind its end the next one lies, if they come from memory.
+    /// `sums[p][t] += panels[p] * rows[t]` over `length` columns, for up to twelve rows.
     ///
     /// # Safety
     /// The machine has the instructions, and each panel and row has `length` columns, a multiple of 32.
@@ -217,7 +243,7 @@ mod avx512 {
         length: usize,
         rows: &[&[QuantisedBlock]],
         sums: [&mut [[f32; PANEL]]; P],
-        soon: Option<(usize, usize)>,
+        soon: Option<Soon<P>>,
     ) {
         assert!(rows.iter().all(|row| row.len() * BLOCK == length));
         // SAFETY: the caller's promise, and the lengths that were compared.
@@ -248,7 +274,7 @@ mod avx512 {
         length: usize,
         rows: &[&[QuantisedBlock]],
         sums: [&mut [[f32; PANEL]]; P],
-        soon: Option<(usize, usize)>,
+        soon: Option<Soon<P>>,
     ) {
         assert!(rows.len() == T && sums.iter().all(|sums| sums.len() == T));
         let mut totals = [[_mm512_setzero_ps(); T]; P];
@@ -260,11 +286,10 @@ mod avx512 {
         }
         let rows: [*const i32; T] = std::array::from_fn(|t| rows[t].as_ptr().cast());
         for pair in 0..length / 2 {
-            if let Some((end, jump)) = soon {
-                let ahead = pair * 2 * PANEL + AHEAD;
-                let ahead = if ahead < end { ahead } else { ahead + jump };
+            if let Some(soon) = &soon {
+                let further = if pair < soon.jump_at { 0 } else { soon.jump };
                 for p in 0..P {
-                    _mm_prefetch::<_MM_HINT_T0>(panels[p].wrapping_add(ahead).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(soon.start[p].wrapping_add(pair * 2 * PANEL + further).cast());
                 }
             }
             // SAFETY: the caller's promise: a pair of columns of each panel, two numbers of each row.

@@ -29,7 +29,7 @@ pub struct Matrix {
     columns: usize,
     activations: ActivationType,
     /// Whether its weights can be multiplied in BF16 here.
-    has_brain_products: bool,
+    pub(super) has_brain_products: bool,
     /// Where inputs are added up, if they are.
     pub(super) tap: Option<Arc<Tap>>,
 }
