@@ -130,6 +130,8 @@ fn attention(kv_layer: usize, (heads, kv_heads, dim): (usize, usize, usize)) -> 
         sinks: None,
         key_constant: None,
         alibi_slopes: None,
+        temperature: None,
+        gate: lair_compute::OutputGate::SIGMOID,
     }
 }
 

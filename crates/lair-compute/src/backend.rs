@@ -1,8 +1,9 @@
 //! The seam between a model and the machine that runs it.
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
-    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Batch, ComputeError, Experts, ExpertsInput, FeedForward, FeedForwardInput,
+    GatedDeltaNet, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout,
+    StateSlot, VectorBytes,
 };
 
 /// Runs the regions of a step.
@@ -100,6 +101,16 @@ pub trait Backend: Sized + Send + 'static {
         buffers: AttentionBuffers<'_, Self>,
     );
 
+    /// Attention over compressed keys and values: norm and rotary embedding of the compressed row, which is stored, queries
+    /// taken to the compressed space, attention there, and results taken back.
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Self::Kv,
+        buffers: LatentBuffers<'_, Self>,
+    );
+
     /// Convolution, gated delta rule, norm and gate. `qkv` is `[rows, 2 * key_head_count * key_dim + value_head_count *
     /// value_dim]`, `alpha` and `beta` are `[rows, value_head_count]`, `gate` and `output` are
     /// `[rows, value_head_count * value_dim]`.
@@ -141,7 +152,7 @@ pub trait Backend: Sized + Send + 'static {
         &mut self,
         rows: usize,
         experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
+        input: ExpertsInput<'_, Self>,
         residual: &mut Self::Buffer,
     );
 

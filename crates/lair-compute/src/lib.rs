@@ -9,6 +9,7 @@ mod batch;
 pub mod cpu;
 mod error;
 mod kv_layout;
+mod latent;
 pub mod reference;
 mod regions;
 mod rope;
@@ -18,9 +19,11 @@ pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
+pub use latent::{LatentAttention, LatentBuffers};
 pub use regions::{
-    Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Gating, Head,
-    Linear, Mask, Norm, NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
+    Activation, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput,
+    GateFunction, GateSpan, GatedDeltaNet, Gating, Head, Linear, Mask, Norm, NormGroup, NormKind, NormOrder,
+    OutputGate, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

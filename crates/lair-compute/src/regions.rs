@@ -61,11 +61,18 @@ pub enum Activation {
     Relu,
     /// `max(x, 0)^2`.
     ReluSquared,
-    /// gpt-oss: the gate is clamped from above, the linear part on both sides and shifted by one;
-    /// `min(g, limit) * sigmoid(alpha * g) * (clamp(u) + 1)`.
+    /// The gate is clamped from above, the linear part on both sides and shifted:
+    /// `min(g, limit) * sigmoid(alpha * min(g, limit)) * (clamp(u) + shift)`. gpt-oss shifts by one.
     ClampedSwiglu {
         /// Slope of the sigmoid.
         alpha: f32,
+        /// Largest magnitude.
+        limit: f32,
+        /// What is added to the linear part.
+        shift: f32,
+    },
+    /// Step 3.5: what the gate gives is clamped, not the gate: `min(silu(g), limit) * clamp(u)`.
+    ClampedSilu {
         /// Largest magnitude.
         limit: f32,
     },
@@ -100,6 +107,65 @@ pub enum NormOrder {
     BeforeRope,
     /// Rotary embedding, then norm.
     AfterRope,
+}
+
+/// Queries grow with their position: `q * (1 + scale * ln(1 + floor((position + offset) / length)))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// Positions over which the factor stays.
+    pub length: usize,
+    /// Slope.
+    pub scale: f32,
+    /// Added to the position.
+    pub offset: usize,
+}
+
+impl Temperature {
+    /// The factor on the query at `position`.
+    pub fn factor(&self, position: usize) -> f32 {
+        let steps = ((position + self.offset) / self.length.max(1)) as f32;
+        1.0 + self.scale * (1.0 + steps).ln()
+    }
+}
+
+/// What a gate is passed through before it multiplies attention's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateFunction {
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `ln(1 + exp(x))` (Laguna).
+    Softplus,
+}
+
+/// What one element of a gate multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateSpan {
+    /// One element of the output.
+    Element,
+    /// All of a head.
+    Head,
+}
+
+/// How attention's output is gated, where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputGate {
+    /// What the gate is passed through.
+    pub function: GateFunction,
+    /// What one element of it multiplies.
+    pub span: GateSpan,
+}
+
+impl OutputGate {
+    /// The sigmoid of an element for each element.
+    pub const SIGMOID: OutputGate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Element };
+
+    /// Elements of a gate for heads of `value_dim` elements.
+    pub fn width(&self, head_count: usize, value_dim: usize) -> usize {
+        match self.span {
+            GateSpan::Element => head_count * value_dim,
+            GateSpan::Head => head_count,
+        }
+    }
 }
 
 /// Softmax attention of one layer.
@@ -138,6 +204,10 @@ pub struct Attention<B: Backend> {
     pub key_constant: Option<Vec<f32>>,
     /// Slope of each head's linear bias `-slope * |query_position - key_position|` (Press et al., "ALiBi").
     pub alibi_slopes: Option<Vec<f32>>,
+    /// Growth of queries with their position.
+    pub temperature: Option<Temperature>,
+    /// How the output is gated, where the buffers have a gate.
+    pub gate: OutputGate,
 }
 
 /// The buffers of one attention region; keys and values are absent where an earlier layer's are shared.
@@ -146,7 +216,8 @@ pub struct AttentionBuffers<'a, B: Backend> {
     pub q: &'a mut B::Buffer,
     /// `[rows, kv_head_count * key_dim]` and `[rows, kv_head_count * value_dim]`, stored into the cache.
     pub kv: Option<(&'a mut B::Buffer, &'a mut B::Buffer)>,
-    /// `[rows, head_count * value_dim]`: the output is multiplied by its sigmoid (Qwen 3.5).
+    /// `[rows, head_count * value_dim]` or `[rows, head_count]`, as [`Attention::gate`] says: what the output is multiplied
+    /// by, before its function.
     pub gate: Option<&'a B::Buffer>,
     /// `[rows, head_count * value_dim]`.
     pub output: &'a mut B::Buffer,
@@ -187,6 +258,27 @@ pub enum Gating {
     Sigmoid,
     /// Choose, then softmax over the chosen.
     SoftmaxOfChosen,
+    /// `sqrt(softplus(score))` of each, then choose (DeepSeek V4).
+    SqrtSoftplus,
+}
+
+/// Choice in two steps: groups by the sum of their two best scores, then experts within the chosen groups (DeepSeek-AI,
+/// "DeepSeek-V3", section 2.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertGroups {
+    /// Groups of equal size.
+    pub count: usize,
+    /// Groups that each token may choose from.
+    pub used_count: usize,
+}
+
+/// Where the weight of a chosen expert is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighing {
+    /// To its output.
+    Output,
+    /// To its input (Llama 4): gate and linear part grow with it.
+    Input,
 }
 
 /// Chooses experts for each token.
@@ -203,6 +295,8 @@ pub struct Router<B: Backend> {
     pub normalise: bool,
     /// Factor on the weights.
     pub scale: f32,
+    /// Only experts of the best groups can be chosen.
+    pub groups: Option<ExpertGroups>,
 }
 
 /// A mixture of experts: each token takes some of many feed-forward networks.
@@ -219,14 +313,31 @@ pub struct Experts<B: Backend> {
     pub down: Linear<B>,
     /// Between the two.
     pub activation: Activation,
+    /// Where weights are applied.
+    pub weighing: Weighing,
     /// A feed-forward network that every token takes besides; its own norms are not used.
     pub shared: Option<FeedForward<B>>,
     /// `[1, hidden_size]`: the shared network's output is multiplied by the sigmoid of this product.
     pub shared_gate: Option<Linear<B>>,
+    /// Factor on the sum of experts and shared network, before its norm.
+    pub sum_scale: f32,
     /// Norm of the sum, before it is added.
     pub post_norm: Option<Norm<B>>,
     /// Factor on the sum, before it is added.
     pub residual_scale: f32,
+}
+
+/// What a mixture of experts reads.
+pub struct ExpertsInput<'a, B: Backend> {
+    /// What the experts read.
+    pub experts: FeedForwardInput<'a, B>,
+    /// What the router reads, without a norm; the experts' normalised input if `None`.
+    pub router: Option<&'a B::Buffer>,
+}
+
+impl<B: Backend> ExpertsInput<'_, B> {
+    /// Both read the residual stream.
+    pub const RESIDUAL: ExpertsInput<'static, B> = ExpertsInput { experts: FeedForwardInput::Residual, router: None };
 }
 
 /// Gated delta rule with its short convolution (Yang et al., "Gated Delta Networks", section 3; Qwen 3.5).

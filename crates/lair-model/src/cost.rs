@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use lair_compute::Mask;
 use lair_gguf::{Metadata, TensorInfo, TensorType};
 
-use crate::shapes::{AttentionShape, DeltaNetShape};
+use crate::shapes::{AttentionShape, DeltaNetShape, LatentShape};
 use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, KvSource, Mixer};
 use crate::{ModelConfig, ModelError, architectures, tensor_needs};
 
@@ -128,11 +128,17 @@ impl ModelCost {
                         kept_elements: if attention.kv_source == KvSource::Own { elements } else { 0 },
                         read_elements: elements,
                         macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
-                        window: match attention.mask {
-                            Mask::Window(length) | Mask::Chunk(length) => Some(length),
-                            Mask::Around(reach) => Some(2 * reach + 1),
-                            Mask::Causal | Mask::Bidirectional => None,
-                        },
+                        window: window(attention.mask),
+                    });
+                }
+                Mixer::LatentAttention(latent) => {
+                    let shape = LatentShape::new(latent, &config, layer_index)?;
+                    let elements = shape.key_dim() + shape.kv_rank;
+                    cost.attention.push(AttentionCost {
+                        kept_elements: elements,
+                        read_elements: elements,
+                        macs_a_key: shape.head_count * (shape.key_dim() + shape.kv_rank),
+                        window: window(latent.mask),
                     });
                 }
                 Mixer::GatedDeltaNet(_) => {
@@ -164,6 +170,15 @@ impl ModelCost {
     }
 }
 
+/// Positions that a mask lets through at most; all if `None`.
+fn window(mask: Mask) -> Option<usize> {
+    match mask {
+        Mask::Window(length) | Mask::Chunk(length) => Some(length),
+        Mask::Around(reach) => Some(2 * reach + 1),
+        Mask::Causal | Mask::Bidirectional => None,
+    }
+}
+
 /// What tensors are used for, as far as it cannot be seen from their shape.
 struct Roles {
     head: Option<String>,
@@ -190,7 +205,7 @@ impl Roles {
         let mut stacks = HashMap::new();
         for layer_index in 0..config.layer_count {
             let experts: Option<ExpertsFfn> = match (architecture.layer)(config, layer_index).ffn {
-                Ffn::Experts(experts) => Some(experts),
+                Ffn::Experts(experts) | Ffn::ExpertsIfThere { experts, .. } => Some(experts),
                 Ffn::DenseAndExperts(both) => Some(both.experts),
                 Ffn::None | Ffn::Dense(_) => None,
             };

@@ -10,8 +10,8 @@ use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
-    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, FfnWeights, HeadWeights, LayerWeights,
-    MemoryLayers, MixerWeights,
+    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, HeadWeights, LayerWeights, MemoryLayers,
+    MixerWeights,
 };
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
@@ -82,9 +82,10 @@ impl<B: Backend> Model<B> {
         let summaries = adapters.adapters.iter().map(Adapter::summary).collect::<Result<_, _>>()?;
         let adapter_widths = adapters.widths.into_inner();
         widths.note_widest(config.hidden_size);
-        widths.keeps_input = layers.iter().any(|layer| layer.mixer_second_norm.is_some());
+        widths.keeps_input = layers.iter().any(LayerWeights::keeps_input);
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
             MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
+            MixerWeights::Latent(latent) => latent.region.attention.mask.sees_what_follows(),
             MixerWeights::DeltaNet(_) => false,
         };
         Ok(Model {
@@ -175,8 +176,8 @@ impl<B: Backend> Model<B> {
     /// If memory cannot be had.
     pub fn activations(&self, backend: &mut B, rows_max: usize) -> Result<Activations<B>, ModelError> {
         for layer in &self.layers {
-            if let FfnWeights::Experts(experts) = &layer.ffn {
-                backend.reserve_experts(rows_max, experts)?;
+            if let Some(weights) = layer.ffn.experts() {
+                backend.reserve_experts(rows_max, &weights.experts)?;
             }
         }
         let adapters = (self.adapters.len(), &self.adapter_widths);

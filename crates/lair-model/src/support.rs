@@ -2,7 +2,7 @@
 
 use lair_compute::Mask;
 
-use crate::spec::{Architecture, Attention, Embedding, ExpertScoring, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
+use crate::spec::{Architecture, Attention, Embedding, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
 use crate::{ModelConfig, ModelError};
 
 /// Checks that the forward pass can run every part of a model, in contexts of up to `context_length` positions.
@@ -31,7 +31,7 @@ pub fn check_support(
             architecture: architecture.gguf_name.to_owned(),
             limit,
             asked: context_length,
-            what: "attention with a temperature",
+            what: "attention to keys that an indexer chooses",
         }),
         _ => Ok(()),
     }
@@ -48,10 +48,11 @@ fn only_before(layer: &Layer) -> Option<&'static str> {
     }
 }
 
-/// The longest context a layer can be run in, where there is a limit: up to its length a temperature is 1.
+/// The longest context a layer can be run in, where there is a limit.
 fn context_limit(layer: &Layer) -> Option<usize> {
     match &layer.mixer {
-        Mixer::Attention(attention) => attention.temperature.map(|temperature| temperature.length),
+        Mixer::Attention(attention) => attention.chosen_keys_max,
+        Mixer::LatentAttention(attention) => attention.chosen_keys_max,
         _ => None,
     }
 }
@@ -74,15 +75,17 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
         Mixer::None => Some("layers without a mixer"),
         Mixer::Attention(parts) => attention(parts, has_logits),
         Mixer::GatedDeltaNet(_) => None,
-        Mixer::LatentAttention(_) => Some("latent attention"),
+        Mixer::LatentAttention(_) => None,
         Mixer::Mamba2(_) => Some("Mamba-2"),
         Mixer::ShortConvolution(_) => Some("short convolutions"),
     };
     mixer.or_else(|| match &layer.ffn {
         Ffn::None => None,
         Ffn::Dense(ffn) => (ffn.inner_norm != Norm::None).then_some("a norm within the feed-forward network"),
-        Ffn::Experts(ffn) => experts(ffn),
-        Ffn::DenseAndExperts(_) => Some("one network beside experts"),
+        Ffn::Experts(ffn) | Ffn::ExpertsIfThere { experts: ffn, .. } => experts(ffn),
+        Ffn::DenseAndExperts(both) => experts(&both.experts).or_else(|| {
+            (layer.ffn_output_norm != Norm::None).then_some("a norm of the sum of one network and experts")
+        }),
     })
 }
 
@@ -101,11 +104,5 @@ fn attention(attention: &Attention, has_logits: bool) -> Option<&'static str> {
 }
 
 fn experts(experts: &ExpertsFfn) -> Option<&'static str> {
-    if experts.groups.is_some_and(|groups| groups.count > 1) {
-        return Some("choice of experts by groups");
-    }
-    if experts.router_norm.is_some() {
-        return Some("a router with a norm of its own");
-    }
-    (experts.scoring == ExpertScoring::SqrtSoftplus).then_some("experts scored by the root of softplus")
+    experts.router_norm.map(|_| "a router with a norm of its own")
 }

@@ -49,6 +49,10 @@ impl<'a> TensorSource<'a> {
                         Presence::Required => true,
                         Presence::Optional => false,
                         Presence::Unless(other) => file.tensor(other).is_none(),
+                        Presence::With(other) => file.tensor(other).is_some(),
+                        Presence::WithUnless(with, unless) => {
+                            file.tensor(with).is_some() && file.tensor(unless).is_none()
+                        }
                     };
                     if required {
                         return Err(ModelError::MissingTensor { name: need.name.clone(), shape: need.shape.clone() });

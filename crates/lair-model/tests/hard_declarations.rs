@@ -5,57 +5,15 @@
 
 use std::collections::HashMap;
 
-use lair_compute::{Activation, Gating, Mask};
+use lair_compute::{Activation, Mask};
 use lair_gguf::{Header, Metadata};
 use lair_model::spec::{
     Architecture, Attention, CrossAttention, DenseAndExperts, DenseFfn, Embedding, Encoder, EncoderInput, ExpertsFfn,
-    Ffn, Head, KvSource, LatentAttention, Layer, Mamba2, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Projections,
-    QueryProjection, Rope, RopeFactors, ShortConvolution, ValueSource,
+    Ffn, Head, KvSource, Layer, LayerInput, Mamba2, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Projections, Rope,
+    RopeFactors, ShortConvolution, ValueSource,
 };
 use lair_model::{ModelConfig, ModelError, Presence, check_support, tensor_needs};
 use lair_testkit::shared_data;
-
-/// DeepSeek V3: latent attention, leading dense layers, groups of experts chosen by sigmoid with a bias.
-const DEEPSEEK: Architecture = Architecture {
-    gguf_name: "deepseek2",
-    hf_names: &["DeepseekV3ForCausalLM"],
-    layer: deepseek_layer,
-    ..Architecture::DECODER
-};
-
-fn deepseek_layer(config: &ModelConfig, layer_index: usize) -> Layer {
-    let latent = config.latent.expect("the header has latent attention");
-    let experts = config.experts.as_ref().expect("the header has experts");
-    let query = match latent.q_rank {
-        None => QueryProjection::Full("attn_q"),
-        Some(rank) => {
-            QueryProjection::LowRank { down: "attn_q_a", norm: Norm::Rms("attn_q_a_norm"), up: "attn_q_b", rank }
-        }
-    };
-    // YaRN's magnitude over all dimensions goes into the scale, squared: it acts on queries and keys.
-    let scaling = config.rope_scaling;
-    let magnitude = 1.0 + 0.1 * scaling.yarn_log_multiplier * scaling.factor.ln();
-    let mixer = LatentAttention {
-        query,
-        kv_down: "attn_kv_a_mqa",
-        kv_norm: Norm::Rms("attn_kv_a_norm"),
-        k_up: "attn_k_b",
-        v_up: "attn_v_b",
-        output: "attn_output",
-        kv_rank: latent.kv_rank,
-        nope_dim: latent.key_dim - config.rope_dimension_count,
-        rope_dim: config.rope_dimension_count,
-        value_dim: latent.value_dim,
-        rope: Rope::interleaved(config),
-        scale: magnitude * magnitude / (latent.key_dim as f32).sqrt(),
-    };
-    let layer = Layer { mixer: Mixer::LatentAttention(mixer), ..Layer::PRE_NORM };
-    if layer_index < experts.leading_dense_layer_count {
-        return layer;
-    }
-    let ffn = ExpertsFfn::from_file(config, Gating::Softmax);
-    Layer { ffn: Ffn::Experts(ffn), ..layer }
-}
 
 /// Gemma 4: two kinds of heads, keys and values shared by the last layers, embeddings for each layer, experts beside a
 /// dense network.
@@ -113,6 +71,7 @@ fn gemma4_layer(config: &ModelConfig, layer_index: usize) -> Layer {
         Some(_) => Ffn::DenseAndExperts(DenseAndExperts {
             dense: DenseFfn::GEGLU,
             dense_output_norm: Norm::Rms("post_ffw_norm_1"),
+            experts_input: LayerInput::Normalised,
             experts_norm: Norm::Rms("pre_ffw_norm_2"),
             experts: ExpertsFfn {
                 router_norm: Some("ffn_gate_inp.scale"),
@@ -261,6 +220,10 @@ fn check(architecture: &Architecture, refused_because: &str) {
             }
             (None, Presence::Required) => panic!("{}: {} is not in the file", architecture.gguf_name, need.name),
             (None, Presence::Unless(other)) => assert!(names.contains(other), "neither {} nor {other}", need.name),
+            (None, Presence::With(other)) => assert!(!names.contains(other), "{other} without {}", need.name),
+            (None, Presence::WithUnless(with, unless)) => {
+                assert!(!names.contains(with) || names.contains(unless), "{with} without {}", need.name);
+            }
             (None, Presence::Optional) => {}
         }
     }
@@ -270,11 +233,6 @@ fn check(architecture: &Architecture, refused_because: &str) {
         Err(ModelError::Unsupported { what, .. }) => assert_eq!(what, refused_because, "{}", architecture.gguf_name),
         other => panic!("{}: {other:?}", architecture.gguf_name),
     }
-}
-
-#[test]
-fn deepseek_fits_the_vocabulary() {
-    check(&DEEPSEEK, "latent attention");
 }
 
 #[test]

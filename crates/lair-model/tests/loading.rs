@@ -283,7 +283,7 @@ fn the_context_asked_for_chooses_the_factors_of_the_angles() {
 }
 
 #[test]
-fn a_temperature_is_refused_only_where_it_would_change_anything() {
+fn a_temperature_changes_what_stands_behind_its_length_only() {
     let mut model = SmallLlama::new();
     let keys: Vec<(String, Value)> =
         model.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
@@ -291,12 +291,20 @@ fn a_temperature_is_refused_only_where_it_would_change_anything() {
         model.metadata.set(&key.replace("llama.", "mistral3."), value);
     }
     model.metadata.set("general.architecture", "mistral3");
-    model.metadata.set("mistral3.attention.temperature_scale", 0.1f32);
     model.metadata.set("mistral3.rope.scaling.original_context_length", 32u32);
-    let load = |context_length| Model::load(&model.open(), &Reference, LoadOptions { context_length }).map(|_| ());
-    assert!(load(Some(32)).is_ok());
-    assert!(matches!(load(Some(33)), Err(ModelError::ContextTooLong { limit: 32, asked: 33, .. })));
-    assert!(matches!(load(None), Err(ModelError::ContextTooLong { limit: 32, asked: 64, .. })));
+    let tokens: Vec<u32> = (0..40).map(|index| index * 7 % 30 + 1).collect();
+    let logits = |model: &SmallLlama| {
+        let loaded = Model::load(&model.open(), &Reference, LoadOptions::default());
+        Runner::of(loaded.unwrap_or_else(|error| panic!("{error}")), Reference, 40, 40).step(&tokens)
+    };
+    let plain = logits(&model);
+    model.metadata.set("mistral3.attention.temperature_scale", 0.1f32);
+    let warm = logits(&model);
+    let width = plain.len() / tokens.len();
+    assert_eq!(plain[..32 * width], warm[..32 * width]);
+    for row in 32..40 {
+        assert_ne!(plain[row * width..][..width], warm[row * width..][..width], "row {row}");
+    }
 }
 
 #[test]

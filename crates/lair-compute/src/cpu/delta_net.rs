@@ -9,7 +9,7 @@ use lair_simd::{Simd, vectorize};
 use super::kv::StateLayer;
 use super::linear::{for_each_row, grow};
 use super::memory::Parts;
-use super::norm::{Multiplied, activate, add_scaled_with, apply_norm, dot, each, gate_by_silu};
+use super::norm::{Multiplied, activate, add_scaled_with, apply_norm, dot, each, gate_by_silu, softplus};
 use super::{Buffer, Cpu};
 use crate::{Activation, Batch, GatedDeltaNet, SequenceRows};
 
@@ -160,9 +160,4 @@ fn unit<S: Simd>(s: S, values: &[f32], epsilon: f32, out: &mut [f32]) {
     for (out, value) in out.iter_mut().zip(values) {
         *out = value * factor;
     }
-}
-
-/// `ln(1 + exp(x))`.
-fn softplus(x: f32) -> f32 {
-    if x > 20.0 { x } else { x.exp().ln_1p() }
 }

@@ -29,14 +29,15 @@ impl Widening<'_> {
         self.gate.map_or(0, |gate| gate.weight.byte_rows()).max(self.up.weight.byte_rows())
     }
 
-    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums.
+    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums. `factors`, one
+    /// for each row, multiply the input.
     pub(super) fn panel(
         &self,
         isa: Isa,
         scratch: &mut WorkerScratch,
         (index, panel): (usize, usize),
         input: &Input<'_>,
-        rows: &[u32],
+        (rows, factors): (&[u32], Option<&[f32]>),
     ) {
         let up = Product::of(self.up, index);
         let gate = Product::of(self.gate.unwrap_or(self.up), index);
@@ -44,6 +45,11 @@ impl Widening<'_> {
         scratch.multiply(isa, if self.gate.is_some() { &panels } else { &panels[..1] }, input, rows);
         let [up_sums, gate_sums] = &mut *scratch.sums;
         let (up_sums, gate_sums) = (&mut up_sums[..rows.len()], &mut gate_sums[..rows.len()]);
+        if let Some(factors) = factors {
+            for (factor, (up, gate)) in factors.iter().zip(up_sums.iter_mut().zip(&mut *gate_sums)) {
+                up.iter_mut().chain(gate).for_each(|sum| *sum *= factor);
+            }
+        }
         up.finish.apply(panel, up_sums);
         if self.gate.is_some() {
             gate.finish.apply(panel, gate_sums);
@@ -102,7 +108,7 @@ pub(super) fn widen<'a>(
     for_each_item(pool, workers, panels * rows.div_ceil(TOKENS_MAX), &|scratch, item| {
         let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
         let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        widening.panel(isa, scratch, (0, panel), input, rows);
+        widening.panel(isa, scratch, (0, panel), input, (rows, None));
         let length = PANEL.min(width - panel * PANEL);
         for (&row, sums) in rows.iter().zip(&scratch.sums[0]) {
             // SAFETY: every row and panel is written once.

@@ -28,6 +28,7 @@ mod kernel_avx_vnni;
 mod kernel_neon;
 mod kv;
 mod kv_record;
+mod latent;
 mod linear;
 mod matrix;
 mod memory;
@@ -56,8 +57,9 @@ pub use matrix::Matrix;
 pub use quantise::ActivationType;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
-    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, GatedDeltaNet, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId,
+    StateLayout, StateSlot, VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -260,6 +262,16 @@ impl Backend for Cpu {
         attention::attention(resources, batch, attention, kv, buffers);
     }
 
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Kv,
+        buffers: LatentBuffers<'_, Self>,
+    ) {
+        latent::latent_attention(self, batch, layer, kv, buffers);
+    }
+
     fn gated_delta_net(
         &mut self,
         batch: &Batch<'_>,
@@ -297,13 +309,7 @@ impl Backend for Cpu {
         feed_forward::feed_forward(self, rows, network, input, residual);
     }
 
-    fn experts(
-        &mut self,
-        rows: usize,
-        experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
-        residual: &mut Buffer,
-    ) {
+    fn experts(&mut self, rows: usize, experts: &Experts<Self>, input: ExpertsInput<'_, Self>, residual: &mut Buffer) {
         experts::experts(self, rows, experts, input, residual);
     }
 

@@ -3,7 +3,7 @@
 use lair_simd::{Isa, LANES, Simd, math, vectorize};
 
 use super::Cpu;
-use crate::{Activation, Norm, NormGroup, NormKind};
+use crate::{Activation, GateFunction, GateSpan, Norm, NormGroup, NormKind, OutputGate};
 
 /// Sum of products, in eight running sums.
 #[inline(always)]
@@ -179,18 +179,28 @@ fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mu
         Activation::GeluQuick => zipped(s, wide, gate, GatedGeluQuick),
         Activation::Relu => zipped(s, wide, gate, GatedRelu),
         Activation::ReluSquared => zipped(s, wide, gate, GatedReluSquared),
-        Activation::ClampedSwiglu { alpha, limit } => clamped_swiglu(s, alpha, limit, gate, wide),
+        Activation::ClampedSwiglu { alpha, limit, shift } => clamped_swiglu(s, (alpha, limit, shift), gate, wide),
+        Activation::ClampedSilu { limit } => clamped_silu(s, limit, gate, wide),
     }
 }
 
 #[inline(always)]
-fn clamped_swiglu<S: Simd>(s: S, alpha: f32, limit: f32, gate: &[f32], wide: &mut [f32]) {
+fn clamped_swiglu<S: Simd>(s: S, (alpha, limit, shift): (f32, f32, f32), gate: &[f32], wide: &mut [f32]) {
     let (high, low) = (s.splat(limit), s.splat(-limit));
     for (wide, gate) in wide.chunks_mut(LANES).zip(gate.chunks(LANES)) {
         let (up, gate) = (s.load_part(wide, 0.0), s.min(s.load_part(gate, 0.0), high));
         let slope = math::sigmoid(s, s.mul(gate, s.splat(alpha)));
-        let up = s.add(s.max(s.min(up, high), low), s.splat(1.0));
+        let up = s.add(s.max(s.min(up, high), low), s.splat(shift));
         s.store_part(s.mul(s.mul(gate, slope), up), wide);
+    }
+}
+
+#[inline(always)]
+fn clamped_silu<S: Simd>(s: S, limit: f32, gate: &[f32], wide: &mut [f32]) {
+    let (high, low) = (s.splat(limit), s.splat(-limit));
+    for (wide, gate) in wide.chunks_mut(LANES).zip(gate.chunks(LANES)) {
+        let (up, gate) = (s.load_part(wide, 0.0), s.min(math::silu(s, s.load_part(gate, 0.0)), high));
+        s.store_part(s.mul(gate, s.max(s.min(up, high), low)), wide);
     }
 }
 
@@ -203,7 +213,9 @@ fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
         Activation::GeluQuick => each(s, wide, 0.0, PlainGeluQuick),
         Activation::Relu => each(s, wide, 0.0, PlainRelu),
         Activation::ReluSquared => each(s, wide, 0.0, PlainReluSquared),
-        Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
+        Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
+            panic!("a clamped activation has a gate: the declaration was checked")
+        }
     }
 }
 
@@ -218,9 +230,30 @@ fn relu_squared<S: Simd>(s: S, x: S::F) -> S::F {
     s.mul(x, x)
 }
 
-/// `values *= sigmoid(gate)`.
-pub(super) fn gate_by_sigmoid(isa: Isa, values: &mut [f32], gate: &[f32]) {
-    vectorize!(isa, gate_by_sigmoid_with, values: &mut [f32] = values, gate: &[f32] = gate);
+/// `ln(1 + exp(x))`.
+pub(super) fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { x.exp().ln_1p() }
+}
+
+/// Multiplies the output of head `head` by its part of the gate.
+pub(super) fn gate_head(isa: Isa, kind: OutputGate, gate: &[f32], head: usize, output: &mut [f32]) {
+    match (kind.span, kind.function) {
+        (GateSpan::Element, GateFunction::Sigmoid) => {
+            let gate = &gate[head * output.len()..][..output.len()];
+            vectorize!(isa, gate_by_sigmoid_with, values: &mut [f32] = output, gate: &[f32] = gate);
+        }
+        (GateSpan::Element, GateFunction::Softplus) => {
+            let gate = &gate[head * output.len()..][..output.len()];
+            output.iter_mut().zip(gate).for_each(|(out, gate)| *out *= softplus(*gate));
+        }
+        (GateSpan::Head, function) => {
+            let factor = match function {
+                GateFunction::Sigmoid => 1.0 / (1.0 + (-gate[head]).exp()),
+                GateFunction::Softplus => softplus(gate[head]),
+            };
+            output.iter_mut().for_each(|out| *out *= factor);
+        }
+    }
 }
 
 #[inline(always)]

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap};
-use crate::{Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENGTH, PageId, RopeTable, SequenceRows};
+use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap, softplus};
+use crate::{
+    Attention, AttentionBuffers, Batch, GateFunction, GateSpan, Mask, Norm, NormOrder, OutputGate, PAGE_LENGTH, PageId,
+    RopeTable, SequenceRows,
+};
 
 /// The attention region: norms, rotary embedding, storing, and attention.
 pub(super) fn attention(
@@ -17,6 +20,10 @@ pub(super) fn attention(
     for (row, &position) in positions.iter().enumerate() {
         let (order, rope) = (attention.norm_order, attention.rope.as_ref());
         prepare(buffers.q.row_mut(row), attention.q_norm.as_ref(), order, rope, attention.key_dim, position);
+        if let Some(temperature) = &attention.temperature {
+            let factor = temperature.factor(position);
+            buffers.q.row_mut(row).iter_mut().for_each(|query| *query *= factor);
+        }
     }
     if let Some((keys, values)) = buffers.kv {
         store(batch, attention, layer, keys, values);
@@ -27,11 +34,23 @@ pub(super) fn attention(
             let output = buffers.output.row_mut(row);
             attend(attention, layer, rows, position, buffers.q.row(row), output);
             if let Some(gate) = buffers.gate {
-                for (out, &gate) in output.iter_mut().zip(gate.row(row)) {
-                    *out *= sigmoid(gate);
-                }
+                apply_gate(attention.gate, gate.row(row), attention.value_dim, output);
             }
         }
+    }
+}
+
+/// Multiplies a row of heads of `value_dim` elements by its gate.
+pub(super) fn apply_gate(kind: OutputGate, gate: &[f32], value_dim: usize, output: &mut [f32]) {
+    for (index, out) in output.iter_mut().enumerate() {
+        let gate = match kind.span {
+            GateSpan::Element => gate[index],
+            GateSpan::Head => gate[index / value_dim],
+        };
+        *out *= match kind.function {
+            GateFunction::Sigmoid => sigmoid(gate),
+            GateFunction::Softplus => softplus(f64::from(gate)) as f32,
+        };
     }
 }
 

@@ -1,6 +1,6 @@
 //! The gated delta rule, token by token.
 
-use super::{Buffer, Reference, StateLayer, apply_norm, sigmoid};
+use super::{Buffer, Reference, StateLayer, apply_norm, sigmoid, softplus};
 use crate::{Batch, GatedDeltaNet};
 
 /// What the region reads.
@@ -97,9 +97,4 @@ fn unit(values: &[f32], epsilon: f32) -> Vec<f64> {
     let square: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
     let factor = 1.0 / (square + f64::from(epsilon)).sqrt();
     values.iter().map(|&x| f64::from(x) * factor).collect()
-}
-
-/// `ln(1 + exp(x))`.
-fn softplus(x: f64) -> f64 {
-    if x > 20.0 { x } else { x.exp().ln_1p() }
 }

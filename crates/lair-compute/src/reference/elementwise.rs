@@ -38,6 +38,11 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// `ln(1 + exp(x))`.
+pub(super) fn softplus(x: f64) -> f64 {
+    if x > 20.0 { x } else { x.exp().ln_1p() }
+}
+
 /// `cap * tanh(x / cap)`, or `x` without a cap.
 pub(super) fn soft_cap(x: f32, cap: Option<f32>) -> f32 {
     cap.map_or(x, |cap| cap * (x / cap).tanh())
@@ -57,10 +62,11 @@ pub(super) fn activate(activation: Activation, gate: Option<&[f32]>, wide: &mut 
 
 fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
     match activation {
-        Activation::ClampedSwiglu { alpha, limit } => {
+        Activation::ClampedSwiglu { alpha, limit, shift } => {
             let gate = gate.min(limit);
-            gate * sigmoid(alpha * gate) * (up.clamp(-limit, limit) + 1.0)
+            gate * sigmoid(alpha * gate) * (up.clamp(-limit, limit) + shift)
         }
+        Activation::ClampedSilu { limit } => (gate * sigmoid(gate)).min(limit) * up.clamp(-limit, limit),
         other => plain(other, gate) * up,
     }
 }
@@ -73,7 +79,9 @@ fn plain(activation: Activation, x: f32) -> f32 {
         Activation::GeluQuick => x * sigmoid(1.702 * x),
         Activation::Relu => x.max(0.0),
         Activation::ReluSquared => x.max(0.0).powi(2),
-        Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
+        Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
+            panic!("a clamped activation has a gate: the declaration was checked")
+        }
     }
 }
 
@@ -117,7 +125,7 @@ mod tests {
 
     #[test]
     fn clamped_swiglu_clamps_the_gate_only_from_above() {
-        let activation = Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 };
+        let activation = Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0, shift: 1.0 };
         assert_eq!(gated(activation, 100.0, 100.0), gated(activation, 7.0, 7.0));
         assert_eq!(gated(activation, -3.0, -100.0), gated(activation, -3.0, -7.0));
         assert_ne!(gated(activation, -30.0, 1.0), gated(activation, -7.0, 1.0));

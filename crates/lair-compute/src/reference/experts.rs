@@ -1,17 +1,23 @@
 //! A mixture of experts on one token.
 
-use super::{Reference, activate, add_scaled, apply_linear, network_row, sigmoid};
-use crate::{Experts, Gating, Router};
+use super::{Reference, activate, add_scaled, apply_linear, network_row, sigmoid, softplus};
+use crate::{ExpertGroups, Experts, Gating, Router, Weighing};
 
-/// The chosen experts' outputs on one normed row, weighted and summed, with the shared network's.
-pub(super) fn experts_row(experts: &Experts<Reference>, normed: &[f32]) -> Vec<f32> {
+/// The chosen experts' outputs on one normed row, weighted and summed, with the shared network's. `routed` is what the
+/// router reads.
+pub(super) fn experts_row(experts: &Experts<Reference>, normed: &[f32], routed: &[f32]) -> Vec<f32> {
     let mut sum = vec![0.0; experts.down.weight.rows];
-    for (expert, weight) in route(&experts.router, normed) {
+    for (expert, weight) in route(&experts.router, routed) {
+        let (input_weight, weight) = match experts.weighing {
+            Weighing::Output => (1.0, weight),
+            Weighing::Input => (weight, 1.0),
+        };
+        let normed: Vec<f32> = normed.iter().map(|value| value * input_weight).collect();
         let mut wide = vec![0.0; experts.up.weight.rows];
-        apply_linear(&experts.up, expert, normed, &mut wide);
+        apply_linear(&experts.up, expert, &normed, &mut wide);
         let gate = experts.gate.as_ref().map(|linear| {
             let mut gate = vec![0.0; linear.weight.rows];
-            apply_linear(linear, expert, normed, &mut gate);
+            apply_linear(linear, expert, &normed, &mut gate);
             gate
         });
         activate(experts.activation, gate.as_deref(), &mut wide);
@@ -27,21 +33,27 @@ pub(super) fn experts_row(experts: &Experts<Reference>, normed: &[f32]) -> Vec<f
         });
         add_scaled(&mut sum, &network_row(network, normed), weight);
     }
+    sum.iter_mut().for_each(|value| *value *= experts.sum_scale);
     sum
 }
 
 /// The experts a row takes, best first, with their weights. Of equal scores the lower index wins.
-fn route(router: &Router<Reference>, normed: &[f32]) -> Vec<(usize, f32)> {
+fn route(router: &Router<Reference>, routed: &[f32]) -> Vec<(usize, f32)> {
     let mut scores = vec![0.0; router.linear.weight.rows];
-    apply_linear(&router.linear, 0, normed, &mut scores);
+    apply_linear(&router.linear, 0, routed, &mut scores);
     match router.gating {
         Gating::Softmax => softmax(&mut scores),
         Gating::Sigmoid => scores.iter_mut().for_each(|x| *x = sigmoid(*x)),
         Gating::SoftmaxOfChosen => {}
+        Gating::SqrtSoftplus => scores.iter_mut().for_each(|x| *x = softplus(f64::from(*x)).sqrt() as f32),
     }
-    let rank = |index: usize| scores[index] + router.selection_bias.as_ref().map_or(0.0, |bias| bias[index]);
+    let bias = |index: usize| router.selection_bias.as_ref().map_or(0.0, |bias| bias[index]);
+    let mut ranks: Vec<f32> = scores.iter().enumerate().map(|(index, score)| score + bias(index)).collect();
+    if let Some(groups) = router.groups {
+        leave_best_groups(groups, &mut ranks);
+    }
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| rank(b).total_cmp(&rank(a)));
+    order.sort_by(|&a, &b| ranks[b].total_cmp(&ranks[a]));
     order.truncate(router.expert_used_count);
     let mut weights: Vec<f32> = order.iter().map(|&index| scores[index]).collect();
     if router.gating == Gating::SoftmaxOfChosen {
@@ -52,6 +64,22 @@ fn route(router: &Router<Reference>, normed: &[f32]) -> Vec<(usize, f32)> {
         weights.iter_mut().for_each(|weight| *weight /= sum);
     }
     order.into_iter().zip(weights.into_iter().map(|weight| weight * router.scale)).collect()
+}
+
+/// Ranks of experts outside of the best groups become the lowest. Of equal groups the lower index wins.
+fn leave_best_groups(groups: ExpertGroups, ranks: &mut [f32]) {
+    let size = ranks.len() / groups.count;
+    let sum_of_best = |group: &[f32]| {
+        let mut sorted = group.to_vec();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        sorted.iter().take(2).sum::<f32>()
+    };
+    let sums: Vec<f32> = ranks.chunks_exact(size).map(sum_of_best).collect();
+    let mut order: Vec<usize> = (0..groups.count).collect();
+    order.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
+    for &group in &order[groups.used_count..] {
+        ranks[group * size..][..size].fill(f32::NEG_INFINITY);
+    }
 }
 
 fn softmax(values: &mut [f32]) {

@@ -6,14 +6,15 @@ mod attention;
 mod delta_net;
 mod elementwise;
 mod experts;
+mod latent;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, FeedForward, FeedForwardInput,
-    GatedDeltaNet, Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout,
-    StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, GatedDeltaNet, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm,
+    NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout, StateSlot, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
-use elementwise::{activate, sigmoid, soft_cap};
+use elementwise::{activate, sigmoid, soft_cap, softplus};
 
 /// The reference backend.
 #[derive(Debug, Default)]
@@ -258,6 +259,16 @@ impl Backend for Reference {
         attention::attention(batch, attention, &mut kv.layers[attention.kv_layer], buffers);
     }
 
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Kv,
+        buffers: LatentBuffers<'_, Self>,
+    ) {
+        latent::latent_attention(batch, layer, &mut kv.layers[layer.attention.kv_layer], buffers);
+    }
+
     fn gated_delta_net(
         &mut self,
         batch: &Batch<'_>,
@@ -309,16 +320,11 @@ impl Backend for Reference {
         }
     }
 
-    fn experts(
-        &mut self,
-        rows: usize,
-        experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
-        residual: &mut Buffer,
-    ) {
+    fn experts(&mut self, rows: usize, experts: &Experts<Self>, input: ExpertsInput<'_, Self>, residual: &mut Buffer) {
         for row in 0..rows {
-            let normed = normed_row(experts.norm.as_ref(), input_row(&input, residual, row));
-            let mut output = experts::experts_row(experts, &normed);
+            let normed = normed_row(experts.norm.as_ref(), input_row(&input.experts, residual, row));
+            let routed = input.router.map_or(&normed[..], |buffer| buffer.row(row));
+            let mut output = experts::experts_row(experts, &normed, routed);
             if let Some(norm) = &experts.post_norm {
                 apply_norm(norm, &mut output);
             }

@@ -4,6 +4,7 @@
 mod attention;
 mod build;
 mod delta_net;
+mod latent;
 mod network;
 mod project;
 

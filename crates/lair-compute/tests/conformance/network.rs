@@ -2,7 +2,8 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Activation, Backend, Experts, FeedForward, FeedForwardInput, Gating, MatrixBytes, NormGroup, NormKind, Router,
+    Activation, Backend, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput, Gating, MatrixBytes,
+    NormGroup, NormKind, Router, Weighing,
 };
 use lair_quant::TensorType;
 
@@ -136,9 +137,11 @@ fn feed_forward_networks_agree_with_the_reference() {
         Activation::Silu,
         Activation::GeluTanh,
         Activation::GeluErf,
-        Activation::ClampedSwiglu { alpha: 1.702, limit: 0.5 },
+        Activation::ClampedSwiglu { alpha: 1.702, limit: 0.5, shift: 1.0 },
+        Activation::ClampedSilu { limit: 0.25 },
     ];
-    let plain = [Activation::GeluTanh, Activation::Relu, Activation::ReluSquared, Activation::GeluQuick];
+    let plain =
+        [Activation::GeluTanh, Activation::Relu, Activation::ReluSquared, Activation::GeluQuick, Activation::Silu];
     for (has_gate, activations) in [(true, gated), (false, plain)] {
         for activation in activations {
             for tensor_type in [TensorType::F32, TensorType::Q4_0, TensorType::Q8_0] {
@@ -164,6 +167,10 @@ struct Mixture {
     gating: Gating,
     normalise: bool,
     has_bias: bool,
+    groups: Option<ExpertGroups>,
+    weighing: Weighing,
+    /// Whether the router reads another buffer.
+    reads_apart: bool,
 }
 
 const EXPERTS: usize = 6;
@@ -182,6 +189,9 @@ impl Mixture {
             gating,
             normalise,
             has_bias,
+            groups: None,
+            weighing: Weighing::Output,
+            reads_apart: false,
         }
     }
 
@@ -196,17 +206,20 @@ impl Mixture {
                 selection_bias: bias(EXPERTS, 73).map(|values| vector(backend, &values)),
                 normalise: self.normalise,
                 scale: 1.5,
+                groups: self.groups,
             },
             gate: Some(linear(backend, &self.gate, bias(EXPERTS * WIDE, 74).as_deref())),
             up: linear(backend, &self.up, bias(EXPERTS * WIDE, 75).as_deref()),
             down: linear(backend, &self.down, bias(EXPERTS * HIDDEN, 76).as_deref()),
             activation: Activation::Silu,
+            weighing: self.weighing,
             shared: self.shared.as_ref().map(|(weights, _)| FeedForward {
                 norm: None,
                 post_norm: None,
                 ..weights.network(backend, Activation::Silu, false)
             }),
             shared_gate: self.shared.as_ref().map(|(_, gate)| linear(backend, gate, None)),
+            sum_scale: 0.5,
             post_norm: None,
             residual_scale: 1.0,
         }
@@ -219,7 +232,10 @@ fn run_experts<B: Backend>(backend: &mut B, mixture: &Mixture, rows: std::ops::R
     let experts = mixture.experts(backend);
     let values = Random(77).values(100 * HIDDEN);
     let mut residual = buffer(backend, count, HIDDEN, &values[rows.start * HIDDEN..rows.end * HIDDEN]);
-    backend.experts(count, &experts, FeedForwardInput::Residual, &mut residual);
+    let routed = Random(78).values(100 * HIDDEN);
+    let routed = buffer(backend, count, HIDDEN, &routed[rows.start * HIDDEN..rows.end * HIDDEN]);
+    let router = mixture.reads_apart.then_some(&routed);
+    backend.experts(count, &experts, ExpertsInput { router, ..ExpertsInput::RESIDUAL }, &mut residual);
     read(backend, count, HIDDEN, &residual)
 }
 
@@ -231,8 +247,13 @@ fn experts_agree_with_the_reference_and_ignore_the_batch() {
             (Gating::Softmax, false, false, true),
             (Gating::Sigmoid, true, true, false),
             (Gating::SoftmaxOfChosen, false, true, false),
+            (Gating::SqrtSoftplus, true, true, true),
         ] {
-            let mixture = Mixture::random(tensor_type, gating, normalise, has_bias, has_shared);
+            let mut mixture = Mixture::random(tensor_type, gating, normalise, has_bias, has_shared);
+            // Two of three groups of two experts for some, weighted inputs for others.
+            mixture.groups = normalise.then_some(ExpertGroups { count: 3, used_count: 2 });
+            mixture.weighing = if has_bias { Weighing::Input } else { Weighing::Output };
+            mixture.reads_apart = gating == Gating::SqrtSoftplus;
             let what = format!("{tensor_type} {gating:?} shared {has_shared}");
             let expected = run_experts(&mut Reference, &mixture, 0..33);
             let together = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, 0..33));

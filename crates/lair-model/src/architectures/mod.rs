@@ -1,10 +1,18 @@
 //! The architectures that can be run: one file and one line each.
 
+mod afmoe;
 mod arcee;
+mod arctic;
+mod bailingmoe;
 mod bert;
 mod bloom;
+mod cohere2moe;
 mod command_r;
+mod deepseek;
+mod deepseek2;
+mod deepseek32;
 mod dots1;
+mod dots3note;
 mod ernie4_5_moe;
 mod exaone4;
 mod gemma;
@@ -16,11 +24,19 @@ mod gpt2;
 mod gpt_oss;
 mod gptneox;
 mod granite;
+mod grok;
 mod hunyuan;
+mod hy_v3;
+mod laguna;
 mod llama;
+mod llama4;
 mod llama_encoders;
 mod llama_likes;
+mod mellum;
+mod mimo2;
+mod minicpm3;
 mod minimax_m2;
+mod minimax_m3;
 mod mistral3;
 mod modern_bert;
 mod nemotron;
@@ -29,6 +45,7 @@ mod olmoe;
 mod orion;
 mod phi2;
 mod phi3;
+mod phimoe;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
@@ -36,24 +53,38 @@ mod qwen35;
 mod qwen35moe;
 mod qwen3moe;
 mod seed_oss;
+mod smallthinker;
 mod smollm3;
 mod starcoder2;
+mod step35;
 
 use crate::ModelError;
 use crate::spec::Architecture;
 
 /// Every declared architecture.
 pub const ALL: &[&Architecture] = &[
+    &afmoe::AFMOE,
     &arcee::ARCEE,
+    &arctic::ARCTIC,
+    &bailingmoe::BAILINGMOE,
+    &bailingmoe::BAILINGMOE2,
     &bert::BERT,
     &bert::NOMIC_BERT,
     &bert::NOMIC_BERT_MOE,
     &bert::JINA_BERT_V2,
     &bert::JINA_BERT_V3,
     &bloom::BLOOM,
+    &cohere2moe::COHERE2MOE,
     &command_r::COMMAND_R,
     &command_r::COHERE2,
+    &deepseek::DEEPSEEK,
+    &deepseek::DEEPSEEK2_OCR,
+    &deepseek2::DEEPSEEK2,
+    &deepseek2::MISTRAL4,
+    &deepseek32::DEEPSEEK32,
+    &deepseek32::GLM_DSA,
     &dots1::DOTS1,
+    &dots3note::DOTS3NOTE,
     &ernie4_5_moe::ERNIE4_5_MOE,
     &exaone4::EXAONE4,
     &gemma::GEMMA,
@@ -68,10 +99,14 @@ pub const ALL: &[&Architecture] = &[
     &gptneox::GPTNEOX,
     &granite::GRANITE,
     &granite::GRANITEMOE,
+    &grok::GROK,
     &hunyuan::HUNYUAN_DENSE,
     &hunyuan::HUNYUAN_VL,
     &hunyuan::HUNYUAN_MOE,
+    &hy_v3::HY_V3,
+    &laguna::LAGUNA,
     &llama::LLAMA,
+    &llama4::LLAMA4,
     &llama_encoders::EUROBERT,
     &llama_encoders::NEO_BERT,
     &llama_encoders::LLAMA_EMBED,
@@ -84,7 +119,13 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,
     &llama_likes::QWEN3VLMOE,
+    &mellum::MELLUM,
+    &mellum::MAPLE,
+    &mimo2::MIMO2,
+    &minicpm3::MINICPM3,
+    &minicpm3::PLM,
     &minimax_m2::MINIMAX_M2,
+    &minimax_m3::MINIMAX_M3,
     &mistral3::MISTRAL3,
     &modern_bert::MODERN_BERT,
     &nemotron::NEMOTRON,
@@ -94,6 +135,7 @@ pub const ALL: &[&Architecture] = &[
     &orion::ORION,
     &phi2::PHI2,
     &phi3::PHI3,
+    &phimoe::PHIMOE,
     &qwen2::QWEN2,
     &qwen2moe::QWEN2MOE,
     &qwen3::QWEN3,
@@ -101,9 +143,11 @@ pub const ALL: &[&Architecture] = &[
     &qwen35moe::QWEN35MOE,
     &qwen3moe::QWEN3MOE,
     &seed_oss::SEED_OSS,
+    &smallthinker::SMALLTHINKER,
     &smollm3::SMOLLM3,
     &starcoder2::STARCODER2,
     &starcoder2::CODESHELL,
+    &step35::STEP35,
 ];
 
 /// The declaration of this `general.architecture`.

@@ -104,6 +104,20 @@ impl<'a> Keys<'a> {
         Err(self.wrong(key, value, format!("a number from {} to {}", range.start(), range.end())))
     }
 
+    /// A number for each layer: one for all of them, or an array of exactly that many; 0 stands for an absent one.
+    pub(super) fn numbers_by_layer(&self, key: &str, layer_count: usize) -> Result<Vec<Option<f32>>, ModelError> {
+        let full = self.full(key);
+        if !self.is_array(key) {
+            return Ok(vec![self.nonzero_number(key)?; layer_count]);
+        }
+        let values = self.metadata.f32_array(&full)?;
+        if values.len() != layer_count || values.iter().any(|value| !value.is_finite()) {
+            let expected = format!("one finite number, or one for each of the {layer_count} layers");
+            return Err(self.wrong(key, format!("{} numbers", values.len()), expected));
+        }
+        Ok(values.into_iter().map(|value| Some(value).filter(|value| *value != 0.0)).collect())
+    }
+
     /// A finite number; 0 stands for an absent one.
     pub(super) fn nonzero_number(&self, key: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.number(key, f32::MIN..=f32::MAX)?.filter(|value| *value != 0.0))

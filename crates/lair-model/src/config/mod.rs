@@ -9,7 +9,7 @@ mod parts;
 
 use lair_gguf::Metadata;
 
-pub use parts::{ExpertsConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern};
+pub use parts::{ExpertsConfig, IndexerConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern};
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -105,6 +105,8 @@ pub struct ModelConfig {
     pub recurrent: Option<RecurrentConfig>,
     /// Latent attention.
     pub latent: Option<LatentConfig>,
+    /// Which keys are read in long contexts.
+    pub indexer: Option<IndexerConfig>,
     /// Factor on attention scores.
     pub attention_scale: Option<f32>,
     /// Soft cap of attention scores.
@@ -113,6 +115,10 @@ pub struct ModelConfig {
     pub logit_softcap: Option<f32>,
     /// Factor on logits, or what divides them: architectures differ.
     pub logit_scale: Option<f32>,
+    /// Factor on attention's output before its projection, or on scores: architectures differ.
+    pub attention_output_scale: Option<f32>,
+    /// Factor on attention's output.
+    pub value_scale: Option<f32>,
     /// Factor on embeddings.
     pub embedding_scale: Option<f32>,
     /// Factor on what a layer's halves add.
@@ -203,8 +209,11 @@ impl ModelConfig {
             experts: ExpertsConfig::read(&keys, block_count)?,
             experts_every: keys.count("moe_every_n_layers", 0..=limits::LAYER_COUNT_MAX)?.filter(|step| *step > 0),
             recurrent: RecurrentConfig::read(&keys)?,
-            latent: LatentConfig::read(&keys)?,
+            latent: LatentConfig::read(&keys, head_dims.key, head_dims.value)?,
+            indexer: IndexerConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,
+            attention_output_scale: keys.nonzero_number("attention.output_scale")?,
+            value_scale: keys.nonzero_number("attention.value_scale")?,
             attention_softcap: keys.nonzero_number("attn_logit_softcapping")?,
             logit_softcap: keys.nonzero_number("final_logit_softcapping")?,
             logit_scale: keys.nonzero_number("logit_scale")?,
@@ -240,6 +249,21 @@ impl ModelConfig {
             Some(pattern) => pattern.has_window(layer_index),
             None => WindowPattern::Period(default_period).has_window(layer_index),
         }
+    }
+
+    /// The same, where of each period the first layer is the one without a window.
+    pub fn has_window_after_first(&self, layer_index: usize, default_period: usize) -> bool {
+        let period = match &self.window_pattern {
+            Some(WindowPattern::Layers(layers)) => return layers[layer_index],
+            Some(WindowPattern::Period(period)) => *period,
+            None => default_period,
+        };
+        period == 0 || !layer_index.is_multiple_of(period)
+    }
+
+    /// Whether this layer is one of the first, which have one network for every token in place of experts.
+    pub fn is_leading_dense(&self, layer_index: usize) -> bool {
+        self.experts.as_ref().is_none_or(|experts| layer_index < experts.leading_dense_layer_count)
     }
 
     /// Whether this layer is recurrent: as the file lists, or all but every `full_attention_interval`-th.

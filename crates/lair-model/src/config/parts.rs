@@ -90,6 +90,10 @@ pub struct ExpertsConfig {
     pub leading_dense_layer_count: usize,
     /// Every so-many-th layer has experts.
     pub layer_step: Option<usize>,
+    /// Magnitude that the experts' activation is held within, layer by layer.
+    pub activation_limits: Vec<Option<f32>>,
+    /// The same of networks that every token takes.
+    pub shared_activation_limits: Vec<Option<f32>>,
 }
 
 impl ExpertsConfig {
@@ -107,7 +111,7 @@ impl ExpertsConfig {
             Some(1) => Some(Gating::Softmax),
             Some(2) => Some(Gating::Sigmoid),
             Some(3) => Some(Gating::SoftmaxOfChosen),
-            Some(other) => return Err(keys.wrong("expert_gating_func", other, "1, 2 or 3".into())),
+            Some(_) => Some(Gating::SqrtSoftplus),
         };
         let group_count = keys.count("expert_group_count", 0..=expert_count)?.unwrap_or(0);
         let group_used_count = keys.count("expert_group_used_count", 0..=group_count)?.unwrap_or(0);
@@ -130,6 +134,8 @@ impl ExpertsConfig {
             group_used_count,
             leading_dense_layer_count: keys.count("leading_dense_block_count", 0..=layer_count)?.unwrap_or(0),
             layer_step: keys.count("interleave_moe_layer_step", 1..=limits::LAYER_COUNT_MAX)?,
+            activation_limits: keys.numbers_by_layer("swiglu_clamp_exp", layer_count)?,
+            shared_activation_limits: keys.numbers_by_layer("swiglu_clamp_shexp", layer_count)?,
         }))
     }
 }
@@ -167,6 +173,23 @@ impl RecurrentConfig {
     }
 }
 
+/// Which keys are read in long contexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexerConfig {
+    /// Keys, or blocks of them, that a query reads.
+    pub chosen_count: usize,
+    /// Keys of a block.
+    pub block_length: usize,
+}
+
+impl IndexerConfig {
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<IndexerConfig>, ModelError> {
+        let count = |key: &str| keys.count(key, 1..=limits::CONTEXT_LENGTH_MAX);
+        let Some(chosen_count) = count("attention.indexer.top_k")? else { return Ok(None) };
+        Ok(Some(IndexerConfig { chosen_count, block_length: count("attention.indexer.block_size")?.unwrap_or(1) }))
+    }
+}
+
 /// Latent attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatentConfig {
@@ -178,20 +201,27 @@ pub struct LatentConfig {
     pub key_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
+    /// Width of compressed keys and values, elements of a query head and of a value head in layers with a window.
+    pub of_windows: (usize, usize, usize),
 }
 
 impl LatentConfig {
-    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<LatentConfig>, ModelError> {
+    /// Heads are as wide as the keys for uncompressed heads say, in files that keep them compressed, else as all heads.
+    pub(super) fn read(keys: &Keys<'_>, key_dim: usize, value_dim: usize) -> Result<Option<LatentConfig>, ModelError> {
         let dim = |key: &str| keys.count(key, 0..=limits::HEAD_DIM_MAX).map(|dim| dim.filter(|dim| *dim > 0));
-        let (Some(key_dim), Some(value_dim)) = (dim("attention.key_length_mla")?, dim("attention.value_length_mla")?)
-        else {
-            return Ok(None);
-        };
+        let Some(kv_rank) = dim("attention.kv_lora_rank")? else { return Ok(None) };
+        let key_dim = dim("attention.key_length_mla")?.unwrap_or(key_dim);
+        let value_dim = dim("attention.value_length_mla")?.unwrap_or(value_dim);
         Ok(Some(LatentConfig {
             q_rank: dim("attention.q_lora_rank")?,
-            kv_rank: keys.required_count("attention.kv_lora_rank", 1..=limits::HEAD_DIM_MAX)?,
+            kv_rank,
             key_dim,
             value_dim,
+            of_windows: (
+                dim("attention.kv_lora_rank_swa")?.unwrap_or(kv_rank),
+                dim("attention.key_length_mla_swa")?.unwrap_or(key_dim),
+                dim("attention.value_length_mla_swa")?.unwrap_or(value_dim),
+            ),
         }))
     }
 }

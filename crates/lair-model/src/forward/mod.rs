@@ -6,13 +6,15 @@
 mod adapters;
 mod attention;
 mod delta_net;
+mod latent;
 
-use lair_compute::{Backend, Batch, FeedForwardInput};
+use lair_compute::{Backend, Batch, ExpertsInput, FeedForwardInput};
 
 use adapters::AdapterRoom;
 
 use crate::ModelError;
 use crate::model::Model;
+use crate::spec::LayerInput;
 use crate::weights::{
     Adapted, AdapterWidths, BufferWidths, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
 };
@@ -24,7 +26,7 @@ pub struct Activations<B: Backend> {
     residual: B::Buffer,
     /// `[rows, hidden_size]`: a normalised copy.
     hidden: B::Buffer,
-    /// `[rows, hidden_size]`: a layer's input, for layers that add it twice.
+    /// `[rows, hidden_size]`: a layer's input, for layers that add it twice or read it after the mixer.
     input: Option<B::Buffer>,
     q: Vec<B::Buffer>,
     k: Vec<B::Buffer>,
@@ -35,6 +37,10 @@ pub struct Activations<B: Backend> {
     qkv: Vec<B::Buffer>,
     /// Alpha and beta of delta nets.
     alpha: Vec<(B::Buffer, B::Buffer)>,
+    /// Compressed keys and values; queries and results in the compressed space.
+    latent: Vec<B::Buffer>,
+    absorbed: Vec<B::Buffer>,
+    absorbed_mixed: Vec<B::Buffer>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     first_rows: Vec<usize>,
     /// For a model with adapters.
@@ -75,6 +81,9 @@ impl<B: Backend> Activations<B> {
             mixed: buffers(&widths.mixed)?,
             qkv: buffers(&widths.qkv)?,
             alpha,
+            latent: buffers(&widths.latent)?,
+            absorbed: buffers(&widths.absorbed)?,
+            absorbed_mixed: buffers(&widths.absorbed_mixed)?,
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
@@ -236,12 +245,13 @@ fn run_layer<B: Backend>(
     if let Some(norm) = parallel_norm {
         backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
     }
-    if let (Some(_), Some(input)) = (&layer.mixer_second_norm, &mut activations.input) {
+    if let (true, Some(input)) = (layer.keeps_input(), &mut activations.input) {
         backend.copy(rows, &activations.residual, input);
     }
     let mixed = match &layer.mixer {
         MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Latent(weights) => latent::run(layer, weights, backend, activations, memory, batch),
     };
     let rows = match kept {
         None => rows,
@@ -255,7 +265,7 @@ fn run_layer<B: Backend>(
             kept.len()
         }
     };
-    let (output, after) = (&layer.mixer_output, (layer.mixer_output_norm.as_ref(), layer.residual_scale));
+    let (output, after) = (&layer.mixer_output, (layer.mixer_output_norm.as_ref(), layer.mixer_scale));
     let Activations { mixed: buffers, residual, adapters, .. } = &mut *activations;
     match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
         Some(room) => room.project_add(backend, rows, &buffers[mixed], output, after, residual),
@@ -266,20 +276,38 @@ fn run_layer<B: Backend>(
         backend.add(rows, input, 1.0, &mut activations.residual);
         norm_stream(Some(norm), backend, activations, rows);
     }
-    let Activations { residual, hidden, adapters, .. } = &mut *activations;
-    let input = match &layer.parallel {
+    run_ffn(layer, backend, activations, rows);
+    norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+}
+
+/// The feed-forward network of a layer, added to the stream.
+fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &mut Activations<B>, rows: usize) {
+    let Activations { residual, hidden, input: before_mixer, adapters, .. } = activations;
+    let usual = || match &layer.parallel {
         ParallelInput::None => FeedForwardInput::Residual,
         _ => FeedForwardInput::Buffer(&*hidden),
     };
-    match &layer.ffn {
-        FfnWeights::None => {}
-        FfnWeights::Dense(weights) => match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
-            Some(room) => room.feed_forward(backend, rows, weights, input, residual),
-            None => backend.feed_forward(rows, &weights.network, input, residual),
-        },
-        FfnWeights::Experts(experts) => backend.experts(rows, experts, input, residual),
+    let (dense, experts) = match &layer.ffn {
+        FfnWeights::None => (None, None),
+        FfnWeights::Dense(dense) => (Some(dense), None),
+        FfnWeights::Experts(experts) => (None, Some(experts)),
+        FfnWeights::DenseAndExperts(dense, experts) => (Some(dense), Some(experts)),
+    };
+    if let Some(weights) = dense {
+        match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
+            Some(room) => room.feed_forward(backend, rows, weights, usual(), residual),
+            None => backend.feed_forward(rows, &weights.network, usual(), residual),
+        }
     }
-    norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+    if let Some(weights) = experts {
+        let kept = || before_mixer.as_ref().expect("a model with such a layer keeps what layers read");
+        let experts = match weights.experts_input {
+            LayerInput::Normalised => usual(),
+            LayerInput::BeforeMixer => FeedForwardInput::Buffer(kept()),
+        };
+        let router = (weights.router_input == LayerInput::BeforeMixer).then(kept);
+        backend.experts(rows, &weights.experts, ExpertsInput { experts, router }, residual);
+    }
 }
 
 /// The mixer's input and its norm: a shared norm has been computed already.

@@ -1,6 +1,6 @@
 //! Feed-forward networks: what works on each token by itself.
 
-use lair_compute::{Activation, Gating};
+use lair_compute::{Activation, ExpertGroups, Gating, Weighing};
 
 use crate::ModelConfig;
 
@@ -15,6 +15,13 @@ pub enum Ffn {
     Experts(ExpertsFfn),
     /// Both side by side, with norms of their own (Gemma 4).
     DenseAndExperts(DenseAndExperts),
+    /// A choice of networks where the file has a router for the layer, else one network.
+    ExpertsIfThere {
+        /// The choice.
+        experts: ExpertsFfn,
+        /// The one.
+        dense: DenseFfn,
+    },
 }
 
 /// Where the gate's weights lie.
@@ -70,7 +77,7 @@ pub struct ExpertsFfn {
     pub router: &'static str,
     /// How its scores become weights.
     pub scoring: ExpertScoring,
-    /// Stem of scores that are added for the choice only; used where the file has it.
+    /// Stem of scores that are added for the choice only; used where the file has it, as a bias or by this name alone.
     pub selection_bias: Option<&'static str>,
     /// Whether the chosen weights are divided by their sum.
     pub normalise: bool,
@@ -92,6 +99,10 @@ pub struct ExpertsFfn {
     pub down: &'static str,
     /// Between the two.
     pub activation: Activation,
+    /// Where the weights are applied.
+    pub weighing: Weighing,
+    /// What the router reads.
+    pub router_input: LayerInput,
     /// Width between the two; the configuration's `expert_ffn_size` if `None`.
     pub ffn_size: Option<usize>,
     /// A network that every token takes besides.
@@ -113,6 +124,8 @@ impl ExpertsFfn {
         fused: Some("ffn_gate_up_exps"),
         down: "ffn_down_exps",
         activation: Activation::Silu,
+        weighing: Weighing::Output,
+        router_input: LayerInput::Normalised,
         ffn_size: None,
         shared: None,
     };
@@ -143,7 +156,9 @@ pub struct DenseAndExperts {
     pub dense: DenseFfn,
     /// Norm of its output.
     pub dense_output_norm: super::Norm,
-    /// Norm of the experts' input.
+    /// What the experts read.
+    pub experts_input: LayerInput,
+    /// Norm of it.
     pub experts_norm: super::Norm,
     /// The experts.
     pub experts: ExpertsFfn,
@@ -160,13 +175,13 @@ pub enum ExpertScoring {
     SqrtSoftplus,
 }
 
-/// Choice in two steps: groups by the sum of their two best scores, then experts within the chosen groups.
+/// What a part of a feed-forward network reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExpertGroups {
-    /// Groups of equal size.
-    pub count: usize,
-    /// Groups that each token may choose from.
-    pub used_count: usize,
+pub enum LayerInput {
+    /// What the rest of it reads.
+    Normalised,
+    /// What the layer read, before its mixer: a router reads it as it is (SmallThinker), experts by their own norm (Arctic).
+    BeforeMixer,
 }
 
 /// A network that every token takes besides its experts.
@@ -176,6 +191,19 @@ pub struct SharedExperts {
     pub ffn: DenseFfn,
     /// Stem of `[1, hidden_size]`, whose sigmoid multiplies the network's output.
     pub gate: Option<&'static str>,
+    /// Whether every layer has it.
+    pub presence: SharedPresence,
+    /// Factor on the sum of experts and this network, where it is there.
+    pub sum_scale: f32,
+}
+
+/// Whether a network beside experts has to be in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedPresence {
+    /// It has to be there.
+    Required,
+    /// It is used if it is there.
+    IfThere,
 }
 
 impl SharedExperts {
@@ -190,6 +218,8 @@ impl SharedExperts {
                 ..DenseFfn::SWIGLU
             },
             gate: None,
+            presence: SharedPresence::Required,
+            sum_scale: 1.0,
         }
     }
 }

@@ -12,10 +12,13 @@ mod mixer;
 mod rope;
 pub mod source;
 
-pub use ffn::{DenseAndExperts, DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
+pub use ffn::{
+    DenseAndExperts, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, LayerInput, SharedExperts, SharedPresence,
+};
+pub use lair_compute::{ExpertGroups, GateFunction, GateSpan, OutputGate, Temperature, Weighing};
 pub use mixer::{
     Attention, AttentionGate, CrossAttention, GatedDeltaNet, KvSource, LatentAttention, Mamba2, Mixer, NormSpan,
-    Projections, QueryProjection, ShortConvolution, Temperature, ValueSource,
+    Projections, QueryProjection, ShortConvolution, Sinks, ValueSource,
 };
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 pub use source::Source;
@@ -78,6 +81,10 @@ pub enum Norm {
     Rms(&'static str),
     /// Root mean square, with a weight, where the file has it; else no norm.
     RmsIfThere(&'static str),
+    /// Root mean square, with the first of two weights that the file has; it has one (Grok 1 and 2).
+    RmsEither(&'static str, &'static str),
+    /// Root mean square, with weight and bias (Phi 3.5 MoE).
+    RmsBiased(&'static str),
     /// Root mean square without a weight.
     RmsUnweighted,
     /// Mean and variance, with weight and bias.
@@ -94,7 +101,8 @@ impl Norm {
     /// The stem of the weight, if there is one.
     pub fn stem(self) -> Option<&'static str> {
         match self {
-            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) => Some(stem),
+            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::RmsEither(stem, _) => Some(stem),
+            Norm::RmsBiased(stem) | Norm::Layer(stem) => Some(stem),
             Norm::LayerUnbiased(stem) | Norm::LayerIfThere(stem) => Some(stem),
             Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
         }

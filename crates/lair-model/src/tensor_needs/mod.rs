@@ -5,10 +5,11 @@ mod recurrent;
 
 use std::collections::HashSet;
 
-use crate::shapes::{AttentionShape, ffn_size, norm_kind};
+use crate::shapes::{AttentionShape, LatentShape, ffn_size, norm_kind};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, HeadOutput,
-    KvSource, LatentAttention, Layer, Mixer, Norm, NormSpan, QueryProjection, RopeFactors, ValueSource,
+    KvSource, LatentAttention, Layer, Mixer, Norm, NormSpan, QueryProjection, RopeFactors, SharedPresence, Sinks,
+    ValueSource,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -21,6 +22,10 @@ pub enum Presence {
     Optional,
     /// It has to be there unless the tensor of this name is, which is used instead.
     Unless(String),
+    /// It has to be there if the tensor of this name is.
+    With(String),
+    /// It has to be there if the first tensor is, unless the second one is.
+    WithUnless(String, String),
 }
 
 /// A tensor that a declaration speaks of.
@@ -92,10 +97,15 @@ impl List<'_> {
             self.first_error.get_or_insert(error);
         }
         let Some(stem) = norm.stem() else { return };
+        if let Norm::RmsEither(first, second) = norm {
+            let unless = Presence::Unless(format!("{}{first}.weight", self.prefix));
+            self.add(&format!("{first}.weight"), &[width], Presence::Optional);
+            return self.add(&format!("{second}.weight"), &[width], unless);
+        }
         let presence = if norm.is_optional() { Presence::Optional } else { Presence::Required };
         self.add(&format!("{stem}.weight"), &[width], presence);
         match norm {
-            Norm::Layer(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Required),
+            Norm::Layer(_) | Norm::RmsBiased(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Required),
             Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) => {
                 self.add(&format!("{stem}.bias"), &[width], Presence::Optional)
             }
@@ -168,7 +178,7 @@ impl List<'_> {
         match &layer.mixer {
             Mixer::Attention(attention) => self.attention(attention, layer_index)?,
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
-            Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index),
+            Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
             Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
             Mixer::None => {}
@@ -185,6 +195,17 @@ impl List<'_> {
             Ffn::None => {}
             Ffn::Dense(ffn) => self.dense(ffn, ffn_size(ffn.ffn_size, self.config, layer_index)?),
             Ffn::Experts(experts) => self.experts(experts, layer_index)?,
+            Ffn::ExpertsIfThere { experts, dense } => {
+                let router = format!("{}{}.weight", self.prefix, experts.router);
+                let start = self.needs.len();
+                self.experts(experts, layer_index)?;
+                self.require_with(start, &router);
+                let start = self.needs.len();
+                self.dense(dense, ffn_size(dense.ffn_size, self.config, layer_index)?);
+                for need in self.needs[start..].iter_mut().filter(|need| need.presence == Presence::Required) {
+                    need.presence = Presence::Unless(router.clone());
+                }
+            }
             Ffn::DenseAndExperts(both) => {
                 self.dense(&both.dense, ffn_size(both.dense.ffn_size, self.config, layer_index)?);
                 self.norm(both.dense_output_norm, hidden_size);
@@ -230,8 +251,12 @@ impl List<'_> {
             }
             KvSource::Layer(_) => self.linear(names.q, hidden_size, q_rows),
         }
-        if let AttentionGate::Tensor(stem) = attention.gate {
-            self.linear(stem, hidden_size, shape.output_width());
+        match attention.gate {
+            AttentionGate::Tensor(stem) => self.linear(stem, hidden_size, shape.output_width()),
+            AttentionGate::Projection(stem, gate) => {
+                self.linear(stem, hidden_size, gate.width(shape.head_count, shape.value_dim));
+            }
+            AttentionGate::None | AttentionGate::BesideQueries => {}
         }
         let span = |head: usize, row: usize| match attention.norm_span {
             NormSpan::Head => head,
@@ -242,9 +267,7 @@ impl List<'_> {
             self.norm(attention.k_norm, span(shape.key_dim, shape.k_width()));
             self.norm(attention.v_norm, span(shape.value_dim, shape.v_width()));
         }
-        if let Some(stem) = attention.sinks {
-            self.add(&format!("{stem}.weight"), &[shape.head_count], Presence::Required);
-        }
+        self.sinks(attention.sinks, shape.head_count);
         self.linear(attention.output, shape.output_width(), hidden_size);
         if let Some(rope) = &attention.rope {
             self.rope_factors(rope.factors, rope.dimension_count / 2);
@@ -252,23 +275,33 @@ impl List<'_> {
         Ok(())
     }
 
+    fn sinks(&mut self, sinks: Sinks, head_count: usize) {
+        match sinks {
+            Sinks::None => {}
+            Sinks::Tensor(stem) => self.add(&format!("{stem}.weight"), &[head_count], Presence::Required),
+            Sinks::IfThere(stem) => self.add(&format!("{stem}.weight"), &[head_count], Presence::Optional),
+        }
+    }
+
     /// Factors are the model's, not a layer's: their names have no prefix.
     fn rope_factors(&mut self, factors: RopeFactors, pair_count: usize) {
         let stems = match factors {
             RopeFactors::None => [None, None],
-            RopeFactors::Tensor(stem) => [Some(stem), None],
+            RopeFactors::Tensor(stem) | RopeFactors::FirstOf(stem, _) => [Some(stem), None],
             RopeFactors::ByContext { long, short } => [Some(long), Some(short)],
         };
+        let pair_count = if let RopeFactors::FirstOf(_, stored) = factors { stored } else { pair_count };
         for stem in stems.into_iter().flatten() {
             let name = format!("{stem}.weight");
             self.needs.push(TensorNeed { name, shape: vec![pair_count], presence: Presence::Optional });
         }
     }
 
-    fn latent_attention(&mut self, mixer: &LatentAttention, layer_index: usize) {
+    fn latent_attention(&mut self, mixer: &LatentAttention, layer_index: usize) -> Result<(), ModelError> {
         let hidden_size = self.config.hidden_size;
-        let head_count = self.config.head_counts[layer_index];
-        let q_width = head_count * (mixer.nope_dim + mixer.rope_dim);
+        let shape = LatentShape::new(mixer, self.config, layer_index)?;
+        let head_count = shape.head_count;
+        let q_width = head_count * shape.head_dim();
         match mixer.query {
             QueryProjection::Full(stem) => self.linear(stem, hidden_size, q_width),
             QueryProjection::LowRank { down, norm, up, rank } => {
@@ -279,9 +312,32 @@ impl List<'_> {
         }
         self.linear(mixer.kv_down, hidden_size, mixer.kv_rank + mixer.rope_dim);
         self.norm(mixer.kv_norm, mixer.kv_rank);
-        self.stack(mixer.k_up, mixer.nope_dim, mixer.kv_rank, head_count);
-        self.stack(mixer.v_up, mixer.kv_rank, mixer.value_dim, head_count);
+        self.norm(mixer.rope_norm, mixer.rope_dim);
+        let both = head_count * (mixer.nope_dim + mixer.value_dim);
+        self.linear_with(mixer.kv_up, mixer.kv_rank, both, Presence::Optional);
+        let apart = Presence::Unless(format!("{}{}.weight", self.prefix, mixer.kv_up));
+        self.stack_with(mixer.k_up, mixer.nope_dim, mixer.kv_rank, head_count, apart.clone());
+        self.stack_with(mixer.v_up, mixer.kv_rank, mixer.value_dim, head_count, apart);
+        if let Some((stem, gate)) = mixer.gate {
+            self.linear(stem, hidden_size, gate.width(head_count, mixer.value_dim));
+        }
+        self.sinks(mixer.sinks, head_count);
+        if let Some(rope) = &mixer.rope {
+            self.rope_factors(rope.factors, rope.dimension_count / 2);
+        }
         self.linear(mixer.output, head_count * mixer.value_dim, hidden_size);
+        Ok(())
+    }
+
+    /// Whatever was required of the needs from `start` on is now required only with the tensor `other`, which is optional.
+    fn require_with(&mut self, start: usize, other: &str) {
+        for need in &mut self.needs[start..] {
+            need.presence = match std::mem::replace(&mut need.presence, Presence::Optional) {
+                Presence::Required if need.name != other => Presence::With(other.to_owned()),
+                Presence::Unless(unless) => Presence::WithUnless(other.to_owned(), unless),
+                _ => Presence::Optional,
+            };
+        }
     }
 
     fn dense(&mut self, ffn: &DenseFfn, ffn_size: usize) {
@@ -316,6 +372,7 @@ impl List<'_> {
         }
         if let Some(stem) = ffn.selection_bias {
             self.add(&format!("{stem}.bias"), &[count], Presence::Optional);
+            self.add(stem, &[count], Presence::Optional);
         }
         let presence = match ffn.fused {
             Some(fused) => {
@@ -329,7 +386,12 @@ impl List<'_> {
         }
         self.stack(ffn.down, expert_size, hidden_size, count);
         if let Some(shared) = &ffn.shared {
+            let start = self.needs.len();
             self.dense(&shared.ffn, ffn_size(shared.ffn.ffn_size, self.config, layer_index)?);
+            if shared.presence == SharedPresence::IfThere {
+                let up = format!("{}{}.weight", self.prefix, shared.ffn.up);
+                self.require_with(start, &up);
+            }
             if let Some(gate) = shared.gate {
                 self.linear(gate, hidden_size, 1);
             }

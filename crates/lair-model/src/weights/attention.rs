@@ -1,12 +1,12 @@
 //! The weights of mixers.
 
-use lair_compute::{Attention, Backend, KvLayerLayout, Mask, NormGroup, RopeTable, RowSelection};
+use lair_compute::{Attention, Backend, KvLayerLayout, Mask, NormGroup, OutputGate, RopeTable, RowSelection};
 
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::rope_scaling::rope_table;
 use crate::shapes::AttentionShape;
-use crate::spec::{self, AttentionGate, KvSource, NormSpan, Rope, RopeFactors};
+use crate::spec::{self, AttentionGate, KvSource, NormSpan, Rope, RopeFactors, Sinks};
 
 /// Softmax attention of one layer, and which of the model's buffers it uses.
 pub(crate) struct AttentionWeights<B: Backend> {
@@ -42,7 +42,8 @@ impl<B: Backend> Builder<'_, B> {
             Some(_) => (width_index(&mut widths.k, shape.k_width()), width_index(&mut widths.v, shape.v_width())),
             None => (0, 0),
         };
-        let gate_buffer = if gate.is_some() { width_index(&mut widths.gate, shape.output_width()) } else { 0 };
+        let gate_width = output_gate(attention).width(shape.head_count, shape.value_dim);
+        let gate_buffer = if gate.is_some() { width_index(&mut widths.gate, gate_width) } else { 0 };
         let mixed_buffer = width_index(&mut widths.mixed, shape.output_width());
         let region = self.attention_region(attention, shape, prefix, kv_layer)?;
         Ok(AttentionWeights { q, kv, gate, region, q_buffer, k_buffer, v_buffer, gate_buffer, mixed_buffer })
@@ -50,7 +51,7 @@ impl<B: Backend> Builder<'_, B> {
 
     /// What queries see. A file can say that a decoder was trained further to see what follows: then it gives hidden states
     /// only.
-    fn mask(&self, declared: Mask) -> Mask {
+    pub(super) fn mask(&self, declared: Mask) -> Mask {
         match (declared, self.config.is_causal) {
             (Mask::Causal, Some(false)) => Mask::Bidirectional,
             (declared, _) => declared,
@@ -120,7 +121,9 @@ impl<B: Backend> Builder<'_, B> {
             AttentionGate::BesideQueries => {
                 Some(self.projection(attention, prefix, attention.projections.q, beside(shape.key_dim), 0)?)
             }
-            AttentionGate::Tensor(stem) => Some(self.adapted(&format!("{prefix}{stem}"))?),
+            AttentionGate::Tensor(stem) | AttentionGate::Projection(stem, _) => {
+                Some(self.adapted(&format!("{prefix}{stem}"))?)
+            }
         };
         Ok((q, gate))
     }
@@ -191,7 +194,8 @@ impl<B: Backend> Builder<'_, B> {
         let kv_norm = |norm, dim| if has_kv { self.norm_of(prefix, norm, group(dim)) } else { Ok(None) };
         let k_norm = kv_norm(attention.k_norm, shape.key_dim)?;
         let rope = attention.rope.map(|rope| self.rope(&rope)).transpose()?;
-        let has_plain_keys = has_kv && k_norm.is_none() && attention.softcap.is_none() && attention.sinks.is_none();
+        let sinks = self.sinks(attention.sinks, prefix)?;
+        let has_plain_keys = has_kv && k_norm.is_none() && attention.softcap.is_none() && sinks.is_none();
         let key_constant =
             if has_plain_keys { self.key_constant(attention, shape, prefix, rope.as_ref())? } else { None };
         Ok(Attention {
@@ -208,10 +212,22 @@ impl<B: Backend> Builder<'_, B> {
             scale: attention.scale.unwrap_or(1.0 / (shape.key_dim as f32).sqrt()),
             softcap: attention.softcap,
             mask: self.mask(attention.mask),
-            sinks: attention.sinks.map(|stem| self.vector(&format!("{prefix}{stem}.weight"))).transpose()?,
+            sinks,
             key_constant,
             alibi_slopes: attention.alibi_bias_max.map(|bias_max| alibi_slopes(shape.head_count, bias_max)),
+            temperature: attention.temperature,
+            gate: output_gate(attention),
         })
+    }
+
+    /// Scores without a value, where there are any.
+    pub(super) fn sinks(&self, sinks: Sinks, prefix: &str) -> Result<Option<B::Vector>, ModelError> {
+        let stem = match sinks {
+            Sinks::None => None,
+            Sinks::Tensor(stem) => Some(stem),
+            Sinks::IfThere(stem) => Some(stem).filter(|stem| self.source.has(&format!("{prefix}{stem}.weight"))),
+        };
+        stem.map(|stem| self.vector(&format!("{prefix}{stem}.weight"))).transpose()
     }
 
     /// What the bias of keys adds to all of them alike. Qwen2's biases reach 354 beside others of 0.5, in just the
@@ -235,16 +251,19 @@ impl<B: Backend> Builder<'_, B> {
         Ok(Some(constant))
     }
 
-    fn rope(&self, rope: &Rope) -> Result<RopeTable, ModelError> {
+    pub(super) fn rope(&self, rope: &Rope) -> Result<RopeTable, ModelError> {
         let stem = match rope.factors {
             RopeFactors::None => None,
-            RopeFactors::Tensor(stem) => Some(stem),
+            RopeFactors::Tensor(stem) | RopeFactors::FirstOf(stem, _) => Some(stem),
             RopeFactors::ByContext { long, short } => {
                 Some(if self.context_length > rope.scaling.original_context_length { long } else { short })
             }
         };
         let name = stem.map(|stem| format!("{stem}.weight")).filter(|name| self.source.has(name));
-        let factors = name.map(|name| self.values(&name)).transpose()?;
+        let mut factors = name.map(|name| self.values(&name)).transpose()?;
+        if let Some(factors) = &mut factors {
+            factors.truncate(rope.dimension_count / 2);
+        }
         if let Some(factors) = &factors
             && !factors.iter().all(|factor| factor.is_finite() && *factor != 0.0)
         {
@@ -255,6 +274,14 @@ impl<B: Backend> Builder<'_, B> {
             });
         }
         Ok(rope_table(rope, factors.as_deref()))
+    }
+}
+
+/// How the output is gated.
+fn output_gate(attention: &spec::Attention) -> OutputGate {
+    match attention.gate {
+        AttentionGate::Projection(_, gate) => gate,
+        AttentionGate::None | AttentionGate::BesideQueries | AttentionGate::Tensor(_) => OutputGate::SIGMOID,
     }
 }
 

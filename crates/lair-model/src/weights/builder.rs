@@ -102,7 +102,11 @@ impl<'a, B: Backend> Builder<'a, B> {
         group: NormGroup,
     ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
         let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
-        let stem = norm.stem().map(|stem| format!("{prefix}{stem}"));
+        let stem = match norm {
+            Norm::RmsEither(stem, other) if !self.source.has(&format!("{prefix}{stem}.weight")) => Some(other),
+            _ => norm.stem(),
+        };
+        let stem = stem.map(|stem| format!("{prefix}{stem}"));
         if let Some(stem) = stem.as_ref().filter(|_| norm.is_optional())
             && !self.source.has(&format!("{stem}.weight"))
         {
@@ -110,7 +114,7 @@ impl<'a, B: Backend> Builder<'a, B> {
         }
         let weight = stem.as_ref().map(|stem| self.vector(&format!("{stem}.weight"))).transpose()?;
         let bias = match &stem {
-            Some(stem) if kind == NormKind::Layer => self.bias(stem)?,
+            Some(stem) if kind == NormKind::Layer || matches!(norm, Norm::RmsBiased(_)) => self.bias(stem)?,
             _ => None,
         };
         Ok(Some(lair_compute::Norm { kind, group, weight, bias, epsilon }))

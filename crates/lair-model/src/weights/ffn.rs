@@ -1,18 +1,45 @@
 //! The weights of feed-forward networks.
 
-use lair_compute::{Backend, Experts, FeedForward, Norm, Router, RowSelection};
+use lair_compute::{Backend, Experts, FeedForward, Gating, Norm, Router, RowSelection};
 
 use super::{Builder, DenseWeights, width_index};
 use crate::ModelError;
 use crate::shapes::{experts_config, ffn_size};
-use crate::spec::{DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer};
+use crate::spec::{DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer, LayerInput, SharedExperts, SharedPresence};
 
 /// What works on each token.
 pub(crate) enum FfnWeights<B: Backend> {
     /// Nothing.
     None,
     Dense(Box<DenseWeights<B>>),
-    Experts(Box<Experts<B>>),
+    Experts(Box<ExpertsWeights<B>>),
+    /// A network for every token, then experts, each added by itself.
+    DenseAndExperts(Box<DenseWeights<B>>, Box<ExpertsWeights<B>>),
+}
+
+/// Experts, and which parts of them read what the layer read.
+pub(crate) struct ExpertsWeights<B: Backend> {
+    pub(crate) experts: Experts<B>,
+    pub(crate) router_input: LayerInput,
+    pub(crate) experts_input: LayerInput,
+}
+
+impl<B: Backend> FfnWeights<B> {
+    /// The experts, where there are any.
+    pub(crate) fn experts(&self) -> Option<&ExpertsWeights<B>> {
+        match self {
+            FfnWeights::Experts(experts) | FfnWeights::DenseAndExperts(_, experts) => Some(experts),
+            FfnWeights::None | FfnWeights::Dense(_) => None,
+        }
+    }
+
+    /// Whether a part of it reads what the layer read, before its mixer.
+    pub(crate) fn reads_layer_input(&self) -> bool {
+        let reads = |experts: &ExpertsWeights<B>| {
+            [experts.router_input, experts.experts_input].contains(&LayerInput::BeforeMixer)
+        };
+        self.experts().is_some_and(reads)
+    }
 }
 
 impl<B: Backend> Builder<'_, B> {
@@ -26,19 +53,61 @@ impl<B: Backend> Builder<'_, B> {
         let post_norm = self.norm(prefix, layer.ffn_output_norm)?;
         match &layer.ffn {
             Ffn::None => Ok(FfnWeights::None),
-            Ffn::Dense(ffn) => {
-                let weights = self.adapted_dense(ffn, prefix, layer_index)?;
-                let residual_scale = layer.residual_scale;
-                let network = FeedForward { norm, post_norm, residual_scale, ..weights.network };
-                Ok(FfnWeights::Dense(Box::new(DenseWeights { network, ..weights })))
-            }
+            Ffn::Dense(ffn) => Ok(FfnWeights::Dense(self.dense_layer(
+                ffn,
+                (norm, post_norm, layer.residual_scale),
+                prefix,
+                layer_index,
+            )?)),
             Ffn::Experts(ffn) => {
-                let experts = self.experts(ffn, prefix, layer_index)?;
-                let residual_scale = layer.residual_scale;
-                Ok(FfnWeights::Experts(Box::new(Experts { norm, post_norm, residual_scale, ..experts })))
+                let input = LayerInput::Normalised;
+                let around = (norm, post_norm, layer.residual_scale);
+                Ok(FfnWeights::Experts(self.experts_layer(ffn, around, input, prefix, layer_index)?))
             }
-            Ffn::DenseAndExperts(_) => unreachable!("a model with this network was refused before it was built"),
+            Ffn::ExpertsIfThere { experts, dense } => {
+                let around = (norm, post_norm, layer.residual_scale);
+                if self.source.has(&format!("{prefix}{}.weight", experts.router)) {
+                    let input = LayerInput::Normalised;
+                    return Ok(FfnWeights::Experts(self.experts_layer(experts, around, input, prefix, layer_index)?));
+                }
+                Ok(FfnWeights::Dense(self.dense_layer(dense, around, prefix, layer_index)?))
+            }
+            Ffn::DenseAndExperts(both) => {
+                let dense_norm = self.norm(prefix, both.dense_output_norm)?;
+                let around = (norm, dense_norm, layer.residual_scale);
+                let dense = self.dense_layer(&both.dense, around, prefix, layer_index)?;
+                let experts_norms =
+                    (self.norm(prefix, both.experts_norm)?, self.norm(prefix, both.experts_output_norm)?);
+                let around = (experts_norms.0, experts_norms.1, layer.residual_scale);
+                let experts = self.experts_layer(&both.experts, around, both.experts_input, prefix, layer_index)?;
+                Ok(FfnWeights::DenseAndExperts(dense, experts))
+            }
         }
+    }
+
+    fn dense_layer(
+        &mut self,
+        ffn: &DenseFfn,
+        (norm, post_norm, residual_scale): (Option<Norm<B>>, Option<Norm<B>>, f32),
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<Box<DenseWeights<B>>, ModelError> {
+        let weights = self.adapted_dense(ffn, prefix, layer_index)?;
+        let network = FeedForward { norm, post_norm, residual_scale, ..weights.network };
+        Ok(Box::new(DenseWeights { network, ..weights }))
+    }
+
+    fn experts_layer(
+        &mut self,
+        ffn: &ExpertsFfn,
+        (norm, post_norm, residual_scale): (Option<Norm<B>>, Option<Norm<B>>, f32),
+        experts_input: LayerInput,
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<Box<ExpertsWeights<B>>, ModelError> {
+        let experts = self.experts(ffn, prefix, layer_index)?;
+        let experts = Experts { norm, post_norm, residual_scale, ..experts };
+        Ok(Box::new(ExpertsWeights { experts, router_input: ffn.router_input, experts_input }))
     }
 
     /// A network without norms.
@@ -90,13 +159,16 @@ impl<B: Backend> Builder<'_, B> {
         let size = ffn.ffn_size.or(config.expert_ffn_size).unwrap_or(0);
         self.widths.width_max = self.widths.width_max.max(size);
         let stem = |name: &str| format!("{prefix}{name}");
-        let ExpertScoring::Gating(gating) = ffn.scoring else {
-            unreachable!("a model with this scoring was refused before it was built")
+        let gating = match ffn.scoring {
+            ExpertScoring::Gating(gating) => gating,
+            ExpertScoring::SqrtSoftplus => Gating::SqrtSoftplus,
         };
-        let shared = match &ffn.shared {
-            Some(shared) => Some(self.dense(&shared.ffn, prefix, layer_index)?),
-            None => None,
+        let is_there = |shared: &&SharedExperts| match shared.presence {
+            SharedPresence::Required => true,
+            SharedPresence::IfThere => self.source.has(&format!("{}.weight", stem(shared.ffn.up))),
         };
+        let declared_shared = ffn.shared.as_ref().filter(is_there);
+        let shared = declared_shared.map(|shared| self.dense(&shared.ffn, prefix, layer_index)).transpose()?;
         let (gate, up) = match ffn.fused.map(&stem) {
             Some(fused) if self.source.has(&format!("{fused}.weight")) => {
                 // Within the stacked bias the halves of each expert follow each other, too.
@@ -110,7 +182,7 @@ impl<B: Backend> Builder<'_, B> {
             }
             _ => (ffn.gate.map(|gate| self.linear(&stem(gate))).transpose()?, self.linear(&stem(ffn.up))?),
         };
-        let shared_gate = ffn.shared.as_ref().and_then(|shared| shared.gate);
+        let shared_gate = declared_shared.and_then(|shared| shared.gate);
         Ok(Experts {
             norm: None,
             router: Router {
@@ -118,18 +190,22 @@ impl<B: Backend> Builder<'_, B> {
                 gating,
                 expert_used_count: config.expert_used_counts[layer_index],
                 selection_bias: match ffn.selection_bias {
+                    Some(name) if self.source.has(&stem(name)) => Some(self.vector(&stem(name))?),
                     Some(name) => self.bias(&stem(name))?,
                     None => None,
                 },
                 normalise: ffn.normalise,
                 scale: ffn.scale,
+                groups: ffn.groups.filter(|groups| groups.count > 1 && groups.used_count < groups.count),
             },
             gate,
             up,
             down: self.linear(&stem(ffn.down))?,
             activation: ffn.activation,
+            weighing: ffn.weighing,
             shared,
             shared_gate: shared_gate.map(|gate| self.linear(&stem(gate))).transpose()?,
+            sum_scale: declared_shared.map_or(1.0, |shared| shared.sum_scale),
             post_norm: None,
             residual_scale: 1.0,
         })

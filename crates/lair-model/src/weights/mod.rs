@@ -4,6 +4,7 @@ mod attention;
 mod builder;
 mod delta_net;
 mod ffn;
+mod latent;
 mod low_rank;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
+pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
 
 use crate::ModelError;
@@ -59,13 +61,22 @@ pub(crate) struct LayerWeights<B: Backend> {
     pub(crate) parallel: ParallelInput<B>,
     pub(crate) ffn: FfnWeights<B>,
     pub(crate) ffn_stream_norm: Option<Norm<B>>,
-    pub(crate) residual_scale: f32,
+    /// Factor on what the mixer adds.
+    pub(crate) mixer_scale: f32,
+}
+
+impl<B: Backend> LayerWeights<B> {
+    /// Whether what the layer read is needed after its mixer.
+    pub(crate) fn keeps_input(&self) -> bool {
+        self.mixer_second_norm.is_some() || self.ffn.reads_layer_input()
+    }
 }
 
 /// What mixes tokens.
 pub(crate) enum MixerWeights<B: Backend> {
     Attention(Box<AttentionWeights<B>>),
     DeltaNet(Box<DeltaNetWeights<B>>),
+    Latent(Box<LatentWeights<B>>),
 }
 
 /// Widths of the buffers that a model's layers need, each kind's distinct ones in the order of their first use.
@@ -78,6 +89,12 @@ pub(crate) struct BufferWidths {
     pub(crate) mixed: Vec<usize>,
     pub(crate) qkv: Vec<usize>,
     pub(crate) alpha: Vec<usize>,
+    /// Compressed keys and values.
+    pub(crate) latent: Vec<usize>,
+    /// Queries in the compressed space.
+    pub(crate) absorbed: Vec<usize>,
+    /// Results in the compressed space.
+    pub(crate) absorbed_mixed: Vec<usize>,
     /// Whether a layer adds its input twice.
     pub(crate) keeps_input: bool,
     /// Widest input or output of a product, beside the vocabulary.
@@ -88,7 +105,8 @@ impl BufferWidths {
     /// Takes the width of every buffer, and of the residual stream, into account for the widest product.
     pub(crate) fn note_widest(&mut self, hidden_size: usize) {
         let kinds = [&self.q, &self.k, &self.v, &self.gate, &self.mixed, &self.qkv, &self.alpha];
-        let widest = kinds.into_iter().flatten().copied().max().unwrap_or(0);
+        let latent = [&self.latent, &self.absorbed, &self.absorbed_mixed];
+        let widest = kinds.into_iter().chain(latent).flatten().copied().max().unwrap_or(0);
         self.width_max = self.width_max.max(widest).max(hidden_size);
     }
 }
@@ -181,7 +199,11 @@ impl<B: Backend> Builder<'_, B> {
                 let weights = self.gated_delta_net(mixer, &prefix, layer_index)?;
                 (MixerWeights::DeltaNet(Box::new(weights)), mixer.output)
             }
-            Mixer::None | Mixer::LatentAttention(_) | Mixer::Mamba2(_) | Mixer::ShortConvolution(_) => {
+            Mixer::LatentAttention(mixer) => {
+                let weights = self.latent_attention(mixer, &prefix, layer_index)?;
+                (MixerWeights::Latent(Box::new(weights)), mixer.output)
+            }
+            Mixer::None | Mixer::Mamba2(_) | Mixer::ShortConvolution(_) => {
                 unreachable!("a model with this mixer was refused before it was built")
             }
         };
@@ -195,7 +217,10 @@ impl<B: Backend> Builder<'_, B> {
             parallel,
             ffn: self.ffn(layer, ffn_norm, &prefix, layer_index)?,
             ffn_stream_norm: self.norm(&prefix, layer.ffn_stream_norm)?,
-            residual_scale: layer.residual_scale,
+            mixer_scale: match &layer.mixer {
+                Mixer::Attention(attention) => layer.residual_scale * attention.output_scale,
+                _ => layer.residual_scale,
+            },
         })
     }
 

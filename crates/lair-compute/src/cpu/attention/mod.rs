@@ -42,7 +42,7 @@ use super::norm::apply_norm;
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
 use super::{Buffer, Cpu, Kv};
-use crate::{Attention, AttentionBuffers, Batch, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows};
+use crate::{Attention, AttentionBuffers, Batch, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows, Temperature};
 
 /// Queries (rows times heads of the group) of a block, about: what is read of a span is used so often.
 const QUERIES: usize = 64;
@@ -60,9 +60,9 @@ pub(super) fn attention(
     batch.assert_consistent();
     let AttentionBuffers { q, kv: keys_and_values, gate, output } = buffers;
     let layer = &mut kv.layers[attention.kv_layer];
-    prepare_rows(isa, pool, batch, (attention, attention.q_norm.as_ref()), q);
+    prepare_rows(isa, pool, batch, (attention, attention.q_norm.as_ref(), attention.temperature), q);
     if let Some((keys, values)) = keys_and_values {
-        prepare_rows(isa, pool, batch, (attention, attention.k_norm.as_ref()), keys);
+        prepare_rows(isa, pool, batch, (attention, attention.k_norm.as_ref(), None), keys);
         store(isa, pool, batch, attention, layer, (keys, values));
     }
     let blocks = Blocks::new(batch, attention, layer);
@@ -137,7 +137,7 @@ fn prepare_rows(
     isa: Isa,
     pool: &Pool,
     batch: &Batch<'_>,
-    (attention, norm): (&Attention<Cpu>, Option<&Norm<Cpu>>),
+    (attention, norm, temperature): (&Attention<Cpu>, Option<&Norm<Cpu>>, Option<Temperature>),
     buffer: &mut Buffer,
 ) {
     let width = buffer.width;
@@ -153,6 +153,10 @@ fn prepare_rows(
         }
         if let (Some(norm), NormOrder::AfterRope) = (norm, attention.norm_order) {
             apply_norm(isa, norm, row);
+        }
+        if let Some(temperature) = temperature {
+            let factor = temperature.factor(sequence.first_position + index);
+            row.iter_mut().for_each(|value| *value *= factor);
         }
     };
     for sequence in batch.sequences {
