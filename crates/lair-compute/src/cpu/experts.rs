@@ -11,6 +11,7 @@ use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
 use super::product::{Input, Product, TOKENS_MAX, for_each_item};
 use super::quantise::{BLOCK, QuantisedBlock};
+use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{ExpertGroups, Experts, ExpertsInput, FeedForwardInput, Gating, Linear, Router, Weighing};
 
@@ -150,6 +151,7 @@ pub(super) fn experts(
 
 /// A product of all rows into `output`, `[rows, matrix rows]`.
 fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_rows: &[u32], output: &mut Vec<f32>) {
+    observe(std::iter::once(&linear.weight), 0, input, 0..all_rows.len());
     let (isa, width, product) = (cpu.isa, linear.weight.rows(), Product::of(linear, 0));
     grow(output, all_rows.len() * width, 0.0);
     let out = Parts::new(output);
@@ -273,6 +275,9 @@ fn run_experts(
     let place_count = routing.choices.len();
     grow(hidden, place_count * ffn_size, 0.0);
     let (runs, places, tokens, choices) = (&routing.runs, &routing.places, &routing.tokens, &routing.choices);
+    for &(expert, start, length) in runs {
+        observe(widening.matrices(), expert, input, tokens[start..start + length].iter().map(|token| *token as usize));
+    }
     let out = Parts::new(hidden);
     for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * panels, &|scratch, item| {
         let ((expert, start, length), panel) = (runs[item / panels], item % panels);
@@ -291,6 +296,10 @@ fn run_experts(
     });
     let hidden = &hidden[..place_count * ffn_size];
     let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.byte_rows());
+    for &(expert, start, length) in runs {
+        let rows = places[start..start + length].iter().map(|place| *place as usize);
+        observe(std::iter::once(&down.weight), expert, &hidden, rows);
+    }
     let (hidden_size, pairs) = (down.weight.rows(), Product::of(down, 0).pairs());
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
     let out = Parts::new(&mut routing.outputs);

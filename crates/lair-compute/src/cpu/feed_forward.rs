@@ -6,12 +6,14 @@ use lair_simd::Isa;
 
 use super::kernel::STRIP_MAX;
 use super::linear::{Source, add_product, for_each_row, grow, prepare};
+use super::matrix::Matrix;
 use super::memory::Parts;
 use super::norm::activate;
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item, for_each_run};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Activation, FeedForward, FeedForwardInput, Linear};
 
@@ -27,6 +29,11 @@ impl Widening<'_> {
     /// Rows of bytes that it reads of a row.
     pub(super) fn byte_rows(&self) -> usize {
         self.gate.map_or(0, |gate| gate.weight.byte_rows()).max(self.up.weight.byte_rows())
+    }
+
+    /// What its input is multiplied with.
+    pub(super) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        self.gate.into_iter().chain([self.up]).map(|linear| &linear.weight)
     }
 
     /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums. `factors`, one
@@ -96,6 +103,7 @@ pub(super) fn widen<'a>(
 ) -> Input<'a> {
     let (rows, width) = (all_rows.len(), widening.up.weight.rows());
     assert!(widening.gate.is_none_or(|gate| gate.weight.rows() == width), "gate and up differ in width");
+    observe(widening.matrices(), 0, input, 0..rows);
     grow(hidden, rows * width, 0.0);
     let out = Parts::new(hidden);
     let panels = widening.up.weight.panels();

@@ -11,6 +11,7 @@ use super::linear::{for_each_row, grow};
 use super::memory::Parts;
 use super::norm::{apply_norm, gate_head};
 use super::product::{Input, Product, TOKENS_MAX, for_each_item};
+use super::tap::observe;
 use super::{Cpu, Kv};
 use crate::{AttentionBuffers, Batch, LatentAttention, LatentBuffers, Linear};
 
@@ -92,6 +93,9 @@ fn multiply_heads(
     (out, stride): (&Parts<'_, f32>, usize),
 ) {
     let (isa, pairs) = (cpu.isa, Product::of(linear, 0).pairs());
+    for head in 0..heads {
+        observe(std::iter::once(&linear.weight), head, input, (0..rows).map(|row| row * heads + head));
+    }
     let count = rows.div_ceil(TOKENS_MAX) * heads * pairs;
     for_each_item(&cpu.pool, &mut cpu.workers, count, &|scratch, item| {
         let (first_row, head, pair) = (item / pairs / heads * TOKENS_MAX, item / pairs % heads, item % pairs);

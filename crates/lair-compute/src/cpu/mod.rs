@@ -47,6 +47,7 @@ mod product_tests;
 mod quantise;
 #[cfg(unix)]
 mod region;
+mod tap;
 
 use std::num::NonZeroUsize;
 
@@ -55,6 +56,7 @@ use lair_simd::Isa;
 pub use lair_simd::IsaChoice;
 pub use matrix::Matrix;
 pub use quantise::ActivationType;
+pub use tap::{InputSums, InputTaps};
 
 use crate::{
     Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, ExpertsInput, FeedForward,
@@ -89,6 +91,7 @@ pub struct Cpu {
     workers: Vec<WorkerScratch>,
     scratch: Scratch,
     activations: ActivationType,
+    taps: Option<InputTaps>,
 }
 
 /// Activations, `[rows, width]`.
@@ -122,12 +125,18 @@ impl Cpu {
             workers,
             scratch: Scratch::default(),
             activations: ActivationType::default(),
+            taps: None,
         })
     }
 
     /// The same backend, whose matrices, from now on, are multiplied with activations of this type.
     pub fn with_activations(self, activations: ActivationType) -> Cpu {
         Cpu { activations, ..self }
+    }
+
+    /// The same backend, whose matrices, from now on, add up what they are multiplied with.
+    pub fn with_input_taps(self, taps: &InputTaps) -> Cpu {
+        Cpu { taps: Some(taps.clone()), ..self }
     }
 
     /// How many threads compute.
@@ -154,7 +163,12 @@ impl Backend for Cpu {
     type States = States;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        Ok(Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations))
+        let mut matrix = Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations);
+        // Parts of a fused tensor read the same input: the first one stands for all.
+        let is_first = source.rows() > 0 && source.selection.stored_row(0) == 0;
+        matrix.tap =
+            self.taps.as_ref().filter(|_| is_first).map(|taps| taps.tap(&source.name, source.columns, source.count));
+        Ok(matrix)
     }
 
     fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {

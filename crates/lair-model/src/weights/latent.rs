@@ -143,7 +143,12 @@ impl<B: Backend> Builder<'_, B> {
         let rows = nope_dim + value_dim;
         let stacked =
             MatrixBytes { stored_rows: rows, count: head_count, ..self.source.matrix(&both, RowSelection::All) };
-        let values = MatrixBytes { selection: RowSelection::Range(nope_dim..rows), ..stacked };
+        // Parts of a tensor that it is not multiplied as: what is learned of their inputs has names of its own.
+        let values = MatrixBytes {
+            name: format!("{both} (values)"),
+            selection: RowSelection::Range(nope_dim..rows),
+            ..stacked
+        };
         let plain = |weight| Linear { weight, bias: None, scale: 1.0 };
         let v_up = plain(self.backend.matrix(&values)?);
         if nope_dim == 0 {
@@ -160,7 +165,7 @@ impl<B: Backend> Builder<'_, B> {
             }
         }
         let keys = MatrixBytes {
-            name: both,
+            name: format!("{both} (keys)"),
             bytes: Arc::new(turned),
             tensor_type: TensorType::F32,
             columns: nope_dim,
