@@ -15,8 +15,7 @@ pub(super) fn attention(
     batch.assert_consistent();
     let positions: Vec<usize> = batch.positions().collect();
     for (row, &position) in positions.iter().enumerate() {
-        let (order, rope) = (attention.norm_order, attention.rope.as_ref());
-        prepare(buffers.q.row_mut(row), attention.q_norm.as_ref(), order, rope, attention.key_dim, position);
+        prepare(buffers.q.row_mut(row), attention, attention.q_norm.as_ref(), position);
     }
     if let Some((keys, values)) = buffers.kv {
         store(batch, attention, layer, keys, values);
@@ -27,28 +26,32 @@ pub(super) fn attention(
             let output = buffers.output.row_mut(row);
             attend(attention, layer, rows, position, buffers.q.row(row), output);
             if let Some(gate) = buffers.gate {
-                for (out, &gate) in output.iter_mut().zip(gate.row(row)) {
-                    *out *= sigmoid(gate);
+                // One number for each element, or for each head.
+                let elements_a_gate = output.len() / gate.width;
+                for (outs, &gate) in output.chunks_exact_mut(elements_a_gate).zip(gate.row(row)) {
+                    outs.iter_mut().for_each(|out| *out *= sigmoid(gate));
                 }
             }
         }
     }
 }
 
-/// Norms and turns the heads of a row of queries or keys.
-fn prepare(
-    row: &mut [f32],
-    norm: Option<&Norm<Reference>>,
-    order: NormOrder,
-    rope: Option<&RopeTable>,
-    head_dim: usize,
-    position: usize,
-) {
+/// Holds a row within the magnitude that is allowed.
+fn clamp(row: &mut [f32], limit: Option<f32>) {
+    if let Some(limit) = limit {
+        row.iter_mut().for_each(|value| *value = value.clamp(-limit, limit));
+    }
+}
+
+/// Clamps, norms and turns the heads of a row of queries or keys.
+fn prepare(row: &mut [f32], attention: &Attention<Reference>, norm: Option<&Norm<Reference>>, position: usize) {
+    let order = attention.norm_order;
+    clamp(row, attention.clamp);
     if let (Some(norm), NormOrder::BeforeRope) = (norm, order) {
         apply_norm(norm, row);
     }
-    if let Some(rope) = rope {
-        for head in row.chunks_exact_mut(head_dim) {
+    if let Some(rope) = &attention.rope {
+        for head in row.chunks_exact_mut(attention.key_dim) {
             turn(head, rope, position);
         }
     }
@@ -79,8 +82,8 @@ fn store(
     for rows in batch.sequences {
         for row in rows.first_row..rows.first_row + rows.row_count {
             let position = rows.first_position + row - rows.first_row;
-            let (order, rope) = (attention.norm_order, attention.rope.as_ref());
-            prepare(keys.row_mut(row), attention.k_norm.as_ref(), order, rope, attention.key_dim, position);
+            prepare(keys.row_mut(row), attention, attention.k_norm.as_ref(), position);
+            clamp(values.row_mut(row), attention.clamp);
             if let Some(norm) = &attention.v_norm {
                 apply_norm(norm, values.row_mut(row));
             }

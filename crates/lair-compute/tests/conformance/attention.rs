@@ -24,7 +24,15 @@ struct Case {
     has_alibi: bool,
     has_constant: bool,
     has_gate: bool,
+    has_head_gate: bool,
+    clamp: Option<f32>,
     element: KvElement,
+}
+
+impl Case {
+    fn gate_width(&self) -> usize {
+        if self.has_head_gate { self.heads } else { self.heads * self.value_dim }
+    }
 }
 
 const PLAIN: Case = Case {
@@ -40,6 +48,8 @@ const PLAIN: Case = Case {
     has_alibi: false,
     has_constant: false,
     has_gate: false,
+    has_head_gate: false,
+    clamp: None,
     element: KvElement::F32,
 };
 
@@ -68,6 +78,8 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("sinks", Case { has_sinks: true, ..PLAIN }),
         ("alibi", Case { has_alibi: true, rope: None, ..PLAIN }),
         ("gate", Case { has_gate: true, ..PLAIN }),
+        ("a gate for each head", Case { has_gate: true, has_head_gate: true, ..PLAIN }),
+        ("clamped", Case { clamp: Some(0.5), norm: head_norm, ..PLAIN }),
         ("large heads", Case { heads: 4, kv_heads: 2, key_dim: 128, value_dim: 128, ..PLAIN }),
         ("odd dims", Case { key_dim: 20, value_dim: 12, rope: None, ..PLAIN }),
         ("f16", Case { element: KvElement::F16, ..PLAIN }),
@@ -132,7 +144,7 @@ impl Step {
             q: random.values(rows * case.heads * case.key_dim),
             k: random.values(rows * case.kv_heads * case.key_dim),
             v: random.values(rows * case.kv_heads * case.value_dim),
-            gate: random.values(rows * case.heads * case.value_dim),
+            gate: random.values(rows * case.gate_width()),
         };
         if case.has_constant {
             step.k.iter_mut().zip(key_constant(case).iter().cycle()).for_each(|(key, constant)| *key += constant);
@@ -148,7 +160,7 @@ impl Step {
             q: cut(&self.q, case.heads * case.key_dim),
             k: cut(&self.k, case.kv_heads * case.key_dim),
             v: cut(&self.v, case.kv_heads * case.value_dim),
-            gate: cut(&self.gate, case.heads * case.value_dim),
+            gate: cut(&self.gate, case.gate_width()),
         }
     }
 }
@@ -171,6 +183,7 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
         kv_head_count: case.kv_heads,
         key_dim: case.key_dim,
         value_dim: case.value_dim,
+        clamp: case.clamp,
         q_norm: make_norm(case.heads, 51),
         k_norm: make_norm(case.kv_heads, 52),
         v_norm: None,
@@ -206,7 +219,7 @@ fn run<B: Backend>(backend: &mut B, case: &Case, steps: &[Step]) -> Vec<f32> {
         let mut q = buffer(backend, rows, case.heads * case.key_dim, &step.q);
         let mut k = buffer(backend, rows, case.kv_heads * case.key_dim, &step.k);
         let mut v = buffer(backend, rows, case.kv_heads * case.value_dim, &step.v);
-        let gate = buffer(backend, rows, case.heads * case.value_dim, &step.gate);
+        let gate = buffer(backend, rows, case.gate_width(), &step.gate);
         let mut output = backend.buffer(rows, case.heads * case.value_dim).expect("a buffer");
         let sequences = sequences(&step.shape, &tables);
         let batch = Batch { tokens: &vec![0; rows], sequences: &sequences };

@@ -1,12 +1,20 @@
 //! The architectures that can be run: one file and one line each.
 
+mod apertus;
 mod arcee;
+mod baichuan;
 mod bert;
+mod bitnet;
 mod bloom;
+mod chameleon;
+mod chatglm;
 mod command_r;
+mod deci;
+mod diffusion;
 mod dots1;
 mod ernie4_5_moe;
 mod exaone4;
+mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -16,46 +24,72 @@ mod gpt2;
 mod gpt_oss;
 mod gptneox;
 mod granite;
+mod granite_swa;
 mod hunyuan;
+mod jais;
 mod llama;
 mod llama_encoders;
 mod llama_likes;
+mod maincoder;
+mod minicpm;
 mod minimax_m2;
 mod mistral3;
 mod modern_bert;
+mod mpt;
+mod muse_glimmer;
+mod nanbeige;
 mod nemotron;
+mod olmo;
 mod olmo2;
 mod olmoe;
 mod orion;
 mod phi2;
 mod phi3;
+mod picture_models;
+mod plamo;
+mod qwen;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen35;
 mod qwen35moe;
 mod qwen3moe;
+mod refact;
 mod seed_oss;
 mod smollm3;
+mod spark2_5;
+mod speech_models;
+mod stablelm;
 mod starcoder2;
+mod talkie;
 
 use crate::ModelError;
 use crate::spec::Architecture;
 
 /// Every declared architecture.
 pub const ALL: &[&Architecture] = &[
+    &apertus::APERTUS,
     &arcee::ARCEE,
+    &baichuan::BAICHUAN,
     &bert::BERT,
     &bert::NOMIC_BERT,
     &bert::NOMIC_BERT_MOE,
     &bert::JINA_BERT_V2,
     &bert::JINA_BERT_V3,
+    &bitnet::BITNET,
     &bloom::BLOOM,
+    &chameleon::CHAMELEON,
+    &chatglm::CHATGLM,
     &command_r::COMMAND_R,
     &command_r::COHERE2,
+    &deci::DECI,
+    &diffusion::DREAM,
+    &diffusion::LLADA,
+    &diffusion::LLADA_MOE,
     &dots1::DOTS1,
     &ernie4_5_moe::ERNIE4_5_MOE,
     &exaone4::EXAONE4,
+    &falcon::FALCON,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
@@ -68,9 +102,11 @@ pub const ALL: &[&Architecture] = &[
     &gptneox::GPTNEOX,
     &granite::GRANITE,
     &granite::GRANITEMOE,
+    &granite_swa::GRANITE_SWA,
     &hunyuan::HUNYUAN_DENSE,
     &hunyuan::HUNYUAN_VL,
     &hunyuan::HUNYUAN_MOE,
+    &jais::JAIS,
     &llama::LLAMA,
     &llama_encoders::EUROBERT,
     &llama_encoders::NEO_BERT,
@@ -84,26 +120,43 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,
     &llama_likes::QWEN3VLMOE,
+    &maincoder::MAINCODER,
+    &minicpm::MINICPM,
     &minimax_m2::MINIMAX_M2,
     &mistral3::MISTRAL3,
     &modern_bert::MODERN_BERT,
+    &mpt::MPT,
+    &muse_glimmer::MUSE_GLIMMER,
+    &nanbeige::NANBEIGE,
     &nemotron::NEMOTRON,
     &nemotron::JAIS2,
+    &olmo::OLMO,
     &olmo2::OLMO2,
     &olmoe::OLMOE,
     &orion::ORION,
     &phi2::PHI2,
     &phi3::PHI3,
+    &picture_models::COGVLM,
+    &picture_models::PADDLEOCR,
+    &plamo::PLAMO,
+    &plamo::PLAMO3,
+    &qwen::QWEN,
     &qwen2::QWEN2,
     &qwen2moe::QWEN2MOE,
     &qwen3::QWEN3,
     &qwen35::QWEN35,
     &qwen35moe::QWEN35MOE,
     &qwen3moe::QWEN3MOE,
+    &refact::REFACT,
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
+    &spark2_5::SPARK2_5,
+    &speech_models::QWEN3TTS,
+    &speech_models::POCKETTTS,
+    &stablelm::STABLELM,
     &starcoder2::STARCODER2,
     &starcoder2::CODESHELL,
+    &talkie::TALKIE,
 ];
 
 /// The declaration of this `general.architecture`.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use lair_simd::Isa;
 
-use super::super::norm::{gate_by_sigmoid, scale_and_cap};
+use super::super::norm::{gate_by_one_sigmoid, gate_by_sigmoid, scale_and_cap};
 use super::super::{Buffer, Cpu, kv::KvLayer, memory::Parts};
 use super::lanes::{QueryBlock, STRIP_MAX, run, strip_length};
 use super::rotation::rotate;
@@ -335,7 +335,11 @@ impl Block<'_> {
             rotate(isa, out);
         }
         if let Some(gate) = output.gate {
-            gate_by_sigmoid(isa, out, &gate.row(row)[head * dim..][..dim]);
+            if gate.width == self.attention.head_count {
+                gate_by_one_sigmoid(isa, out, gate.row(row)[head]);
+            } else {
+                gate_by_sigmoid(isa, out, &gate.row(row)[head * dim..][..dim]);
+            }
         }
     }
 }
