@@ -18,7 +18,8 @@ pub enum NormKind {
 pub enum NormGroup {
     /// The whole row; the weight has its width.
     Row,
-    /// Each run of this many elements (a head) by itself; the weight, if any, has this length and serves every run.
+    /// Each run of this many elements (a head) by itself. The weight, if any, has this length and serves every run, or
+    /// the row's, an element for each of its own; so has the bias.
     Run(usize),
 }
 
@@ -61,6 +62,18 @@ pub enum Activation {
     Relu,
     /// `max(x, 0)^2`.
     ReluSquared,
+    /// `positive * x^2 + beta * x` for what is positive, else `negative * (exp(min(x, epsilon)) - 1 - x) + beta * x`
+    /// (Huang and Schlag, "Deriving Activation Functions Using Integration", section 3: xIELU).
+    Xielu {
+        /// Curvature of the positive side.
+        positive: f32,
+        /// Factor on the negative side.
+        negative: f32,
+        /// Slope at 0.
+        beta: f32,
+        /// Largest exponent.
+        epsilon: f32,
+    },
     /// The gate is clamped from above, the linear part on both sides and shifted:
     /// `min(g, limit) * sigmoid(alpha * min(g, limit)) * (clamp(u) + shift)`. gpt-oss shifts by one.
     ClampedSwiglu {
@@ -159,6 +172,9 @@ impl OutputGate {
     /// The sigmoid of an element for each element.
     pub const SIGMOID: OutputGate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Element };
 
+    /// The sigmoid of one element for each head.
+    pub const SIGMOID_OF_HEAD: OutputGate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Head };
+
     /// Elements of a gate for heads of `value_dim` elements.
     pub fn width(&self, head_count: usize, value_dim: usize) -> usize {
         match self.span {
@@ -180,6 +196,8 @@ pub struct Attention<B: Backend> {
     pub key_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
+    /// Queries, keys and values are held within this magnitude, before all else.
+    pub clamp: Option<f32>,
     /// Norm of queries.
     pub q_norm: Option<Norm<B>>,
     /// Norm of keys.
@@ -235,6 +253,10 @@ pub struct FeedForward<B: Backend> {
     pub down: Linear<B>,
     /// Between the two.
     pub activation: Activation,
+    /// What divides the activated elements, `[ffn_size]` (activation-aware quantization of MPT).
+    pub inner_divisor: Option<B::Vector>,
+    /// Norm between the two, after the activation (BitNet).
+    pub inner_norm: Option<Norm<B>>,
     /// Norm of the output, before it is added.
     pub post_norm: Option<Norm<B>>,
     /// Factor on the output, before it is added.

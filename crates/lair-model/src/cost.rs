@@ -192,7 +192,7 @@ impl Roles {
     fn new(architecture: &Architecture, config: &ModelConfig, is_there: impl Fn(&str) -> bool) -> Roles {
         let embedding = (architecture.embedding)(config);
         let mut tables = vec![format!("{}.weight", embedding.table)];
-        tables.extend(embedding.positions.map(|stem| format!("{stem}.weight")));
+        tables.extend(embedding.positions.stem().map(|stem| format!("{stem}.weight")));
         tables.extend(embedding.token_types.map(|(stem, _)| format!("{stem}.weight")));
         tables.extend(embedding.per_layer.map(|per_layer| format!("{}.weight", per_layer.table)));
         let head = match (architecture.head)(config).output {

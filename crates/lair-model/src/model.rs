@@ -72,7 +72,7 @@ impl<B: Backend> Model<B> {
         let adapters = AdapterParts { adapters: adapters.collect::<Result<_, _>>()?, ..AdapterParts::default() };
         let mut builder = Builder::new(backend, source, &config, context_length, adapters);
         let declared_embedding = (architecture.embedding)(&config);
-        let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;
+        let (head, is_tied) = builder.head(architecture, &declared_embedding)?;
         let embedding = builder.embedding(&declared_embedding, is_tied)?;
         let layers = (0..config.layer_count)
             .map(|layer_index| builder.layer(architecture, layer_index))
@@ -83,10 +83,11 @@ impl<B: Backend> Model<B> {
         let adapter_widths = adapters.widths.into_inner();
         widths.note_widest(config.hidden_size);
         widths.keeps_input = layers.iter().any(LayerWeights::keeps_input);
+        widths.keeps_embedding = layers.iter().any(|layer| layer.embedding_skip.is_some());
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
             MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
             MixerWeights::Latent(latent) => latent.region.attention.mask.sees_what_follows(),
-            MixerWeights::DeltaNet(_) => false,
+            MixerWeights::DeltaNet(_) | MixerWeights::Linear { .. } => false,
         };
         Ok(Model {
             architecture,
@@ -128,6 +129,12 @@ impl<B: Backend> Model<B> {
     /// embeddings are pooled.
     pub fn has_logits(&self) -> bool {
         matches!(self.head, HeadWeights::Logits(_))
+    }
+
+    /// Whether text can be generated token by token: not by models that only give hidden states, and not by those that see
+    /// what follows and replace masked tokens.
+    pub fn generates_one_by_one(&self) -> bool {
+        self.has_logits() && !self.architecture.is_diffusion
     }
 
     /// Whether tokens see those that follow them: a sequence then has to be computed in one step.

@@ -3,7 +3,7 @@
 use lair_compute::NormKind;
 
 use crate::config::{ExpertsConfig, RecurrentConfig};
-use crate::spec::{Attention, LatentAttention, Norm};
+use crate::spec::{Attention, LatentAttention, Norm, NormSpan};
 use crate::{ModelConfig, ModelError};
 
 /// Heads of an attention layer.
@@ -126,6 +126,18 @@ impl LatentShape {
     }
 }
 
+impl NormSpan {
+    /// The shape of a norm's weight over heads of this width.
+    pub(crate) fn weight_shape(self, head_dim: usize, head_count: usize) -> Vec<usize> {
+        match self {
+            NormSpan::Head => vec![head_dim],
+            NormSpan::Row => vec![head_dim * head_count],
+            NormSpan::HeadOfRow => vec![head_dim, head_count],
+            NormSpan::HeadFactor => vec![1, head_count],
+        }
+    }
+}
+
 /// Heads of a gated delta net.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeltaNetShape {
@@ -219,9 +231,14 @@ fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError>
 pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(NormKind, f32)>, ModelError> {
     let (kind, key, epsilon) = match norm {
         Norm::None => return Ok(None),
-        Norm::Rms(_) | Norm::RmsIfThere(_) | Norm::RmsEither(..) | Norm::RmsBiased(_) | Norm::RmsUnweighted => {
-            (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
-        }
+        Norm::RmsAdding(_, epsilon) => return Ok(Some((NormKind::Rms, epsilon))),
+        Norm::LayerAdding(_, epsilon) => return Ok(Some((NormKind::Layer, epsilon))),
+        Norm::Rms(_)
+        | Norm::RmsIfThere(_)
+        | Norm::RmsNamed(_)
+        | Norm::RmsEither(..)
+        | Norm::RmsBiased(_)
+        | Norm::RmsUnweighted => (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon),
         Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) | Norm::LayerUnweighted => {
             (NormKind::Layer, "attention.layer_norm_epsilon", config.layer_norm_epsilon)
         }

@@ -14,10 +14,13 @@ pub fn check_support(
     config: &ModelConfig,
     context_length: usize,
 ) -> Result<(), ModelError> {
-    let has_logits = (architecture.head)(config).output_in(config) != HeadOutput::HiddenState;
+    let has_logits = architecture.output_in(config) != HeadOutput::HiddenState;
+    let has_logits = has_logits && !architecture.is_diffusion;
     let is_causal = config.is_causal != Some(false);
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
+    let is_run_once = config.loop_count == 1;
     let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
+    missing = missing.or((!is_run_once).then_some("layers that are run several times"));
     missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
     missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, has_logits)));
     let mut layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
@@ -74,14 +77,12 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
     let mixer = match &layer.mixer {
         Mixer::None => Some("layers without a mixer"),
         Mixer::Attention(parts) => attention(parts, has_logits),
-        Mixer::GatedDeltaNet(_) => None,
-        Mixer::LatentAttention(_) => None,
+        Mixer::GatedDeltaNet(_) | Mixer::Linear(_) | Mixer::LatentAttention(_) => None,
         Mixer::Mamba2(_) => Some("Mamba-2"),
         Mixer::ShortConvolution(_) => Some("short convolutions"),
     };
     mixer.or_else(|| match &layer.ffn {
-        Ffn::None => None,
-        Ffn::Dense(ffn) => (ffn.inner_norm != Norm::None).then_some("a norm within the feed-forward network"),
+        Ffn::None | Ffn::Dense(_) => None,
         Ffn::Experts(ffn) | Ffn::ExpertsIfThere { experts: ffn, .. } => experts(ffn),
         Ffn::DenseAndExperts(both) => experts(&both.experts).or_else(|| {
             (layer.ffn_output_norm != Norm::None).then_some("a norm of the sum of one network and experts")
@@ -92,12 +93,6 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
 fn attention(attention: &Attention, has_logits: bool) -> Option<&'static str> {
     if attention.relative_bias.is_some() {
         return Some("learned biases by distance");
-    }
-    if attention.clamp.is_some() {
-        return Some("clamped queries, keys and values");
-    }
-    if attention.inner_norm != Norm::None {
-        return Some("a norm of the heads' output");
     }
     // A later token would change what was computed for an earlier one: tokens cannot be generated one by one.
     (has_logits && attention.mask.sees_what_follows()).then_some("generation with attention in both directions")

@@ -9,8 +9,8 @@ use lair_compute::{Activation, Mask};
 use lair_gguf::{Header, Metadata};
 use lair_model::spec::{
     Architecture, Attention, CrossAttention, DenseAndExperts, DenseFfn, Embedding, Encoder, EncoderInput, ExpertsFfn,
-    Ffn, Head, KvSource, Layer, LayerInput, Mamba2, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Projections, Rope,
-    RopeFactors, ShortConvolution, ValueSource,
+    Ffn, Head, KvSource, Layer, LayerInput, Mamba2, Mixer, Norm, PerLayerEmbedding, PerLayerInput, Positions,
+    Projections, Rope, RopeFactors, ShortConvolution, ValueSource,
 };
 use lair_model::{ModelConfig, ModelError, Presence, check_support, tensor_needs};
 use lair_testkit::shared_data;
@@ -148,7 +148,7 @@ fn lfm2_layer(config: &ModelConfig, layer_index: usize) -> Layer {
 const WHISPER: Architecture = Architecture {
     gguf_name: "whisper",
     hf_names: &["WhisperForConditionalGeneration"],
-    embedding: |_| Embedding { positions: Some("position_embd"), ..Embedding::TOKENS },
+    embedding: |_| Embedding { positions: Positions::Learned("position_embd"), ..Embedding::TOKENS },
     layer_prefix: "dec.blk",
     layer: |_, _| Layer {
         cross: Some(CrossAttention {

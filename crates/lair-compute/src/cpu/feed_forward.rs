@@ -8,14 +8,14 @@ use super::kernel::STRIP_MAX;
 use super::linear::{Source, add_product, for_each_row, grow, prepare};
 use super::matrix::Matrix;
 use super::memory::Parts;
-use super::norm::activate;
+use super::norm::{activate, apply_norm, divide};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item, for_each_run};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
 use super::tap::observe;
 use super::{Buffer, Cpu};
-use crate::{Activation, FeedForward, FeedForwardInput, Linear};
+use crate::{Activation, FeedForward, FeedForwardInput, Linear, Norm};
 
 /// The widening half of a network: what the products of one panel need.
 #[derive(Clone, Copy)]
@@ -86,10 +86,40 @@ pub(super) fn feed_forward(
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.byte_rows());
     let all_rows = &scratch.all_rows[..rows];
-    let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
-    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.byte_rows());
+    let (hidden, blocks) = (&mut scratch.hidden, &mut scratch.hidden_blocks);
+    let byte_rows = network.down.weight.byte_rows();
+    let hidden = match (network.inner_divisor.as_deref(), network.inner_norm.as_ref()) {
+        (None, None) => widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), byte_rows),
+        inner => {
+            // What stands between the products has to be whole rows of numbers before it is quantised.
+            let width = widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), 0).width;
+            normalise_inner((isa, pool), &mut hidden[..rows * width], width, inner);
+            quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows)
+        }
+    };
     let after = (network.post_norm.as_ref(), network.residual_scale);
     add_product((isa, pool, workers), &network.down, &hidden, all_rows, after, (&mut scratch.product, residual));
+}
+
+/// Divides and norms what stands between the products, `[rows, width]`.
+fn normalise_inner(
+    (isa, pool): (Isa, &Pool),
+    values: &mut [f32],
+    width: usize,
+    (divisor, norm): (Option<&[f32]>, Option<&Norm<Cpu>>),
+) {
+    let rows = values.len() / width;
+    let parts = Parts::new(values);
+    for_each_row(pool, rows, &|row| {
+        // SAFETY: every row is taken once.
+        let values = unsafe { parts.part(row * width, width) };
+        if let Some(divisor) = divisor {
+            divide(isa, values, divisor);
+        }
+        if let Some(norm) = norm {
+            apply_norm(isa, norm, values);
+        }
+    });
 }
 
 /// The widening half over all rows, prepared for the narrowing one.

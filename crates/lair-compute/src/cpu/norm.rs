@@ -48,13 +48,14 @@ pub(super) fn apply_norm(isa: Isa, norm: &Norm<Cpu>, row: &mut [f32]) {
     if group == 0 {
         return;
     }
-    for run in row.chunks_exact_mut(group) {
-        vectorize!(isa, norm_run, norm: &Norm<Cpu> = norm, run: &mut [f32] = run);
+    for (index, run) in row.chunks_exact_mut(group).enumerate() {
+        vectorize!(isa, norm_run, norm: &Norm<Cpu> = norm, start: usize = index * group, run: &mut [f32] = run);
     }
 }
 
+/// `start` is where the run begins in its row.
 #[inline(always)]
-fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
+fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, start: usize, run: &mut [f32]) {
     let length = run.len() as f32;
     if norm.kind == NormKind::Layer {
         let mean = sum(s, run) / length;
@@ -64,11 +65,36 @@ fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, run: &mut [f32]) {
     let factor = 1.0 / (variance + norm.epsilon).sqrt();
     each(s, run, factor, Multiplied);
     if let Some(weight) = &norm.weight {
-        zipped(s, run, weight, Multiplied);
+        zipped(s, run, part_of_run(weight, start, run.len()), Multiplied);
     }
     if let Some(bias) = &norm.bias {
-        zipped(s, run, bias, Added);
+        zipped(s, run, part_of_run(bias, start, run.len()), Added);
     }
+}
+
+/// A weight or bias that serves every run, or the run's part of one that has an element for each of the row's.
+fn part_of_run(vector: &[f32], start: usize, length: usize) -> &[f32] {
+    if vector.len() == length { vector } else { &vector[start..start + length] }
+}
+
+/// `values` held within a magnitude.
+pub(super) fn clamp(isa: Isa, values: &mut [f32], limit: f32) {
+    vectorize!(isa, clamp_with, values: &mut [f32] = values, limit: f32 = limit);
+}
+
+#[inline(always)]
+fn clamp_with<S: Simd>(s: S, values: &mut [f32], limit: f32) {
+    each(s, values, limit, Clamped);
+}
+
+/// `values /= divisors`.
+pub(super) fn divide(isa: Isa, values: &mut [f32], divisors: &[f32]) {
+    vectorize!(isa, divide_with, values: &mut [f32] = values, divisors: &[f32] = divisors);
+}
+
+#[inline(always)]
+fn divide_with<S: Simd>(s: S, values: &mut [f32], divisors: &[f32]) {
+    zipped(s, values, divisors, Divided);
 }
 
 #[inline(always)]
@@ -139,6 +165,10 @@ lanewise! {
     Multiplied = |s, x, y| s.mul(x, y);
     /// `x + y`.
     Added = |s, x, y| s.add(x, y);
+    /// `x / y`.
+    Divided = |s, x, y| s.div(x, y);
+    /// `x` held within the magnitude `y`.
+    Clamped = |s, x, y| s.max(s.min(x, y), s.sub(s.splat(0.0), y));
     /// `y * tanh(x / y)`.
     SoftCap = |s, x, y| s.mul(y, math::tanh(s, s.div(x, y)));
     // Of the linear part and the gate.
@@ -181,6 +211,12 @@ fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mu
         Activation::ReluSquared => zipped(s, wide, gate, GatedReluSquared),
         Activation::ClampedSwiglu { alpha, limit, shift } => clamped_swiglu(s, (alpha, limit, shift), gate, wide),
         Activation::ClampedSilu { limit } => clamped_silu(s, limit, gate, wide),
+        Activation::Xielu { .. } => {
+            for (wide, gate) in wide.chunks_mut(LANES).zip(gate.chunks(LANES)) {
+                let value = xielu(s, activation, s.load_part(gate, 0.0));
+                s.store_part(s.mul(value, s.load_part(wide, 0.0)), wide);
+            }
+        }
     }
 }
 
@@ -213,10 +249,30 @@ fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
         Activation::GeluQuick => each(s, wide, 0.0, PlainGeluQuick),
         Activation::Relu => each(s, wide, 0.0, PlainRelu),
         Activation::ReluSquared => each(s, wide, 0.0, PlainReluSquared),
+        Activation::Xielu { .. } => {
+            for wide in wide.chunks_mut(LANES) {
+                s.store_part(xielu(s, activation, s.load_part(wide, 0.0)), wide);
+            }
+        }
         Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
             panic!("a clamped activation has a gate: the declaration was checked")
         }
     }
+}
+
+/// The two sides as one sum: what is positive has no part in the second term, what is negative none in the first.
+#[inline(always)]
+fn xielu<S: Simd>(s: S, activation: Activation, x: S::F) -> S::F {
+    let Activation::Xielu { positive, negative, beta, epsilon } = activation else {
+        unreachable!("the caller has seen what it is")
+    };
+    let above = relu_squared(s, x);
+    let low = s.min(x, s.splat(0.0));
+    // At 0 and above the exponent must give exactly 1, so that nothing is added; `epsilon` may be on either side.
+    let held = s.sub(s.sub(math::exp(s, s.min(low, s.splat(epsilon))), s.splat(1.0)), low);
+    let is_below = s.min(s.mul(low, s.splat(f32::MIN)), s.splat(1.0));
+    let below = s.mul(held, is_below);
+    s.fma(x, s.splat(beta), s.fma(above, s.splat(positive), s.mul(below, s.splat(negative))))
 }
 
 #[inline(always)]

@@ -18,8 +18,7 @@ pub(super) fn attention(
     batch.assert_consistent();
     let positions: Vec<usize> = batch.positions().collect();
     for (row, &position) in positions.iter().enumerate() {
-        let (order, rope) = (attention.norm_order, attention.rope.as_ref());
-        prepare(buffers.q.row_mut(row), attention.q_norm.as_ref(), order, rope, attention.key_dim, position);
+        prepare(buffers.q.row_mut(row), attention, attention.q_norm.as_ref(), position);
         if let Some(temperature) = &attention.temperature {
             let factor = temperature.factor(position);
             buffers.q.row_mut(row).iter_mut().for_each(|query| *query *= factor);
@@ -54,20 +53,22 @@ pub(super) fn apply_gate(kind: OutputGate, gate: &[f32], value_dim: usize, outpu
     }
 }
 
-/// Norms and turns the heads of a row of queries or keys.
-fn prepare(
-    row: &mut [f32],
-    norm: Option<&Norm<Reference>>,
-    order: NormOrder,
-    rope: Option<&RopeTable>,
-    head_dim: usize,
-    position: usize,
-) {
+/// Holds a row within the magnitude that is allowed.
+fn clamp(row: &mut [f32], limit: Option<f32>) {
+    if let Some(limit) = limit {
+        row.iter_mut().for_each(|value| *value = value.clamp(-limit, limit));
+    }
+}
+
+/// Clamps, norms and turns the heads of a row of queries or keys.
+fn prepare(row: &mut [f32], attention: &Attention<Reference>, norm: Option<&Norm<Reference>>, position: usize) {
+    let order = attention.norm_order;
+    clamp(row, attention.clamp);
     if let (Some(norm), NormOrder::BeforeRope) = (norm, order) {
         apply_norm(norm, row);
     }
-    if let Some(rope) = rope {
-        for head in row.chunks_exact_mut(head_dim) {
+    if let Some(rope) = &attention.rope {
+        for head in row.chunks_exact_mut(attention.key_dim) {
             turn(head, rope, position);
         }
     }
@@ -98,8 +99,8 @@ fn store(
     for rows in batch.sequences {
         for row in rows.first_row..rows.first_row + rows.row_count {
             let position = rows.first_position + row - rows.first_row;
-            let (order, rope) = (attention.norm_order, attention.rope.as_ref());
-            prepare(keys.row_mut(row), attention.k_norm.as_ref(), order, rope, attention.key_dim, position);
+            prepare(keys.row_mut(row), attention, attention.k_norm.as_ref(), position);
+            clamp(values.row_mut(row), attention.clamp);
             if let Some(norm) = &attention.v_norm {
                 apply_norm(norm, values.row_mut(row));
             }

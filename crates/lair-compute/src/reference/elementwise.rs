@@ -79,6 +79,8 @@ fn plain(activation: Activation, x: f32) -> f32 {
         Activation::GeluQuick => x * sigmoid(1.702 * x),
         Activation::Relu => x.max(0.0),
         Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::Xielu { positive, beta, .. } if x > 0.0 => positive * x * x + beta * x,
+        Activation::Xielu { negative, beta, epsilon, .. } => (x.min(epsilon).exp_m1() - x) * negative + beta * x,
         Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
             panic!("a clamped activation has a gate: the declaration was checked")
         }

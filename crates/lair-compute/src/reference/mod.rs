@@ -413,7 +413,9 @@ fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
         NormGroup::Row => row.len(),
         NormGroup::Run(length) => length,
     };
-    for values in row.chunks_exact_mut(group) {
+    // Where in a weight or a bias a run begins: one for all runs, or a part for each.
+    let start = |vector: &[f32], run: usize| if vector.len() == group { 0 } else { run * group };
+    for (run, values) in row.chunks_exact_mut(group).enumerate() {
         let length = values.len() as f64;
         let mean = match norm.kind {
             NormKind::Rms => 0.0,
@@ -422,8 +424,8 @@ fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
         let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
         let factor = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
         for (index, value) in values.iter_mut().enumerate() {
-            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[index]);
-            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[index]);
+            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[start(weight, run) + index]);
+            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[start(bias, run) + index]);
             *value = ((f64::from(*value) - mean) * factor) as f32 * weight + bias;
         }
     }
@@ -448,6 +450,12 @@ fn network_row(network: &FeedForward<Reference>, normed: &[f32]) -> Vec<f32> {
         gate
     });
     activate(network.activation, gate.as_deref(), &mut wide);
+    if let Some(divisor) = &network.inner_divisor {
+        wide.iter_mut().zip(divisor).for_each(|(value, divisor)| *value /= divisor);
+    }
+    if let Some(norm) = &network.inner_norm {
+        apply_norm(norm, &mut wide);
+    }
     let mut output = vec![0.0; network.down.weight.rows];
     apply_linear(&network.down, 0, &wide, &mut output);
     output

@@ -26,6 +26,7 @@ struct Case {
     has_gate: bool,
     gate: OutputGate,
     temperature: Option<Temperature>,
+    clamp: Option<f32>,
     element: KvElement,
 }
 
@@ -44,6 +45,7 @@ const PLAIN: Case = Case {
     has_gate: false,
     gate: OutputGate::SIGMOID,
     temperature: None,
+    clamp: None,
     element: KvElement::F32,
 };
 
@@ -83,6 +85,7 @@ fn cases() -> Vec<(&'static str, Case)> {
             Case { has_gate: true, gate: gate(GateFunction::Softplus, GateSpan::Head), ..PLAIN },
         ),
         ("temperature", Case { temperature: Some(Temperature { length: 7, scale: 0.3, offset: 1 }), ..PLAIN }),
+        ("clamped", Case { clamp: Some(0.5), norm: head_norm, ..PLAIN }),
         ("large heads", Case { heads: 4, kv_heads: 2, key_dim: 128, value_dim: 128, ..PLAIN }),
         ("odd dims", Case { key_dim: 20, value_dim: 12, rope: None, ..PLAIN }),
         ("f16", Case { element: KvElement::F16, ..PLAIN }),
@@ -186,6 +189,7 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
         kv_head_count: case.kv_heads,
         key_dim: case.key_dim,
         value_dim: case.value_dim,
+        clamp: case.clamp,
         q_norm: make_norm(case.heads, 51),
         k_norm: make_norm(case.kv_heads, 52),
         v_norm: None,

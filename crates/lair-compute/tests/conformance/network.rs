@@ -43,6 +43,8 @@ impl Weights {
             up: linear(backend, &self.up, None),
             down: linear(backend, &self.down, Some(&Random(63).values(HIDDEN))),
             activation,
+            inner_divisor: None,
+            inner_norm: None,
             post_norm: post.then(|| rms(64)),
             residual_scale: 0.75,
         }
@@ -153,6 +155,32 @@ fn feed_forward_networks_agree_with_the_reference() {
                     assert_close(&what, &actual, &expected, limit(tensor_type));
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn what_stands_between_the_products_is_divided_and_normed() {
+    fn run<B: Backend>(backend: &mut B, weights: &Weights, rows: usize, has_both: bool) -> Vec<f32> {
+        backend.reserve(rows, WIDE).expect("scratch");
+        let factors: Vec<f32> = Random(81).values(WIDE).iter().map(|x| 1.5 + x).collect();
+        let inner_norm = norm(backend, NormKind::Rms, NormGroup::Row, Some(&Random(82).values(WIDE)), None);
+        let network = FeedForward {
+            inner_divisor: has_both.then(|| vector(backend, &factors)),
+            inner_norm: Some(inner_norm),
+            ..weights.network(backend, Activation::Silu, true)
+        };
+        let mut residual = buffer(backend, rows, HIDDEN, &Random(83).values(rows * HIDDEN));
+        backend.feed_forward(rows, &network, FeedForwardInput::Residual, &mut residual);
+        read(backend, rows, HIDDEN, &residual)
+    }
+    for tensor_type in [TensorType::F32, TensorType::Q8_0] {
+        for (rows, has_gate, has_both) in [(1, true, true), (7, true, false), (300, false, true)] {
+            let weights = Weights::random(tensor_type, has_gate, 80);
+            let what = format!("{tensor_type}, {rows} rows, gate {has_gate}, divisor {has_both}");
+            let expected = run(&mut Reference, &weights, rows, has_both);
+            let actual = on_every_cpu(&what, |cpu| run(cpu, &weights, rows, has_both));
+            assert_close(&what, &actual, &expected, limit(tensor_type));
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! Reference: the published model code of Rednote. GGUF name: `dots3note`.
 
-use lair_compute::{GateFunction, GateSpan, Gating, Mask, OutputGate};
+use lair_compute::{Gating, Mask, OutputGate};
 
 use super::deepseek::with_experts;
 use super::deepseek32::INDEXER;
@@ -23,7 +23,7 @@ pub const DOTS3NOTE: Architecture = Architecture {
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let attention = LatentAttention {
         rope_norm: Norm::Rms("attn_k_norm"),
-        gate: Some(("attn_gate", OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Head })),
+        gate: Some(("attn_gate", OutputGate::SIGMOID_OF_HEAD)),
         ..LatentAttention::of(config)
     };
     let rope = Rope::interleaved(config);

@@ -3,7 +3,7 @@
 //!
 //! Reference: the published model code of StepFun. Layers that predict further tokens are not run. GGUF name: `step35`.
 
-use lair_compute::{Activation, GateFunction, GateSpan, Gating, Mask, OutputGate};
+use lair_compute::{Activation, Gating, Mask, OutputGate};
 
 use crate::ModelConfig;
 use crate::spec::{
@@ -32,7 +32,7 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
             (Mask::Causal, Rope { dimension_count: config.rope_dimension_count / 2, factors, ..rope })
         }
     };
-    let gate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Head };
+    let gate = OutputGate::SIGMOID_OF_HEAD;
     let limits = config
         .experts
         .as_ref()

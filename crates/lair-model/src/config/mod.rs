@@ -9,7 +9,7 @@ mod parts;
 
 use lair_gguf::Metadata;
 
-pub use parts::{ExpertsConfig, IndexerConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern};
+pub use parts::{ExpertsConfig, IndexerConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern, XieluConfig};
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -89,6 +89,14 @@ pub struct ModelConfig {
     pub rope_sections: Vec<usize>,
     /// Whether layers are turned at all, where the file says (Granite).
     pub rope_finetuned: Option<bool>,
+    /// Which layers are turned, where the file lists them.
+    pub rope_layers: Option<Vec<bool>>,
+    /// Whether norms stand behind the halves of a layer instead of before (Chameleon).
+    pub swin_norm: Option<bool>,
+    /// How often all layers are run, one time after the other (Nanbeige).
+    pub loop_count: usize,
+    /// The learned parameters of xIELU, layer by layer; empty where there are none (Apertus).
+    pub xielu: Vec<XieluConfig>,
     /// Positions that a sliding window covers.
     pub window: Option<usize>,
     /// Which layers have a sliding window.
@@ -199,6 +207,10 @@ impl ModelConfig {
             rope_alpha: keys.number("rope.scaling.alpha", 0.0..=1e9)?.filter(|alpha| *alpha > 0.0),
             rope_sections: keys.counts("rope.dimension_sections", 4, 0..=limits::HEAD_DIM_MAX)?,
             rope_finetuned: keys.flag("rope.scaling.finetuned")?,
+            rope_layers: keys.flags("attention.rope_pattern", block_count)?,
+            swin_norm: keys.flag("swin_norm")?,
+            loop_count: keys.count("num_loops", 1..=limits::LAYER_COUNT_MAX)?.unwrap_or(1),
+            xielu: XieluConfig::read(metadata, block_count)?,
             // A window of 0 stands for none.
             window: keys
                 .count("attention.sliding_window", 0..=limits::CONTEXT_LENGTH_MAX)?

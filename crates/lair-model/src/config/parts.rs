@@ -1,6 +1,7 @@
 //! Hyper-parameters that only some architectures have, in groups.
 
 use lair_compute::Gating;
+use lair_gguf::Metadata;
 
 use super::keys::Keys;
 use super::limits;
@@ -137,6 +138,36 @@ impl ExpertsConfig {
             activation_limits: keys.numbers_by_layer("swiglu_clamp_exp", layer_count)?,
             shared_activation_limits: keys.numbers_by_layer("swiglu_clamp_shexp", layer_count)?,
         }))
+    }
+}
+
+/// The parameters of xIELU in a layer, as they were learned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct XieluConfig {
+    /// Its softplus is the curvature of the positive side.
+    pub alpha_p: f32,
+    /// Its softplus, and `beta`, is the factor on the negative side.
+    pub alpha_n: f32,
+    /// Slope at 0.
+    pub beta: f32,
+    /// Largest exponent.
+    pub epsilon: f32,
+}
+
+impl XieluConfig {
+    /// Its keys stand below no architecture's name.
+    pub(super) fn read(metadata: &Metadata, layer_count: usize) -> Result<Vec<XieluConfig>, ModelError> {
+        let keys = Keys::new(metadata, "xielu");
+        let numbers = |key: &str| keys.numbers_by_layer(key, layer_count, -1e4..=1e4);
+        let all = (numbers("alpha_p")?, numbers("alpha_n")?, numbers("beta")?, numbers("eps")?);
+        let (Some(alpha_p), Some(alpha_n), Some(beta), Some(epsilon)) = all else { return Ok(Vec::new()) };
+        let layer = |index: usize| XieluConfig {
+            alpha_p: alpha_p[index],
+            alpha_n: alpha_n[index],
+            beta: beta[index],
+            epsilon: epsilon[index],
+        };
+        Ok((0..layer_count).map(layer).collect())
     }
 }
 

@@ -32,8 +32,12 @@ pub struct Activations<B: Backend> {
     k: Vec<B::Buffer>,
     v: Vec<B::Buffer>,
     gate: Vec<B::Buffer>,
+    /// `[rows, hidden_size]`: the embedding, for layers that add it.
+    embedding: Option<B::Buffer>,
     /// What a mixer gives, before it is projected back.
     mixed: Vec<B::Buffer>,
+    /// The same after a norm of its own.
+    inner: Vec<B::Buffer>,
     qkv: Vec<B::Buffer>,
     /// Alpha and beta of delta nets.
     alpha: Vec<(B::Buffer, B::Buffer)>,
@@ -78,7 +82,9 @@ impl<B: Backend> Activations<B> {
             k: buffers(&widths.k)?,
             v: buffers(&widths.v)?,
             gate: buffers(&widths.gate)?,
+            embedding: widths.keeps_embedding.then(|| backend.buffer(rows_max, hidden_size)).transpose()?,
             mixed: buffers(&widths.mixed)?,
+            inner: buffers(&widths.inner)?,
             qkv: buffers(&widths.qkv)?,
             alpha,
             latent: buffers(&widths.latent)?,
@@ -128,6 +134,12 @@ impl<B: Backend> Model<B> {
         if !rows_wanted.is_empty() {
             let rows = if kept.is_some() { &activations.first_rows[..rows_wanted.len()] } else { rows_wanted };
             backend.head(head, rows, &activations.residual, logits);
+        }
+        if let Some((first, end)) = (self.architecture().head)(self.config()).left_out {
+            for logits in logits.chunks_exact_mut(self.vocabulary_size()) {
+                let end = end.min(logits.len());
+                logits[first.min(end)..end].fill(f32::MIN);
+            }
         }
     }
 
@@ -211,6 +223,9 @@ impl<B: Backend> Model<B> {
             backend.embed_positions(positions, batch, &mut activations.residual);
         }
         norm_stream(embedding.norm.as_ref(), backend, activations, batch.row_count());
+        if let Some(embedding) = &mut activations.embedding {
+            backend.copy(batch.row_count(), &activations.residual, embedding);
+        }
     }
 }
 
@@ -250,6 +265,7 @@ fn run_layer<B: Backend>(
     }
     let mixed = match &layer.mixer {
         MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Linear { mixed_buffer } => run_linear(layer, *mixed_buffer, backend, activations, rows),
         MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Latent(weights) => latent::run(layer, weights, backend, activations, memory, batch),
     };
@@ -260,16 +276,27 @@ fn run_layer<B: Backend>(
             backend.keep_rows(kept, &mut activations.mixed[mixed]);
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
-            activations.input.iter_mut().for_each(|input| backend.keep_rows(kept, input));
+            let Activations { input, embedding, .. } = &mut *activations;
+            input.iter_mut().chain(embedding).for_each(|buffer| backend.keep_rows(kept, buffer));
             activations.adapters.iter_mut().for_each(|room| room.keep_rows(kept));
             kept.len()
         }
     };
     let (output, after) = (&layer.mixer_output, (layer.mixer_output_norm.as_ref(), layer.mixer_scale));
-    let Activations { mixed: buffers, residual, adapters, .. } = &mut *activations;
+    let Activations { mixed: buffers, inner, residual, adapters, .. } = &mut *activations;
+    let mixed = match &layer.mixer {
+        MixerWeights::Attention(weights) => match &weights.inner_norm {
+            Some((norm, buffer)) => {
+                backend.norm(rows, norm, &buffers[mixed], &mut inner[*buffer]);
+                &inner[*buffer]
+            }
+            None => &buffers[mixed],
+        },
+        _ => &buffers[mixed],
+    };
     match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
-        Some(room) => room.project_add(backend, rows, &buffers[mixed], output, after, residual),
-        None => backend.project_add(rows, &buffers[mixed], &output.linear, after.0, after.1, residual),
+        Some(room) => room.project_add(backend, rows, mixed, output, after, residual),
+        None => backend.project_add(rows, mixed, &output.linear, after.0, after.1, residual),
     }
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
     if let (Some(norm), Some(input)) = (&layer.mixer_second_norm, &activations.input) {
@@ -278,6 +305,9 @@ fn run_layer<B: Backend>(
     }
     run_ffn(layer, backend, activations, rows);
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+    if let (Some(scale), Some(embedding)) = (layer.embedding_skip, &activations.embedding) {
+        backend.add(rows, embedding, scale, &mut activations.residual);
+    }
 }
 
 /// The feed-forward network of a layer, added to the stream.
@@ -308,6 +338,22 @@ fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &m
         let router = (weights.router_input == LayerInput::BeforeMixer).then(kept);
         backend.experts(rows, &weights.experts, ExpertsInput { experts, router }, residual);
     }
+}
+
+/// The product of a layer whose mixer is one: its input after its norm. Returns which buffer of `mixed` holds it.
+fn run_linear<B: Backend>(
+    layer: &LayerWeights<B>,
+    mixed_buffer: usize,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    rows: usize,
+) -> usize {
+    let Activations { residual, hidden, mixed, .. } = activations;
+    match mixer_input(layer, residual, hidden) {
+        (Some(norm), input) => backend.norm(rows, norm, input, &mut mixed[mixed_buffer]),
+        (None, input) => backend.copy(rows, input, &mut mixed[mixed_buffer]),
+    }
+    mixed_buffer
 }
 
 /// The mixer's input and its norm: a shared norm has been computed already.

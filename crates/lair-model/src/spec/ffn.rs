@@ -5,6 +5,7 @@ use lair_compute::{Activation, ExpertGroups, Gating, Weighing};
 use crate::ModelConfig;
 
 /// What works on each token.
+#[allow(clippy::large_enum_variant)] // Plain data that is copied when a model is loaded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ffn {
     /// Nothing: the layer is its mixer.
@@ -48,7 +49,9 @@ pub struct DenseFfn {
     pub activation: Activation,
     /// Width between the two; the configuration's for the layer if `None`.
     pub ffn_size: Option<usize>,
-    /// Norm between the two (BitNet).
+    /// Name within the layer of what divides the activated elements, where the file has it (MPT).
+    pub inner_divisor: Option<&'static str>,
+    /// Norm between the two, after the activation (BitNet).
     pub inner_norm: super::Norm,
 }
 
@@ -60,6 +63,7 @@ impl DenseFfn {
         down: "ffn_down",
         activation: Activation::Silu,
         ffn_size: None,
+        inner_divisor: None,
         inner_norm: super::Norm::None,
     };
 

@@ -19,6 +19,9 @@ pub enum Mixer {
     Mamba2(Mamba2),
     /// Gated convolution over the last few tokens.
     ShortConvolution(ShortConvolution),
+    /// One product of the token itself, `[hidden_size, hidden_size]`: what is left of attention that was found needless
+    /// (Deci).
+    Linear(&'static str),
 }
 
 /// Where the projections to queries, keys and values lie.
@@ -41,6 +44,10 @@ pub enum NormSpan {
     Head,
     /// All heads of a token, with a weight for each element (OLMo 2).
     Row,
+    /// Each head by itself, with a weight for each element of each head, `[heads, head_dim]` (Chameleon).
+    HeadOfRow,
+    /// Each head by itself, with one factor a head, `[heads, 1]` (Talkie).
+    HeadFactor,
 }
 
 /// What the output of attention is multiplied by.
@@ -170,7 +177,7 @@ impl Attention {
 }
 
 /// How latent attention makes its queries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum QueryProjection {
     /// One product.
     Full(&'static str),

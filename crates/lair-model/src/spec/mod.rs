@@ -43,6 +43,9 @@ pub struct Architecture {
     pub head: fn(&ModelConfig) -> Head,
     /// Whether models of it give hidden states and no text.
     pub is_encoder: bool,
+    /// Whether models of it see a whole text at once and replace the tokens of it that are masked (diffusion), so that none
+    /// can be generated one by one.
+    pub is_diffusion: bool,
     /// How a classifier of pooled hidden states works, where a file has one.
     pub classifier: Classifier,
     /// What runs before the decoder and is attended to by it; `None` in a decoder.
@@ -65,15 +68,25 @@ impl Architecture {
         layer: |_, _| Layer::PRE_NORM,
         head: |_| Head::LOGITS,
         is_encoder: false,
+        is_diffusion: false,
         classifier: Classifier::TANH,
         encoder: None,
         ignored_tensors: &[],
         source: None,
     };
+
+    /// What models of this configuration give: where tokens see those that follow, none can be generated one by one, and
+    /// there are hidden states only, but for models that write by diffusion.
+    pub fn output_in(&self, config: &ModelConfig) -> HeadOutput {
+        match config.is_causal {
+            Some(false) if !self.is_diffusion => HeadOutput::HiddenState,
+            _ => (self.head)(config).output,
+        }
+    }
 }
 
-/// A norm, and the stem of its weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A norm, and the stem of its weight. What is added under the root is the file's, where the norm does not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Norm {
     /// No norm.
     None,
@@ -85,6 +98,10 @@ pub enum Norm {
     RmsEither(&'static str, &'static str),
     /// Root mean square, with weight and bias (Phi 3.5 MoE).
     RmsBiased(&'static str),
+    /// Root mean square, with a weight, and so much added under the root.
+    RmsAdding(&'static str, f32),
+    /// Root mean square, with a weight in the tensor of this whole name within the layer (PLaMo).
+    RmsNamed(&'static str),
     /// Root mean square without a weight.
     RmsUnweighted,
     /// Mean and variance, with weight and bias.
@@ -93,6 +110,8 @@ pub enum Norm {
     LayerUnbiased(&'static str),
     /// Mean and variance, with a weight and the bias the file has, where it has them; else no norm.
     LayerIfThere(&'static str),
+    /// Mean and variance, with a weight and the bias the file has, and so much added under the root.
+    LayerAdding(&'static str, f32),
     /// Mean and variance without a weight.
     LayerUnweighted,
 }
@@ -104,7 +123,16 @@ impl Norm {
             Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::RmsEither(stem, _) => Some(stem),
             Norm::RmsBiased(stem) | Norm::Layer(stem) => Some(stem),
             Norm::LayerUnbiased(stem) | Norm::LayerIfThere(stem) => Some(stem),
+            Norm::RmsAdding(stem, _) | Norm::RmsNamed(stem) | Norm::LayerAdding(stem, _) => Some(stem),
             Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
+        }
+    }
+
+    /// The name of the weight within the layer, if there is one.
+    pub fn weight_name(self) -> Option<String> {
+        match self {
+            Norm::RmsNamed(name) => Some(name.to_owned()),
+            norm => norm.stem().map(|stem| format!("{stem}.weight")),
         }
     }
 
@@ -121,8 +149,8 @@ pub struct Embedding {
     pub table: &'static str,
     /// Factor on the rows.
     pub scale: f32,
-    /// Stem of learned positions, `[context_length, hidden_size]`.
-    pub positions: Option<&'static str>,
+    /// Learned positions.
+    pub positions: Positions,
     /// Token types (segments): stem and how many; every token is of the first (BERT).
     pub token_types: Option<(&'static str, usize)>,
     /// Norm of the sum.
@@ -136,11 +164,32 @@ impl Embedding {
     pub const TOKENS: Embedding = Embedding {
         table: "token_embd",
         scale: 1.0,
-        positions: None,
+        positions: Positions::None,
         token_types: None,
         norm: Norm::None,
         per_layer: None,
     };
+}
+
+/// Learned positions: stem of `[context_length, hidden_size]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// There are none.
+    None,
+    /// The file has them.
+    Learned(&'static str),
+    /// The file may have them (MPT).
+    IfThere(&'static str),
+}
+
+impl Positions {
+    /// The stem of the table, if there can be one.
+    pub fn stem(self) -> Option<&'static str> {
+        match self {
+            Positions::None => None,
+            Positions::Learned(stem) | Positions::IfThere(stem) => Some(stem),
+        }
+    }
 }
 
 /// Embeddings that every layer adds: a table for all layers, and a projection of the hidden state.
@@ -163,8 +212,10 @@ pub struct PerLayerEmbedding {
 pub enum Residual {
     /// The mixer is added, then the feed-forward network reads the sum.
     Sequential,
-    /// Both read the same input (each by its own norm, or both by the mixer's) and are added.
+    /// Both read the same input and are added: each by its own norm, or both by the one norm that there is.
     Parallel,
+    /// Sequential where the file has a norm for the feed-forward network, else parallel (StableLM).
+    SequentialIfNormed,
 }
 
 /// One layer: a mixer and a feed-forward network.
@@ -173,6 +224,7 @@ pub enum Residual {
 /// x += residual_scale * mixer_output_norm(mixer(mixer_norm(x)));   x = mixer_stream_norm(x)
 ///                                                                  x = mixer_second_norm(x + input)
 /// x += residual_scale * ffn_output_norm(ffn(ffn_norm(x)));         x = ffn_stream_norm(x)
+///                                                                  x += embedding_skip * embedding
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
@@ -204,6 +256,8 @@ pub struct Layer {
     pub per_layer_input: Option<PerLayerInput>,
     /// Stem of one number that multiplies the layer's result (Gemma 4).
     pub output_scale: Option<&'static str>,
+    /// Stem of one number: the embedding times it is added to the layer's result (Talkie).
+    pub embedding_skip: Option<&'static str>,
 }
 
 impl Layer {
@@ -223,6 +277,7 @@ impl Layer {
         residual_scale: 1.0,
         per_layer_input: None,
         output_scale: None,
+        embedding_skip: None,
     };
 }
 
@@ -248,21 +303,20 @@ pub struct Head {
     pub scale: f32,
     /// `softcap * tanh(logit / softcap)`.
     pub softcap: Option<f32>,
+    /// The first token of a range that is never chosen, and the first one behind it: their logits are the lowest number
+    /// (pictures of Chameleon).
+    pub left_out: Option<(usize, usize)>,
 }
 
 impl Head {
     /// RMS norm and `output`, or the embedding's table where the file has no `output`.
-    pub const LOGITS: Head =
-        Head { norm: Norm::Rms("output_norm"), output: HeadOutput::Logits("output"), scale: 1.0, softcap: None };
-
-    /// What is made of the input in a model of this configuration: where tokens see those that follow, none can be
-    /// generated one by one.
-    pub fn output_in(&self, config: &ModelConfig) -> HeadOutput {
-        match config.is_causal {
-            Some(false) => HeadOutput::HiddenState,
-            _ => self.output,
-        }
-    }
+    pub const LOGITS: Head = Head {
+        norm: Norm::Rms("output_norm"),
+        output: HeadOutput::Logits("output"),
+        scale: 1.0,
+        softcap: None,
+        left_out: None,
+    };
 }
 
 /// A classifier of a pooled hidden state: `softmax(output(norm(activation(dense(x)))))`, each part where the file has it.

@@ -134,6 +134,10 @@ const fn part(from: &'static str, to: &'static str, index: usize) -> Renaming {
     Renaming { from, to, change: Change::Part { index, count: 2 } }
 }
 
+const fn third(from: &'static str, to: &'static str, index: usize) -> Renaming {
+    Renaming { from, to, change: Change::Part { index, count: 3 } }
+}
+
 const fn transposed(from: &'static str, to: &'static str) -> Renaming {
     Renaming { from, to, change: Change::Transposed }
 }
@@ -274,6 +278,29 @@ pub const EXAONE_NAMES: &[Renaming] = &[
     name("h.*.mlp.c_fc_0", "blk.*.ffn_gate"),
     name("h.*.mlp.c_fc_1", "blk.*.ffn_up"),
     name("h.*.mlp.c_proj", "blk.*.ffn_down"),
+];
+
+/// Baichuan's queries, keys and values in one product.
+pub const BAICHUAN_NAMES: &[Renaming] = &[
+    third("layers.*.self_attn.W_pack", "blk.*.attn_q", 0),
+    third("layers.*.self_attn.W_pack", "blk.*.attn_k", 1),
+    third("layers.*.self_attn.W_pack", "blk.*.attn_v", 2),
+];
+
+/// LLaDA.
+pub const LLADA_NAMES: &[Renaming] = &[
+    name("wte", "token_embd"),
+    name("ln_f", "output_norm"),
+    name("ff_out", "output"),
+    name("blocks.*.attn_norm", "blk.*.attn_norm"),
+    name("blocks.*.q_proj", "blk.*.attn_q"),
+    name("blocks.*.k_proj", "blk.*.attn_k"),
+    name("blocks.*.v_proj", "blk.*.attn_v"),
+    name("blocks.*.attn_out", "blk.*.attn_output"),
+    name("blocks.*.ff_norm", "blk.*.ffn_norm"),
+    name("blocks.*.ff_proj", "blk.*.ffn_gate"),
+    name("blocks.*.up_proj", "blk.*.ffn_up"),
+    name("blocks.*.ff_out", "blk.*.ffn_down"),
 ];
 
 /// Hunyuan's norms of queries and keys.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use crate::shapes::{AttentionShape, LatentShape, ffn_size, norm_kind};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, HeadOutput,
-    KvSource, LatentAttention, Layer, Mixer, Norm, NormSpan, QueryProjection, RopeFactors, SharedPresence, Sinks,
+    KvSource, LatentAttention, Layer, Mixer, Norm, Positions, QueryProjection, RopeFactors, SharedPresence, Sinks,
     ValueSource,
 };
 use crate::{ModelConfig, ModelError};
@@ -93,21 +93,25 @@ impl List<'_> {
     }
 
     fn norm(&mut self, norm: Norm, width: usize) {
+        self.norm_of_shape(norm, &[width]);
+    }
+
+    fn norm_of_shape(&mut self, norm: Norm, shape: &[usize]) {
         if let Err(error) = norm_kind(norm, self.config) {
             self.first_error.get_or_insert(error);
         }
-        let Some(stem) = norm.stem() else { return };
         if let Norm::RmsEither(first, second) = norm {
             let unless = Presence::Unless(format!("{}{first}.weight", self.prefix));
-            self.add(&format!("{first}.weight"), &[width], Presence::Optional);
-            return self.add(&format!("{second}.weight"), &[width], unless);
+            self.add(&format!("{first}.weight"), shape, Presence::Optional);
+            return self.add(&format!("{second}.weight"), shape, unless);
         }
+        let (Some(stem), Some(weight)) = (norm.stem(), norm.weight_name()) else { return };
         let presence = if norm.is_optional() { Presence::Optional } else { Presence::Required };
-        self.add(&format!("{stem}.weight"), &[width], presence);
+        self.add(&weight, shape, presence);
         match norm {
-            Norm::Layer(_) | Norm::RmsBiased(_) => self.add(&format!("{stem}.bias"), &[width], Presence::Required),
-            Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) => {
-                self.add(&format!("{stem}.bias"), &[width], Presence::Optional)
+            Norm::Layer(_) | Norm::RmsBiased(_) => self.add(&format!("{stem}.bias"), shape, Presence::Required),
+            Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) | Norm::LayerAdding(..) => {
+                self.add(&format!("{stem}.bias"), shape, Presence::Optional)
             }
             _ => {}
         }
@@ -140,8 +144,12 @@ impl List<'_> {
             &[hidden_size, self.config.vocabulary_size],
             Presence::Required,
         );
-        if let Some(stem) = embedding.positions {
-            self.add(&format!("{stem}.weight"), &[hidden_size, self.config.context_length], Presence::Required);
+        if let Some(stem) = embedding.positions.stem() {
+            let presence = match embedding.positions {
+                Positions::IfThere(_) => Presence::Optional,
+                _ => Presence::Required,
+            };
+            self.add(&format!("{stem}.weight"), &[hidden_size, self.config.context_length], presence);
         }
         if let Some((stem, count)) = embedding.token_types {
             self.add(&format!("{stem}.weight"), &[hidden_size, count], Presence::Optional);
@@ -181,6 +189,7 @@ impl List<'_> {
             Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
             Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
+            Mixer::Linear(stem) => self.linear(stem, hidden_size, hidden_size),
             Mixer::None => {}
         }
         self.norm(layer.mixer_output_norm, hidden_size);
@@ -222,7 +231,7 @@ impl List<'_> {
             self.linear(input.projection, size, hidden_size);
             self.norm(input.norm, hidden_size);
         }
-        if let Some(stem) = layer.output_scale {
+        for stem in [layer.output_scale, layer.embedding_skip].into_iter().flatten() {
             self.add(&format!("{stem}.weight"), &[1], Presence::Optional);
         }
         Ok(())
@@ -258,15 +267,13 @@ impl List<'_> {
             }
             AttentionGate::None | AttentionGate::BesideQueries => {}
         }
-        let span = |head: usize, row: usize| match attention.norm_span {
-            NormSpan::Head => head,
-            NormSpan::Row => row,
-        };
-        self.norm(attention.q_norm, span(shape.key_dim, shape.q_width()));
+        let span = attention.norm_span;
+        self.norm_of_shape(attention.q_norm, &span.weight_shape(shape.key_dim, shape.head_count));
         if attention.kv_source == KvSource::Own {
-            self.norm(attention.k_norm, span(shape.key_dim, shape.k_width()));
-            self.norm(attention.v_norm, span(shape.value_dim, shape.v_width()));
+            self.norm_of_shape(attention.k_norm, &span.weight_shape(shape.key_dim, shape.kv_head_count));
+            self.norm_of_shape(attention.v_norm, &span.weight_shape(shape.value_dim, shape.kv_head_count));
         }
+        self.norm(attention.inner_norm, shape.output_width());
         self.sinks(attention.sinks, shape.head_count);
         self.linear(attention.output, shape.output_width(), hidden_size);
         if let Some(rope) = &attention.rope {
@@ -350,6 +357,10 @@ impl List<'_> {
             }
             Gate::InUp => self.linear(ffn.up, hidden_size, 2 * ffn_size),
         }
+        if let Some(name) = ffn.inner_divisor {
+            self.add(name, &[ffn_size], Presence::Optional);
+        }
+        self.norm(ffn.inner_norm, ffn_size);
         self.linear(ffn.down, ffn_size, hidden_size);
     }
 

@@ -1,12 +1,12 @@
 //! The weights of mixers.
 
-use lair_compute::{Attention, Backend, KvLayerLayout, Mask, NormGroup, OutputGate, RopeTable, RowSelection};
+use lair_compute::{Attention, Backend, KvLayerLayout, Mask, Norm, OutputGate, RopeTable, RowSelection};
 
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::rope_scaling::rope_table;
 use crate::shapes::AttentionShape;
-use crate::spec::{self, AttentionGate, KvSource, NormSpan, Rope, RopeFactors, Sinks};
+use crate::spec::{self, AttentionGate, KvSource, Rope, RopeFactors, Sinks};
 
 /// Softmax attention of one layer, and which of the model's buffers it uses.
 pub(crate) struct AttentionWeights<B: Backend> {
@@ -15,6 +15,8 @@ pub(crate) struct AttentionWeights<B: Backend> {
     pub(crate) kv: Option<(Adapted<B>, Adapted<B>)>,
     pub(crate) gate: Option<Adapted<B>>,
     pub(crate) region: Attention<B>,
+    /// Norm of the heads' output, and the buffer of what it gives.
+    pub(crate) inner_norm: Option<(Norm<B>, usize)>,
     pub(crate) q_buffer: usize,
     pub(crate) k_buffer: usize,
     pub(crate) v_buffer: usize,
@@ -46,7 +48,20 @@ impl<B: Backend> Builder<'_, B> {
         let gate_buffer = if gate.is_some() { width_index(&mut widths.gate, gate_width) } else { 0 };
         let mixed_buffer = width_index(&mut widths.mixed, shape.output_width());
         let region = self.attention_region(attention, shape, prefix, kv_layer)?;
-        Ok(AttentionWeights { q, kv, gate, region, q_buffer, k_buffer, v_buffer, gate_buffer, mixed_buffer })
+        let inner_norm = self.norm(prefix, attention.inner_norm)?;
+        let inner_norm = inner_norm.map(|norm| (norm, width_index(&mut self.widths.inner, shape.output_width())));
+        Ok(AttentionWeights {
+            q,
+            kv,
+            gate,
+            region,
+            inner_norm,
+            q_buffer,
+            k_buffer,
+            v_buffer,
+            gate_buffer,
+            mixed_buffer,
+        })
     }
 
     /// What queries see. A file can say that a decoder was trained further to see what follows: then it gives hidden states
@@ -186,16 +201,17 @@ impl<B: Backend> Builder<'_, B> {
         prefix: &str,
         kv_layer: usize,
     ) -> Result<Attention<B>, ModelError> {
-        let group = |dim: usize| match attention.norm_span {
-            NormSpan::Head => NormGroup::Run(dim),
-            NormSpan::Row => NormGroup::Row,
-        };
+        let norm = |norm, dim, heads| self.head_norm(prefix, norm, attention.norm_span, (dim, heads));
         let has_kv = attention.kv_source == KvSource::Own;
-        let kv_norm = |norm, dim| if has_kv { self.norm_of(prefix, norm, group(dim)) } else { Ok(None) };
-        let k_norm = kv_norm(attention.k_norm, shape.key_dim)?;
+        let kv_norm = |kind, dim| if has_kv { norm(kind, dim, shape.kv_head_count) } else { Ok(None) };
+        let q_norm = norm(attention.q_norm, shape.key_dim, shape.head_count)?;
+        // Queries and keys are normalised both or neither.
+        let has_no_norms = attention.q_norm.is_optional() && q_norm.is_none();
+        let k_norm = if has_no_norms { None } else { kv_norm(attention.k_norm, shape.key_dim)? };
         let rope = attention.rope.map(|rope| self.rope(&rope)).transpose()?;
         let sinks = self.sinks(attention.sinks, prefix)?;
-        let has_plain_keys = has_kv && k_norm.is_none() && attention.softcap.is_none() && sinks.is_none();
+        let sees_all = attention.softcap.is_none() && sinks.is_none();
+        let has_plain_keys = has_kv && k_norm.is_none() && attention.clamp.is_none() && sees_all;
         let key_constant =
             if has_plain_keys { self.key_constant(attention, shape, prefix, rope.as_ref())? } else { None };
         Ok(Attention {
@@ -204,7 +220,8 @@ impl<B: Backend> Builder<'_, B> {
             kv_head_count: shape.kv_head_count,
             key_dim: shape.key_dim,
             value_dim: shape.value_dim,
-            q_norm: self.norm_of(prefix, attention.q_norm, group(shape.key_dim))?,
+            clamp: attention.clamp,
+            q_norm,
             k_norm,
             v_norm: kv_norm(attention.v_norm, shape.value_dim)?,
             norm_order: attention.norm_order,

@@ -124,7 +124,18 @@ impl<B: Backend> Builder<'_, B> {
             ),
         };
         let down = self.linear(&format!("{prefix}{}", ffn.down))?;
-        Ok(FeedForward { norm: None, gate, up, down, activation: ffn.activation, post_norm: None, residual_scale: 1.0 })
+        let divisor = ffn.inner_divisor.map(|name| format!("{prefix}{name}")).filter(|name| self.source.has(name));
+        Ok(FeedForward {
+            norm: None,
+            gate,
+            up,
+            down,
+            activation: ffn.activation,
+            inner_divisor: divisor.map(|name| self.vector(&name)).transpose()?,
+            inner_norm: self.norm(prefix, ffn.inner_norm)?,
+            post_norm: None,
+            residual_scale: 1.0,
+        })
     }
 
     /// A network without norms, with what adapters add to its products.
@@ -148,6 +159,10 @@ impl<B: Backend> Builder<'_, B> {
         let mut weights =
             DenseWeights { network, gate, up, down: low_rank(ffn.down, RowSelection::All)?, wide_buffer: 0 };
         if weights.low_rank().next().is_some() {
+            if weights.network.inner_divisor.is_some() {
+                let what = "an adapter of a network whose activations are divided";
+                return Err(ModelError::Unsupported { architecture: self.config.architecture.clone(), what });
+            }
             weights.wide_buffer = width_index(&mut self.adapters.widths.borrow_mut().ffn, size);
         }
         Ok(weights)

@@ -144,11 +144,8 @@ impl<B: Backend> Builder<'_, B> {
         let stacked =
             MatrixBytes { stored_rows: rows, count: head_count, ..self.source.matrix(&both, RowSelection::All) };
         // Parts of a tensor that it is not multiplied as: what is learned of their inputs has names of its own.
-        let values = MatrixBytes {
-            name: format!("{both} (values)"),
-            selection: RowSelection::Range(nope_dim..rows),
-            ..stacked
-        };
+        let values =
+            MatrixBytes { name: format!("{both} (values)"), selection: RowSelection::Range(nope_dim..rows), ..stacked };
         let plain = |weight| Linear { weight, bias: None, scale: 1.0 };
         let v_up = plain(self.backend.matrix(&values)?);
         if nope_dim == 0 {

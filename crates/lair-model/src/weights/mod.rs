@@ -21,7 +21,7 @@ pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, Lo
 
 use crate::ModelError;
 use crate::config::limits;
-use crate::spec::{Architecture, Embedding, Head, HeadOutput, Mixer, Residual};
+use crate::spec::{Architecture, Embedding, HeadOutput, Mixer, Residual};
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -61,6 +61,8 @@ pub(crate) struct LayerWeights<B: Backend> {
     pub(crate) parallel: ParallelInput<B>,
     pub(crate) ffn: FfnWeights<B>,
     pub(crate) ffn_stream_norm: Option<Norm<B>>,
+    /// Factor on the embedding that is added last.
+    pub(crate) embedding_skip: Option<f32>,
     /// Factor on what the mixer adds.
     pub(crate) mixer_scale: f32,
 }
@@ -77,6 +79,10 @@ pub(crate) enum MixerWeights<B: Backend> {
     Attention(Box<AttentionWeights<B>>),
     DeltaNet(Box<DeltaNetWeights<B>>),
     Latent(Box<LatentWeights<B>>),
+    /// The product is the layer's output.
+    Linear {
+        mixed_buffer: usize,
+    },
 }
 
 /// Widths of the buffers that a model's layers need, each kind's distinct ones in the order of their first use.
@@ -95,8 +101,12 @@ pub(crate) struct BufferWidths {
     pub(crate) absorbed: Vec<usize>,
     /// Results in the compressed space.
     pub(crate) absorbed_mixed: Vec<usize>,
+    /// What mixers give, after a norm of its own.
+    pub(crate) inner: Vec<usize>,
     /// Whether a layer adds its input twice.
     pub(crate) keeps_input: bool,
+    /// Whether a layer adds the embedding.
+    pub(crate) keeps_embedding: bool,
     /// Widest input or output of a product, beside the vocabulary.
     pub(crate) width_max: usize,
 }
@@ -142,7 +152,8 @@ impl<B: Backend> Builder<'_, B> {
     /// What is added to each token by its position: learned positions, with the embedding of the first token type, which
     /// every token has, folded in.
     fn positions(&self, embedding: &Embedding) -> Result<Option<B::Matrix>, ModelError> {
-        let positions = embedding.positions.map(|stem| format!("{stem}.weight"));
+        let positions = embedding.positions.stem().map(|stem| format!("{stem}.weight"));
+        let positions = positions.filter(|name| self.source.has(name));
         let types = embedding.token_types.map(|(stem, _)| format!("{stem}.weight"));
         let Some(types) = types.filter(|name| self.source.has(name)) else {
             return positions.map(|name| self.matrix(&name)).transpose();
@@ -185,10 +196,15 @@ impl<B: Backend> Builder<'_, B> {
         let prefix = format!("{}.{layer_index}.", architecture.layer_prefix);
         let mixer_norm = self.norm(&prefix, layer.mixer_norm)?;
         let ffn_norm = self.norm(&prefix, layer.ffn_norm)?;
-        let (mixer_norm, ffn_norm, parallel) = match (layer.residual, ffn_norm) {
-            (Residual::Sequential, ffn_norm) => (mixer_norm, ffn_norm, ParallelInput::None),
-            (Residual::Parallel, None) => (None, None, ParallelInput::Shared(mixer_norm)),
-            (Residual::Parallel, Some(ffn_norm)) => (mixer_norm, None, ParallelInput::Own(ffn_norm)),
+        let is_sequential = match layer.residual {
+            Residual::Sequential => true,
+            Residual::Parallel => false,
+            Residual::SequentialIfNormed => ffn_norm.is_some(),
+        };
+        let (mixer_norm, ffn_norm, parallel) = match (mixer_norm, ffn_norm) {
+            (mixer_norm, ffn_norm) if is_sequential => (mixer_norm, ffn_norm, ParallelInput::None),
+            (Some(mixer_norm), Some(ffn_norm)) => (Some(mixer_norm), None, ParallelInput::Own(ffn_norm)),
+            (mixer_norm, ffn_norm) => (None, None, ParallelInput::Shared(mixer_norm.or(ffn_norm))),
         };
         let (mixer, mixer_output) = match &layer.mixer {
             Mixer::Attention(attention) => {
@@ -202,6 +218,11 @@ impl<B: Backend> Builder<'_, B> {
             Mixer::LatentAttention(mixer) => {
                 let weights = self.latent_attention(mixer, &prefix, layer_index)?;
                 (MixerWeights::Latent(Box::new(weights)), mixer.output)
+            }
+            Mixer::Linear(stem) => {
+                let mixed_buffer = width_index(&mut self.widths.mixed, self.config.hidden_size);
+                self.memory.kv_of_layer.resize(layer_index + 1, None);
+                (MixerWeights::Linear { mixed_buffer }, *stem)
             }
             Mixer::None | Mixer::Mamba2(_) | Mixer::ShortConvolution(_) => {
                 unreachable!("a model with this mixer was refused before it was built")
@@ -221,12 +242,18 @@ impl<B: Backend> Builder<'_, B> {
                 Mixer::Attention(attention) => layer.residual_scale * attention.output_scale,
                 _ => layer.residual_scale,
             },
+            embedding_skip: self.number(&prefix, layer.embedding_skip)?,
         })
     }
 
     /// The head, and whether its matrix is the embedding's table too.
-    pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(HeadWeights<B>, bool), ModelError> {
-        let HeadOutput::Logits(stem) = head.output_in(self.config) else {
+    pub(crate) fn head(
+        &self,
+        architecture: &Architecture,
+        embedding: &Embedding,
+    ) -> Result<(HeadWeights<B>, bool), ModelError> {
+        let head = (architecture.head)(self.config);
+        let HeadOutput::Logits(stem) = architecture.output_in(self.config) else {
             return Ok((HeadWeights::HiddenState(self.norm("", head.norm)?), false));
         };
         let is_tied = !self.source.has(&format!("{stem}.weight"));

@@ -38,7 +38,7 @@ pub(super) use split::Split;
 use super::kv::KvLayer;
 use super::kv_record;
 use super::memory::Parts;
-use super::norm::apply_norm;
+use super::norm::{apply_norm, clamp};
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
 use super::{Buffer, Cpu, Kv};
@@ -132,7 +132,7 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Norms and turns the heads of every row.
+/// Clamps, norms and turns the heads of every row.
 fn prepare_rows(
     isa: Isa,
     pool: &Pool,
@@ -145,6 +145,9 @@ fn prepare_rows(
     let prepare = |sequence: &SequenceRows<'_>, index: usize| {
         // SAFETY: every row is prepared once.
         let row = unsafe { parts.part((sequence.first_row + index) * width, width) };
+        if let Some(limit) = attention.clamp {
+            clamp(isa, row, limit);
+        }
         if let (Some(norm), NormOrder::BeforeRope) = (norm, attention.norm_order) {
             apply_norm(isa, norm, row);
         }
@@ -201,6 +204,9 @@ fn store(
             // SAFETY: every row belongs to one page of one sequence.
             let (keys, values) =
                 unsafe { (keys.part(row * key_width, key_width), values.part(row * value_width, value_width)) };
+            if let Some(limit) = attention.clamp {
+                clamp(isa, values, limit);
+            }
             if let Some(norm) = &attention.v_norm {
                 apply_norm(isa, norm, values);
             }
