@@ -131,6 +131,7 @@ fn attention(kv_layer: usize, (heads, kv_heads, dim): (usize, usize, usize)) -> 
         sinks: None,
         key_constant: None,
         alibi_slopes: None,
+        key_storage: lair_compute::KeyStorage::Whole,
         temperature: None,
         gate: lair_compute::OutputGate::SIGMOID,
     }

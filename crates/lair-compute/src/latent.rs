@@ -8,7 +8,7 @@ use crate::{Attention, Backend, Linear, Norm};
 /// Latent attention of one layer.
 pub struct LatentAttention<B: Backend> {
     /// Attention in the compressed space: one key and value head, keys of `kv_rank + rope_dim` elements, values of
-    /// `kv_rank`, angles behind the first `kv_rank` elements. Its gate is applied to the widened output.
+    /// `kv_rank`, which the keys begin with, angles behind them. Its gate is applied to the widened output.
     pub attention: Attention<B>,
     /// Norm of the compressed part.
     pub kv_norm: Option<Norm<B>>,

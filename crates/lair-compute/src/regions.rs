@@ -184,6 +184,16 @@ impl OutputGate {
     }
 }
 
+/// Where the cache has the elements of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// All of them together.
+    Whole,
+    /// The first ones are the value, and lie only there; what is behind them lies by itself. The layer's layout has
+    /// keys of `key_dim - value_dim` elements (latent attention).
+    BehindValue,
+}
+
 /// Softmax attention of one layer.
 pub struct Attention<B: Backend> {
     /// Index among the layers of the KV cache. Layers that share keys and values name the same one.
@@ -222,6 +232,8 @@ pub struct Attention<B: Backend> {
     pub key_constant: Option<Vec<f32>>,
     /// Slope of each head's linear bias `-slope * |query_position - key_position|` (Press et al., "ALiBi").
     pub alibi_slopes: Option<Vec<f32>>,
+    /// Where the cache has the elements of a key.
+    pub key_storage: KeyStorage,
     /// Growth of queries with their position.
     pub temperature: Option<Temperature>,
     /// How the output is gated, where the buffers have a gate.

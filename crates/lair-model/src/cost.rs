@@ -133,7 +133,7 @@ impl ModelCost {
                 }
                 Mixer::LatentAttention(latent) => {
                     let shape = LatentShape::new(latent, &config, layer_index)?;
-                    let elements = shape.key_dim() + shape.kv_rank;
+                    let elements = shape.key_dim();
                     cost.attention.push(AttentionCost {
                         kept_elements: elements,
                         read_elements: elements,

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap, softplus};
 use crate::{
-    Attention, AttentionBuffers, Batch, GateFunction, GateSpan, Mask, Norm, NormOrder, OutputGate, PAGE_LENGTH, PageId,
-    RopeTable, SequenceRows,
+    Attention, AttentionBuffers, Batch, GateFunction, GateSpan, KeyStorage, Mask, Norm, NormOrder, OutputGate,
+    PAGE_LENGTH, PageId, RopeTable, SequenceRows,
 };
 
 /// The attention region: norms, rotary embedding, storing, and attention.
@@ -105,7 +105,11 @@ fn store(
                 apply_norm(norm, values.row_mut(row));
             }
             let slot = slot(rows.page_table, position);
-            layer.keys[slot * layer.key_width..][..layer.key_width].copy_from_slice(keys.row(row));
+            let key = match attention.key_storage {
+                KeyStorage::Whole => keys.row(row),
+                KeyStorage::BehindValue => &keys.row(row)[attention.value_dim..],
+            };
+            layer.keys[slot * layer.key_width..][..layer.key_width].copy_from_slice(key);
             layer.values[slot * layer.value_width..][..layer.value_width].copy_from_slice(values.row(row));
         }
     }
@@ -148,8 +152,17 @@ fn attend(
             .clone()
             .map(|key_position| {
                 let slot = slot(rows.page_table, key_position);
-                let key = &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim];
-                let score = soft_cap(dot(query, key) as f32 * attention.scale, attention.softcap);
+                let product = match attention.key_storage {
+                    KeyStorage::Whole => {
+                        dot(query, &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim])
+                    }
+                    KeyStorage::BehindValue => {
+                        let (key, value) = (&layer.keys[slot * layer.key_width..], &layer.values[slot * value_dim..]);
+                        dot(&query[..value_dim], &value[..value_dim])
+                            + dot(&query[value_dim..], &key[..key_dim - value_dim])
+                    }
+                };
+                let score = soft_cap(product as f32 * attention.scale, attention.softcap);
                 let distance = -(key_position.abs_diff(position) as f64);
                 let slope = attention.alibi_slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
                 f64::from(score) + slope * distance

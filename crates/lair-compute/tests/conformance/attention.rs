@@ -2,8 +2,8 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Attention, AttentionBuffers, Backend, Batch, GateFunction, GateSpan, KvElement, KvLayerLayout, KvLayout, Mask,
-    NormGroup, NormKind, NormOrder, OutputGate, RopeStyle, RopeTable, Temperature,
+    Attention, AttentionBuffers, Backend, Batch, GateFunction, GateSpan, KeyStorage, KvElement, KvLayerLayout,
+    KvLayout, Mask, NormGroup, NormKind, NormOrder, OutputGate, RopeStyle, RopeTable, Temperature,
 };
 
 use crate::build::{Random, buffer, norm, page_tables, sequences, vector};
@@ -206,6 +206,7 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
         sinks: case.has_sinks.then(|| vector(backend, &Random(53).values(case.heads))),
         key_constant: case.has_constant.then(|| key_constant(case)),
         alibi_slopes: case.has_alibi.then(|| (0..case.heads).map(|head| 0.5f32.powi(head as i32)).collect()),
+        key_storage: KeyStorage::Whole,
         temperature: case.temperature,
         gate: case.gate,
     }

@@ -2,7 +2,7 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Attention, Backend, Batch, GateFunction, GateSpan, KvElement, KvLayerLayout, KvLayout, LatentAttention,
+    Attention, Backend, Batch, GateFunction, GateSpan, KeyStorage, KvElement, KvLayerLayout, KvLayout, LatentAttention,
     LatentBuffers, Mask, NormGroup, NormKind, NormOrder, OutputGate, PAGE_LENGTH, RopeStyle, RopeTable,
 };
 use lair_quant::TensorType;
@@ -21,6 +21,7 @@ struct Case {
     tensor_type: TensorType,
     nope_dim: usize,
     gate: Option<OutputGate>,
+    element: KvElement,
 }
 
 fn layer<B: Backend>(backend: &B, case: &Case) -> LatentAttention<B> {
@@ -45,6 +46,7 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> LatentAttention<B> {
             sinks: None,
             key_constant: None,
             alibi_slopes: None,
+            key_storage: KeyStorage::BehindValue,
             temperature: None,
             gate: case.gate.unwrap_or(OutputGate::SIGMOID),
         },
@@ -65,9 +67,9 @@ fn run<B: Backend>(backend: &mut B, case: &Case, ends: &[usize]) -> Vec<f32> {
     let (q_width, gate_width) = (HEADS * (case.nope_dim + ROPE), case.gate.map_or(1, |gate| gate.width(HEADS, VALUE)));
     backend.reserve(length, HEADS * (RANK + ROPE)).expect("scratch");
     let layer = layer(backend, case);
-    let kv_layer = KvLayerLayout { kv_head_count: 1, key_dim: RANK + ROPE, value_dim: RANK };
+    let kv_layer = KvLayerLayout { kv_head_count: 1, key_dim: ROPE, value_dim: RANK };
     let pages = length.div_ceil(PAGE_LENGTH);
-    let layout = KvLayout { layers: vec![kv_layer], element: KvElement::F32, page_count: pages };
+    let layout = KvLayout { layers: vec![kv_layer], element: case.element, page_count: pages };
     let mut kv = backend.kv(&layout).expect("a cache");
     let tables = page_tables(1, pages);
     let mut random = Random(91);
@@ -106,7 +108,7 @@ fn latent_attention_agrees_with_the_reference_and_ignores_how_it_is_cut() {
     let head_gate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Head };
     for (tensor_type, limit) in [(TensorType::F32, 1e-9), (TensorType::Q8_0, 1e-2), (TensorType::Q4_0, 1e-2)] {
         for (nope_dim, gate) in [(32, None), (0, Some(OutputGate::SIGMOID)), (64, Some(head_gate))] {
-            let case = Case { tensor_type, nope_dim, gate };
+            let case = Case { tensor_type, nope_dim, gate, element: KvElement::F32 };
             let what = format!("{tensor_type}, {nope_dim} compared, gate {gate:?}");
             let expected = run(&mut Reference, &case, &[300]);
             let whole = on_every_cpu(&what, |cpu| run(cpu, &case, &[300]));
@@ -114,5 +116,18 @@ fn latent_attention_agrees_with_the_reference_and_ignores_how_it_is_cut() {
             let cut = on_every_cpu(&what, |cpu| run(cpu, &case, &[1, 2, 40, 299, 300]));
             assert_bits(&what, &cut, &whole);
         }
+    }
+}
+
+#[test]
+fn latents_may_be_kept_in_every_type() {
+    for (element, limit) in [(KvElement::F16, 1e-6), (KvElement::Q8_0, 1e-3), (KvElement::Q4_0, 5e-2)] {
+        let case = Case { tensor_type: TensorType::F32, nope_dim: 32, gate: None, element };
+        let what = format!("{element:?}");
+        let expected = run(&mut Reference, &case, &[300]);
+        let whole = on_every_cpu(&what, |cpu| run(cpu, &case, &[300]));
+        assert_close(&what, &whole, &expected, limit);
+        let cut = on_every_cpu(&what, |cpu| run(cpu, &case, &[1, 2, 40, 299, 300]));
+        assert_bits(&what, &cut, &whole);
     }
 }

@@ -9,8 +9,14 @@ use crate::ModelConfig;
 use crate::spec::{Architecture, Attention, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Rope, Sinks};
 
 /// MiMo V2.
-pub const MIMO2: Architecture =
-    Architecture { gguf_name: "mimo2", hf_names: &["MiMoV2FlashForCausalLM"], layer, ..Architecture::DECODER };
+pub const MIMO2: Architecture = Architecture {
+    gguf_name: "mimo2",
+    hf_names: &["MiMoV2FlashForCausalLM"],
+    layer,
+    // Published models have none, and the converter's own runtime leaves them out.
+    ignored_tensors: &[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"],
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let rope = Rope::half_split(config);

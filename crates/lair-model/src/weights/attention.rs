@@ -1,6 +1,6 @@
 //! The weights of mixers.
 
-use lair_compute::{Attention, Backend, KvLayerLayout, Mask, Norm, OutputGate, RopeTable, RowSelection};
+use lair_compute::{Attention, Backend, KeyStorage, KvLayerLayout, Mask, Norm, OutputGate, RopeTable, RowSelection};
 
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
@@ -232,6 +232,7 @@ impl<B: Backend> Builder<'_, B> {
             sinks,
             key_constant,
             alibi_slopes: attention.alibi_bias_max.map(|bias_max| alibi_slopes(shape.head_count, bias_max)),
+            key_storage: KeyStorage::Whole,
             temperature: attention.temperature,
             gate: output_gate(attention),
         })

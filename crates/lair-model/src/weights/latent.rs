@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lair_compute::{
-    Attention, Backend, KvLayerLayout, Linear, MatrixBytes, NormGroup, NormOrder, OutputGate, RopeTable, RowSelection,
+    Attention, Backend, KeyStorage, KvLayerLayout, Linear, MatrixBytes, NormGroup, NormOrder, OutputGate, RopeTable,
+    RowSelection,
 };
 use lair_gguf::TensorType;
 
@@ -79,6 +80,7 @@ impl<B: Backend> Builder<'_, B> {
             sinks: self.sinks(mixer.sinks, prefix)?,
             key_constant: None,
             alibi_slopes: None,
+            key_storage: KeyStorage::BehindValue,
             temperature: mixer.temperature,
             gate: mixer.gate.map_or(OutputGate::SIGMOID, |(_, gate)| gate),
         };
@@ -122,7 +124,8 @@ impl<B: Backend> Builder<'_, B> {
     fn latent_layer(&mut self, shape: LatentShape, layer_index: usize) -> usize {
         let memory = &mut self.memory;
         memory.kv_of_layer.resize(layer_index + 1, None);
-        memory.kv.push(KvLayerLayout { kv_head_count: 1, key_dim: shape.key_dim(), value_dim: shape.kv_rank });
+        // The compressed row: the part that is turned, and the latents, which are keys and values at once.
+        memory.kv.push(KvLayerLayout { kv_head_count: 1, key_dim: shape.rope_dim, value_dim: shape.kv_rank });
         memory.kv_of_layer[layer_index] = Some(memory.kv.len() - 1);
         memory.kv.len() - 1
     }

@@ -21,6 +21,7 @@ mod lanes;
 mod lanes_avx512;
 #[cfg(target_arch = "aarch64")]
 mod lanes_neon;
+mod latent_scores;
 mod rotation;
 mod scores;
 mod span;
@@ -68,7 +69,7 @@ pub(super) fn attention(
     let blocks = Blocks::new(batch, attention, layer);
     for worker in workers.iter_mut() {
         // At once as much as the largest block takes, so that later steps allocate nothing.
-        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), layer);
+        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), attention, layer);
     }
     let (q, output) = (&*q, Output { width: output.width, parts: Parts::new(&mut output.values), gate });
     if blocks.are_few_for(pool.worker_count()) {
@@ -210,8 +211,9 @@ fn store(
             if let Some(norm) = &attention.v_norm {
                 apply_norm(isa, norm, values);
             }
-            let both = keys.chunks_exact_mut(layout.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
+            let both = keys.chunks_exact_mut(attention.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
             for (head, (key, value)) in both.take(heads).enumerate() {
+                let key = &mut key[attention.key_dim - layout.key_dim..];
                 if let Some(constant) = &attention.key_constant {
                     let constant = &constant[head * layout.key_dim..][..layout.key_dim];
                     key.iter_mut().zip(constant).for_each(|(key, constant)| *key -= constant);
