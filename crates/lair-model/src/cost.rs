@@ -303,6 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn latent_attention_keeps_the_compressed_row_once() {
+        let keys = [
+            &SMALL[..],
+            &[("attention.kv_lora_rank", 64), ("attention.key_length", 80), ("attention.value_length", 64)],
+            &[("attention.key_length_mla", 48), ("attention.value_length_mla", 32), ("rope.dimension_count", 16)],
+            &[("attention.head_count_kv", 1)],
+        ];
+        let tensors: [(&str, &[u64], TensorType); 2] = [
+            ("blk.0.attn_k_b.weight", &[32, 64, 4], TensorType::F32),
+            ("blk.0.attn_v_b.weight", &[64, 32, 4], TensorType::F32),
+        ];
+        let cost = count(&keys.concat(), "deepseek2", &tensors);
+        // Four heads compare 80 elements and sum 64; the row is 64 latents and 16 that are turned.
+        let expected = AttentionCost { kept_elements: 80, read_elements: 80, macs_a_key: 4 * 144, window: None };
+        assert_eq!(cost.attention, [expected]);
+        assert_eq!(cost.layer_macs(), f64::from(2 * 4 * 32 * 64));
+    }
+
+    #[test]
     fn of_experts_only_the_chosen_ones_count() {
         use TensorType::{F32, Q4_0};
         let keys = [

@@ -11,7 +11,7 @@ use crate::spec::{Architecture, Attention, DenseFfn, ExpertScoring, ExpertsFfn, 
 /// MiMo V2.
 pub const MIMO2: Architecture = Architecture {
     gguf_name: "mimo2",
-    hf_names: &["MiMoV2FlashForCausalLM"],
+    hf_names: &["MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"],
     layer,
     // Published models have none, and the converter's own runtime leaves them out.
     ignored_tensors: &[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"],

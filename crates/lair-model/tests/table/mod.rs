@@ -18,16 +18,24 @@ use super::runner::Runner;
 use super::{cpu, error, error_max};
 
 /// What is not supported of what is declared, and why what is not declared is not.
-const NOTES: [(&str, &str); 9] = [
+const NOTES: [(&str, &str); 17] = [
     ("chameleon", "pictures"),
     ("cogvlm", "pictures, with the experts for them"),
+    ("deepseek32", "contexts beyond as many keys as its indexer chooses (published: 2048)"),
+    ("deepseek4", "compressed blocks of keys beside a window, with several residual streams"),
+    ("dots3note", "contexts beyond as many keys as its indexer chooses"),
     ("dream", "generation: it replaces masked tokens of a whole text (diffusion), which the engine does not"),
+    ("glm-dsa", "contexts beyond as many keys as its indexer chooses (published: 2048)"),
+    ("glm5-next", "several residual streams, and an indexer over pooled keys"),
+    ("hy_v4", "several residual streams"),
     ("llada", "generation: as `dream`"),
     ("llada-moe", "generation: as `dream`"),
+    ("minimax-m3", "contexts beyond as many blocks of keys as its indexer chooses (published: 2048 keys)"),
     ("nanbeige", "models that run all layers several times"),
     ("pockettts", "the audio codec"),
     ("qwen3tts", "the audio codec"),
     ("refact-moe", "models with experts under this name: the reference leaves the experts out, and none was published"),
+    ("rnd1", "generation: as `dream`"),
 ];
 
 /// What became of a tiny model.
