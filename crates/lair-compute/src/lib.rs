@@ -21,9 +21,9 @@ pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
 pub use latent::{LatentAttention, LatentBuffers};
 pub use regions::{
-    Activation, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput,
-    GateFunction, GateSpan, GatedDeltaNet, Gating, Head, KeyStorage, Linear, Mask, Norm, NormGroup, NormKind,
-    NormOrder, OutputGate, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
+    Activation, Adjugates, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, GateFunction, GateSpan, GatedDeltaNet, Gating, Head, KeyStorage, Linear, Mask, Norm, NormGroup,
+    NormKind, NormOrder, OutputGate, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

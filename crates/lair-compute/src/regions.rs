@@ -349,6 +349,8 @@ pub struct Experts<B: Backend> {
     pub activation: Activation,
     /// Where weights are applied.
     pub weighing: Weighing,
+    /// Experts that read the sum of these.
+    pub adjugates: Option<Adjugates<B>>,
     /// A feed-forward network that every token takes besides; its own norms are not used.
     pub shared: Option<FeedForward<B>>,
     /// `[1, hidden_size]`: the shared network's output is multiplied by the sigmoid of this product.
@@ -359,6 +361,23 @@ pub struct Experts<B: Backend> {
     pub post_norm: Option<Norm<B>>,
     /// Factor on the sum, before it is added.
     pub residual_scale: f32,
+}
+
+/// Smaller experts that read the weighted sum of the chosen ones and are added to it (Wu et al., "GroveMoE", section 2).
+///
+/// The best experts of a token, as many as there are of these at most, take the one of their group with them. Its weight is
+/// the score of the expert that has its number, as files are made for a runtime that weighs so.
+pub struct Adjugates<B: Backend> {
+    /// Stack of gates, `[adjugate_count, ffn_size, hidden_size]`.
+    pub gate: Linear<B>,
+    /// Stack of widening products.
+    pub up: Linear<B>,
+    /// Stack of narrowing products.
+    pub down: Linear<B>,
+    /// Experts that share one of these.
+    pub group_size: usize,
+    /// Factor on their sum.
+    pub scale: f32,
 }
 
 /// What a mixture of experts reads.

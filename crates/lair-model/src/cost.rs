@@ -210,9 +210,16 @@ impl Roles {
                 Ffn::None | Ffn::Dense(_) => None,
             };
             let (Some(experts), Some(counts)) = (experts, &config.experts) else { continue };
+            let used_count = counts.expert_used_counts[layer_index];
+            let mut add = |stem: &str, used_count: usize| {
+                stacks.insert(format!("{}.{layer_index}.{stem}.weight", architecture.layer_prefix), used_count);
+            };
             for stem in [experts.gate, Some(experts.up), experts.fused, Some(experts.down)].into_iter().flatten() {
-                let name = format!("{}.{layer_index}.{stem}.weight", architecture.layer_prefix);
-                stacks.insert(name, counts.expert_used_counts[layer_index]);
+                add(stem, used_count);
+            }
+            if let Some(adjugates) = &experts.adjugates {
+                let used_count = used_count.min(counts.expert_count / adjugates.group_size.max(1));
+                [adjugates.gate, adjugates.up, adjugates.down].into_iter().for_each(|stem| add(stem, used_count));
             }
         }
         Roles { head, tables, stacks }

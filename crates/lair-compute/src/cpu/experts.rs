@@ -13,7 +13,7 @@ use super::product::{Input, Product, TOKENS_MAX, for_each_item};
 use super::quantise::{BLOCK, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
-use crate::{ExpertGroups, Experts, ExpertsInput, FeedForwardInput, Gating, Linear, Router, Weighing};
+use crate::{Adjugates, ExpertGroups, Experts, ExpertsInput, FeedForwardInput, Gating, Linear, Router, Weighing};
 
 /// Which tokens take which experts.
 #[derive(Default)]
@@ -26,8 +26,13 @@ pub(super) struct Routing {
     ranks: Vec<f32>,
     /// Of one row the groups' sums.
     group_sums: Vec<(f32, u32)>,
-    /// `[rows, expert_used_count]`: expert and weight, best first.
+    /// `[rows, used_count]`: expert and weight, best first.
     choices: Vec<(u32, f32)>,
+    /// How many a row takes.
+    used_count: usize,
+    /// `[rows, hidden_size]`: what adjugates read, and the same as integers.
+    firsts: Vec<f32>,
+    first_blocks: Vec<QuantisedBlock>,
     /// Places in `choices`, sorted by expert.
     places: Vec<u32>,
     /// The token of every place in `places`.
@@ -74,6 +79,11 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     routing.starts.reserve(room_for(routing.starts.len(), count + 1));
     // Each expert's last run may be short; the others are full.
     routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
+    if let Some(adjugates) = &experts.adjugates {
+        let byte_rows = adjugates.up.weight.byte_rows();
+        grow(&mut routing.firsts, rows * hidden_size, 0.0);
+        grow(&mut routing.first_blocks, byte_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    }
     if experts.shared.is_some() {
         grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
         grow(&mut routing.shared_blocks, byte_rows * (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
@@ -123,15 +133,12 @@ pub(super) fn experts(
     let routed = routed.as_ref().unwrap_or(&input);
     multiply_rows(cpu, &experts.router.linear, routed, all_rows, &mut routing.scores);
     routing.choose(&experts.router, rows);
-    routing.sort(rows, &experts.router);
-    run_experts(
-        cpu,
-        (&widening, experts.weighing),
-        &experts.down,
-        &input,
-        routing,
-        (&mut scratch.hidden, &mut scratch.hidden_blocks),
-    );
+    routing.sort(rows, experts.router.linear.weight.rows());
+    let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
+    run_experts(cpu, (&widening, experts.weighing), &experts.down, &input, routing, room);
+    if let Some(adjugates) = &experts.adjugates {
+        run_adjugates(cpu, rows, experts, adjugates, routing, (&mut scratch.hidden, &mut scratch.hidden_blocks));
+    }
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
@@ -147,6 +154,44 @@ pub(super) fn experts(
     }
     combine(cpu, rows, experts, routing, &mut scratch.product, residual);
     cpu.scratch = scratch;
+}
+
+/// Sums the experts' outputs, and has the adjugates read the sums: their outputs take the experts' places.
+fn run_adjugates(
+    cpu: &mut Cpu,
+    rows: usize,
+    experts: &Experts<Cpu>,
+    adjugates: &Adjugates<Cpu>,
+    routing: &mut Routing,
+    room: (&mut Vec<f32>, &mut Vec<QuantisedBlock>),
+) {
+    let width = experts.down.weight.rows();
+    grow(&mut routing.firsts, rows * width, 0.0);
+    for row in 0..rows {
+        let places = row * routing.used_count..(row + 1) * routing.used_count;
+        let sum = &mut routing.firsts[row * width..][..width];
+        sum.fill(0.0);
+        for place in places {
+            let weight = weight_of_output(experts, routing.choices[place].1);
+            add_scaled(cpu.isa, sum, &routing.outputs[place * width..][..width], weight);
+        }
+    }
+    routing.choose_adjugates(&experts.router, rows, adjugates.group_size);
+    routing.sort(rows, experts.router.linear.weight.rows() / adjugates.group_size);
+    let widening = Widening { gate: Some(&adjugates.gate), up: &adjugates.up, activation: experts.activation };
+    let (firsts, mut blocks) = (std::mem::take(&mut routing.firsts), std::mem::take(&mut routing.first_blocks));
+    let values = &firsts[..rows * width];
+    let input = quantised_rows((cpu.isa, &cpu.pool), rows, values, width, &mut blocks, widening.byte_rows());
+    run_experts(cpu, (&widening, Weighing::Output), &adjugates.down, &input, routing, room);
+    (routing.firsts, routing.first_blocks) = (firsts, blocks);
+}
+
+/// The factor on an expert's output.
+fn weight_of_output(experts: &Experts<Cpu>, weight: f32) -> f32 {
+    match experts.weighing {
+        Weighing::Output => weight,
+        Weighing::Input => 1.0,
+    }
 }
 
 /// A product of all rows into `output`, `[rows, matrix rows]`.
@@ -171,6 +216,7 @@ impl Routing {
     /// Chooses the experts of every row. Of equal scores the lower index wins.
     fn choose(&mut self, router: &Router<Cpu>, rows: usize) {
         let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
+        self.used_count = used;
         self.choices.clear();
         for scores in self.scores[..rows * count].chunks_exact_mut(count) {
             match router.gating {
@@ -197,9 +243,24 @@ impl Routing {
         }
     }
 
-    /// Sorts the choices by expert and cuts them into runs.
-    fn sort(&mut self, rows: usize, router: &Router<Cpu>) {
-        let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
+    /// Replaces the best experts of every row by what their groups share, the others by nothing.
+    fn choose_adjugates(&mut self, router: &Router<Cpu>, rows: usize, group_size: usize) {
+        let (count, before) = (router.linear.weight.rows(), self.used_count);
+        let used = before.min(count / group_size);
+        for row in 0..rows {
+            for index in 0..used {
+                let taken = self.choices[row * before + index].0 / group_size as u32;
+                self.choices[row * used + index] = (taken, self.scores[row * count + taken as usize]);
+            }
+            weigh(router, &mut self.choices[row * used..][..used]);
+        }
+        self.choices.truncate(rows * used);
+        self.used_count = used;
+    }
+
+    /// Sorts the choices among `count` experts and cuts them into runs.
+    fn sort(&mut self, rows: usize, count: usize) {
+        let used = self.used_count;
         self.starts.clear();
         self.starts.resize(count + 1, 0);
         for &(expert, _) in &self.choices {
@@ -322,17 +383,21 @@ fn combine(
     product: &mut Vec<f32>,
     residual: &mut Buffer,
 ) {
-    let (isa, used, width) = (cpu.isa, experts.router.expert_used_count, residual.width);
+    let (isa, used, width) = (cpu.isa, routing.used_count, residual.width);
+    let scale = experts.adjugates.as_ref().map_or(1.0, |adjugates| adjugates.scale);
     grow(product, rows * width, 0.0);
     let (product, residual) = (Parts::new(product), Parts::new(&mut residual.values));
     for_each_row(&cpu.pool, rows, &|row| {
         // SAFETY: every row is taken once.
         let (sum, out) = unsafe { (product.part(row * width, width), residual.part(row * width, width)) };
-        sum.fill(0.0);
+        match &experts.adjugates {
+            Some(_) => sum.copy_from_slice(&routing.firsts[row * width..][..width]),
+            None => sum.fill(0.0),
+        }
         for place in row * used..(row + 1) * used {
-            let weight = match experts.weighing {
-                Weighing::Output => routing.choices[place].1,
-                Weighing::Input => 1.0,
+            let weight = match &experts.adjugates {
+                Some(_) => routing.choices[place].1 * scale,
+                None => weight_of_output(experts, routing.choices[place].1),
             };
             add_scaled(isa, sum, &routing.outputs[place * width..][..width], weight);
         }

@@ -2,8 +2,8 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Activation, Backend, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput, Gating, MatrixBytes,
-    NormGroup, NormKind, Router, Weighing,
+    Activation, Adjugates, Backend, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput, Gating,
+    MatrixBytes, NormGroup, NormKind, Router, Weighing,
 };
 use lair_quant::TensorType;
 
@@ -199,6 +199,7 @@ struct Mixture {
     weighing: Weighing,
     /// Whether the router reads another buffer.
     reads_apart: bool,
+    adjugates: Option<[MatrixBytes; 3]>,
 }
 
 const EXPERTS: usize = 6;
@@ -220,6 +221,7 @@ impl Mixture {
             groups: None,
             weighing: Weighing::Output,
             reads_apart: false,
+            adjugates: None,
         }
     }
 
@@ -241,6 +243,13 @@ impl Mixture {
             down: linear(backend, &self.down, bias(EXPERTS * HIDDEN, 76).as_deref()),
             activation: Activation::Silu,
             weighing: self.weighing,
+            adjugates: self.adjugates.as_ref().map(|[gate, up, down]| Adjugates {
+                gate: linear(backend, gate, None),
+                up: linear(backend, up, None),
+                down: linear(backend, down, None),
+                group_size: 2,
+                scale: 0.5,
+            }),
             shared: self.shared.as_ref().map(|(weights, _)| FeedForward {
                 norm: None,
                 post_norm: None,
@@ -282,6 +291,11 @@ fn experts_agree_with_the_reference_and_ignore_the_batch() {
             mixture.groups = normalise.then_some(ExpertGroups { count: 3, used_count: 2 });
             mixture.weighing = if has_bias { Weighing::Input } else { Weighing::Output };
             mixture.reads_apart = gating == Gating::SqrtSoftplus;
+            let (mut random, count) = (Random(79), EXPERTS / 2);
+            let (wide, narrow) = ((count, WIDE, HIDDEN), (count, HIDDEN, WIDE));
+            mixture.adjugates = (gating == Gating::Softmax).then(|| {
+                [wide, wide, narrow].map(|(count, rows, columns)| stack(&mut random, tensor_type, count, rows, columns))
+            });
             let what = format!("{tensor_type} {gating:?} shared {has_shared}");
             let expected = run_experts(&mut Reference, &mixture, 0..33);
             let together = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, 0..33));

@@ -6,7 +6,7 @@ use lair_compute::Mask;
 
 use super::granite;
 use crate::ModelConfig;
-use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Layer, Mixer, SharedExperts};
+use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Layer, Mixer, SharedExperts, Sinks};
 
 /// Granite with windows, with or without experts.
 pub const GRANITE_SWA: Architecture = Architecture {
@@ -20,7 +20,7 @@ pub const GRANITE_SWA: Architecture = Architecture {
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let mut layer = granite::layer(config, layer_index);
     if let Mixer::Attention(attention) = &mut layer.mixer {
-        attention.sinks = Some("attn_sinks");
+        attention.sinks = Sinks::Tensor("attn_sinks");
         if let Some(window) = config.window.filter(|_| config.has_window(layer_index, 4)) {
             attention.mask = Mask::Window(window);
         }

@@ -36,6 +36,7 @@ mod gptneox;
 mod granite;
 mod granite_swa;
 mod grok;
+mod grovemoe;
 mod hunyuan;
 mod hy_v3;
 mod jais;
@@ -140,6 +141,7 @@ pub const ALL: &[&Architecture] = &[
     &granite::GRANITEMOE,
     &granite_swa::GRANITE_SWA,
     &grok::GROK,
+    &grovemoe::GROVEMOE,
     &hunyuan::HUNYUAN_DENSE,
     &hunyuan::HUNYUAN_VL,
     &hunyuan::HUNYUAN_MOE,

@@ -125,18 +125,17 @@ impl<'a> Keys<'a> {
         Err(self.wrong(key, value, format!("a number from {} to {}", range.start(), range.end())))
     }
 
-    /// A number for each layer: one for all of them, or an array of exactly that many; 0 stands for an absent one.
-    pub(super) fn numbers_by_layer(&self, key: &str, layer_count: usize) -> Result<Vec<Option<f32>>, ModelError> {
-        let full = self.full(key);
-        if !self.is_array(key) {
-            return Ok(vec![self.nonzero_number(key)?; layer_count]);
-        }
-        let values = self.metadata.f32_array(&full)?;
-        if values.len() != layer_count || values.iter().any(|value| !value.is_finite()) {
-            let expected = format!("one finite number, or one for each of the {layer_count} layers");
-            return Err(self.wrong(key, format!("{} numbers", values.len()), expected));
-        }
-        Ok(values.into_iter().map(|value| Some(value).filter(|value| *value != 0.0)).collect())
+    /// A finite number for each layer: one for all of them, or an array of exactly that many; 0 stands for an absent one.
+    pub(super) fn nonzero_numbers_by_layer(
+        &self,
+        key: &str,
+        layer_count: usize,
+    ) -> Result<Vec<Option<f32>>, ModelError> {
+        let numbers = self.numbers_by_layer(key, layer_count, f32::MIN..=f32::MAX)?;
+        Ok(numbers.map_or_else(
+            || vec![None; layer_count],
+            |numbers| numbers.into_iter().map(|number| Some(number).filter(|number| *number != 0.0)).collect(),
+        ))
     }
 
     /// A finite number; 0 stands for an absent one.

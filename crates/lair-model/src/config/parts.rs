@@ -91,6 +91,12 @@ pub struct ExpertsConfig {
     pub leading_dense_layer_count: usize,
     /// Every so-many-th layer has experts.
     pub layer_step: Option<usize>,
+    /// Experts that share an adjugate (GroveMoE).
+    pub adjugate_group_size: usize,
+    /// Width of an adjugate, where the file gives it.
+    pub adjugate_ffn_size: Option<usize>,
+    /// Factor on the sum of adjugates.
+    pub adjugate_scale: f32,
     /// Magnitude that the experts' activation is held within, layer by layer.
     pub activation_limits: Vec<Option<f32>>,
     /// The same of networks that every token takes.
@@ -135,8 +141,11 @@ impl ExpertsConfig {
             group_used_count,
             leading_dense_layer_count: keys.count("leading_dense_block_count", 0..=layer_count)?.unwrap_or(0),
             layer_step: keys.count("interleave_moe_layer_step", 1..=limits::LAYER_COUNT_MAX)?,
-            activation_limits: keys.numbers_by_layer("swiglu_clamp_exp", layer_count)?,
-            shared_activation_limits: keys.numbers_by_layer("swiglu_clamp_shexp", layer_count)?,
+            adjugate_group_size: keys.count("experts_per_group", 1..=expert_count)?.unwrap_or(1),
+            adjugate_ffn_size: keys.count("expert_chunk_feed_forward_length", 1..=limits::FFN_SIZE_MAX)?,
+            adjugate_scale: keys.number("expert_group_scale", f32::MIN..=f32::MAX)?.unwrap_or(1.0),
+            activation_limits: keys.nonzero_numbers_by_layer("swiglu_clamp_exp", layer_count)?,
+            shared_activation_limits: keys.nonzero_numbers_by_layer("swiglu_clamp_shexp", layer_count)?,
         }))
     }
 }

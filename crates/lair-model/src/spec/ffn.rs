@@ -109,8 +109,27 @@ pub struct ExpertsFfn {
     pub router_input: LayerInput,
     /// Width between the two; the configuration's `expert_ffn_size` if `None`.
     pub ffn_size: Option<usize>,
+    /// Smaller experts that read the sum of these.
+    pub adjugates: Option<AdjugateExperts>,
     /// A network that every token takes besides.
     pub shared: Option<SharedExperts>,
+}
+
+/// Experts that read the sum of the chosen ones, one for each group of those ([`lair_compute::Adjugates`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdjugateExperts {
+    /// Stem of the gates, `[adjugate_count, ffn_size, hidden_size]`.
+    pub gate: &'static str,
+    /// Stem of the widening products.
+    pub up: &'static str,
+    /// Stem of the narrowing products.
+    pub down: &'static str,
+    /// Width between the two.
+    pub ffn_size: usize,
+    /// Experts that share one of these.
+    pub group_size: usize,
+    /// Factor on their sum.
+    pub scale: f32,
 }
 
 impl ExpertsFfn {
@@ -131,6 +150,7 @@ impl ExpertsFfn {
         weighing: Weighing::Output,
         router_input: LayerInput::Normalised,
         ffn_size: None,
+        adjugates: None,
         shared: None,
     };
 }

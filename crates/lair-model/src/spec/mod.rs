@@ -13,7 +13,8 @@ mod rope;
 pub mod source;
 
 pub use ffn::{
-    DenseAndExperts, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, LayerInput, SharedExperts, SharedPresence,
+    AdjugateExperts, DenseAndExperts, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, LayerInput, SharedExperts,
+    SharedPresence,
 };
 pub use lair_compute::{ExpertGroups, GateFunction, GateSpan, OutputGate, Temperature, Weighing};
 pub use mixer::{

@@ -382,5 +382,12 @@ pub const SMALLTHINKER_NAMES: &[Renaming] = &[
     name("layers.*.block_sparse_moe.experts.*.down", "blk.*.ffn_down_exps"),
 ];
 
+/// GroveMoE's smaller experts, one for a group of the others.
+pub const GROVEMOE_NAMES: &[Renaming] = &[
+    name("layers.*.mlp.chunk_experts.*.gate_proj", "blk.*.ffn_gate_chexps"),
+    name("layers.*.mlp.chunk_experts.*.up_proj", "blk.*.ffn_up_chexps"),
+    name("layers.*.mlp.chunk_experts.*.down_proj", "blk.*.ffn_down_chexps"),
+];
+
 /// The vision part of a model whose text part is converted.
 pub const VISION: &[&str] = &["vision_tower.", "vision_model.", "multi_modal_projector.", "visual."];

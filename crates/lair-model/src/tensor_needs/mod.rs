@@ -396,6 +396,12 @@ impl List<'_> {
             self.stack_with(stem, hidden_size, expert_size, count, presence.clone());
         }
         self.stack(ffn.down, expert_size, hidden_size, count);
+        if let Some(adjugates) = &ffn.adjugates {
+            let (size, count) = (adjugates.ffn_size, count / adjugates.group_size.max(1));
+            self.stack(adjugates.gate, hidden_size, size, count);
+            self.stack(adjugates.up, hidden_size, size, count);
+            self.stack(adjugates.down, size, hidden_size, count);
+        }
         if let Some(shared) = &ffn.shared {
             let start = self.needs.len();
             self.dense(&shared.ffn, ffn_size(shared.ffn.ffn_size, self.config, layer_index)?);

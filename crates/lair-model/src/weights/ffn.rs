@@ -1,11 +1,13 @@
 //! The weights of feed-forward networks.
 
-use lair_compute::{Backend, Experts, FeedForward, Gating, Norm, Router, RowSelection};
+use lair_compute::{Adjugates, Backend, Experts, FeedForward, Gating, Norm, Router, RowSelection};
 
 use super::{Builder, DenseWeights, width_index};
 use crate::ModelError;
 use crate::shapes::{experts_config, ffn_size};
-use crate::spec::{DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer, LayerInput, SharedExperts, SharedPresence};
+use crate::spec::{
+    AdjugateExperts, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer, LayerInput, SharedExperts, SharedPresence,
+};
 
 /// What works on each token.
 pub(crate) enum FfnWeights<B: Backend> {
@@ -218,11 +220,23 @@ impl<B: Backend> Builder<'_, B> {
             down: self.linear(&stem(ffn.down))?,
             activation: ffn.activation,
             weighing: ffn.weighing,
+            adjugates: ffn.adjugates.map(|adjugates| self.adjugates(&adjugates, prefix)).transpose()?,
             shared,
             shared_gate: shared_gate.map(|gate| self.linear(&stem(gate))).transpose()?,
             sum_scale: declared_shared.map_or(1.0, |shared| shared.sum_scale),
             post_norm: None,
             residual_scale: 1.0,
+        })
+    }
+
+    fn adjugates(&self, adjugates: &AdjugateExperts, prefix: &str) -> Result<Adjugates<B>, ModelError> {
+        let linear = |stem: &str| self.linear(&format!("{prefix}{stem}"));
+        Ok(Adjugates {
+            gate: linear(adjugates.gate)?,
+            up: linear(adjugates.up)?,
+            down: linear(adjugates.down)?,
+            group_size: adjugates.group_size,
+            scale: adjugates.scale,
         })
     }
 }

@@ -75,6 +75,7 @@ impl<B: Backend> Builder<'_, B> {
                 .transpose()?
                 .map(|rope| RopeTable { first: shape.kv_rank, ..rope }),
             scale: mixer.scale,
+            clamp: None,
             softcap: None,
             mask: self.mask(mixer.mask),
             sinks: self.sinks(mixer.sinks, prefix)?,

@@ -30,7 +30,7 @@ const NOTES: [(&str, &str); 17] = [
     ("hy_v4", "several residual streams"),
     ("llada", "generation: as `dream`"),
     ("llada-moe", "generation: as `dream`"),
-    ("minimax-m3", "contexts beyond as many blocks of keys as its indexer chooses (published: 2048 keys)"),
+    ("minimax-m3", "contexts beyond as many blocks of keys as its indexer chooses"),
     ("nanbeige", "models that run all layers several times"),
     ("pockettts", "the audio codec"),
     ("qwen3tts", "the audio codec"),
