@@ -20,7 +20,7 @@ pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
 pub use regions::{
     Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, GatedDeltaNet, Gating, Head,
-    Linear, Mask, Norm, NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
+    Linear, Mask, Norm, NormGroup, NormKind, NormOrder, RelativeBias, Router, StateLayerLayout, StateLayout,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};
