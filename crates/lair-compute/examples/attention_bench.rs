@@ -130,6 +130,7 @@ fn attention(kv_layer: usize, (heads, kv_heads, dim): (usize, usize, usize)) -> 
         mask: Mask::Causal,
         sinks: None,
         key_constant: None,
+        relative_bias: None,
         alibi_slopes: None,
         key_storage: lair_compute::KeyStorage::Whole,
         temperature: None,

@@ -169,6 +169,25 @@ pub trait Backend: Sized + Send + 'static {
     /// [`Backend::feed_forward`], to the bit.
     fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Self::Buffer>, wide: &mut Self::Buffer);
 
+    /// `output[row] = input[row][start..]`: as many columns as `output` has.
+    fn copy_columns(&mut self, rows: usize, input: &Self::Buffer, start: usize, output: &mut Self::Buffer);
+
+    /// `outputs[i][row] += sum over j of coefficients[row][i * inputs + j] * inputs[j][row]` (AltUp).
+    fn add_mixed(
+        &mut self,
+        rows: usize,
+        coefficients: &Self::Buffer,
+        inputs: &[Self::Buffer],
+        outputs: &mut [Self::Buffer],
+    );
+
+    /// Each row of `buffer` is scaled to the length of `target`'s.
+    fn match_lengths(&mut self, rows: usize, target: &Self::Buffer, buffer: &mut Self::Buffer);
+
+    /// Of each row what lies more than so many standard deviations above its mean, less that bound; 0 elsewhere
+    /// (Gemma 3n).
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Self::Buffer);
+
     /// Moves rows to the front: row `i` becomes what row `rows[i]` was. `rows` ascends. What lies behind is of no use after.
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Self::Buffer);
 

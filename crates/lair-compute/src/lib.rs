@@ -23,7 +23,7 @@ pub use latent::{LatentAttention, LatentBuffers};
 pub use regions::{
     Activation, Adjugates, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward,
     FeedForwardInput, GateFunction, GateSpan, GatedDeltaNet, Gating, Head, KeyStorage, Linear, Mask, Norm, NormGroup,
-    NormKind, NormOrder, OutputGate, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
+    NormKind, NormOrder, OutputGate, RelativeBias, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

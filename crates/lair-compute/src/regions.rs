@@ -11,6 +11,8 @@ pub enum NormKind {
     Rms,
     /// `(x - mean(x)) / sqrt(variance(x) + epsilon)` (Ba et al., "Layer Normalization").
     Layer,
+    /// `x`: nothing but the weight and the bias.
+    None,
 }
 
 /// Which elements are normalised together.
@@ -58,6 +60,8 @@ pub enum Activation {
     GeluErf,
     /// `x * sigmoid(1.702 x)`.
     GeluQuick,
+    /// Hyperbolic tangent.
+    Tanh,
     /// `max(x, 0)`.
     Relu,
     /// `max(x, 0)^2`.
@@ -230,6 +234,8 @@ pub struct Attention<B: Backend> {
     /// change when all scores of a query move by the same, so a backend may keep keys without it. Absent where scores
     /// are not all that softmax sees: with sinks and a softcap.
     pub key_constant: Option<Vec<f32>>,
+    /// What is added to scores by the distance of a key.
+    pub relative_bias: Option<RelativeBias>,
     /// Slope of each head's linear bias `-slope * |query_position - key_position|` (Press et al., "ALiBi").
     pub alibi_slopes: Option<Vec<f32>>,
     /// Where the cache has the elements of a key.
@@ -238,6 +244,24 @@ pub struct Attention<B: Backend> {
     pub temperature: Option<Temperature>,
     /// How the output is gated, where the buffers have a gate.
     pub gate: OutputGate,
+}
+
+/// Biases by distance, one for each head (T5): those of the farthest distance serve all that are farther.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelativeBias {
+    /// The farthest distance, on both sides.
+    pub reach: usize,
+    /// `[head, reach + key_position - query_position]`.
+    pub values: Vec<f32>,
+}
+
+impl RelativeBias {
+    /// The bias of a head's score.
+    pub fn of(&self, head: usize, query_position: usize, key_position: usize) -> f32 {
+        let behind = (query_position.saturating_sub(key_position)).min(self.reach);
+        let ahead = (key_position.saturating_sub(query_position)).min(self.reach);
+        self.values[head * (2 * self.reach + 1) + self.reach + ahead - behind]
+    }
 }
 
 /// The buffers of one attention region; keys and values are absent where an earlier layer's are shared.

@@ -11,7 +11,7 @@ use lair_gguf::{Metadata, TensorInfo, TensorType};
 
 use crate::shapes::{AttentionShape, DeltaNetShape, LatentShape};
 use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, KvSource, Mixer};
-use crate::{ModelConfig, ModelError, architectures, tensor_needs};
+use crate::{ModelConfig, ModelError, Presence, architectures, tensor_needs};
 
 /// What a model costs.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +112,9 @@ impl ModelCost {
         let roles = Roles::new(architecture, &config, |name| there.contains_key(name));
         let mut cost = ModelCost { parameters: 0, matrices: Vec::new(), attention: Vec::new(), state_elements: 0 };
         for need in tensor_needs(architecture, &config)? {
-            let Some(tensor) = there.get(need.name.as_str()) else { continue };
+            let Some(tensor) = there.get(need.name.as_str()).filter(|_| need.presence != Presence::Unused) else {
+                continue;
+            };
             cost.parameters += tensor.element_count();
             if let Some(taken_by) = roles.of(&need.name, &need.shape) {
                 let (tensor_type, size_bytes) = (tensor.tensor_type, tensor.size_bytes);

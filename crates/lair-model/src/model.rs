@@ -10,8 +10,8 @@ use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
-    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, HeadWeights, LayerWeights, MemoryLayers,
-    MixerWeights,
+    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, EncoderWeights, FfnWeights, HeadWeights,
+    LayerWeights, MemoryLayers, MixerWeights, StreamWeights,
 };
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
@@ -20,6 +20,8 @@ pub struct Model<B: Backend> {
     architecture: &'static Architecture,
     config: ModelConfig,
     pub(crate) embedding: EmbeddingWeights<B>,
+    pub(crate) encoder: Option<EncoderWeights<B>>,
+    pub(crate) streams: Option<StreamWeights<B>>,
     pub(crate) layers: Vec<LayerWeights<B>>,
     pub(crate) head: HeadWeights<B>,
     needs_whole_sequences: bool,
@@ -74,6 +76,8 @@ impl<B: Backend> Model<B> {
         let declared_embedding = (architecture.embedding)(&config);
         let (head, is_tied) = builder.head(architecture, &declared_embedding)?;
         let embedding = builder.embedding(&declared_embedding, is_tied)?;
+        let streams = builder.streams(&declared_embedding, &(architecture.head)(&config))?;
+        let encoder = builder.encoder(architecture)?;
         let layers = (0..config.layer_count)
             .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
@@ -95,6 +99,8 @@ impl<B: Backend> Model<B> {
             ignored_tensors: source.ignored,
             config,
             embedding,
+            encoder,
+            streams,
             layers,
             head,
             memory,
@@ -131,10 +137,10 @@ impl<B: Backend> Model<B> {
         matches!(self.head, HeadWeights::Logits(_))
     }
 
-    /// Whether text can be generated token by token: not by models that only give hidden states, and not by those that see
-    /// what follows and replace masked tokens.
+    /// Whether text can be generated token by token: not by models that only give hidden states, not by those that see
+    /// what follows and replace masked tokens, and not without what an encoder has made of the prompt.
     pub fn generates_one_by_one(&self) -> bool {
-        self.has_logits() && !self.architecture.is_diffusion
+        self.has_logits() && !self.architecture.is_diffusion && !self.has_encoder()
     }
 
     /// Whether tokens see those that follow them: a sequence then has to be computed in one step.

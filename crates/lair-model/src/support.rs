@@ -2,7 +2,9 @@
 
 use lair_compute::Mask;
 
-use crate::spec::{Architecture, Attention, Embedding, ExpertsFfn, Ffn, HeadOutput, Layer, Mixer, Norm};
+use crate::spec::{
+    Architecture, Attention, Encoder, EncoderInput, ExpertsFfn, Ffn, HeadOutput, LatentAttention, Layer, Mixer,
+};
 use crate::{ModelConfig, ModelError};
 
 /// Checks that the forward pass can run every part of a model, in contexts of up to `context_length` positions.
@@ -19,9 +21,8 @@ pub fn check_support(
     let is_causal = config.is_causal != Some(false);
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     let is_run_once = config.loop_count == 1;
-    let mut missing = architecture.encoder.is_some().then_some("an encoder with cross attention");
+    let mut missing = architecture.encoder.as_ref().and_then(|encoder| self::encoder(encoder, config));
     missing = missing.or((!is_run_once).then_some("layers that are run several times"));
-    missing = missing.or_else(|| embedding(&(architecture.embedding)(config)));
     missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, has_logits)));
     let mut layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     missing = missing.or_else(|| if is_causal { None } else { layers.find_map(|parts| only_before(&parts)) });
@@ -42,8 +43,11 @@ pub fn check_support(
 
 /// What can see only what stands before, in a model that its file says to be no decoder.
 fn only_before(layer: &Layer) -> Option<&'static str> {
+    let of_decoder = |mask| matches!(mask, Mask::Window(_) | Mask::Chunk(_));
     match &layer.mixer {
-        Mixer::Attention(attention) if matches!(attention.mask, Mask::Window(_) | Mask::Chunk(_)) => {
+        Mixer::Attention(Attention { mask, .. }) | Mixer::LatentAttention(LatentAttention { mask, .. })
+            if of_decoder(*mask) =>
+        {
             Some("windows of a decoder whose file says that it sees what follows")
         }
         Mixer::GatedDeltaNet(_) => Some("recurrent layers in a model whose file says that it sees what follows"),
@@ -60,20 +64,15 @@ fn context_limit(layer: &Layer) -> Option<usize> {
     }
 }
 
-fn embedding(embedding: &Embedding) -> Option<&'static str> {
-    embedding.per_layer.map(|_| "embeddings for each layer")
+fn encoder(encoder: &Encoder, config: &ModelConfig) -> Option<&'static str> {
+    if !matches!((encoder.input)(config), EncoderInput::Tokens(_)) {
+        return Some("an encoder of sound");
+    }
+    let differs = config.decoder_layer_count.is_some_and(|count| count != config.layer_count);
+    differs.then_some("an encoder and a decoder with different numbers of layers")
 }
 
 fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
-    if layer.cross.is_some() {
-        return Some("cross attention");
-    }
-    if layer.per_layer_input.is_some() {
-        return Some("embeddings for each layer");
-    }
-    if layer.output_scale.is_some() {
-        return Some("a factor on a layer's output");
-    }
     let mixer = match &layer.mixer {
         Mixer::None => Some("layers without a mixer"),
         Mixer::Attention(parts) => attention(parts, has_logits),
@@ -91,9 +90,6 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
 }
 
 fn attention(attention: &Attention, has_logits: bool) -> Option<&'static str> {
-    if attention.relative_bias.is_some() {
-        return Some("learned biases by distance");
-    }
     // A later token would change what was computed for an earlier one: tokens cannot be generated one by one.
     (has_logits && attention.mask.sees_what_follows()).then_some("generation with attention in both directions")
 }

@@ -17,11 +17,13 @@ const ERROR_MAX: f64 = 1e-7;
 
 /// Models where the reference itself is coarser. It looks GELU up in a table of F16, by an F16 argument: with GELU rounded in
 /// the same way these agree within [`ERROR_MAX`], which is tested too. Of `qwen2vl` it does not read the norms' epsilon and
-/// adds 0.
-const COARSE: [(&str, f64); 14] = [
+/// adds 0. `gemma3n`, `gemma4` and `t5` amplify small differences: its own modes lie 3e-4, 5e-7 and 4e-4 apart.
+const COARSE: [(&str, f64); 17] = [
     ("codeshell", 3e-7),
     ("falcon", 3e-7),
     ("gemma", 3e-7),
+    ("gemma3n", 1e-3),
+    ("gemma4", 1e-5),
     ("gpt2", 3e-7),
     ("gptneox", 3e-7),
     ("jina-bert-v2", 3e-7),
@@ -33,6 +35,7 @@ const COARSE: [(&str, f64); 14] = [
     ("spark2_5", 3e-7),
     ("starcoder", 3e-7),
     ("starcoder2", 3e-7),
+    ("t5", 1e-5),
 ];
 
 /// Architectures whose tiny models come in more than one form.
@@ -59,6 +62,9 @@ fn all_models() -> impl Iterator<Item = &'static str> {
 fn run<B: Backend>(model: &TinyModel, backend: B, chunks: impl IntoIterator<Item = usize>) -> Vec<f32> {
     let file = GgufFile::open(model.path()).expect("tiny models are valid");
     let mut runner = Runner::new(&file, backend, model.tokens.len(), model.tokens.len());
+    if runner.model.has_encoder() {
+        runner.encode(&model.tokens);
+    }
     let mut rest = model.tokens.as_slice();
     let mut logits = Vec::new();
     for length in chunks {
@@ -111,7 +117,7 @@ fn every_architecture_gives_the_outputs_of_the_reference_by_the_naive_backend() 
 
 #[test]
 fn models_with_gelu_agree_where_it_is_rounded_as_the_reference_rounds_it() {
-    for (name, _) in COARSE.iter().filter(|(name, _)| *name != "qwen2vl") {
+    for (name, _) in COARSE.iter().filter(|(_, error_max)| *error_max == 3e-7) {
         let Some(model) = TinyModel::make(name) else { return };
         let logits = with_half_precision_gelu(|| run(&model, Reference, [model.tokens.len()]));
         let error = normalised_mean_squared_error(&logits, &model.expected);

@@ -350,6 +350,27 @@ impl Backend for Cpu {
         feed_forward::activate_rows(self, rows, activation, gate, wide);
     }
 
+    fn copy_columns(&mut self, rows: usize, input: &Buffer, start: usize, output: &mut Buffer) {
+        let width = output.width;
+        linear::change_rows(self, rows, output, &|row, out| {
+            out.copy_from_slice(&input.row(row)[start..start + width]);
+        });
+    }
+
+    fn add_mixed(&mut self, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+        linear::add_mixed(self, rows, coefficients, inputs, outputs);
+    }
+
+    fn match_lengths(&mut self, rows: usize, target: &Buffer, buffer: &mut Buffer) {
+        let isa = self.isa;
+        linear::change_rows(self, rows, buffer, &|row, values| norm::match_length(isa, target.row(row), values));
+    }
+
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Buffer) {
+        let isa = self.isa;
+        linear::change_rows(self, rows, buffer, &|_, values| norm::keep_largest(isa, values, deviations));
+    }
+
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {
         let width = buffer.width;
         for (to, &from) in rows.iter().enumerate().filter(|(to, from)| to != *from) {

@@ -61,9 +61,11 @@ fn norm_run<S: Simd>(s: S, norm: &Norm<Cpu>, start: usize, run: &mut [f32]) {
         let mean = sum(s, run) / length;
         each(s, run, -mean, Added);
     }
-    let variance = dot(s, run, run) / length;
-    let factor = 1.0 / (variance + norm.epsilon).sqrt();
-    each(s, run, factor, Multiplied);
+    if norm.kind != NormKind::None {
+        let variance = dot(s, run, run) / length;
+        let factor = 1.0 / (variance + norm.epsilon).sqrt();
+        each(s, run, factor, Multiplied);
+    }
     if let Some(weight) = &norm.weight {
         zipped(s, run, part_of_run(weight, start, run.len()), Multiplied);
     }
@@ -85,6 +87,32 @@ pub(super) fn clamp(isa: Isa, values: &mut [f32], limit: f32) {
 #[inline(always)]
 fn clamp_with<S: Simd>(s: S, values: &mut [f32], limit: f32) {
     each(s, values, limit, Clamped);
+}
+
+/// Scales `values` to the length of `target`.
+pub(super) fn match_length(isa: Isa, target: &[f32], values: &mut [f32]) {
+    vectorize!(isa, match_length_with, target: &[f32] = target, values: &mut [f32] = values);
+}
+
+#[inline(always)]
+fn match_length_with<S: Simd>(s: S, target: &[f32], values: &mut [f32]) {
+    let factor = dot(s, target, target).sqrt() / dot(s, values, values).sqrt();
+    each(s, values, factor, Multiplied);
+}
+
+/// What lies more than so many standard deviations above the mean, less that bound; 0 elsewhere.
+pub(super) fn keep_largest(isa: Isa, values: &mut [f32], deviations: f32) {
+    vectorize!(isa, keep_largest_with, values: &mut [f32] = values, deviations: f32 = deviations);
+}
+
+#[inline(always)]
+fn keep_largest_with<S: Simd>(s: S, values: &mut [f32], deviations: f32) {
+    let count = values.len() as f32;
+    let mean = sum(s, values) / count;
+    each(s, values, -mean, Added);
+    let deviation = (dot(s, values, values) / (count - 1.0).max(1.0)).sqrt();
+    each(s, values, -deviation * deviations, Added);
+    each(s, values, 0.0, PlainRelu);
 }
 
 /// `values /= divisors`.
@@ -177,6 +205,7 @@ lanewise! {
     GatedGeluTanh = |s, up, gate| s.mul(math::gelu_tanh(s, gate), up);
     GatedGeluErf = |s, up, gate| s.mul(math::gelu_erf(s, gate), up);
     GatedGeluQuick = |s, up, gate| s.mul(math::gelu_quick(s, gate), up);
+    GatedTanh = |s, up, gate| s.mul(math::tanh(s, gate), up);
     GatedRelu = |s, up, gate| s.mul(relu(s, gate), up);
     GatedReluSquared = |s, up, gate| s.mul(relu_squared(s, gate), up);
     // Of one element.
@@ -184,6 +213,7 @@ lanewise! {
     PlainGeluTanh = |s, x, _y| math::gelu_tanh(s, x);
     PlainGeluErf = |s, x, _y| math::gelu_erf(s, x);
     PlainGeluQuick = |s, x, _y| math::gelu_quick(s, x);
+    PlainTanh = |s, x, _y| math::tanh(s, x);
     PlainRelu = |s, x, _y| relu(s, x);
     PlainReluSquared = |s, x, _y| relu_squared(s, x);
 }
@@ -207,6 +237,7 @@ fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mu
         Activation::GeluTanh => zipped(s, wide, gate, GatedGeluTanh),
         Activation::GeluErf => zipped(s, wide, gate, GatedGeluErf),
         Activation::GeluQuick => zipped(s, wide, gate, GatedGeluQuick),
+        Activation::Tanh => zipped(s, wide, gate, GatedTanh),
         Activation::Relu => zipped(s, wide, gate, GatedRelu),
         Activation::ReluSquared => zipped(s, wide, gate, GatedReluSquared),
         Activation::ClampedSwiglu { alpha, limit, shift } => clamped_swiglu(s, (alpha, limit, shift), gate, wide),
@@ -247,6 +278,7 @@ fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
         Activation::GeluTanh => each(s, wide, 0.0, PlainGeluTanh),
         Activation::GeluErf => each(s, wide, 0.0, PlainGeluErf),
         Activation::GeluQuick => each(s, wide, 0.0, PlainGeluQuick),
+        Activation::Tanh => each(s, wide, 0.0, PlainTanh),
         Activation::Relu => each(s, wide, 0.0, PlainRelu),
         Activation::ReluSquared => each(s, wide, 0.0, PlainReluSquared),
         Activation::Xielu { .. } => {

@@ -165,7 +165,9 @@ fn attend(
                 let score = soft_cap(product as f32 * attention.scale, attention.softcap);
                 let distance = -(key_position.abs_diff(position) as f64);
                 let slope = attention.alibi_slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
-                f64::from(score) + slope * distance
+                let bias = attention.relative_bias.as_ref();
+                let bias = bias.map_or(0.0, |bias| f64::from(bias.of(head, position, key_position)));
+                f64::from(score) + slope * distance + bias
             })
             .collect();
         softmax(&mut scores, attention.sinks.as_ref().map(|sinks| f64::from(sinks[head])));

@@ -77,6 +77,7 @@ fn plain(activation: Activation, x: f32) -> f32 {
         Activation::GeluTanh => gelu_tanh(x),
         Activation::GeluErf => (0.5 * f64::from(x) * (1.0 + error_function(f64::from(x) / 2f64.sqrt()))) as f32,
         Activation::GeluQuick => x * sigmoid(1.702 * x),
+        Activation::Tanh => x.tanh(),
         Activation::Relu => x.max(0.0),
         Activation::ReluSquared => x.max(0.0).powi(2),
         Activation::Xielu { positive, beta, .. } if x > 0.0 => positive * x * x + beta * x,

@@ -355,6 +355,47 @@ impl Backend for Reference {
         }
     }
 
+    fn copy_columns(&mut self, rows: usize, input: &Buffer, start: usize, output: &mut Buffer) {
+        for row in 0..rows {
+            let width = output.width;
+            output.row_mut(row).copy_from_slice(&input.row(row)[start..start + width]);
+        }
+    }
+
+    fn add_mixed(&mut self, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+        for (index, output) in outputs.iter_mut().enumerate() {
+            for row in 0..rows {
+                let coefficients = &coefficients.row(row)[index * inputs.len()..][..inputs.len()];
+                for (element, out) in output.row_mut(row).iter_mut().enumerate() {
+                    let products = inputs.iter().zip(coefficients);
+                    let sum: f64 = products
+                        .map(|(input, coefficient)| f64::from(input.row(row)[element]) * f64::from(*coefficient))
+                        .sum();
+                    *out += sum as f32;
+                }
+            }
+        }
+    }
+
+    fn match_lengths(&mut self, rows: usize, target: &Buffer, buffer: &mut Buffer) {
+        for row in 0..rows {
+            let length = |values: &[f32]| dot(values, values).sqrt();
+            let factor = length(target.row(row)) / length(buffer.row(row));
+            buffer.row_mut(row).iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+        }
+    }
+
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Buffer) {
+        for row in 0..rows {
+            let values = buffer.row_mut(row);
+            let count = values.len() as f64;
+            let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+            let squares: f64 = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+            let bound = mean + (squares / (count - 1.0).max(1.0)).sqrt() * f64::from(deviations);
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) - bound).max(0.0) as f32);
+        }
+    }
+
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {
         for (to, &from) in rows.iter().enumerate() {
             copy_part(&mut buffer.values, buffer.width, from as u32, to as u32);
@@ -418,11 +459,14 @@ fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
     for (run, values) in row.chunks_exact_mut(group).enumerate() {
         let length = values.len() as f64;
         let mean = match norm.kind {
-            NormKind::Rms => 0.0,
+            NormKind::Rms | NormKind::None => 0.0,
             NormKind::Layer => values.iter().map(|&x| f64::from(x)).sum::<f64>() / length,
         };
         let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
-        let factor = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
+        let factor = match norm.kind {
+            NormKind::None => 1.0,
+            _ => 1.0 / (variance + f64::from(norm.epsilon)).sqrt(),
+        };
         for (index, value) in values.iter_mut().enumerate() {
             let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[start(weight, run) + index]);
             let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[start(bias, run) + index]);

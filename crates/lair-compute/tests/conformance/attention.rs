@@ -3,7 +3,7 @@
 use lair_compute::reference::Reference;
 use lair_compute::{
     Attention, AttentionBuffers, Backend, Batch, GateFunction, GateSpan, KeyStorage, KvElement, KvLayerLayout,
-    KvLayout, Mask, NormGroup, NormKind, NormOrder, OutputGate, RopeStyle, RopeTable, Temperature,
+    KvLayout, Mask, NormGroup, NormKind, NormOrder, OutputGate, RelativeBias, RopeStyle, RopeTable, Temperature,
 };
 
 use crate::build::{Random, buffer, norm, page_tables, sequences, vector};
@@ -27,6 +27,7 @@ struct Case {
     gate: OutputGate,
     temperature: Option<Temperature>,
     clamp: Option<f32>,
+    bias_reach: Option<usize>,
     element: KvElement,
 }
 
@@ -46,6 +47,7 @@ const PLAIN: Case = Case {
     gate: OutputGate::SIGMOID,
     temperature: None,
     clamp: None,
+    bias_reach: None,
     element: KvElement::F32,
 };
 
@@ -85,6 +87,9 @@ fn cases() -> Vec<(&'static str, Case)> {
             Case { has_gate: true, gate: gate(GateFunction::Softplus, GateSpan::Head), ..PLAIN },
         ),
         ("temperature", Case { temperature: Some(Temperature { length: 7, scale: 0.3, offset: 1 }), ..PLAIN }),
+        ("biases by distance", Case { bias_reach: Some(9), ..PLAIN }),
+        ("biases by distance on both sides", Case { bias_reach: Some(9), mask: Mask::Bidirectional, ..PLAIN }),
+        ("q8 biases by distance", Case { element: KvElement::Q8_0, bias_reach: Some(9), ..PLAIN }),
         ("clamped", Case { clamp: Some(0.5), norm: head_norm, ..PLAIN }),
         ("large heads", Case { heads: 4, kv_heads: 2, key_dim: 128, value_dim: 128, ..PLAIN }),
         ("odd dims", Case { key_dim: 20, value_dim: 12, rope: None, ..PLAIN }),
@@ -205,6 +210,9 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
         mask: case.mask,
         sinks: case.has_sinks.then(|| vector(backend, &Random(53).values(case.heads))),
         key_constant: case.has_constant.then(|| key_constant(case)),
+        relative_bias: case
+            .bias_reach
+            .map(|reach| RelativeBias { reach, values: Random(55).values(case.heads * (2 * reach + 1)) }),
         alibi_slopes: case.has_alibi.then(|| (0..case.heads).map(|head| 0.5f32.powi(head as i32)).collect()),
         key_storage: KeyStorage::Whole,
         temperature: case.temperature,

@@ -28,6 +28,8 @@ mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
+mod gemma4;
 mod glm4;
 mod glm4moe;
 mod gpt2;
@@ -83,6 +85,7 @@ mod speech_models;
 mod stablelm;
 mod starcoder2;
 mod step35;
+mod t5;
 mod talkie;
 
 use crate::ModelError;
@@ -131,6 +134,8 @@ pub const ALL: &[&Architecture] = &[
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
     &gemma3::GEMMA_EMBEDDING,
+    &gemma3n::GEMMA3N,
+    &gemma4::GEMMA4,
     &glm4::GLM4,
     &glm4moe::GLM4MOE,
     &gpt2::GPT2,
@@ -207,6 +212,8 @@ pub const ALL: &[&Architecture] = &[
     &starcoder2::STARCODER2,
     &starcoder2::CODESHELL,
     &step35::STEP35,
+    &t5::T5,
+    &t5::T5ENCODER,
     &talkie::TALKIE,
 ];
 

@@ -145,6 +145,10 @@ pub struct ModelConfig {
     pub short_convolution_length: Option<usize>,
     /// Last layers that use the keys and values of earlier ones.
     pub shared_kv_layer_count: usize,
+    /// Buckets of distances that have a bias of their own (T5).
+    pub relative_bucket_count: Option<usize>,
+    /// Layers of the decoder behind an encoder, where they differ in number.
+    pub decoder_layer_count: Option<usize>,
     /// Elements of each layer's own embedding.
     pub per_layer_embedding_size: Option<usize>,
     /// Whether tokens see only those before them, where the file says.
@@ -238,6 +242,8 @@ impl ModelConfig {
             temperature_scale: keys.nonzero_number("attention.temperature_scale")?,
             short_convolution_length: keys.count("shortconv.l_cache", 1..=64)?,
             shared_kv_layer_count: keys.count("attention.shared_kv_layers", 0..=block_count)?.unwrap_or(0),
+            relative_bucket_count: keys.count("attention.relative_buckets_count", 2..=4096)?,
+            decoder_layer_count: keys.count("decoder_block_count", 1..=block_count)?,
             per_layer_embedding_size: keys
                 .count("embedding_length_per_layer_input", 0..=limits::HIDDEN_SIZE_MAX)?
                 .filter(|size| *size > 0),

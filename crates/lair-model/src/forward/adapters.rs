@@ -141,6 +141,9 @@ impl<B: Backend> AdapterRoom<B> {
         }
         products.add(backend, factors, &weights.gate, input, gate);
         products.add(backend, factors, &weights.up, input, up);
+        if let Some((cutoff, _)) = weights.gate_cutoff {
+            backend.keep_largest(rows, cutoff, gate);
+        }
         backend.activate(rows, network.activation, network.gate.as_ref().map(|_| &*gate), up);
         let inner = match &network.inner_norm {
             None => &*up,

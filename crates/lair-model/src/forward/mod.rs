@@ -5,18 +5,23 @@
 
 mod adapters;
 mod attention;
+mod cross;
 mod delta_net;
 mod latent;
+mod per_layer;
 
 use lair_compute::{Backend, Batch, ExpertsInput, FeedForwardInput};
 
 use adapters::AdapterRoom;
+pub use cross::Encoded;
+use per_layer::Rooms;
 
 use crate::ModelError;
 use crate::model::Model;
 use crate::spec::LayerInput;
 use crate::weights::{
-    Adapted, AdapterWidths, BufferWidths, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
+    Adapted, AdapterWidths, BufferWidths, DenseWeights, FfnWeights, HeadWeights, LayerWeights, MixerWeights,
+    ParallelInput,
 };
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
@@ -38,6 +43,10 @@ pub struct Activations<B: Backend> {
     mixed: Vec<B::Buffer>,
     /// The same after a norm of its own.
     inner: Vec<B::Buffer>,
+    /// Gate and up of feed-forward networks that are computed apart.
+    wide: Vec<[B::Buffer; 2]>,
+    /// For embeddings of layers and residual streams.
+    rooms: Rooms<B>,
     qkv: Vec<B::Buffer>,
     /// Alpha and beta of delta nets.
     alpha: Vec<(B::Buffer, B::Buffer)>,
@@ -85,6 +94,8 @@ impl<B: Backend> Activations<B> {
             embedding: widths.keeps_embedding.then(|| backend.buffer(rows_max, hidden_size)).transpose()?,
             mixed: buffers(&widths.mixed)?,
             inner: buffers(&widths.inner)?,
+            wide: buffers(&widths.wide)?.into_iter().zip(buffers(&widths.wide)?).map(<[_; 2]>::from).collect(),
+            rooms: Rooms::new(backend, &widths.per_layer, hidden_size, rows_max)?,
             qkv: buffers(&widths.qkv)?,
             alpha,
             latent: buffers(&widths.latent)?,
@@ -125,12 +136,33 @@ impl<B: Backend> Model<B> {
         rows_wanted: &[usize],
         logits: &mut [f32],
     ) {
+        self.forward_encoded(backend, activations, memory, batch, &[], rows_wanted, logits);
+    }
+
+    /// Computes one step as [`Model::forward`] does, of a model with an encoder: `encoded` tells for each sequence of the
+    /// batch what [`Model::encode`] has stored.
+    ///
+    /// # Panics
+    /// As [`Model::forward`], and if what was encoded does not belong to the batch.
+    #[allow(clippy::too_many_arguments)] // As `forward`, and what was encoded.
+    pub fn forward_encoded(
+        &self,
+        backend: &mut B,
+        activations: &mut Activations<B>,
+        memory: &mut Memory<B>,
+        batch: &Batch<'_>,
+        encoded: &[Encoded<'_>],
+        rows_wanted: &[usize],
+        logits: &mut [f32],
+    ) {
         let HeadWeights::Logits(head) = &self.head else { panic!("a model that gives hidden states has no logits") };
         assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
         assert!(rows_wanted.iter().all(|row| *row < batch.row_count()), "a row wanted is not in the batch");
         let ascends = rows_wanted.is_sorted_by(|row, next| row < next);
-        let kept = (ascends && rows_wanted.len() < batch.row_count()).then_some(rows_wanted);
-        self.run(backend, activations, memory, batch, kept);
+        // What was encoded, and several streams, are looked at by all rows to the end.
+        let can_keep = ascends && self.encoder.is_none() && self.streams.is_none();
+        let kept = (can_keep && rows_wanted.len() < batch.row_count()).then_some(rows_wanted);
+        self.run(backend, activations, memory, batch, encoded, kept);
         if !rows_wanted.is_empty() {
             let rows = if kept.is_some() { &activations.first_rows[..rows_wanted.len()] } else { rows_wanted };
             backend.head(head, rows, &activations.residual, logits);
@@ -158,7 +190,7 @@ impl<B: Backend> Model<B> {
     ) {
         let rows = batch.row_count();
         assert_eq!(values.len(), rows * self.config().hidden_size, "values and rows of the batch differ in number");
-        self.run(backend, activations, memory, batch, None);
+        self.run(backend, activations, memory, batch, &[], None);
         let norm = match &self.head {
             HeadWeights::Logits(head) => head.norm.as_ref(),
             HeadWeights::HiddenState(norm) => norm.as_ref(),
@@ -176,6 +208,7 @@ impl<B: Backend> Model<B> {
         activations: &mut Activations<B>,
         memory: &mut Memory<B>,
         batch: &Batch<'_>,
+        encoded: &[Encoded<'_>],
         kept: Option<&[usize]>,
     ) {
         self.assert_fits(activations, batch);
@@ -186,10 +219,20 @@ impl<B: Backend> Model<B> {
                 "a sequence has factors for adapters, the model has none"
             ),
         }
+        assert_eq!(self.encoder.is_some(), !encoded.is_empty(), "what was encoded belongs to a model with an encoder");
+        let rows_that_see = match encoded {
+            [] => Vec::new(),
+            encoded => cross::rows_that_see(batch, encoded),
+        };
+        let rows_that_see = Batch { tokens: batch.tokens, sequences: &rows_that_see };
+        let rows_that_see = (!encoded.is_empty()).then_some(&rows_that_see);
         self.embed(backend, activations, batch);
         for (layer_index, layer) in self.layers.iter().enumerate() {
             let kept = kept.filter(|_| layer_index + 1 == self.layers.len());
-            run_layer(layer, backend, activations, memory, batch, kept);
+            run_layer(layer, backend, activations, memory, batch, rows_that_see, kept);
+        }
+        if let Some(streams) = &self.streams {
+            per_layer::gather(streams, backend, activations, batch.row_count());
         }
     }
 
@@ -226,6 +269,12 @@ impl<B: Backend> Model<B> {
         if let Some(embedding) = &mut activations.embedding {
             backend.copy(batch.row_count(), &activations.residual, embedding);
         }
+        if let Some(weights) = &embedding.per_layer {
+            per_layer::embed(weights, backend, activations, batch);
+        }
+        if let Some(streams) = &self.streams {
+            per_layer::spread(streams, backend, activations, batch.row_count());
+        }
     }
 }
 
@@ -248,9 +297,14 @@ fn run_layer<B: Backend>(
     activations: &mut Activations<B>,
     memory: &mut Memory<B>,
     batch: &Batch<'_>,
+    rows_that_see: Option<&Batch<'_>>,
     kept: Option<&[usize]>,
 ) {
     let rows = batch.row_count();
+    if let Some(altup) = &layer.altup {
+        per_layer::predict(altup, backend, activations, rows);
+    }
+    per_layer::begin_laurel(layer, backend, activations, rows);
     // What the feed-forward network of a parallel layer reads has to be taken before the mixer adds to the stream.
     let parallel_norm = match &layer.parallel {
         ParallelInput::None => None,
@@ -278,6 +332,7 @@ fn run_layer<B: Backend>(
             backend.keep_rows(kept, &mut activations.hidden);
             let Activations { input, embedding, .. } = &mut *activations;
             input.iter_mut().chain(embedding).for_each(|buffer| backend.keep_rows(kept, buffer));
+            activations.rooms.keep_rows(backend, kept);
             activations.adapters.iter_mut().for_each(|room| room.keep_rows(kept));
             kept.len()
         }
@@ -303,8 +358,19 @@ fn run_layer<B: Backend>(
         backend.add(rows, input, 1.0, &mut activations.residual);
         norm_stream(Some(norm), backend, activations, rows);
     }
+    per_layer::end_laurel(layer, backend, activations, rows);
+    if let (Some(weights), Some(rows_that_see)) = (&layer.cross, rows_that_see) {
+        cross::run(weights, backend, activations, memory, rows_that_see);
+    }
     run_ffn(layer, backend, activations, rows);
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+    if let Some(altup) = &layer.altup {
+        per_layer::correct(altup, backend, activations, rows);
+    }
+    if let Some(weights) = &layer.per_layer_input {
+        per_layer::add_input(layer, weights, backend, activations, rows);
+    }
+    per_layer::scale_output(layer, backend, activations, rows);
     if let (Some(scale), Some(embedding)) = (layer.embedding_skip, &activations.embedding) {
         backend.add(rows, embedding, scale, &mut activations.residual);
     }
@@ -312,7 +378,7 @@ fn run_layer<B: Backend>(
 
 /// The feed-forward network of a layer, added to the stream.
 fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &mut Activations<B>, rows: usize) {
-    let Activations { residual, hidden, input: before_mixer, adapters, .. } = activations;
+    let Activations { residual, hidden, input: before_mixer, adapters, wide, .. } = activations;
     let usual = || match &layer.parallel {
         ParallelInput::None => FeedForwardInput::Residual,
         _ => FeedForwardInput::Buffer(&*hidden),
@@ -326,6 +392,7 @@ fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &m
     if let Some(weights) = dense {
         match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
             Some(room) => room.feed_forward(backend, rows, weights, usual(), residual),
+            None if weights.gate_cutoff.is_some() => run_cut_off(weights, backend, rows, wide, residual),
             None => backend.feed_forward(rows, &weights.network, usual(), residual),
         }
     }
@@ -338,6 +405,26 @@ fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &m
         let router = (weights.router_input == LayerInput::BeforeMixer).then(kept);
         backend.experts(rows, &weights.experts, ExpertsInput { experts, router }, residual);
     }
+}
+
+/// A feed-forward network of whose gates only the largest count, which has to look at all of a token's.
+fn run_cut_off<B: Backend>(
+    weights: &DenseWeights<B>,
+    backend: &mut B,
+    rows: usize,
+    wide: &mut [[B::Buffer; 2]],
+    residual: &mut B::Buffer,
+) {
+    let network = &weights.network;
+    let (Some((cutoff, buffer)), Some(gate_product)) = (weights.gate_cutoff, &network.gate) else {
+        unreachable!("only gates are cut off")
+    };
+    let [gate, up] = &mut wide[buffer];
+    let norm = network.norm.as_ref();
+    backend.project(rows, norm, residual, &mut [(gate_product, &mut *gate), (&network.up, &mut *up)]);
+    backend.keep_largest(rows, cutoff, gate);
+    backend.activate(rows, network.activation, Some(gate), up);
+    backend.project_add(rows, up, &network.down, network.post_norm.as_ref(), network.residual_scale, residual);
 }
 
 /// The product of a layer whose mixer is one: its input after its norm. Returns which buffer of `mixed` holds it.

@@ -26,12 +26,14 @@ pub enum Ffn {
 }
 
 /// Where the gate's weights lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gate {
     /// There is none: `down(activation(up(x)))`.
     None,
     /// In a tensor of this stem: `down(activation(gate(x)) * up(x))`.
     Tensor(&'static str),
+    /// In a tensor of this stem where the file has it; else there is none, and this is the activation (T5).
+    IfThere(&'static str, Activation),
     /// In the first half of the rows of `up`, which has twice as many (Phi 3).
     InUp,
 }
@@ -51,6 +53,8 @@ pub struct DenseFfn {
     pub ffn_size: Option<usize>,
     /// Name within the layer of what divides the activated elements, where the file has it (MPT).
     pub inner_divisor: Option<&'static str>,
+    /// Only so many standard deviations above the mean of a token's gates counts (Gemma 3n).
+    pub gate_cutoff: Option<f32>,
     /// Norm between the two, after the activation (BitNet).
     pub inner_norm: super::Norm,
 }
@@ -64,6 +68,7 @@ impl DenseFfn {
         activation: Activation::Silu,
         ffn_size: None,
         inner_divisor: None,
+        gate_cutoff: None,
         inner_norm: super::Norm::None,
     };
 

@@ -50,6 +50,18 @@ pub enum NormSpan {
     HeadFactor,
 }
 
+/// Learned biases by distance, one for each head and bucket of distances (Raffel et al., "Exploring the Limits of Transfer
+/// Learning", section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelativeBias {
+    /// Stem of the tensor, `[buckets, head_count]`.
+    pub stem: &'static str,
+    /// Prefix of the layer whose biases serve those that have none: `dec.blk.0.`.
+    pub first_layer: &'static str,
+    /// How many buckets there are.
+    pub bucket_count: usize,
+}
+
 /// What the output of attention is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttentionGate {
@@ -127,8 +139,8 @@ pub struct Attention {
     pub sinks: Sinks,
     /// Largest slope of linear biases (Press et al., "ALiBi").
     pub alibi_bias_max: Option<f32>,
-    /// Stem of learned biases by distance, `[head_count, buckets]` (T5).
-    pub relative_bias: Option<&'static str>,
+    /// Learned biases by distance (T5).
+    pub relative_bias: Option<RelativeBias>,
     /// Queries, keys and values are held within this magnitude.
     pub clamp: Option<f32>,
     /// What multiplies the heads' output.

@@ -9,6 +9,7 @@
 
 mod ffn;
 mod mixer;
+mod per_layer;
 mod rope;
 pub mod source;
 
@@ -19,8 +20,9 @@ pub use ffn::{
 pub use lair_compute::{ExpertGroups, GateFunction, GateSpan, OutputGate, Temperature, Weighing};
 pub use mixer::{
     Attention, AttentionGate, CrossAttention, GatedDeltaNet, KvSource, LatentAttention, Mamba2, Mixer, NormSpan,
-    Projections, QueryProjection, ShortConvolution, Sinks, ValueSource,
+    Projections, QueryProjection, RelativeBias, ShortConvolution, Sinks, ValueSource,
 };
+pub use per_layer::{AltUp, Laurel, PerLayerEmbedding, PerLayerInput, StreamEmbedding};
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 pub use source::Source;
 
@@ -158,6 +160,8 @@ pub struct Embedding {
     pub norm: Norm,
     /// A second, small embedding for every layer (Gemma 3n and 4).
     pub per_layer: Option<PerLayerEmbedding>,
+    /// Further residual streams (Gemma 3n).
+    pub streams: Option<StreamEmbedding>,
 }
 
 impl Embedding {
@@ -169,6 +173,7 @@ impl Embedding {
         token_types: None,
         norm: Norm::None,
         per_layer: None,
+        streams: None,
     };
 }
 
@@ -193,21 +198,6 @@ impl Positions {
     }
 }
 
-/// Embeddings that every layer adds: a table for all layers, and a projection of the hidden state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PerLayerEmbedding {
-    /// Stem of the table, `[vocabulary_size, layer_count * size]`.
-    pub table: &'static str,
-    /// Factor on its rows.
-    pub scale: f32,
-    /// Stem of the projection of the embedding, `[layer_count * size, hidden_size]`.
-    pub projection: &'static str,
-    /// Norm of the projection, for each layer by itself.
-    pub norm: Norm,
-    /// Elements for each layer.
-    pub size: usize,
-}
-
 /// How a layer's two halves stand to the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residual {
@@ -226,6 +216,7 @@ pub enum Residual {
 ///                                                                  x = mixer_second_norm(x + input)
 /// x += residual_scale * ffn_output_norm(ffn(ffn_norm(x)));         x = ffn_stream_norm(x)
 ///                                                                  x += embedding_skip * embedding
+/// x += norm(projection(gelu(gate(x)) * per_layer_embedding));      x *= output_scale
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
@@ -253,6 +244,10 @@ pub struct Layer {
     pub residual: Residual,
     /// Factor on what each half adds.
     pub residual_scale: f32,
+    /// A product of two narrow matrices beside the mixer (Gemma 3n).
+    pub laurel: Option<Laurel>,
+    /// How the residual streams of the model pass through the layer (Gemma 3n).
+    pub altup: Option<AltUp>,
     /// The layer's own embedding, mixed in last.
     pub per_layer_input: Option<PerLayerInput>,
     /// Stem of one number that multiplies the layer's result (Gemma 4).
@@ -276,21 +271,12 @@ impl Layer {
         ffn_stream_norm: Norm::None,
         residual: Residual::Sequential,
         residual_scale: 1.0,
+        laurel: None,
+        altup: None,
         per_layer_input: None,
         output_scale: None,
         embedding_skip: None,
     };
-}
-
-/// `x += norm(projection(gelu(gate(x)) * per_layer_embedding))`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PerLayerInput {
-    /// Stem of the gate, `[size, hidden_size]`.
-    pub gate: &'static str,
-    /// Stem of the projection back, `[hidden_size, size]`.
-    pub projection: &'static str,
-    /// Norm of what is added.
-    pub norm: Norm,
 }
 
 /// From the residual stream to logits: `softcap(scale * output(norm(x)))`.
@@ -307,6 +293,9 @@ pub struct Head {
     /// The first token of a range that is never chosen, and the first one behind it: their logits are the lowest number
     /// (pictures of Chameleon).
     pub left_out: Option<(usize, usize)>,
+    /// Stem of the products that bring further residual streams back, `[streams - 1, hidden_size, hidden_size]`: the head
+    /// reads the mean of all (Gemma 3n).
+    pub streams: Option<&'static str>,
 }
 
 impl Head {
@@ -317,6 +306,7 @@ impl Head {
         scale: 1.0,
         softcap: None,
         left_out: None,
+        streams: None,
     };
 }
 

@@ -26,6 +26,8 @@ pub enum Presence {
     With(String),
     /// It has to be there if the first tensor is, unless the second one is.
     WithUnless(String, String),
+    /// It may be there and is not used.
+    Unused,
 }
 
 /// A tensor that a declaration speaks of.
@@ -63,6 +65,10 @@ pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result
     list.prefix.clear();
     let head = (architecture.head)(config);
     list.norm(head.norm, config.hidden_size);
+    if let (Some(stem), Some(streams)) = (head.streams, (architecture.embedding)(config).streams) {
+        let shape = [config.hidden_size, config.hidden_size, streams.count - 1];
+        list.add(&format!("{stem}.weight"), &shape, Presence::Required);
+    }
     match head.output {
         HeadOutput::Logits(stem) => {
             // Without it the embedding's table is used.
@@ -122,9 +128,10 @@ impl List<'_> {
     }
 
     fn linear_with(&mut self, stem: &str, columns: usize, rows: usize, presence: Presence) {
+        let of_parts = if presence == Presence::Unused { Presence::Unused } else { Presence::Optional };
         self.add(&format!("{stem}.weight"), &[columns, rows], presence);
-        self.add(&format!("{stem}.bias"), &[rows], Presence::Optional);
-        self.add(&format!("{stem}.scale"), &[1], Presence::Optional);
+        self.add(&format!("{stem}.bias"), &[rows], of_parts.clone());
+        self.add(&format!("{stem}.scale"), &[1], of_parts);
     }
 
     /// A stack of matrices, one for each expert.
@@ -160,6 +167,10 @@ impl List<'_> {
             self.add(&format!("{}.weight", per_layer.table), &table, Presence::Required);
             self.linear(per_layer.projection, hidden_size, width);
             self.norm(per_layer.norm, per_layer.size);
+        }
+        if let Some(streams) = &embedding.streams {
+            let shape = [hidden_size, hidden_size, streams.count - 1];
+            self.add(&format!("{}.weight", streams.projection), &shape, Presence::Required);
         }
         self.norm(embedding.norm, hidden_size);
         Ok(())
@@ -226,10 +237,21 @@ impl List<'_> {
         self.norm(layer.ffn_output_norm, hidden_size);
         self.norm(layer.ffn_stream_norm, hidden_size);
         if let Some(input) = &layer.per_layer_input {
-            let size = self.config.per_layer_embedding_size.unwrap_or(0);
-            self.linear(input.gate, hidden_size, size);
-            self.linear(input.projection, size, hidden_size);
+            self.linear(input.gate, hidden_size, input.size);
+            self.linear(input.projection, input.size, hidden_size);
             self.norm(input.norm, hidden_size);
+        }
+        if let Some(laurel) = &layer.laurel {
+            self.linear(laurel.left, hidden_size, laurel.rank);
+            self.linear(laurel.right, laurel.rank, hidden_size);
+            self.norm(laurel.norm, hidden_size);
+        }
+        if let Some(altup) = &layer.altup {
+            self.linear(altup.router, hidden_size, altup.count);
+            self.norm(altup.router_norm, hidden_size);
+            self.linear(altup.predict, altup.count, altup.count * altup.count);
+            self.linear(altup.correct, altup.count, altup.count);
+            self.add(&format!("{}.weight", altup.correct_scale), &[hidden_size], Presence::Required);
         }
         for stem in [layer.output_scale, layer.embedding_skip].into_iter().flatten() {
             self.add(&format!("{stem}.weight"), &[1], Presence::Optional);
@@ -258,7 +280,15 @@ impl List<'_> {
                 };
                 self.linear_with(names.v, hidden_size, shape.v_width(), v_presence);
             }
-            KvSource::Layer(_) => self.linear(names.q, hidden_size, q_rows),
+            KvSource::Layer(_) => {
+                self.linear(names.q, hidden_size, q_rows);
+                // Checkpoints have them in every layer.
+                self.linear_with(names.k, hidden_size, shape.k_width(), Presence::Unused);
+                self.linear_with(names.v, hidden_size, shape.v_width(), Presence::Unused);
+                if let Some(name) = attention.k_norm.weight_name() {
+                    self.add(&name, &[shape.key_dim], Presence::Unused);
+                }
+            }
         }
         match attention.gate {
             AttentionGate::Tensor(stem) => self.linear(stem, hidden_size, shape.output_width()),
@@ -275,6 +305,12 @@ impl List<'_> {
         }
         self.norm(attention.inner_norm, shape.output_width());
         self.sinks(attention.sinks, shape.head_count);
+        if let Some(bias) = &attention.relative_bias {
+            let shape = [shape.head_count, bias.bucket_count];
+            let is_first = self.prefix == bias.first_layer;
+            let presence = if is_first { Presence::Required } else { Presence::Optional };
+            self.add(&format!("{}.weight", bias.stem), &shape, presence);
+        }
         self.linear(attention.output, shape.output_width(), hidden_size);
         if let Some(rope) = &attention.rope {
             self.rope_factors(rope.factors, rope.dimension_count / 2);
@@ -351,6 +387,10 @@ impl List<'_> {
         let hidden_size = self.config.hidden_size;
         match ffn.gate {
             Gate::None => self.linear(ffn.up, hidden_size, ffn_size),
+            Gate::IfThere(gate, _) => {
+                self.linear_with(gate, hidden_size, ffn_size, Presence::Optional);
+                self.linear(ffn.up, hidden_size, ffn_size);
+            }
             Gate::Tensor(gate) => {
                 self.linear(gate, hidden_size, ffn_size);
                 self.linear(ffn.up, hidden_size, ffn_size);

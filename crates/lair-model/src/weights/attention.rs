@@ -194,7 +194,7 @@ impl<B: Backend> Builder<'_, B> {
         Ok(Adapted { linear, low_rank })
     }
 
-    fn attention_region(
+    pub(super) fn attention_region(
         &self,
         attention: &spec::Attention,
         shape: AttentionShape,
@@ -231,6 +231,13 @@ impl<B: Backend> Builder<'_, B> {
             mask: self.mask(attention.mask),
             sinks,
             key_constant,
+            relative_bias: match &attention.relative_bias {
+                Some(bias) => {
+                    let sees_what_follows = self.mask(attention.mask).sees_what_follows();
+                    Some(self.relative_bias(bias, prefix, shape.head_count, sees_what_follows)?)
+                }
+                None => None,
+            },
             alibi_slopes: attention.alibi_bias_max.map(|bias_max| alibi_slopes(shape.head_count, bias_max)),
             key_storage: KeyStorage::Whole,
             temperature: attention.temperature,

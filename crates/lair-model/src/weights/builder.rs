@@ -1,9 +1,6 @@
 //! Makes a backend's weights from declared names: norms, products, vectors.
 
-use std::sync::Arc;
-
-use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection, VectorBytes};
-use lair_gguf::TensorType;
+use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection};
 
 use super::{AdapterParts, BufferWidths, MemoryLayers};
 use crate::shapes::norm_kind;
@@ -111,17 +108,10 @@ impl<'a, B: Backend> Builder<'a, B> {
         // One factor a head becomes one an element, which is what backends have.
         let name = format!("{prefix}{stem}.weight");
         let factors = self.values(&name)?;
-        let elements = factors.iter().flat_map(|factor| std::iter::repeat_n(*factor, head_dim));
-        let bytes: Vec<u8> = elements.flat_map(f32::to_le_bytes).collect();
-        let weight = VectorBytes {
-            name,
-            bytes: Arc::new(bytes),
-            tensor_type: TensorType::F32,
-            length: head_dim * head_count,
-            selection: RowSelection::All,
-        };
+        debug_assert_eq!(factors.len(), head_count, "the shape was checked");
+        let elements: Vec<f32> = factors.iter().flat_map(|factor| std::iter::repeat_n(*factor, head_dim)).collect();
         let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
-        let weight = Some(self.backend.vector(&weight)?);
+        let weight = Some(self.constants(&name, &elements)?);
         Ok(Some(lair_compute::Norm { kind, group, weight, bias: None, epsilon }))
     }
 

@@ -119,20 +119,29 @@ impl<B: Backend> Builder<'_, B> {
         let up_stem = format!("{prefix}{}", ffn.up);
         let (gate, up) = match ffn.gate {
             Gate::None => (None, self.linear(&up_stem)?),
-            Gate::Tensor(stem) => (Some(self.linear(&format!("{prefix}{stem}"))?), self.linear(&up_stem)?),
+            Gate::IfThere(stem, _) if !self.source.has(&format!("{prefix}{stem}.weight")) => {
+                (None, self.linear(&up_stem)?)
+            }
+            Gate::Tensor(stem) | Gate::IfThere(stem, _) => {
+                (Some(self.linear(&format!("{prefix}{stem}"))?), self.linear(&up_stem)?)
+            }
             Gate::InUp => (
                 Some(self.linear_rows(&up_stem, RowSelection::Range(0..size))?),
                 self.linear_rows(&up_stem, RowSelection::Range(size..2 * size))?,
             ),
         };
         let down = self.linear(&format!("{prefix}{}", ffn.down))?;
+        let has_gate = gate.is_some();
         let divisor = ffn.inner_divisor.map(|name| format!("{prefix}{name}")).filter(|name| self.source.has(name));
         Ok(FeedForward {
             norm: None,
             gate,
             up,
             down,
-            activation: ffn.activation,
+            activation: match ffn.gate {
+                Gate::IfThere(_, otherwise) if !has_gate => otherwise,
+                _ => ffn.activation,
+            },
             inner_divisor: divisor.map(|name| self.vector(&name)).transpose()?,
             inner_norm: self.norm(prefix, ffn.inner_norm)?,
             post_norm: None,
@@ -152,14 +161,23 @@ impl<B: Backend> Builder<'_, B> {
         let low_rank = |stem: &str, rows| self.low_rank(&format!("{prefix}{stem}"), &rows);
         let (gate, up) = match ffn.gate {
             Gate::None => (Vec::new(), low_rank(ffn.up, RowSelection::All)?),
-            Gate::Tensor(stem) => (low_rank(stem, RowSelection::All)?, low_rank(ffn.up, RowSelection::All)?),
+            Gate::Tensor(stem) | Gate::IfThere(stem, _) => {
+                (low_rank(stem, RowSelection::All)?, low_rank(ffn.up, RowSelection::All)?)
+            }
             Gate::InUp => (
                 low_rank(ffn.up, RowSelection::Range(0..size))?,
                 low_rank(ffn.up, RowSelection::Range(size..2 * size))?,
             ),
         };
-        let mut weights =
-            DenseWeights { network, gate, up, down: low_rank(ffn.down, RowSelection::All)?, wide_buffer: 0 };
+        let mut weights = DenseWeights {
+            network,
+            gate,
+            up,
+            down: low_rank(ffn.down, RowSelection::All)?,
+            wide_buffer: 0,
+            gate_cutoff: None,
+        };
+        weights.gate_cutoff = ffn.gate_cutoff.map(|cutoff| (cutoff, width_index(&mut self.widths.wide, size)));
         if weights.low_rank().next().is_some() {
             if weights.network.inner_divisor.is_some() {
                 let what = "an adapter of a network whose activations are divided";

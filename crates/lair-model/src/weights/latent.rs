@@ -80,6 +80,7 @@ impl<B: Backend> Builder<'_, B> {
             mask: self.mask(mixer.mask),
             sinks: self.sinks(mixer.sinks, prefix)?,
             key_constant: None,
+            relative_bias: None,
             alibi_slopes: None,
             key_storage: KeyStorage::BehindValue,
             temperature: mixer.temperature,

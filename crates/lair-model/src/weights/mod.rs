@@ -2,10 +2,13 @@
 
 mod attention;
 mod builder;
+mod cross;
 mod delta_net;
 mod ffn;
 mod latent;
 mod low_rank;
+mod per_layer;
+mod relative_bias;
 
 use std::sync::Arc;
 
@@ -14,14 +17,18 @@ use lair_gguf::TensorType;
 
 pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
+pub(crate) use cross::{CrossWeights, EncoderWeights};
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
 pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
+pub(crate) use per_layer::{
+    AltUpWeights, LaurelWeights, PerLayerEmbeddingWeights, PerLayerInputWeights, PerLayerWidths, StreamWeights,
+};
 
 use crate::ModelError;
 use crate::config::limits;
-use crate::spec::{Architecture, Embedding, HeadOutput, Mixer, Residual};
+use crate::spec::{Architecture, Embedding, HeadOutput, Layer, Mixer, Residual};
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -30,6 +37,7 @@ pub(crate) struct EmbeddingWeights<B: Backend> {
     pub(crate) scale: f32,
     pub(crate) positions: Option<B::Matrix>,
     pub(crate) norm: Option<Norm<B>>,
+    pub(crate) per_layer: Option<PerLayerEmbeddingWeights<B>>,
 }
 
 /// What a model gives for each token.
@@ -61,6 +69,12 @@ pub(crate) struct LayerWeights<B: Backend> {
     pub(crate) parallel: ParallelInput<B>,
     pub(crate) ffn: FfnWeights<B>,
     pub(crate) ffn_stream_norm: Option<Norm<B>>,
+    pub(crate) cross: Option<CrossWeights<B>>,
+    pub(crate) laurel: Option<LaurelWeights<B>>,
+    pub(crate) altup: Option<AltUpWeights<B>>,
+    pub(crate) per_layer_input: Option<PerLayerInputWeights<B>>,
+    /// Factor on the layer's result.
+    pub(crate) output_scale: Option<f32>,
     /// Factor on the embedding that is added last.
     pub(crate) embedding_skip: Option<f32>,
     /// Factor on what the mixer adds.
@@ -103,6 +117,10 @@ pub(crate) struct BufferWidths {
     pub(crate) absorbed_mixed: Vec<usize>,
     /// What mixers give, after a norm of its own.
     pub(crate) inner: Vec<usize>,
+    /// Gate and up of feed-forward networks whose gates are cut off.
+    pub(crate) wide: Vec<usize>,
+    /// Embeddings of layers and residual streams.
+    pub(crate) per_layer: PerLayerWidths,
     /// Whether a layer adds its input twice.
     pub(crate) keeps_input: bool,
     /// Whether a layer adds the embedding.
@@ -139,13 +157,21 @@ pub(crate) struct MemoryLayers {
 }
 
 impl<B: Backend> Builder<'_, B> {
-    pub(crate) fn embedding(&self, embedding: &Embedding, is_tied: bool) -> Result<EmbeddingWeights<B>, ModelError> {
+    pub(crate) fn embedding(
+        &mut self,
+        embedding: &Embedding,
+        is_tied: bool,
+    ) -> Result<EmbeddingWeights<B>, ModelError> {
         let table = format!("{}.weight", embedding.table);
         Ok(EmbeddingWeights {
             table: if is_tied { None } else { Some(self.matrix(&table)?) },
             scale: embedding.scale,
             positions: self.positions(embedding)?,
             norm: self.norm("", embedding.norm)?,
+            per_layer: match &embedding.per_layer {
+                Some(per_layer) => Some(self.per_layer_embedding(per_layer)?),
+                None => None,
+            },
         })
     }
 
@@ -192,10 +218,19 @@ impl<B: Backend> Builder<'_, B> {
         architecture: &Architecture,
         layer_index: usize,
     ) -> Result<LayerWeights<B>, ModelError> {
-        let layer = &(architecture.layer)(self.config, layer_index);
-        let prefix = format!("{}.{layer_index}.", architecture.layer_prefix);
-        let mixer_norm = self.norm(&prefix, layer.mixer_norm)?;
-        let ffn_norm = self.norm(&prefix, layer.ffn_norm)?;
+        let layer = (architecture.layer)(self.config, layer_index);
+        self.layer_of(&layer, &format!("{}.{layer_index}.", architecture.layer_prefix), layer_index)
+    }
+
+    /// A layer whose tensors' names begin with `prefix`.
+    pub(super) fn layer_of(
+        &mut self,
+        layer: &Layer,
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<LayerWeights<B>, ModelError> {
+        let mixer_norm = self.norm(prefix, layer.mixer_norm)?;
+        let ffn_norm = self.norm(prefix, layer.ffn_norm)?;
         let is_sequential = match layer.residual {
             Residual::Sequential => true,
             Residual::Parallel => false,
@@ -208,15 +243,15 @@ impl<B: Backend> Builder<'_, B> {
         };
         let (mixer, mixer_output) = match &layer.mixer {
             Mixer::Attention(attention) => {
-                let weights = self.attention(attention, &prefix, layer_index)?;
+                let weights = self.attention(attention, prefix, layer_index)?;
                 (MixerWeights::Attention(Box::new(weights)), attention.output)
             }
             Mixer::GatedDeltaNet(mixer) => {
-                let weights = self.gated_delta_net(mixer, &prefix, layer_index)?;
+                let weights = self.gated_delta_net(mixer, prefix, layer_index)?;
                 (MixerWeights::DeltaNet(Box::new(weights)), mixer.output)
             }
             Mixer::LatentAttention(mixer) => {
-                let weights = self.latent_attention(mixer, &prefix, layer_index)?;
+                let weights = self.latent_attention(mixer, prefix, layer_index)?;
                 (MixerWeights::Latent(Box::new(weights)), mixer.output)
             }
             Mixer::Linear(stem) => {
@@ -232,17 +267,31 @@ impl<B: Backend> Builder<'_, B> {
             mixer_norm,
             mixer,
             mixer_output: self.adapted(&format!("{prefix}{mixer_output}"))?,
-            mixer_output_norm: self.norm(&prefix, layer.mixer_output_norm)?,
-            mixer_stream_norm: self.norm(&prefix, layer.mixer_stream_norm)?,
-            mixer_second_norm: self.norm(&prefix, layer.mixer_second_norm)?,
+            mixer_output_norm: self.norm(prefix, layer.mixer_output_norm)?,
+            mixer_stream_norm: self.norm(prefix, layer.mixer_stream_norm)?,
+            mixer_second_norm: self.norm(prefix, layer.mixer_second_norm)?,
             parallel,
-            ffn: self.ffn(layer, ffn_norm, &prefix, layer_index)?,
-            ffn_stream_norm: self.norm(&prefix, layer.ffn_stream_norm)?,
+            ffn: self.ffn(layer, ffn_norm, prefix, layer_index)?,
+            ffn_stream_norm: self.norm(prefix, layer.ffn_stream_norm)?,
             mixer_scale: match &layer.mixer {
                 Mixer::Attention(attention) => layer.residual_scale * attention.output_scale,
                 _ => layer.residual_scale,
             },
-            embedding_skip: self.number(&prefix, layer.embedding_skip)?,
+            cross: match &layer.cross {
+                Some(cross) => Some(self.cross(cross, prefix, layer_index)?),
+                None => None,
+            },
+            laurel: match &layer.laurel {
+                Some(laurel) => Some(self.laurel(laurel, prefix)?),
+                None => None,
+            },
+            altup: layer.altup.map(|altup| self.altup(&altup, prefix)).transpose()?,
+            per_layer_input: match &layer.per_layer_input {
+                Some(input) => Some(self.per_layer_input(input, prefix, layer_index)?),
+                None => None,
+            },
+            output_scale: self.number(prefix, layer.output_scale)?,
+            embedding_skip: self.number(prefix, layer.embedding_skip)?,
         })
     }
 

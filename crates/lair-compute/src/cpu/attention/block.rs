@@ -284,10 +284,18 @@ impl Block<'_> {
         }
         let scores = &mut tile.scores[index];
         let mut scale = self.attention.scale;
-        if self.attention.softcap.is_some() {
+        if self.attention.softcap.is_some() || self.attention.relative_bias.is_some() {
             let scores = scores[pages_of(seen)].as_flattened_mut();
             scale_and_cap(isa, scores, self.attention.scale, self.attention.softcap);
             scale = 1.0;
+        }
+        if let Some(bias) = &self.attention.relative_bias {
+            let position = self.sequence.first_position + self.rows.start + query / self.group();
+            let head = self.place(query).1;
+            let all = scores.as_flattened_mut();
+            for index in seen.clone() {
+                all[index] += bias.of(head, position, span * SPAN + index);
+            }
         }
         let bias = self.attention.alibi_slopes.as_ref().map(|slopes| {
             let position = self.sequence.first_position + self.rows.start + query / self.group();
