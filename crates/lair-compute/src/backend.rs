@@ -1,9 +1,10 @@
 //! The seam between a model and the machine that runs it.
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Batch, ComputeError, Experts, ExpertsInput, FeedForward, FeedForwardInput,
-    GatedDeltaNet, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout,
-    StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
+    LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    VectorBytes,
 };
 
 /// Runs the regions of a step.
@@ -111,20 +112,31 @@ pub trait Backend: Sized + Send + 'static {
         buffers: LatentBuffers<'_, Self>,
     );
 
-    /// Convolution, gated delta rule, norm and gate. `qkv` is `[rows, 2 * key_head_count * key_dim + value_head_count *
-    /// value_dim]`, `alpha` and `beta` are `[rows, value_head_count]`, `gate` and `output` are
-    /// `[rows, value_head_count * value_dim]`.
-    #[allow(clippy::too_many_arguments)] // Four inputs are what the layer has.
-    fn gated_delta_net(
+    /// A causal convolution over each channel's last tokens; the state keeps what the next step needs of them.
+    fn convolve(
         &mut self,
         batch: &Batch<'_>,
-        layer: &GatedDeltaNet<Self>,
+        layer: &Convolution<Self>,
         states: &mut Self::States,
-        qkv: &Self::Buffer,
-        alpha: &Self::Buffer,
-        beta: &Self::Buffer,
-        gate: &Self::Buffer,
-        output: &mut Self::Buffer,
+        buffers: ConvolutionBuffers<'_, Self>,
+    );
+
+    /// The gated delta rule with its norm and gate.
+    fn delta_rule(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &DeltaRule<Self>,
+        states: &mut Self::States,
+        buffers: DeltaRuleBuffers<'_, Self>,
+    );
+
+    /// A state space with its gate and norm.
+    fn state_space(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &StateSpace<Self>,
+        states: &mut Self::States,
+        buffers: StateSpaceBuffers<'_, Self>,
     );
 
     /// Output and residual: `residual += scale * post_norm(linear(input))`.

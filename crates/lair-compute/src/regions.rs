@@ -23,6 +23,8 @@ pub enum NormGroup {
     /// Each run of this many elements (a head) by itself. The weight, if any, has this length and serves every run, or
     /// the row's, an element for each of its own; so has the bias.
     Run(usize),
+    /// Each run of this many elements by itself; the weight has the width of the row (Mamba-2).
+    Part(usize),
 }
 
 /// A norm with its weights.
@@ -78,6 +80,8 @@ pub enum Activation {
         /// Largest exponent.
         epsilon: f32,
     },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
     /// The gate is clamped from above, the linear part on both sides and shifted:
     /// `min(g, limit) * sigmoid(alpha * min(g, limit)) * (clamp(u) + shift)`. gpt-oss shifts by one.
     ClampedSwiglu {
@@ -415,33 +419,6 @@ pub struct ExpertsInput<'a, B: Backend> {
 impl<B: Backend> ExpertsInput<'_, B> {
     /// Both read the residual stream.
     pub const RESIDUAL: ExpertsInput<'static, B> = ExpertsInput { experts: FeedForwardInput::Residual, router: None };
-}
-
-/// Gated delta rule with its short convolution (Yang et al., "Gated Delta Networks", section 3; Qwen 3.5).
-///
-/// Per value head: `S = exp(g) * S; S += k (v - k^T S)^T * beta; o = q^T S` with `g = a * softplus(alpha + dt_bias)`,
-/// `beta = sigmoid(beta)`, `a` stored negative, queries and keys of length one, the query scaled by `1/sqrt(key_dim)`.
-pub struct GatedDeltaNet<B: Backend> {
-    /// Index among the recurrent layers of the state.
-    pub state_layer: usize,
-    /// Heads of queries and keys.
-    pub key_head_count: usize,
-    /// Heads of values; a multiple of `key_head_count`.
-    pub value_head_count: usize,
-    /// Elements of a query or key head.
-    pub key_dim: usize,
-    /// Elements of a value head.
-    pub value_dim: usize,
-    /// Taps of the causal convolution.
-    pub conv_length: usize,
-    /// Taps of every channel of `q | k | v`, `[channels, conv_length]`, the newest last.
-    pub conv_weight: B::Vector,
-    /// `[value_head_count]`: the decay's factor, negative.
-    pub a: B::Vector,
-    /// `[value_head_count]`: added to alpha.
-    pub dt_bias: B::Vector,
-    /// RMS norm of each head's output, before it is gated by `silu(gate)`.
-    pub norm: Norm<B>,
 }
 
 /// From the residual stream to logits.

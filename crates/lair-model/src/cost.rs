@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use lair_compute::Mask;
 use lair_gguf::{Metadata, TensorInfo, TensorType};
 
-use crate::shapes::{AttentionShape, DeltaNetShape, LatentShape};
+use crate::shapes::{AttentionShape, LatentShape, state_layers};
 use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, KvSource, Mixer};
 use crate::{ModelConfig, ModelError, Presence, architectures, tensor_needs};
 
@@ -122,7 +122,11 @@ impl ModelCost {
             }
         }
         for layer_index in 0..config.layer_count {
-            match &(architecture.layer)(&config, layer_index).mixer {
+            let layer = (architecture.layer)(&config, layer_index);
+            let states = state_layers(&layer, &config)?;
+            cost.state_elements +=
+                states.iter().map(|state| state.conv_length + state.recurrent_length).sum::<usize>() as u64;
+            match &layer.mixer {
                 Mixer::Attention(attention) => {
                     let shape = AttentionShape::new(attention, &config, layer_index)?;
                     let elements = shape.k_width() + shape.v_width();
@@ -142,11 +146,6 @@ impl ModelCost {
                         macs_a_key: shape.head_count * (shape.key_dim() + shape.kv_rank),
                         window: window(latent.mask),
                     });
-                }
-                Mixer::GatedDeltaNet(_) => {
-                    let shape = DeltaNetShape::new(&config)?;
-                    let recurrent = shape.value_head_count * shape.key_dim * shape.value_dim;
-                    cost.state_elements += (recurrent + shape.conv_length * shape.channel_count()) as u64;
                 }
                 _ => {}
             }

@@ -91,7 +91,7 @@ impl<B: Backend> Model<B> {
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
             MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
             MixerWeights::Latent(latent) => latent.region.attention.mask.sees_what_follows(),
-            MixerWeights::DeltaNet(_) | MixerWeights::Linear { .. } => false,
+            _ => false,
         };
         Ok(Model {
             architecture,

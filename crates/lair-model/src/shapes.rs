@@ -1,9 +1,9 @@
 //! Widths of a layer's parts: declaration and configuration put together, with the rules between them checked.
 
-use lair_compute::NormKind;
+use lair_compute::{NormKind, StateLayerLayout};
 
 use crate::config::{ExpertsConfig, RecurrentConfig};
-use crate::spec::{Attention, LatentAttention, Norm, NormSpan};
+use crate::spec::{Attention, LatentAttention, Layer, MambaForm, Mixer, Norm, NormSpan};
 use crate::{ModelConfig, ModelError};
 
 /// Heads of an attention layer.
@@ -198,11 +198,13 @@ pub(crate) struct Mamba2Shape {
 impl Mamba2Shape {
     pub(crate) fn new(config: &ModelConfig) -> Result<Mamba2Shape, ModelError> {
         let recurrent = recurrent_config(config)?;
-        if recurrent.group_count == 0 || !recurrent.inner_size.is_multiple_of(recurrent.group_count) {
+        let heads = recurrent.time_step_rank;
+        head_dim(config, recurrent)?;
+        if recurrent.group_count == 0 || !heads.is_multiple_of(recurrent.group_count) {
             return Err(ModelError::Parameter {
                 key: config.key("ssm.group_count"),
                 found: recurrent.group_count.to_string(),
-                expected: format!("a divisor of the ssm.inner_size {}", recurrent.inner_size),
+                expected: format!("a divisor of the ssm.time_step_rank {heads}"),
             });
         }
         Ok(Mamba2Shape {
@@ -218,6 +220,85 @@ impl Mamba2Shape {
     pub(crate) fn channel_count(&self) -> usize {
         self.inner_size + 2 * self.group_count * self.state_size
     }
+}
+
+/// Channels of a Mamba layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MambaShape {
+    pub(crate) head_count: usize,
+    pub(crate) inner_size: usize,
+    pub(crate) state_size: usize,
+    /// Width of the narrow time steps.
+    pub(crate) rank: usize,
+    pub(crate) conv_length: usize,
+}
+
+/// The least width of PLaMo 2's narrow time steps, and its share of the hidden size otherwise (the published model code).
+const PLAMO_RANK_MIN: usize = 64;
+const PLAMO_RANK_DIVISOR: usize = 16;
+
+impl MambaShape {
+    pub(crate) fn new(config: &ModelConfig, form: MambaForm) -> Result<MambaShape, ModelError> {
+        let recurrent = recurrent_config(config)?;
+        let (head_count, rank) = match form {
+            MambaForm::Channels => (recurrent.inner_size, recurrent.time_step_rank),
+            MambaForm::Heads => {
+                head_dim(config, recurrent)?;
+                (recurrent.time_step_rank, PLAMO_RANK_MIN.max(config.hidden_size / PLAMO_RANK_DIVISOR))
+            }
+        };
+        let RecurrentConfig { inner_size, state_size, conv_length, .. } = recurrent;
+        Ok(MambaShape { head_count, inner_size, state_size, rank, conv_length })
+    }
+
+    /// Elements of a head.
+    pub(crate) fn head_dim(&self) -> usize {
+        self.inner_size / self.head_count
+    }
+}
+
+/// Elements of a head, of which there are as many as time steps.
+fn head_dim(config: &ModelConfig, recurrent: RecurrentConfig) -> Result<usize, ModelError> {
+    match recurrent.inner_size.is_multiple_of(recurrent.time_step_rank) {
+        true => Ok(recurrent.inner_size / recurrent.time_step_rank),
+        false => Err(ModelError::Parameter {
+            key: config.key("ssm.inner_size"),
+            found: recurrent.inner_size.to_string(),
+            expected: format!("a multiple of the ssm.time_step_rank {}", recurrent.time_step_rank),
+        }),
+    }
+}
+
+/// What a layer keeps of a sequence beside keys and values, in the order in which it is built.
+pub(crate) fn state_layers(layer: &Layer, config: &ModelConfig) -> Result<Vec<StateLayerLayout>, ModelError> {
+    let mut states = mixer_states(&layer.mixer, config)?;
+    if let Some(mixer) = layer.beside {
+        states.extend(mixer_states(&Mixer::Mamba2(mixer), config)?);
+    }
+    Ok(states)
+}
+
+fn mixer_states(mixer: &Mixer, config: &ModelConfig) -> Result<Vec<StateLayerLayout>, ModelError> {
+    let layout = |taps: usize, channels: usize, recurrent_length: usize| {
+        vec![StateLayerLayout { conv_length: (taps - 1) * channels, recurrent_length }]
+    };
+    Ok(match mixer {
+        Mixer::GatedDeltaNet(_) => {
+            let shape = DeltaNetShape::new(config)?;
+            let recurrent = shape.value_head_count * shape.key_dim * shape.value_dim;
+            layout(shape.conv_length, shape.channel_count(), recurrent)
+        }
+        Mixer::Mamba2(_) => {
+            let shape = Mamba2Shape::new(config)?;
+            layout(shape.conv_length, shape.channel_count(), shape.inner_size * shape.state_size)
+        }
+        Mixer::Mamba(mixer) => {
+            let shape = MambaShape::new(config, mixer.form)?;
+            layout(shape.conv_length, shape.inner_size, shape.inner_size * shape.state_size)
+        }
+        Mixer::ShortConvolution(mixer) => layout(mixer.length, config.hidden_size, 0),
+        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) => Vec::new(),
+    })
 }
 
 fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError> {

@@ -50,8 +50,8 @@ fn only_before(layer: &Layer) -> Option<&'static str> {
         {
             Some("windows of a decoder whose file says that it sees what follows")
         }
-        Mixer::GatedDeltaNet(_) => Some("recurrent layers in a model whose file says that it sees what follows"),
-        _ => None,
+        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) => None,
+        _ => Some("recurrent layers in a model whose file says that it sees what follows"),
     }
 }
 
@@ -74,11 +74,8 @@ fn encoder(encoder: &Encoder, config: &ModelConfig) -> Option<&'static str> {
 
 fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
     let mixer = match &layer.mixer {
-        Mixer::None => Some("layers without a mixer"),
         Mixer::Attention(parts) => attention(parts, has_logits),
-        Mixer::GatedDeltaNet(_) | Mixer::Linear(_) | Mixer::LatentAttention(_) => None,
-        Mixer::Mamba2(_) => Some("Mamba-2"),
-        Mixer::ShortConvolution(_) => Some("short convolutions"),
+        _ => None,
     };
     mixer.or_else(|| match &layer.ffn {
         Ffn::None | Ffn::Dense(_) => None,

@@ -3,7 +3,7 @@
 use super::attention::Split;
 use super::memory::Memory;
 use crate::kv_layout::RecordLayout;
-use crate::{ComputeError, KvElement, KvLayerLayout, KvLayout, PageId, StateLayout, StateSlot};
+use crate::{ComputeError, KvElement, KvLayerLayout, KvLayout, PageId, SequenceRows, StateLayout, StateSlot};
 
 /// Keys and values of every attention layer.
 pub struct Kv {
@@ -157,6 +157,18 @@ impl States {
 }
 
 impl StateLayer {
+    /// The convolution's history of a sequence.
+    pub(super) fn conv_of(&mut self, rows: &SequenceRows<'_>) -> &mut [f32] {
+        let slot = rows.state_slot.expect("a sequence of a recurrent model has a state").0 as usize;
+        &mut self.conv[slot * self.conv_length..][..self.conv_length]
+    }
+
+    /// The recurrent state of a sequence.
+    pub(super) fn recurrent_of(&mut self, rows: &SequenceRows<'_>) -> &mut [f32] {
+        let slot = rows.state_slot.expect("a sequence of a recurrent model has a state").0 as usize;
+        &mut self.recurrent[slot * self.recurrent_length..][..self.recurrent_length]
+    }
+
     fn parts(&mut self) -> [(&mut Memory<f32>, usize); 2] {
         [(&mut self.conv, self.conv_length), (&mut self.recurrent, self.recurrent_length)]
     }

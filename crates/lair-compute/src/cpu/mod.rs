@@ -5,6 +5,7 @@
 //! by the shape alone, so results are equal to the bit for any batch, number of threads and instruction set.
 
 mod attention;
+mod convolution;
 mod delta_net;
 mod experts;
 mod feed_forward;
@@ -45,8 +46,10 @@ mod product;
 #[cfg(test)]
 mod product_tests;
 mod quantise;
+mod recurrence;
 #[cfg(unix)]
 mod region;
+mod state_space;
 mod tap;
 
 use std::num::NonZeroUsize;
@@ -59,9 +62,10 @@ pub use quantise::ActivationType;
 pub use tap::{InputSums, InputTaps};
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, ExpertsInput, FeedForward,
-    FeedForwardInput, GatedDeltaNet, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId,
-    StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
+    LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -286,19 +290,34 @@ impl Backend for Cpu {
         latent::latent_attention(self, batch, layer, kv, buffers);
     }
 
-    fn gated_delta_net(
+    fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
-        layer: &GatedDeltaNet<Self>,
+        layer: &DeltaRule<Self>,
         states: &mut States,
-        qkv: &Buffer,
-        alpha: &Buffer,
-        beta: &Buffer,
-        gate: &Buffer,
-        output: &mut Buffer,
+        buffers: DeltaRuleBuffers<'_, Self>,
     ) {
-        let inputs = delta_net::Inputs { qkv, alpha, beta, gate };
-        delta_net::gated_delta_net(self, batch, layer, &mut states.layers[layer.state_layer], inputs, output);
+        delta_net::delta_rule(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn convolve(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &Convolution<Self>,
+        states: &mut States,
+        buffers: ConvolutionBuffers<'_, Self>,
+    ) {
+        convolution::convolve(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn state_space(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &StateSpace<Self>,
+        states: &mut States,
+        buffers: StateSpaceBuffers<'_, Self>,
+    ) {
+        state_space::state_space(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
     }
 
     fn project_add(

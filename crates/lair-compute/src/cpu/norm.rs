@@ -43,7 +43,7 @@ pub(super) fn add_scaled_with<S: Simd>(s: S, sum: &mut [f32], values: &[f32], fa
 pub(super) fn apply_norm(isa: Isa, norm: &Norm<Cpu>, row: &mut [f32]) {
     let group = match norm.group {
         NormGroup::Row => row.len(),
-        NormGroup::Run(length) => length,
+        NormGroup::Run(length) | NormGroup::Part(length) => length,
     };
     if group == 0 {
         return;
@@ -215,6 +215,7 @@ lanewise! {
     PlainGeluQuick = |s, x, _y| math::gelu_quick(s, x);
     PlainTanh = |s, x, _y| math::tanh(s, x);
     PlainRelu = |s, x, _y| relu(s, x);
+    PlainSigmoid = |s, x, _y| math::sigmoid(s, x);
     PlainReluSquared = |s, x, _y| relu_squared(s, x);
 }
 
@@ -248,6 +249,7 @@ fn activate_gated<S: Simd>(s: S, activation: Activation, gate: &[f32], wide: &mu
                 s.store_part(s.mul(value, s.load_part(wide, 0.0)), wide);
             }
         }
+        Activation::Sigmoid => zipped(s, wide, gate, GatedSigmoid),
     }
 }
 
@@ -289,6 +291,7 @@ fn activate_plain<S: Simd>(s: S, activation: Activation, wide: &mut [f32]) {
         Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
             panic!("a clamped activation has a gate: the declaration was checked")
         }
+        Activation::Sigmoid => each(s, wide, 0.0, PlainSigmoid),
     }
 }
 

@@ -85,6 +85,7 @@ fn plain(activation: Activation, x: f32) -> f32 {
         Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
             panic!("a clamped activation has a gate: the declaration was checked")
         }
+        Activation::Sigmoid => sigmoid(x),
     }
 }
 

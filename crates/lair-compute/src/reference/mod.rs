@@ -3,15 +3,18 @@
 //! It is slow and stays slow. It exists so that every fast path has something plain to be equal to.
 
 mod attention;
+mod convolution;
 mod delta_net;
 mod elementwise;
 mod experts;
 mod latent;
+mod state_space;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Experts, ExpertsInput, FeedForward,
-    FeedForwardInput, GatedDeltaNet, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm,
-    NormGroup, NormKind, PAGE_LENGTH, PageId, StateLayout, StateSlot, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
+    LatentBuffers, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, SequenceRows, StateLayout,
+    StateSlot, StateSpace, StateSpaceBuffers, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap, softplus};
@@ -73,6 +76,20 @@ struct StateLayer {
     conv_length: usize,
     recurrent: Vec<f32>,
     recurrent_length: usize,
+}
+
+impl StateLayer {
+    /// The convolution's history of a sequence.
+    fn conv_of(&mut self, rows: &SequenceRows<'_>) -> &mut [f32] {
+        let slot = rows.state_slot.expect("a sequence of a recurrent model has a state").0 as usize;
+        &mut self.conv[slot * self.conv_length..][..self.conv_length]
+    }
+
+    /// The recurrent state of a sequence.
+    fn recurrent_of(&mut self, rows: &SequenceRows<'_>) -> &mut [f32] {
+        let slot = rows.state_slot.expect("a sequence of a recurrent model has a state").0 as usize;
+        &mut self.recurrent[slot * self.recurrent_length..][..self.recurrent_length]
+    }
 }
 
 impl Backend for Reference {
@@ -269,19 +286,34 @@ impl Backend for Reference {
         latent::latent_attention(batch, layer, &mut kv.layers[layer.attention.kv_layer], buffers);
     }
 
-    fn gated_delta_net(
+    fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
-        layer: &GatedDeltaNet<Self>,
+        layer: &DeltaRule<Self>,
         states: &mut States,
-        qkv: &Buffer,
-        alpha: &Buffer,
-        beta: &Buffer,
-        gate: &Buffer,
-        output: &mut Buffer,
+        buffers: DeltaRuleBuffers<'_, Self>,
     ) {
-        let state = &mut states.layers[layer.state_layer];
-        delta_net::gated_delta_net(batch, layer, state, delta_net::Inputs { qkv, alpha, beta, gate }, output);
+        delta_net::delta_rule(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn convolve(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &Convolution<Self>,
+        states: &mut States,
+        buffers: ConvolutionBuffers<'_, Self>,
+    ) {
+        convolution::convolve(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn state_space(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &StateSpace<Self>,
+        states: &mut States,
+        buffers: StateSpaceBuffers<'_, Self>,
+    ) {
+        state_space::state_space(batch, layer, &mut states.layers[layer.state_layer], buffers);
     }
 
     fn project_add(
@@ -452,7 +484,7 @@ fn normed_row(norm: Option<&Norm<Reference>>, row: &[f32]) -> Vec<f32> {
 fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
     let group = match norm.group {
         NormGroup::Row => row.len(),
-        NormGroup::Run(length) => length,
+        NormGroup::Run(length) | NormGroup::Part(length) => length,
     };
     // Where in a weight or a bias a run begins: one for all runs, or a part for each.
     let start = |vector: &[f32], run: usize| if vector.len() == group { 0 } else { run * group };

@@ -3,10 +3,10 @@
 
 mod attention;
 mod build;
-mod delta_net;
 mod latent;
 mod network;
 mod project;
+mod recurrent;
 
 use lair_compute::Backend;
 use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};

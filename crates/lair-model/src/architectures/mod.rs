@@ -25,6 +25,7 @@ mod ernie4_5_moe;
 mod exaone4;
 mod exaone_moe;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -36,18 +37,22 @@ mod gpt2;
 mod gpt_oss;
 mod gptneox;
 mod granite;
+mod granite_hybrid;
 mod granite_swa;
 mod grok;
 mod grovemoe;
 mod hunyuan;
 mod hy_v3;
 mod jais;
+mod jamba;
 mod laguna;
+mod lfm2;
 mod llama;
 mod llama4;
 mod llama_encoders;
 mod llama_likes;
 mod maincoder;
+mod mamba;
 mod mellum;
 mod mimo2;
 mod minicpm;
@@ -60,6 +65,7 @@ mod mpt;
 mod muse_glimmer;
 mod nanbeige;
 mod nemotron;
+mod nemotron_h;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -69,6 +75,7 @@ mod phi3;
 mod phimoe;
 mod picture_models;
 mod plamo;
+mod plamo2;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -76,6 +83,7 @@ mod qwen3;
 mod qwen35;
 mod qwen35moe;
 mod qwen3moe;
+mod qwen3next;
 mod refact;
 mod seed_oss;
 mod smallthinker;
@@ -130,6 +138,7 @@ pub const ALL: &[&Architecture] = &[
     &exaone4::EXAONE4,
     &exaone_moe::EXAONE_MOE,
     &falcon::FALCON,
+    &falcon_h1::FALCON_H1,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
@@ -144,6 +153,7 @@ pub const ALL: &[&Architecture] = &[
     &gptneox::GPTNEOX,
     &granite::GRANITE,
     &granite::GRANITEMOE,
+    &granite_hybrid::GRANITE_HYBRID,
     &granite_swa::GRANITE_SWA,
     &grok::GROK,
     &grovemoe::GROVEMOE,
@@ -152,7 +162,10 @@ pub const ALL: &[&Architecture] = &[
     &hunyuan::HUNYUAN_MOE,
     &hy_v3::HY_V3,
     &jais::JAIS,
+    &jamba::JAMBA,
     &laguna::LAGUNA,
+    &lfm2::LFM2,
+    &lfm2::LFM2MOE,
     &llama::LLAMA,
     &llama4::LLAMA4,
     &llama_encoders::EUROBERT,
@@ -168,6 +181,8 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN3VL,
     &llama_likes::QWEN3VLMOE,
     &maincoder::MAINCODER,
+    &mamba::MAMBA,
+    &mamba::MAMBA2,
     &mellum::MELLUM,
     &mellum::MAPLE,
     &mimo2::MIMO2,
@@ -183,6 +198,8 @@ pub const ALL: &[&Architecture] = &[
     &nanbeige::NANBEIGE,
     &nemotron::NEMOTRON,
     &nemotron::JAIS2,
+    &nemotron_h::NEMOTRON_H,
+    &nemotron_h::NEMOTRON_H_MOE,
     &olmo::OLMO,
     &olmo2::OLMO2,
     &olmoe::OLMOE,
@@ -194,6 +211,7 @@ pub const ALL: &[&Architecture] = &[
     &picture_models::PADDLEOCR,
     &plamo::PLAMO,
     &plamo::PLAMO3,
+    &plamo2::PLAMO2,
     &qwen::QWEN,
     &qwen2::QWEN2,
     &qwen2moe::QWEN2MOE,
@@ -201,6 +219,7 @@ pub const ALL: &[&Architecture] = &[
     &qwen35::QWEN35,
     &qwen35moe::QWEN35MOE,
     &qwen3moe::QWEN3MOE,
+    &qwen3next::QWEN3NEXT,
     &refact::REFACT,
     &seed_oss::SEED_OSS,
     &smallthinker::SMALLTHINKER,
@@ -280,6 +299,7 @@ mod tests {
         check("qwen36", Some("qwen35"));
         check("llama9", Some("llama"));
         check("wavelet", None);
+        check("rwkv99", None);
         check("", None);
         check(&"x".repeat(1 << 20), None);
     }

@@ -193,6 +193,8 @@ pub struct RecurrentConfig {
     pub time_step_rank: usize,
     /// Heads of keys (gated delta net), groups of `B` and `C` (Mamba-2).
     pub group_count: usize,
+    /// Whether time steps, `B` and `C` are normalised without weights (Falcon Mamba).
+    pub has_unweighted_norms: bool,
 }
 
 impl RecurrentConfig {
@@ -209,6 +211,7 @@ impl RecurrentConfig {
             state_size,
             time_step_rank,
             group_count: keys.count("ssm.group_count", 0..=limits::HEAD_COUNT_MAX)?.unwrap_or(0),
+            has_unweighted_norms: keys.flag("ssm.dt_b_c_rms")?.unwrap_or(false),
         }))
     }
 }

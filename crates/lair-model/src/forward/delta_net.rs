@@ -1,8 +1,8 @@
 //! Gated delta net of one layer.
 
-use lair_compute::{Backend, Batch};
+use lair_compute::{Backend, Batch, Columns, ConvolutionBuffers, DeltaRuleBuffers};
 
-use super::{Activations, Memory, mixer_input, project};
+use super::{Activations, Memory, mixer_input, project, rooms};
 use crate::weights::{DeltaNetWeights, LayerWeights};
 
 /// Runs it; returns which buffer of `mixed` holds the result.
@@ -14,20 +14,22 @@ pub(super) fn run<B: Backend>(
     memory: &mut Memory<B>,
     batch: &Batch<'_>,
 ) -> usize {
-    let Activations { residual, hidden, gate, mixed, qkv, alpha, adapters, .. } = activations;
-    let (norm, input) = mixer_input(layer, residual, hidden);
-    let qkv = &mut qkv[weights.qkv_buffer];
-    let gate = &mut gate[weights.gate_buffer];
-    let (alpha, beta) = &mut alpha[weights.alpha_buffer];
+    let Activations { residual, hidden, mixed, rooms: all_rooms, adapters, .. } = activations;
+    let [qkv, gate, alpha, beta, convolved] = rooms(all_rooms, weights.rooms);
     let products = [
         (&weights.qkv, &mut *qkv),
         (&weights.gate, &mut *gate),
         (&weights.alpha, &mut *alpha),
         (&weights.beta, &mut *beta),
     ];
-    project(backend, batch.row_count(), (norm, input), products, adapters.as_mut());
-    let states = memory.states.as_mut().expect("a model with recurrent layers is given states");
+    project(backend, batch.row_count(), mixer_input(layer, residual, hidden), products, adapters.as_mut());
+    let states = memory.states();
+    let buffers = ConvolutionBuffers { input: qkv, input_factor: None, output_factor: None, output: convolved };
+    backend.convolve(batch, &weights.convolution, states, buffers);
+    let key_width = weights.region.key_head_count * weights.region.key_dim;
+    let part = |index: usize| Columns { buffer: &*convolved, first: index * key_width };
     let output = &mut mixed[weights.mixed_buffer];
-    backend.gated_delta_net(batch, &weights.region, states, qkv, alpha, beta, gate, output);
+    let buffers = DeltaRuleBuffers { q: part(0), k: part(1), v: part(2), alpha, beta, gate, output };
+    backend.delta_rule(batch, &weights.region, states, buffers);
     weights.mixed_buffer
 }

@@ -8,7 +8,10 @@ mod attention;
 mod cross;
 mod delta_net;
 mod latent;
+mod mamba;
+mod mamba2;
 mod per_layer;
+mod short_convolution;
 
 use lair_compute::{Backend, Batch, ExpertsInput, FeedForwardInput};
 
@@ -46,14 +49,13 @@ pub struct Activations<B: Backend> {
     /// Gate and up of feed-forward networks that are computed apart.
     wide: Vec<[B::Buffer; 2]>,
     /// For embeddings of layers and residual streams.
-    rooms: Rooms<B>,
-    qkv: Vec<B::Buffer>,
-    /// Alpha and beta of delta nets.
-    alpha: Vec<(B::Buffer, B::Buffer)>,
+    per_layer: Rooms<B>,
     /// Compressed keys and values; queries and results in the compressed space.
     latent: Vec<B::Buffer>,
     absorbed: Vec<B::Buffer>,
     absorbed_mixed: Vec<B::Buffer>,
+    /// What recurrent mixers share.
+    rooms: Vec<B::Buffer>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     first_rows: Vec<usize>,
     /// For a model with adapters.
@@ -66,6 +68,12 @@ pub struct Memory<B: Backend> {
     pub kv: B::Kv,
     /// Recurrent state, by [`Model::state_layout`]; `None` for a model without recurrent layers.
     pub states: Option<B::States>,
+}
+
+impl<B: Backend> Memory<B> {
+    fn states(&mut self) -> &mut B::States {
+        self.states.as_mut().expect("a model with recurrent layers is given states")
+    }
 }
 
 impl<B: Backend> Activations<B> {
@@ -81,7 +89,6 @@ impl<B: Backend> Activations<B> {
         let buffers = |widths: &[usize]| -> Result<Vec<B::Buffer>, ModelError> {
             widths.iter().map(|width| Ok(backend.buffer(rows_max, *width)?)).collect()
         };
-        let alpha = buffers(&widths.alpha)?.into_iter().zip(buffers(&widths.alpha)?).collect();
         Ok(Activations {
             rows_max,
             residual: backend.buffer(rows_max, hidden_size)?,
@@ -95,12 +102,11 @@ impl<B: Backend> Activations<B> {
             mixed: buffers(&widths.mixed)?,
             inner: buffers(&widths.inner)?,
             wide: buffers(&widths.wide)?.into_iter().zip(buffers(&widths.wide)?).map(<[_; 2]>::from).collect(),
-            rooms: Rooms::new(backend, &widths.per_layer, hidden_size, rows_max)?,
-            qkv: buffers(&widths.qkv)?,
-            alpha,
+            per_layer: Rooms::new(backend, &widths.per_layer, hidden_size, rows_max)?,
             latent: buffers(&widths.latent)?,
             absorbed: buffers(&widths.absorbed)?,
             absorbed_mixed: buffers(&widths.absorbed_mixed)?,
+            rooms: buffers(&widths.rooms)?,
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
@@ -317,41 +323,49 @@ fn run_layer<B: Backend>(
     if let (true, Some(input)) = (layer.keeps_input(), &mut activations.input) {
         backend.copy(rows, &activations.residual, input);
     }
-    let mixed = match &layer.mixer {
-        MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
-        MixerWeights::Linear { mixed_buffer } => run_linear(layer, *mixed_buffer, backend, activations, rows),
-        MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
-        MixerWeights::Latent(weights) => latent::run(layer, weights, backend, activations, memory, batch),
-    };
+    if let (Some(_), Some(norm)) = (&layer.beside, &layer.mixer_norm) {
+        backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
+    }
+    let mixed = run_mixer(layer, backend, activations, memory, batch);
+    let beside = layer
+        .beside
+        .as_ref()
+        .map(|(weights, output)| (mamba2::run(layer, weights, backend, activations, memory, batch), output));
+    let mixed = mixed.zip(layer.mixer_output.as_ref());
     let rows = match kept {
         None => rows,
         Some([]) => return,
         Some(kept) => {
-            backend.keep_rows(kept, &mut activations.mixed[mixed]);
+            for (mixed, _) in mixed.iter().chain(&beside) {
+                backend.keep_rows(kept, &mut activations.mixed[*mixed]);
+            }
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
             let Activations { input, embedding, .. } = &mut *activations;
             input.iter_mut().chain(embedding).for_each(|buffer| backend.keep_rows(kept, buffer));
-            activations.rooms.keep_rows(backend, kept);
+            activations.per_layer.keep_rows(backend, kept);
             activations.adapters.iter_mut().for_each(|room| room.keep_rows(kept));
             kept.len()
         }
     };
-    let (output, after) = (&layer.mixer_output, (layer.mixer_output_norm.as_ref(), layer.mixer_scale));
-    let Activations { mixed: buffers, inner, residual, adapters, .. } = &mut *activations;
-    let mixed = match &layer.mixer {
-        MixerWeights::Attention(weights) => match &weights.inner_norm {
+    let after = (layer.mixer_output_norm.as_ref(), layer.mixer_scale);
+    let inner_norm = match &layer.mixer {
+        MixerWeights::Attention(weights) => weights.inner_norm.as_ref(),
+        _ => None,
+    };
+    for (index, (mixed, output)) in mixed.into_iter().chain(beside).enumerate() {
+        let Activations { mixed: buffers, inner, residual, adapters, .. } = &mut *activations;
+        let mixed = match inner_norm.filter(|_| index == 0) {
             Some((norm, buffer)) => {
                 backend.norm(rows, norm, &buffers[mixed], &mut inner[*buffer]);
                 &inner[*buffer]
             }
             None => &buffers[mixed],
-        },
-        _ => &buffers[mixed],
-    };
-    match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
-        Some(room) => room.project_add(backend, rows, mixed, output, after, residual),
-        None => backend.project_add(rows, mixed, &output.linear, after.0, after.1, residual),
+        };
+        match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
+            Some(room) => room.project_add(backend, rows, mixed, output, after, residual),
+            None => backend.project_add(rows, mixed, &output.linear, after.0, after.1, residual),
+        }
     }
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
     if let (Some(norm), Some(input)) = (&layer.mixer_second_norm, &activations.input) {
@@ -443,6 +457,35 @@ fn run_linear<B: Backend>(
     mixed_buffer
 }
 
+/// Runs a layer's mixer; returns which buffer of `mixed` holds the result.
+fn run_mixer<B: Backend>(
+    layer: &LayerWeights<B>,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    memory: &mut Memory<B>,
+    batch: &Batch<'_>,
+) -> Option<usize> {
+    Some(match &layer.mixer {
+        MixerWeights::None => return None,
+        MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Latent(weights) => latent::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Linear { mixed_buffer } => {
+            run_linear(layer, *mixed_buffer, backend, activations, batch.row_count())
+        }
+        MixerWeights::Mamba2(weights) => mamba2::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Mamba(weights) => mamba::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::ShortConvolution(weights) => {
+            short_convolution::run(layer, weights, backend, activations, memory, batch)
+        }
+    })
+}
+
+/// Some of the rooms, all different ones.
+fn rooms<Buffer, const COUNT: usize>(rooms: &mut [Buffer], indices: [usize; COUNT]) -> [&mut Buffer; COUNT] {
+    rooms.get_disjoint_mut(indices).expect("a layer's rooms are different ones")
+}
+
 /// The mixer's input and its norm: a shared norm has been computed already.
 fn mixer_input<'a, B: Backend>(
     layer: &'a LayerWeights<B>,
@@ -451,6 +494,7 @@ fn mixer_input<'a, B: Backend>(
 ) -> (Option<&'a lair_compute::Norm<B>>, &'a B::Buffer) {
     match &layer.parallel {
         ParallelInput::Shared(Some(_)) => (None, hidden),
+        _ if layer.beside.is_some() => (None, hidden),
         _ => (layer.mixer_norm.as_ref(), residual),
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn embed<B: Backend>(
     activations: &mut Activations<B>,
     batch: &Batch<'_>,
 ) {
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let PerLayerRoom { all, projected: [projected, normed], .. } =
         rooms.per_layer.as_mut().expect("a model with embeddings for each layer has room for them");
     let rows = batch.row_count();
@@ -127,7 +127,7 @@ pub(super) fn spread<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let room = rooms.streams.as_mut().expect("a model with streams has room for them");
     let (first, others) = room.streams.split_first_mut().expect("there is more than one stream");
     backend.copy(rows, residual, first);
@@ -144,7 +144,7 @@ pub(super) fn gather<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let room = rooms.streams.as_mut().expect("a model with streams has room for them");
     backend.copy(rows, &room.streams[0], residual);
     for (index, linear) in weights.gather.iter().enumerate() {
@@ -163,7 +163,7 @@ pub(super) fn predict<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let room = rooms.streams.as_mut().expect("a model with streams has room for them");
     let norm = weights.router_norm.as_ref();
     backend.project(rows, norm, &room.streams[0], &mut [(&weights.router, &mut room.routed)]);
@@ -183,7 +183,7 @@ pub(super) fn correct<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let room = rooms.streams.as_mut().expect("a model with streams has room for them");
     let norm = weights.router_norm.as_ref();
     backend.project(rows, norm, residual, &mut [(&weights.router, &mut room.routed)]);
@@ -202,7 +202,7 @@ pub(super) fn begin_laurel<B: Backend>(
     rows: usize,
 ) {
     let Some(weights) = &layer.laurel else { return };
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let (narrow, path) = rooms.laurel.as_mut().expect("a model with this path has room for it");
     match &layer.mixer_norm {
         Some(norm) => backend.norm(rows, norm, residual, path),
@@ -222,7 +222,7 @@ pub(super) fn end_laurel<B: Backend>(
     if layer.laurel.is_none() {
         return;
     }
-    let Activations { residual, rooms, .. } = activations;
+    let Activations { residual, per_layer: rooms, .. } = activations;
     let (_, path) = rooms.laurel.as_ref().expect("a model with this path has room for it");
     backend.add(rows, path, 1.0, residual);
     rooms.scale(backend, rows, std::f32::consts::FRAC_1_SQRT_2, residual);
@@ -236,7 +236,7 @@ pub(super) fn add_input<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, rooms: Rooms { per_layer, streams, .. }, .. } = activations;
+    let Activations { residual, per_layer: Rooms { per_layer, streams, .. }, .. } = activations;
     let PerLayerRoom { all, gate, part, .. } =
         per_layer.as_mut().expect("a model with embeddings for each layer has room for them");
     let (norm, input) = match (&layer.altup, &*streams) {
@@ -269,6 +269,6 @@ pub(super) fn scale_output<B: Backend>(
     rows: usize,
 ) {
     if let Some(factor) = layer.output_scale {
-        activations.rooms.scale(backend, rows, factor, &mut activations.residual);
+        activations.per_layer.scale(backend, rows, factor, &mut activations.residual);
     }
 }

@@ -2,7 +2,7 @@
 
 use lair_compute::{Mask, NormOrder, OutputGate, Temperature};
 
-use super::{Norm, Rope};
+use super::{GatedDeltaNet, Mamba, Mamba2, Norm, Rope, ShortConvolution};
 
 /// What mixes tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub enum Mixer {
     GatedDeltaNet(GatedDeltaNet),
     /// State space with one decay a head.
     Mamba2(Mamba2),
+    /// State space whose time steps, `B` and `C` come of its own channels.
+    Mamba(Mamba),
     /// Gated convolution over the last few tokens.
     ShortConvolution(ShortConvolution),
     /// One product of the token itself, `[hidden_size, hidden_size]`: what is left of attention that was found needless
@@ -44,7 +46,7 @@ pub enum NormSpan {
     Head,
     /// All heads of a token, with a weight for each element (OLMo 2).
     Row,
-    /// Each head by itself, with a weight for each element of each head, `[heads, head_dim]` (Chameleon).
+    /// Each head by itself, with a weight for each element of each head, `[heads, head_dim]` (Chameleon, PLaMo 2).
     HeadOfRow,
     /// Each head by itself, with one factor a head, `[heads, 1]` (Talkie).
     HeadFactor,
@@ -296,87 +298,4 @@ pub struct CrossAttention {
     pub norm: Norm,
     /// The attention; keys and values are projections of the encoder's output.
     pub attention: Attention,
-}
-
-/// Linear attention with the gated delta rule (Yang et al., "Gated Delta Networks").
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GatedDeltaNet {
-    /// Stem of queries, keys and values in one, `[2 * key_head_count * key_dim + value_head_count * value_dim, hidden_size]`.
-    pub qkv: &'static str,
-    /// Stem of the output's gate, `[value_head_count * value_dim, hidden_size]`.
-    pub gate: &'static str,
-    /// Stem of the decay's input, `[value_head_count, hidden_size]`.
-    pub alpha: &'static str,
-    /// Stem of the learning rate's input, `[value_head_count, hidden_size]`.
-    pub beta: &'static str,
-    /// Stem of the convolution, `[channels, conv_length]`.
-    pub convolution: &'static str,
-    /// Name within the layer of the decay's factors, `[value_head_count]`, negative.
-    pub decay: &'static str,
-    /// Name within the layer of what is added to alpha, `[value_head_count]`.
-    pub time_step_bias: &'static str,
-    /// Norm of each head's output.
-    pub norm: Norm,
-    /// Stem of the projection out, `[hidden_size, value_head_count * value_dim]`.
-    pub output: &'static str,
-}
-
-impl GatedDeltaNet {
-    /// As Qwen 3.5 has it.
-    pub const STANDARD: GatedDeltaNet = GatedDeltaNet {
-        qkv: "attn_qkv",
-        gate: "attn_gate",
-        alpha: "ssm_alpha",
-        beta: "ssm_beta",
-        convolution: "ssm_conv1d",
-        decay: "ssm_a",
-        time_step_bias: "ssm_dt.bias",
-        norm: Norm::Rms("ssm_norm"),
-        output: "ssm_out",
-    };
-}
-
-/// State space with one decay a head (Dao and Gu, "Transformers are SSMs").
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mamba2 {
-    /// Stem of the projection in: gate, channels, `B`, `C` and time steps in one.
-    pub input: &'static str,
-    /// Stem of the convolution over channels, `B` and `C`.
-    pub convolution: &'static str,
-    /// Name within the layer of the decay's factors, `[head_count]`, negative.
-    pub decay: &'static str,
-    /// Name within the layer of what is added to the time steps.
-    pub time_step_bias: &'static str,
-    /// Name within the layer of the direct path's factors, `[head_count]`.
-    pub skip: &'static str,
-    /// Norm of the gated output, in groups.
-    pub norm: Norm,
-    /// Stem of the projection out.
-    pub output: &'static str,
-}
-
-impl Mamba2 {
-    /// As files of Mamba-2 and its hybrids have it.
-    pub const STANDARD: Mamba2 = Mamba2 {
-        input: "ssm_in",
-        convolution: "ssm_conv1d",
-        decay: "ssm_a",
-        time_step_bias: "ssm_dt.bias",
-        skip: "ssm_d",
-        norm: Norm::Rms("ssm_norm"),
-        output: "ssm_out",
-    };
-}
-
-/// `output(c * convolution(b * x))` with `b, c, x = input(token)` (Liquid AI, LFM2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShortConvolution {
-    /// Stem of the projection in, `[3 * hidden_size, hidden_size]`.
-    pub input: &'static str,
-    /// Stem of the taps, `[hidden_size, length]`.
-    pub convolution: &'static str,
-    /// Stem of the projection out.
-    pub output: &'static str,
-    /// Taps.
-    pub length: usize,
 }

@@ -10,6 +10,7 @@
 mod ffn;
 mod mixer;
 mod per_layer;
+mod recurrent;
 mod rope;
 pub mod source;
 
@@ -19,10 +20,11 @@ pub use ffn::{
 };
 pub use lair_compute::{ExpertGroups, GateFunction, GateSpan, OutputGate, Temperature, Weighing};
 pub use mixer::{
-    Attention, AttentionGate, CrossAttention, GatedDeltaNet, KvSource, LatentAttention, Mamba2, Mixer, NormSpan,
-    Projections, QueryProjection, RelativeBias, ShortConvolution, Sinks, ValueSource,
+    Attention, AttentionGate, CrossAttention, KvSource, LatentAttention, Mixer, NormSpan, Projections, QueryProjection,
+    RelativeBias, Sinks, ValueSource,
 };
 pub use per_layer::{AltUp, Laurel, PerLayerEmbedding, PerLayerInput, StreamEmbedding};
+pub use recurrent::{DecayForm, DeltaRates, GatedDeltaNet, KeyHeads, Mamba, Mamba2, MambaForm, ShortConvolution};
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 pub use source::Source;
 
@@ -224,6 +226,8 @@ pub struct Layer {
     pub mixer_norm: Norm,
     /// What mixes tokens.
     pub mixer: Mixer,
+    /// A state space that reads what the mixer reads; its output is added too (Falcon-H1).
+    pub beside: Option<Mamba2>,
     /// Norm of the mixer's output, before it is added (sandwich).
     pub mixer_output_norm: Norm,
     /// Norm of the sum (post-norm, as in BERT).
@@ -261,6 +265,7 @@ impl Layer {
     pub const PRE_NORM: Layer = Layer {
         mixer_norm: Norm::Rms("attn_norm"),
         mixer: Mixer::Attention(Attention::STANDARD),
+        beside: None,
         mixer_output_norm: Norm::None,
         mixer_stream_norm: Norm::None,
         mixer_second_norm: Norm::None,

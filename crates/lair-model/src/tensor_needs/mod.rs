@@ -199,9 +199,13 @@ impl List<'_> {
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
             Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
+            Mixer::Mamba(mixer) => self.mamba(mixer)?,
             Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
             Mixer::Linear(stem) => self.linear(stem, hidden_size, hidden_size),
             Mixer::None => {}
+        }
+        if let Some(mixer) = &layer.beside {
+            self.mamba2(mixer)?;
         }
         self.norm(layer.mixer_output_norm, hidden_size);
         self.norm(layer.mixer_stream_norm, hidden_size);

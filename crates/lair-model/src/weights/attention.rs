@@ -84,7 +84,6 @@ impl<B: Backend> Builder<'_, B> {
             KvLayerLayout { kv_head_count: shape.kv_head_count, key_dim: shape.key_dim, value_dim: shape.value_dim };
         let mask = self.mask(attention.mask);
         let memory = &mut self.memory;
-        memory.kv_of_layer.resize(layer_index + 1, None);
         let index = match attention.kv_source {
             KvSource::Own => {
                 // Where sequences are computed in one step, nothing of a layer is read after it: all can use one place.

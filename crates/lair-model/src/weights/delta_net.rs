@@ -1,11 +1,11 @@
 //! The weights of a gated delta net.
 
-use lair_compute::{Backend, GatedDeltaNet, NormGroup, StateLayerLayout};
+use lair_compute::{Activation, Backend, Convolution, DecayForm, DeltaRule, NormGroup, RowSelection};
 
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::shapes::DeltaNetShape;
-use crate::spec;
+use crate::spec::{self, DeltaRates};
 
 /// Gated delta net of one layer, and which of the model's buffers it uses.
 pub(crate) struct DeltaNetWeights<B: Backend> {
@@ -13,10 +13,10 @@ pub(crate) struct DeltaNetWeights<B: Backend> {
     pub(crate) gate: Adapted<B>,
     pub(crate) alpha: Adapted<B>,
     pub(crate) beta: Adapted<B>,
-    pub(crate) region: GatedDeltaNet<B>,
-    pub(crate) qkv_buffer: usize,
-    pub(crate) alpha_buffer: usize,
-    pub(crate) gate_buffer: usize,
+    pub(crate) convolution: Convolution<B>,
+    pub(crate) region: DeltaRule<B>,
+    /// Of the four, and of the first behind the convolution.
+    pub(crate) rooms: [usize; 5],
     pub(crate) mixed_buffer: usize,
 }
 
@@ -25,39 +25,47 @@ impl<B: Backend> Builder<'_, B> {
         &mut self,
         mixer: &spec::GatedDeltaNet,
         prefix: &str,
-        layer_index: usize,
+        state_layer: usize,
     ) -> Result<DeltaNetWeights<B>, ModelError> {
         let shape = DeltaNetShape::new(self.config)?;
-        self.memory.kv_of_layer.resize(layer_index + 1, None);
-        self.memory.states.push(StateLayerLayout {
-            conv_length: (shape.conv_length - 1) * shape.channel_count(),
-            recurrent_length: shape.value_head_count * shape.key_dim * shape.value_dim,
-        });
         let norm = self.norm_of(prefix, mixer.norm, NormGroup::Run(shape.value_dim))?;
-        let region = GatedDeltaNet {
-            state_layer: self.memory.states.len() - 1,
+        let region = DeltaRule {
+            state_layer,
             key_head_count: shape.key_head_count,
             value_head_count: shape.value_head_count,
             key_dim: shape.key_dim,
             value_dim: shape.value_dim,
-            conv_length: shape.conv_length,
-            conv_weight: self.vector(&format!("{prefix}{}.weight", mixer.convolution))?,
+            key_heads: mixer.key_heads,
+            decay_form: DecayForm::Softplus,
+            decay_width: 1,
             a: self.vector(&format!("{prefix}{}", mixer.decay))?,
             dt_bias: self.vector(&format!("{prefix}{}", mixer.time_step_bias))?,
             norm: norm.expect("every declared delta net has a norm"),
+            gate_activation: Activation::Silu,
         };
+        let stem = format!("{prefix}{}", mixer.convolution);
+        let convolution = self.convolution(&stem, shape.conv_length, Some(Activation::Silu), state_layer)?;
         let linear = |stem: &str| self.adapted(&format!("{prefix}{stem}"));
         let (qkv, gate) = (linear(mixer.qkv)?, linear(mixer.gate)?);
-        let (alpha, beta) = (linear(mixer.alpha)?, linear(mixer.beta)?);
+        let (alpha, beta) = match mixer.rates {
+            DeltaRates::Apart { alpha, beta } => (linear(alpha)?, linear(beta)?),
+            DeltaRates::ByKeyHead(stem) => {
+                let (count, length) = (shape.key_head_count, shape.value_head_count / shape.key_head_count);
+                let rows = |start: usize| RowSelection::Groups { start, length, stride: 2 * length, count };
+                let stem = format!("{prefix}{stem}");
+                (self.adapted_rows(&stem, rows(length))?, self.adapted_rows(&stem, rows(0))?)
+            }
+        };
+        let (channels, heads) = (shape.channel_count(), shape.value_head_count);
+        self.widths.width_max = self.widths.width_max.max(channels + 2 * heads);
         Ok(DeltaNetWeights {
             qkv,
             gate,
             alpha,
             beta,
+            convolution,
             region,
-            qkv_buffer: width_index(&mut self.widths.qkv, shape.channel_count()),
-            alpha_buffer: width_index(&mut self.widths.alpha, shape.value_head_count),
-            gate_buffer: width_index(&mut self.widths.gate, shape.value_width()),
+            rooms: self.widths.rooms([channels, shape.value_width(), heads, heads, channels]),
             mixed_buffer: width_index(&mut self.widths.mixed, shape.value_width()),
         })
     }

@@ -125,7 +125,6 @@ impl<B: Backend> Builder<'_, B> {
     /// The layer of the cache that keeps the compressed rows.
     fn latent_layer(&mut self, shape: LatentShape, layer_index: usize) -> usize {
         let memory = &mut self.memory;
-        memory.kv_of_layer.resize(layer_index + 1, None);
         // The compressed row: the part that is turned, and the latents, which are keys and values at once.
         memory.kv.push(KvLayerLayout { kv_head_count: 1, key_dim: shape.rope_dim, value_dim: shape.kv_rank });
         memory.kv_of_layer[layer_index] = Some(memory.kv.len() - 1);

@@ -70,6 +70,11 @@ impl<B: Backend> Builder<'_, B> {
         Ok(Adapted { linear: self.linear(stem)?, low_rank: self.low_rank(stem, &RowSelection::All)? })
     }
 
+    /// Some rows of a product with what adapters add to it.
+    pub(super) fn adapted_rows(&self, stem: &str, rows: RowSelection) -> Result<Adapted<B>, ModelError> {
+        Ok(Adapted { low_rank: self.low_rank(stem, &rows)?, linear: self.linear_rows(stem, rows)? })
+    }
+
     /// What adapters add to some rows of the product `stem`.
     pub(super) fn low_rank(&self, stem: &str, rows: &RowSelection) -> Result<Vec<LowRank<B>>, ModelError> {
         let mut parts = Vec::new();

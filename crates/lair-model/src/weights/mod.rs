@@ -2,11 +2,14 @@
 
 mod attention;
 mod builder;
+mod convolution;
 mod cross;
 mod delta_net;
 mod ffn;
 mod latent;
 mod low_rank;
+mod mamba;
+mod mamba2;
 mod per_layer;
 mod relative_bias;
 
@@ -17,17 +20,21 @@ use lair_gguf::TensorType;
 
 pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
+pub(crate) use convolution::ShortConvolutionWeights;
 pub(crate) use cross::{CrossWeights, EncoderWeights};
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
 pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
+pub(crate) use mamba::MambaWeights;
+pub(crate) use mamba2::Mamba2Weights;
 pub(crate) use per_layer::{
     AltUpWeights, LaurelWeights, PerLayerEmbeddingWeights, PerLayerInputWeights, PerLayerWidths, StreamWeights,
 };
 
 use crate::ModelError;
 use crate::config::limits;
+use crate::shapes::state_layers;
 use crate::spec::{Architecture, Embedding, HeadOutput, Layer, Mixer, Residual};
 
 /// From tokens to the residual stream.
@@ -61,7 +68,10 @@ pub(crate) struct LayerWeights<B: Backend> {
     /// Norm of the mixer's input; absent where [`ParallelInput::Shared`] has it.
     pub(crate) mixer_norm: Option<Norm<B>>,
     pub(crate) mixer: MixerWeights<B>,
-    pub(crate) mixer_output: Adapted<B>,
+    /// Absent where there is no mixer.
+    pub(crate) mixer_output: Option<Adapted<B>>,
+    /// A second mixer with its output.
+    pub(crate) beside: Option<(Box<Mamba2Weights<B>>, Adapted<B>)>,
     pub(crate) mixer_output_norm: Option<Norm<B>>,
     pub(crate) mixer_stream_norm: Option<Norm<B>>,
     /// Norm of the sum of that and the layer's input.
@@ -90,6 +100,7 @@ impl<B: Backend> LayerWeights<B> {
 
 /// What mixes tokens.
 pub(crate) enum MixerWeights<B: Backend> {
+    None,
     Attention(Box<AttentionWeights<B>>),
     DeltaNet(Box<DeltaNetWeights<B>>),
     Latent(Box<LatentWeights<B>>),
@@ -97,6 +108,25 @@ pub(crate) enum MixerWeights<B: Backend> {
     Linear {
         mixed_buffer: usize,
     },
+    Mamba2(Box<Mamba2Weights<B>>),
+    Mamba(Box<MambaWeights<B>>),
+    ShortConvolution(Box<ShortConvolutionWeights<B>>),
+}
+
+impl<B: Backend> MixerWeights<B> {
+    /// Which buffer of `mixed` holds its result.
+    fn mixed_buffer(&self) -> Option<usize> {
+        Some(match self {
+            MixerWeights::None => return None,
+            MixerWeights::Attention(weights) => weights.mixed_buffer,
+            MixerWeights::DeltaNet(weights) => weights.mixed_buffer,
+            MixerWeights::Latent(weights) => weights.mixed_buffer,
+            MixerWeights::Linear { mixed_buffer } => *mixed_buffer,
+            MixerWeights::Mamba2(weights) => weights.mixed_buffer,
+            MixerWeights::Mamba(weights) => weights.mixed_buffer,
+            MixerWeights::ShortConvolution(weights) => weights.mixed_buffer,
+        })
+    }
 }
 
 /// Widths of the buffers that a model's layers need, each kind's distinct ones in the order of their first use.
@@ -107,8 +137,6 @@ pub(crate) struct BufferWidths {
     pub(crate) v: Vec<usize>,
     pub(crate) gate: Vec<usize>,
     pub(crate) mixed: Vec<usize>,
-    pub(crate) qkv: Vec<usize>,
-    pub(crate) alpha: Vec<usize>,
     /// Compressed keys and values.
     pub(crate) latent: Vec<usize>,
     /// Queries in the compressed space.
@@ -121,6 +149,8 @@ pub(crate) struct BufferWidths {
     pub(crate) wide: Vec<usize>,
     /// Embeddings of layers and residual streams.
     pub(crate) per_layer: PerLayerWidths,
+    /// Buffers that recurrent mixers share; a width that one of them needs more than once stands here as often.
+    pub(crate) rooms: Vec<usize>,
     /// Whether a layer adds its input twice.
     pub(crate) keeps_input: bool,
     /// Whether a layer adds the embedding.
@@ -132,7 +162,7 @@ pub(crate) struct BufferWidths {
 impl BufferWidths {
     /// Takes the width of every buffer, and of the residual stream, into account for the widest product.
     pub(crate) fn note_widest(&mut self, hidden_size: usize) {
-        let kinds = [&self.q, &self.k, &self.v, &self.gate, &self.mixed, &self.qkv, &self.alpha];
+        let kinds = [&self.q, &self.k, &self.v, &self.gate, &self.mixed, &self.rooms];
         let latent = [&self.latent, &self.absorbed, &self.absorbed_mixed];
         let widest = kinds.into_iter().chain(latent).flatten().copied().max().unwrap_or(0);
         self.width_max = self.width_max.max(widest).max(hidden_size);
@@ -145,6 +175,27 @@ pub(crate) fn width_index(widths: &mut Vec<usize>, width: usize) -> usize {
         widths.push(width);
         widths.len() - 1
     })
+}
+
+/// The index of a `width` in `widths` beside the one that is taken; one joins if there is none.
+fn other_index(widths: &mut Vec<usize>, width: usize, taken: impl Fn(usize) -> bool) -> usize {
+    let known = widths.iter().enumerate().position(|(index, known)| *known == width && !taken(index));
+    known.unwrap_or_else(|| {
+        widths.push(width);
+        widths.len() - 1
+    })
+}
+
+impl BufferWidths {
+    /// Rooms of these widths, all different ones.
+    pub(crate) fn rooms<const COUNT: usize>(&mut self, widths: [usize; COUNT]) -> [usize; COUNT] {
+        let mut taken = Vec::with_capacity(COUNT);
+        widths.map(|width| {
+            let index = other_index(&mut self.rooms, width, |index| taken.contains(&index));
+            taken.push(index);
+            index
+        })
+    }
 }
 
 /// What the layers keep between steps, and which layer keeps it.
@@ -241,32 +292,26 @@ impl<B: Backend> Builder<'_, B> {
             (Some(mixer_norm), Some(ffn_norm)) => (Some(mixer_norm), None, ParallelInput::Own(ffn_norm)),
             (mixer_norm, ffn_norm) => (None, None, ParallelInput::Shared(mixer_norm.or(ffn_norm))),
         };
-        let (mixer, mixer_output) = match &layer.mixer {
-            Mixer::Attention(attention) => {
-                let weights = self.attention(attention, prefix, layer_index)?;
-                (MixerWeights::Attention(Box::new(weights)), attention.output)
-            }
-            Mixer::GatedDeltaNet(mixer) => {
-                let weights = self.gated_delta_net(mixer, prefix, layer_index)?;
-                (MixerWeights::DeltaNet(Box::new(weights)), mixer.output)
-            }
-            Mixer::LatentAttention(mixer) => {
-                let weights = self.latent_attention(mixer, prefix, layer_index)?;
-                (MixerWeights::Latent(Box::new(weights)), mixer.output)
-            }
-            Mixer::Linear(stem) => {
-                let mixed_buffer = width_index(&mut self.widths.mixed, self.config.hidden_size);
-                self.memory.kv_of_layer.resize(layer_index + 1, None);
-                (MixerWeights::Linear { mixed_buffer }, *stem)
-            }
-            Mixer::None | Mixer::Mamba2(_) | Mixer::ShortConvolution(_) => {
-                unreachable!("a model with this mixer was refused before it was built")
+        let layer_count = self.memory.kv_of_layer.len().max(layer_index + 1);
+        self.memory.kv_of_layer.resize(layer_count, None);
+        let first_state = self.memory.states.len();
+        self.memory.states.extend(state_layers(layer, self.config)?);
+        let (mixer, mixer_output) = self.mixer(layer, prefix, layer_index, first_state)?;
+        let mixer_output = mixer_output.map(|stem| self.adapted(&format!("{prefix}{stem}"))).transpose()?;
+        let beside = match &layer.beside {
+            None => None,
+            Some(spec) => {
+                let mut weights = self.mamba2(spec, prefix, self.memory.states.len() - 1)?;
+                let (taken, width) = (mixer.mixed_buffer(), self.widths.mixed[weights.mixed_buffer]);
+                weights.mixed_buffer = other_index(&mut self.widths.mixed, width, |index| Some(index) == taken);
+                Some((Box::new(weights), self.adapted(&format!("{prefix}{}", spec.output))?))
             }
         };
         Ok(LayerWeights {
             mixer_norm,
             mixer,
-            mixer_output: self.adapted(&format!("{prefix}{mixer_output}"))?,
+            mixer_output,
+            beside,
             mixer_output_norm: self.norm(prefix, layer.mixer_output_norm)?,
             mixer_stream_norm: self.norm(prefix, layer.mixer_stream_norm)?,
             mixer_second_norm: self.norm(prefix, layer.mixer_second_norm)?,
@@ -292,6 +337,47 @@ impl<B: Backend> Builder<'_, B> {
             },
             output_scale: self.number(prefix, layer.output_scale)?,
             embedding_skip: self.number(prefix, layer.embedding_skip)?,
+        })
+    }
+
+    /// A mixer, whose first state is `state_layer`, and the stem of its projection out.
+    fn mixer(
+        &mut self,
+        layer: &Layer,
+        prefix: &str,
+        layer_index: usize,
+        state_layer: usize,
+    ) -> Result<(MixerWeights<B>, Option<&'static str>), ModelError> {
+        Ok(match &layer.mixer {
+            Mixer::None => (MixerWeights::None, None),
+            Mixer::Attention(mixer) => {
+                let weights = self.attention(mixer, prefix, layer_index)?;
+                (MixerWeights::Attention(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::GatedDeltaNet(mixer) => {
+                let weights = self.gated_delta_net(mixer, prefix, state_layer)?;
+                (MixerWeights::DeltaNet(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::Mamba2(mixer) => {
+                let weights = self.mamba2(mixer, prefix, state_layer)?;
+                (MixerWeights::Mamba2(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::Mamba(mixer) => {
+                let weights = self.mamba(mixer, prefix, state_layer)?;
+                (MixerWeights::Mamba(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::ShortConvolution(mixer) => {
+                let weights = self.short_convolution(mixer, prefix, state_layer)?;
+                (MixerWeights::ShortConvolution(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::LatentAttention(mixer) => {
+                let weights = self.latent_attention(mixer, prefix, layer_index)?;
+                (MixerWeights::Latent(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::Linear(stem) => {
+                let mixed_buffer = width_index(&mut self.widths.mixed, self.config.hidden_size);
+                (MixerWeights::Linear { mixed_buffer }, Some(*stem))
+            }
         })
     }
 

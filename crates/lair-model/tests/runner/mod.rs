@@ -44,6 +44,25 @@ impl<B: Backend> Runner<B> {
         &self.backend
     }
 
+    /// Copies the recurrent state to host memory, and tells how many tokens it has seen.
+    #[allow(dead_code)] // Only tests of recurrent models use it.
+    pub fn checkpoint(&self) -> (Vec<u8>, usize) {
+        let states = self.memory.states.as_ref().expect("a recurrent model");
+        let mut bytes = vec![0; self.backend.state_bytes(states)];
+        self.backend.read_state(states, StateSlot(1), &mut bytes);
+        (bytes, self.position)
+    }
+
+    /// Goes back to a checkpoint; keys and values behind it are written anew.
+    #[allow(dead_code)] // As above.
+    pub fn restore(&mut self, (bytes, position): &(Vec<u8>, usize)) {
+        let states = self.memory.states.as_mut().expect("a recurrent model");
+        // By way of another slot, as the cache of prefixes does it.
+        self.backend.write_state(states, StateSlot(0), bytes);
+        self.backend.copy_state(states, StateSlot(0), StateSlot(1));
+        self.position = *position;
+    }
+
     /// Feeds tokens in one step; returns the logits, or the hidden states, of all of them.
     #[allow(dead_code)] // Some tests want some rows only.
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {

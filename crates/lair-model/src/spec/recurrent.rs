@@ -1,0 +1,165 @@
+//! Recurrent mixers: what a token needs of the ones before it is a state of fixed size.
+
+pub use lair_compute::{DecayForm, KeyHeads};
+
+use super::Norm;
+
+/// Linear attention with the gated delta rule (Yang et al., "Gated Delta Networks").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GatedDeltaNet {
+    /// Stem of queries, keys and values in one, `[2 * key_head_count * key_dim + value_head_count * value_dim, hidden_size]`.
+    pub qkv: &'static str,
+    /// Stem of the output's gate, `[value_head_count * value_dim, hidden_size]`.
+    pub gate: &'static str,
+    /// The inputs of decay and learning rate.
+    pub rates: DeltaRates,
+    /// Stem of the convolution, `[channels, conv_length]`.
+    pub convolution: &'static str,
+    /// Name within the layer of the decay's factors, `[value_head_count]`, negative.
+    pub decay: &'static str,
+    /// Name within the layer of what is added to alpha, `[value_head_count]`.
+    pub time_step_bias: &'static str,
+    /// Which key head a value head takes.
+    pub key_heads: KeyHeads,
+    /// Norm of each head's output.
+    pub norm: Norm,
+    /// Stem of the projection out, `[hidden_size, value_head_count * value_dim]`.
+    pub output: &'static str,
+}
+
+/// Where the inputs of a delta rule's decay (alpha) and learning rate (beta) lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeltaRates {
+    /// Each in a tensor of its own, `[value_head_count, hidden_size]`.
+    Apart {
+        /// Stem of alpha.
+        alpha: &'static str,
+        /// Stem of beta.
+        beta: &'static str,
+    },
+    /// In one of this stem: for each key head the betas, then the alphas of its value heads (Qwen3-Next).
+    ByKeyHead(&'static str),
+}
+
+impl GatedDeltaNet {
+    /// As Qwen 3.5 has it.
+    pub const STANDARD: GatedDeltaNet = GatedDeltaNet {
+        qkv: "attn_qkv",
+        gate: "attn_gate",
+        rates: DeltaRates::Apart { alpha: "ssm_alpha", beta: "ssm_beta" },
+        convolution: "ssm_conv1d",
+        decay: "ssm_a",
+        time_step_bias: "ssm_dt.bias",
+        key_heads: KeyHeads::InTurn,
+        norm: Norm::Rms("ssm_norm"),
+        output: "ssm_out",
+    };
+}
+
+/// State space with one decay a head (Dao and Gu, "Transformers are SSMs").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mamba2 {
+    /// Stem of the projection in: gate, channels, `B`, `C` and time steps in one.
+    pub input: &'static str,
+    /// Stem of the convolution over channels, `B` and `C`.
+    pub convolution: &'static str,
+    /// Name within the layer of the decay's factors, `[head_count]`, negative.
+    pub decay: &'static str,
+    /// Name within the layer of what is added to the time steps.
+    pub time_step_bias: &'static str,
+    /// Name within the layer of the direct path's factors, `[head_count]`.
+    pub skip: &'static str,
+    /// Norm of the gated output, in groups.
+    pub norm: Norm,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+impl Mamba2 {
+    /// As files of Mamba-2 and its hybrids have it.
+    pub const STANDARD: Mamba2 = Mamba2 {
+        input: "ssm_in",
+        convolution: "ssm_conv1d",
+        decay: "ssm_a",
+        time_step_bias: "ssm_dt.bias",
+        skip: "ssm_d",
+        norm: Norm::Rms("ssm_norm"),
+        output: "ssm_out",
+    };
+}
+
+/// State space whose time steps, `B` and `C` are made of its own channels, behind the convolution (Gu and Dao, "Mamba").
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mamba {
+    /// Stem of the projection in: channels and gate in one.
+    pub input: &'static str,
+    /// Stem of the convolution over the channels.
+    pub convolution: &'static str,
+    /// Stem of the projection of the channels to narrow time steps, `B` and `C`.
+    pub selection: &'static str,
+    /// Stem of the projection that widens the time steps.
+    pub time_step: &'static str,
+    /// Name within the layer of the decay's factors, negative.
+    pub decay: &'static str,
+    /// Name within the layer of the direct path's factors.
+    pub skip: &'static str,
+    /// Norm of the narrow time steps.
+    pub time_step_norm: Norm,
+    /// Norm of `B`.
+    pub b_norm: Norm,
+    /// Norm of `C`.
+    pub c_norm: Norm,
+    /// How channels are put together.
+    pub form: MambaForm,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+/// How the channels of a [`Mamba`] layer are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MambaForm {
+    /// Each by itself, with a decay for each element of its state. Channels lie before gates; time steps before `B` and
+    /// `C`.
+    Channels,
+    /// In heads with one decay each; of every head first its gates lie, then its channels; `B` and `C` before the time
+    /// steps (PLaMo 2).
+    Heads,
+}
+
+impl Mamba {
+    /// As files of Mamba have it.
+    pub const STANDARD: Mamba = Mamba {
+        input: "ssm_in",
+        convolution: "ssm_conv1d",
+        selection: "ssm_x",
+        time_step: "ssm_dt",
+        decay: "ssm_a",
+        skip: "ssm_d",
+        time_step_norm: Norm::None,
+        b_norm: Norm::None,
+        c_norm: Norm::None,
+        form: MambaForm::Channels,
+        output: "ssm_out",
+    };
+
+    /// With norms of time steps, `B` and `C` (Jamba).
+    pub const NORMED: Mamba = Mamba {
+        time_step_norm: Norm::Rms("ssm_dt_norm"),
+        b_norm: Norm::Rms("ssm_b_norm"),
+        c_norm: Norm::Rms("ssm_c_norm"),
+        ..Mamba::STANDARD
+    };
+}
+
+/// `output(c * convolution(b * x))` with `b, c, x = input(token)` (Liquid AI, LFM2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortConvolution {
+    /// Stem of the projection in, `[3 * hidden_size, hidden_size]`.
+    pub input: &'static str,
+    /// Stem of the taps, `[hidden_size, length]`.
+    pub convolution: &'static str,
+    /// Stem of the projection out.
+    pub output: &'static str,
+    /// Taps.
+    pub length: usize,
+}
