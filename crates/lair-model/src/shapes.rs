@@ -297,7 +297,7 @@ fn mixer_states(mixer: &Mixer, config: &ModelConfig) -> Result<Vec<StateLayerLay
             layout(shape.conv_length, shape.inner_size, shape.inner_size * shape.state_size)
         }
         Mixer::ShortConvolution(mixer) => layout(mixer.length, config.hidden_size, 0),
-        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) => Vec::new(),
+        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::Linear(_) => Vec::new(),
     })
 }
 
