@@ -10,8 +10,8 @@ use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
-    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, EncoderWeights, FfnWeights, HeadWeights,
-    LayerWeights, MemoryLayers, MixerWeights, StreamWeights,
+    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights,
+    MemoryLayers, MixerWeights, StreamWeights,
 };
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 

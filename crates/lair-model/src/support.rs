@@ -3,7 +3,7 @@
 use lair_compute::Mask;
 
 use crate::spec::{
-    Architecture, Attention, Encoder, EncoderInput, ExpertsFfn, Ffn, HeadOutput, LatentAttention, Layer, Mixer,
+    Architecture, Attention, Encoder, EncoderInput, ExpertsFfn, Ffn, HeadOutput, LatentAttention, Layer, Mixer, Norm,
 };
 use crate::{ModelConfig, ModelError};
 

@@ -120,7 +120,7 @@ impl<B: Backend> MixerWeights<B> {
             MixerWeights::None => return None,
             MixerWeights::Attention(weights) => weights.mixed_buffer,
             MixerWeights::DeltaNet(weights) => weights.mixed_buffer,
-            MixerWeights::Latent(weights) => weights.mixed_buffer,
+            MixerWeights::Latent(weights) => weights.mixed_buffers.1,
             MixerWeights::Linear { mixed_buffer } => *mixed_buffer,
             MixerWeights::Mamba2(weights) => weights.mixed_buffer,
             MixerWeights::Mamba(weights) => weights.mixed_buffer,
