@@ -3,8 +3,8 @@
 
 usage: make_synthetic.py SHAPE TYPE VOCAB.gguf OUT.gguf [--from F16.gguf | --blocks]
 
-SHAPE: tinyllama-1.1b, qwen2.5-7b.   TYPE: F16, Q4_K_M, Q4_0, Q8_0, Q6_K ... as llama.cpp names file types.
-VOCAB.gguf: a file whose vocabulary is taken: about 32,000 SentencePiece pieces for TinyLlama, Qwen2's for Qwen2.5.
+SHAPE: tinyllama-1.1b, qwen2.5-7b, qwen3-30b-a3b-8l (8 of its 48 layers).   TYPE: F16, Q4_K_M, Q4_0, Q8_0, Q6_K ... as llama.cpp names file types.
+VOCAB.gguf: a file whose vocabulary is taken: about 32,000 SentencePiece pieces for TinyLlama, Qwen2's for the others.
 
 Weights are N(0, 0.02), quantized by llama.cpp's own quantizer, which also chooses the type of each tensor. --from quantizes
 an F16 file made before. --blocks (Q4_K_M and IQ4_XS) makes no F16 file at all: it quantizes one pool of random weights for
@@ -38,29 +38,45 @@ class Shape:
     rope_theta: float
     norm_epsilon: float
     qkv_bias: bool
+    head_dim: int | None = None  # None: the hidden size by the heads.
+    experts: tuple[int, int, int] | None = None  # How many, how many a token takes, and their width.
 
     def tensors(self, vocabulary_size):
         """Name and shape of every tensor, the slowest axis first."""
-        head_dim = self.hidden // self.heads
-        kv = self.kv_heads * head_dim
+        head_dim = self.head_dim or self.hidden // self.heads
+        q, kv = self.heads * head_dim, self.kv_heads * head_dim
         yield "token_embd.weight", (vocabulary_size, self.hidden)
         yield "output_norm.weight", (self.hidden,)
         yield "output.weight", (vocabulary_size, self.hidden)
         for i in range(self.layers):
-            for name, shape in [("attn_norm", (self.hidden,)), ("attn_q", (self.hidden, self.hidden)),
+            for name, shape in [("attn_norm", (self.hidden,)), ("attn_q", (q, self.hidden)),
                                 ("attn_k", (kv, self.hidden)), ("attn_v", (kv, self.hidden)),
-                                ("attn_output", (self.hidden, self.hidden)), ("ffn_norm", (self.hidden,)),
-                                ("ffn_gate", (self.ffn, self.hidden)), ("ffn_up", (self.ffn, self.hidden)),
-                                ("ffn_down", (self.hidden, self.ffn))]:
+                                ("attn_output", (self.hidden, q)), ("ffn_norm", (self.hidden,))]:
                 yield f"blk.{i}.{name}.weight", shape
+            yield from self.network(f"blk.{i}.", head_dim)
             if self.qkv_bias:
                 for name, size in [("attn_q", self.hidden), ("attn_k", kv), ("attn_v", kv)]:
                     yield f"blk.{i}.{name}.bias", (size,)
+
+    def network(self, prefix, head_dim):
+        if not self.experts:
+            for name, shape in [("gate", (self.ffn, self.hidden)), ("up", (self.ffn, self.hidden)),
+                                ("down", (self.hidden, self.ffn))]:
+                yield f"{prefix}ffn_{name}.weight", shape
+            return
+        # Qwen 3's layers normalise queries and keys.
+        count, _used, width = self.experts
+        for name, shape in [("attn_q_norm", (head_dim,)), ("attn_k_norm", (head_dim,)),
+                            ("ffn_gate_inp", (count, self.hidden)), ("ffn_gate_exps", (count, width, self.hidden)),
+                            ("ffn_up_exps", (count, width, self.hidden)),
+                            ("ffn_down_exps", (count, self.hidden, width))]:
+            yield f"{prefix}{name}.weight", shape
 
 
 SHAPES = {
     "tinyllama-1.1b": Shape("TinyLlama", "llama", 22, 2048, 32, 4, 5632, None, 1e4, 1e-5, False),
     "qwen2.5-7b": Shape("Qwen2.5-7B", "qwen2", 28, 3584, 28, 4, 18944, 152064, 1e6, 1e-6, True),
+    "qwen3-30b-a3b-8l": Shape("Qwen3-30B-A3B", "qwen3moe", 8, 2048, 32, 4, 6144, 151936, 1e6, 1e-6, False, 128, (128, 8, 768)),
 }
 
 
@@ -74,7 +90,14 @@ def writer_of(shape, vocab_path, out, file_type):
     writer.add_feed_forward_length(shape.ffn)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
-    writer.add_rope_dimension_count(shape.hidden // shape.heads)
+    writer.add_rope_dimension_count(shape.head_dim or shape.hidden // shape.heads)
+    if shape.head_dim:
+        writer.add_key_length(shape.head_dim)
+        writer.add_value_length(shape.head_dim)
+    if shape.experts:
+        writer.add_expert_count(shape.experts[0])
+        writer.add_expert_used_count(shape.experts[1])
+        writer.add_expert_feed_forward_length(shape.experts[2])
     writer.add_rope_freq_base(shape.rope_theta)
     writer.add_layer_norm_rms_eps(shape.norm_epsilon)
     writer.add_file_type(FILE_TYPES[file_type])
@@ -95,15 +118,22 @@ def writer_of(shape, vocab_path, out, file_type):
 def write(writer, tensors, vector_of, matrix_of, type_of):
     """Writes all tensors one after another, so that only one lies in memory. `matrix_of` gives raw bytes of a type."""
     for name, shape in tensors:
-        kind = type_of(name) if len(shape) == 2 else gguf.GGMLQuantizationType.F32
+        kind = kind_of(name, shape, type_of)
         writer.add_tensor_info(name, byte_shape(shape, kind), np.dtype(np.uint8), size_bytes(shape, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, shape in tensors:
-        data = matrix_of(shape, type_of(name)) if len(shape) == 2 else vector_of(name, shape).view(np.uint8)
+        kind = kind_of(name, shape, type_of)
+        is_matrix = len(shape) > 1 and "ffn_gate_inp" not in name
+        data = matrix_of(shape, kind) if is_matrix else vector_of(name, shape).view(np.uint8)
         writer.write_tensor_data(data)
     writer.close()
+
+
+def kind_of(name, shape, type_of):
+    """Vectors and routers stay numbers, as llama.cpp keeps them."""
+    return type_of(name) if len(shape) > 1 and "ffn_gate_inp" not in name else gguf.GGMLQuantizationType.F32
 
 
 def byte_shape(shape, kind):
@@ -116,9 +146,9 @@ def size_bytes(shape, kind):
 
 
 def random_vector(random):
-    """Norms are 1, biases small."""
+    """Norms are 1, biases and routers small."""
     def make(name, shape):
-        if name.endswith(".bias"):
+        if name.endswith(".bias") or "ffn_gate_inp" in name:
             return random.standard_normal(shape, np.float32) * np.float32(STANDARD_DEVIATION)
         return np.ones(shape, np.float32)
     return make
@@ -160,7 +190,7 @@ def q4_k_m_type(name, layers):
     if name.startswith("blk."):
         layer = int(name.split(".")[1])
         more_bits = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
-        if more_bits and ("attn_v.weight" in name or "ffn_down.weight" in name):
+        if more_bits and ("attn_v.weight" in name or "ffn_down" in name):
             return gguf.GGMLQuantizationType.Q6_K
     return gguf.GGMLQuantizationType.Q4_K
 
@@ -170,7 +200,7 @@ def iq4_xs_type(name, layers):
     values' matrix, and for the narrowing one in the first eighth of the layers."""
     if name == "output.weight":
         return gguf.GGMLQuantizationType.Q6_K
-    if "attn_v.weight" in name or ("ffn_down.weight" in name and int(name.split(".")[1]) < layers // 8):
+    if "attn_v.weight" in name or ("ffn_down" in name and int(name.split(".")[1]) < layers // 8):
         return gguf.GGMLQuantizationType.Q5_K
     return gguf.GGMLQuantizationType.IQ4_XS
 

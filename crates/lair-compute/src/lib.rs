@@ -9,6 +9,7 @@ mod batch;
 pub mod cpu;
 mod error;
 mod kv_layout;
+mod latent;
 mod recurrent;
 pub mod reference;
 mod regions;
@@ -19,13 +20,15 @@ pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
+pub use latent::{LatentAttention, LatentBuffers};
 pub use recurrent::{
     Columns, Convolution, ConvolutionBuffers, DecayForm, DeltaRule, DeltaRuleBuffers, KeyHeads, StateDecay, StateSpace,
     StateSpaceBuffers,
 };
 pub use regions::{
-    Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, Gating, Head, Linear, Mask, Norm,
-    NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
+    Activation, Adjugates, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, GateFunction, GateSpan, Gating, Head, KeyStorage, Linear, Mask, Norm, NormGroup, NormKind,
+    NormOrder, OutputGate, RelativeBias, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

@@ -140,6 +140,38 @@ pub(super) fn add_rows(cpu: &mut Cpu, rows: usize, input: &Buffer, scale: f32, o
     });
 }
 
+/// `outputs[i][row] += sum over j of coefficients[row][i * inputs + j] * inputs[j][row]`.
+pub(super) fn add_mixed(cpu: &mut Cpu, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+    let isa = cpu.isa;
+    for (index, output) in outputs.iter_mut().enumerate() {
+        let width = output.width;
+        let out = Parts::new(&mut output.values);
+        for_each_row(&cpu.pool, rows, &|row| {
+            // SAFETY: every row is written once.
+            let out = unsafe { out.part(row * width, width) };
+            let coefficients = &coefficients.row(row)[index * inputs.len()..][..inputs.len()];
+            for (input, coefficient) in inputs.iter().zip(coefficients) {
+                add_scaled(isa, out, input.row(row), *coefficient);
+            }
+        });
+    }
+}
+
+/// Calls `change` for every row of a buffer.
+pub(super) fn change_rows(
+    cpu: &mut Cpu,
+    rows: usize,
+    buffer: &mut Buffer,
+    change: &(dyn Fn(usize, &mut [f32]) + Sync),
+) {
+    let width = buffer.width;
+    let parts = Parts::new(&mut buffer.values);
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is changed once.
+        change(row, unsafe { parts.part(row * width, width) });
+    });
+}
+
 /// One product of several that read the same input, and where it goes.
 struct Placed<'a> {
     product: Product<'a>,

@@ -33,6 +33,7 @@ mod kernel_avx_vnni;
 mod kernel_neon;
 mod kv;
 mod kv_record;
+mod latent;
 mod linear;
 mod matrix;
 mod memory;
@@ -66,8 +67,9 @@ pub use tap::{InputSums, InputTaps};
 
 use crate::{
     Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
-    DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput, Head, KvLayout, Linear, MatrixBytes, Norm, PageId,
-    StateLayout, StateSlot, StateSpace, StateSpaceBuffers, VectorBytes,
+    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
+    LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -292,6 +294,16 @@ impl Backend for Cpu {
         attention::attention(resources, batch, attention, kv, buffers);
     }
 
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Kv,
+        buffers: LatentBuffers<'_, Self>,
+    ) {
+        latent::latent_attention(self, batch, layer, kv, buffers);
+    }
+
     fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
@@ -344,13 +356,7 @@ impl Backend for Cpu {
         feed_forward::feed_forward(self, rows, network, input, residual);
     }
 
-    fn experts(
-        &mut self,
-        rows: usize,
-        experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
-        residual: &mut Buffer,
-    ) {
+    fn experts(&mut self, rows: usize, experts: &Experts<Self>, input: ExpertsInput<'_, Self>, residual: &mut Buffer) {
         experts::experts(self, rows, experts, input, residual);
     }
 
@@ -375,6 +381,27 @@ impl Backend for Cpu {
 
     fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Buffer>, wide: &mut Buffer) {
         feed_forward::activate_rows(self, rows, activation, gate, wide);
+    }
+
+    fn copy_columns(&mut self, rows: usize, input: &Buffer, start: usize, output: &mut Buffer) {
+        let width = output.width;
+        linear::change_rows(self, rows, output, &|row, out| {
+            out.copy_from_slice(&input.row(row)[start..start + width]);
+        });
+    }
+
+    fn add_mixed(&mut self, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+        linear::add_mixed(self, rows, coefficients, inputs, outputs);
+    }
+
+    fn match_lengths(&mut self, rows: usize, target: &Buffer, buffer: &mut Buffer) {
+        let isa = self.isa;
+        linear::change_rows(self, rows, buffer, &|row, values| norm::match_length(isa, target.row(row), values));
+    }
+
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Buffer) {
+        let isa = self.isa;
+        linear::change_rows(self, rows, buffer, &|_, values| norm::keep_largest(isa, values, deviations));
     }
 
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {

@@ -121,7 +121,8 @@ impl Synthetic {
 /// tensors in which others are put together.
 fn is_there(need: &TensorNeed, shape: &Shape) -> bool {
     match need.presence {
-        Presence::Required | Presence::Unless(_) => true,
+        Presence::Required | Presence::Unless(_) | Presence::With(_) | Presence::WithUnless(..) => true,
+        Presence::Unused => false,
         Presence::Optional => {
             let is_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"].iter().any(|end| need.name.ends_with(end));
             (is_bias && shape.has_biases) || (need.name == "output.weight" && !shape.is_tied)
