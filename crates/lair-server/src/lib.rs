@@ -26,6 +26,8 @@ pub mod loaded;
 pub mod log;
 mod metrics;
 mod model;
+mod offers;
+mod page;
 mod projects;
 mod rate_limit;
 mod request_log;
@@ -43,6 +45,7 @@ pub use keys::{ApiKey, KEYS_MAX, KeyFile, KeyFileError, KeyRecord, KeyRules, Sco
 pub use model::{
     CreateWishes, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts,
 };
+pub use offers::{Offer, OfferedFile, Offers};
 pub use projects::{Project, ProjectParams, ProjectSource};
 pub use request_log::{RequestLogMode, RequestLogOptions, record_files};
 pub use server::{App, ServeError, ServerOptions, serve};

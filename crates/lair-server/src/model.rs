@@ -13,6 +13,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::adapters::Adapters;
 use crate::error::{ApiError, ErrorKind};
+use crate::offers::{OfferedFile, Offers};
 use crate::projects::ProjectSource;
 
 /// Messages of a conversation: a template runs over all of them more than once.
@@ -167,6 +168,24 @@ pub trait ModelSource: Send + Sync + 'static {
     fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError>;
     /// Makes a model.
     fn create(&self, name: &str, wishes: &CreateWishes, progress: ProgressSink<'_>) -> Result<(), ApiError>;
+    /// Fetches a model as long as it is wanted. What was fetched until then is gone on from another time.
+    fn pull_while(
+        &self,
+        name: &str,
+        insecure: bool,
+        progress: ProgressSink<'_>,
+        _is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), ApiError> {
+        self.pull(name, insecure, progress)
+    }
+    /// Models that could be fetched.
+    fn search(&self, _words: &str) -> Result<Offers, ApiError> {
+        Ok(Offers::default())
+    }
+    /// The files of a model that has several to choose from.
+    fn offered_files(&self, _name: &str) -> Result<Vec<OfferedFile>, ApiError> {
+        Ok(Vec::new())
+    }
     /// Whether a blob, `sha256:...`, is there.
     fn has_blob(&self, digest: &str) -> Result<bool, ApiError>;
     /// Keeps a blob if its bytes are what its digest says.

@@ -19,6 +19,7 @@ mod machine;
 mod make_model;
 mod measured_machine;
 mod memory_ledger;
+mod offers;
 mod offline;
 mod parameters;
 mod pictures;
@@ -70,6 +71,8 @@ enum Command {
     /// Answer clients of Ollama and OpenAI over HTTP
     #[command(visible_alias = "start", after_help = config::HELP)]
     Serve(Box<commands::serve::ServeArgs>),
+    /// Open the page in a browser: chats, models, measurements
+    Ui(commands::ui::UiArgs),
     /// List the models in the memory of the running server
     Ps(commands::ps::PsArgs),
     /// Have the running server give up the memory of models
@@ -168,6 +171,7 @@ fn run(command: Command) -> (Outcome, bool) {
     match command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Serve(args) => (commands::serve::serve(&args), false),
+        Command::Ui(args) => (commands::ui::ui(&args), false),
         Command::Ps(args) => (commands::ps::ps(&args), args.server.json),
         Command::Stop(args) => (commands::ps::stop(&args), args.server.json),
         Command::Key(args) => (commands::key::key(&args), args.is_json()),

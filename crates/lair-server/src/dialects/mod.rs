@@ -58,6 +58,7 @@ fn all() -> Vec<Route> {
         rerank::routes(),
         slm::routes(),
         lair::routes(),
+        crate::page::routes(),
     ];
     lists.into_iter().flatten().collect()
 }

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::caller::caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::model::{CreateWishes, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, ProgressSink};
+use crate::offers::{OfferedFile, Offers};
 use crate::projects::ProjectSource;
 
 /// A source as the caller may see it.
@@ -78,6 +79,30 @@ impl ModelSource for SourceForCaller {
     fn pull(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {
         self.check(name)?;
         self.0.pull(name, insecure, progress)
+    }
+
+    fn pull_while(
+        &self,
+        name: &str,
+        insecure: bool,
+        progress: ProgressSink<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), ApiError> {
+        self.check(name)?;
+        self.0.pull_while(name, insecure, progress, is_wanted)
+    }
+
+    fn search(&self, words: &str) -> Result<Offers, ApiError> {
+        let mut found = self.0.search(words)?;
+        if let Some(key) = caller().key {
+            found.offers.retain(|offer| key.rules.allows_model(&offer.name));
+        }
+        Ok(found)
+    }
+
+    fn offered_files(&self, name: &str) -> Result<Vec<OfferedFile>, ApiError> {
+        self.check(name)?;
+        self.0.offered_files(name)
     }
 
     fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {

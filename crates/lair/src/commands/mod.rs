@@ -28,6 +28,7 @@ pub mod serve;
 pub mod show;
 pub mod slm;
 pub mod transfer_args;
+pub mod ui;
 pub mod verify;
 pub mod version;
 pub mod welcome;
