@@ -7,7 +7,7 @@ use lair_sizing::{Purpose, Quant, Sharing};
 use crate::commands::run::KvChoice;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::fit::subjects::{self, Found, Named};
-use crate::fit::{Wishes, report};
+use crate::fit::{Wishes, check, report};
 use crate::locate;
 
 /// Which model, for what, on what.
@@ -33,6 +33,10 @@ pub struct FitArgs {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Measure these models here and print a table of estimates beside measurements: MODEL, MODEL@128,1024 (contexts),
+    /// synthetic:SHAPE:TYPE, synthetic:SHAPE/LAYERS:TYPE
+    #[arg(long, value_name = "MODELS", num_args = 1.., conflicts_with_all = ["model", "all", "layers", "json"])]
+    check: Vec<String>,
     #[command(flatten)]
     machine: MachineArgs,
     #[command(flatten)]
@@ -202,6 +206,9 @@ pub fn fit(args: &FitArgs) -> Outcome {
         ..args.machine.wishes()
     };
     wishes.check()?;
+    if !args.check.is_empty() {
+        return check::check(&args.check, &wishes);
+    }
     let found = match args.numbers.found()? {
         Some(found) => found,
         None if args.all => subjects::all(&locate::store()?)?,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use lair_gguf::GgufFile;
 use lair_sizing::{Quant, Subject};
 use lair_store::{
-    Entry, FoundModel, Hub, HubPart, HubQuant, HubReference, Reference, RemoteError, RemoteHeaders, RemoteModel,
-    Resolved, SourceSpec, Store, StoreError,
+    Entry, FoundModel, Hub, HubPart, HubQuant, HubReference, Reference, RemoteHeaders, RemoteModel, Resolved,
+    SourceSpec, Store, StoreError,
 };
 
 use crate::failure::{ExitCode, Failure};
@@ -148,14 +148,7 @@ fn client_settings(store: &Store, text: &str) -> Result<lair_store::Settings, Fa
 }
 
 fn remote_headers(reference: &Reference, settings: &lair_store::Settings) -> Result<RemoteHeaders, Failure> {
-    let headers = RemoteModel::find(reference, settings).and_then(|model| model.headers());
-    headers.map_err(|error| {
-        let code = match &error {
-            RemoteError::Gguf { .. } | RemoteError::OtherFormat { .. } => ExitCode::BadModel,
-            _ => ExitCode::NotFound,
-        };
-        Failure::new(code, &error).with_hint(error.hint())
-    })
+    Ok(RemoteModel::find(reference, settings)?.headers()?)
 }
 
 /// A model where it lies: of its files only the headers are read.
