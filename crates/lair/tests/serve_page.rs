@@ -152,6 +152,16 @@ fn each_key_has_its_own_conversations_and_the_owner_theirs() {
     assert_eq!((&about["key"], &about["asks_for_keys"]), (&json!("anna"), &json!(true)));
 }
 
+#[test]
+fn the_command_says_where_the_page_is() {
+    let Some(server) = Server::start(&[]) else { return };
+    let shown = server.lair(&["ui", "--no-browser", "--host", &server.address]).output().expect("starts");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("http://{}/\n", server.address));
+    let wrong = server.lair(&["ui", "--no-browser", "--host", "127.0.0.1:port"]).output().expect("starts");
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
 /// The front end with its tools, and a browser; nothing where one of them lacks.
 fn browser() -> Option<(PathBuf, PathBuf)> {
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
