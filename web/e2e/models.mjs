@@ -134,19 +134,26 @@ test("a preset is saved, applied and exported as a Modelfile", async () => {
   await close();
 });
 
+/** The program that is shown, once the page knows a model to put into it. */
+async function snippet(page) {
+  const place = page.locator("[data-testid=snippet]", { hasText: model });
+  await place.waitFor();
+  return place.innerText();
+}
+
 test("the server's page shows what runs, and its snippets run as printed", async () => {
   await api("/api/generate", { model, prompt: "Once", raw: true, stream: false, options: { num_predict: 2 } });
-  const { page, close } = await visit("/#/server");
+  const { page, close } = await visit("/#/server", { uses: model });
   await page.getByText("Tokens per second").waitFor();
   await page.getByText(/\d answers?, /).waitFor();
-  const code = await page.locator("[data-testid=snippet]").innerText();
+  const code = await snippet(page);
   const said = JSON.parse(execFileSync("sh", ["-c", code], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
   assert.ok(said.choices[0].message.content);
   await close();
 });
 
 test("keys: the first key closes the server, the page goes on, and a client uses another one", async () => {
-  const { page, close } = await visit("/#/server", { allowed: [/401/] });
+  const { page, close } = await visit("/#/server", { uses: model, allowed: [/401/] });
   await page.getByRole("textbox", { name: "Name of a new key" }).fill("owner");
   await page.getByRole("button", { name: "Create key" }).click();
   await page.getByText("The key owner was made.").waitFor();
@@ -155,13 +162,13 @@ test("keys: the first key closes the server, the page goes on, and a client uses
   await page.getByRole("button", { name: "Create key" }).click();
   await page.getByText("The key client was made.").waitFor();
   const key = await page.locator("[data-testid=key]").innerText();
-  const code = (await page.locator("[data-testid=snippet]").innerText()).replace("YOUR-KEY", key);
+  const code = (await snippet(page)).replace("YOUR-KEY", key);
   const said = JSON.parse(execFileSync("sh", ["-c", code], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
   assert.ok(said.choices[0].message.content);
   const python = process.env.LAIR_TEST_PYTHON;
   if (python) {
     await page.getByRole("button", { name: "Python, openai" }).click();
-    const program = (await page.locator("[data-testid=snippet]").innerText()).replace("YOUR-KEY", key);
+    const program = (await snippet(page)).replace("YOUR-KEY", key);
     assert.ok(execFileSync(python, ["-c", program], { encoding: "utf8" }).trim());
   }
   const guest = await visit("/", { allowed: [/401/] });
