@@ -2,6 +2,12 @@
 import assert from "node:assert/strict";
 import { answered, api, calm, composer, conversation, say, test, visit } from "./harness.mjs";
 
+/** Sets how many bytes a second the page gets, -1 for all: the tiny model is done in a blink, a slow line leaves time to act. */
+async function line(page) {
+  const session = await page.context().newCDPSession(page);
+  return (downloadThroughput) => session.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput, uploadThroughput: -1 });
+}
+
 test("first visit to first answer, and a reload keeps all", async () => {
   const { page, close } = await visit();
   await page.getByRole("heading", { name: "What shall we talk about?" }).waitFor();
@@ -27,9 +33,7 @@ test("an answer is stopped, kept, gone on with and made again", async () => {
   const id = await conversation("Stopping", [["user", "Tell a long story"], ["assistant", "It was"]], { temperature: 0, max_tokens: 400, seed: 1 });
   const { page, close } = await visit(`/#/chat/${id}`);
   await page.getByText("Tell a long story").last().waitFor();
-  // The tiny model is done in a blink: a slow line leaves time to stop.
-  const line = await page.context().newCDPSession(page);
-  const slow = (downloadThroughput) => line.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput, uploadThroughput: -1 });
+  const slow = await line(page);
   await slow(6000);
   await say(page, "And then?");
   await page.locator("article.assistant").nth(1).locator(".markdown").waitFor();
@@ -57,6 +61,27 @@ test("an answer is stopped, kept, gone on with and made again", async () => {
   await last.getByText("1 of 2").waitFor();
   kept = await api(`/lair/v1/conversations/${id}`);
   assert.equal(kept.messages.length, 5);
+  await close();
+});
+
+test("an answer goes on while another conversation is looked at", async () => {
+  const long = await conversation("Long story", [["user", "Begin"], ["assistant", "It was"]], { temperature: 0, max_tokens: 200, seed: 1 });
+  await conversation("Short story", [["user", "Meanwhile"], ["assistant", "elsewhere"]], calm);
+  const { page, close } = await visit(`/#/chat/${long}`);
+  await page.locator("article.assistant").waitFor();
+  const slow = await line(page);
+  await slow(9000);
+  await say(page, "Go on");
+  await page.locator("article.assistant").nth(1).locator(".markdown").waitFor();
+  await page.getByRole("link", { name: "Short story" }).click();
+  await page.getByText("elsewhere").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Stop", exact: true }).count(), 0, "nothing comes here");
+  await page.getByRole("link", { name: /The model is answering.*Long story/ }).click();
+  await page.getByRole("button", { name: "Stop", exact: true }).waitFor();
+  await slow(-1);
+  await page.locator("article.assistant").nth(1).getByText("200 tokens").waitFor();
+  await answered(page);
+  assert.equal((await api(`/lair/v1/conversations/${long}`)).messages.at(-1).extra.timings.predicted_n, 200);
   await close();
 });
 

@@ -31,8 +31,8 @@ async function serveFiles(context, folder) {
   await context.route(`${base}/page/*`, (route) => send(route, new URL(route.request().url()).pathname.split("/").pop()));
 }
 
-/** A page of a new user. What goes wrong in it fails the test when it is closed. */
-export async function visit(path = "/", { width = 1280, height = 800, key, locale = "en-US", colorScheme = "light", allowed = [] } = {}) {
+/** A page of a new user; `uses` is the model that was chosen last. What goes wrong in it fails the test when it is closed. */
+export async function visit(path = "/", { width = 1280, height = 800, key, uses, locale = "en-US", colorScheme = "light", allowed = [] } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, locale, colorScheme, acceptDownloads: true });
   context.setDefaultTimeout(WAIT_MAX_MS);
   const wrong = [];
@@ -45,6 +45,7 @@ export async function visit(path = "/", { width = 1280, height = 800, key, local
   });
   if (process.env.LAIR_TEST_DIST) await serveFiles(context, process.env.LAIR_TEST_DIST);
   if (key) await context.addInitScript((text) => localStorage.setItem("lair.key", text), key);
+  if (uses) await context.addInitScript((name) => localStorage.setItem("lair.model", name), uses);
   const page = await context.newPage();
   page.on("pageerror", (error) => wrong.push(`error: ${error.message}\n${error.stack}`));
   page.on("dialog", (dialog) => {

@@ -127,9 +127,9 @@ fn what_is_wrong_is_refused_by_name_and_what_is_unknown_is_named() {
 fn each_key_has_its_own_conversations_and_the_owner_theirs() {
     let Some(server) = Server::start(&["--api-key", "owner"]) else { return };
     let make = |name: &str| {
-        let output = server.lair(&["key", "create", name, "--json"]).output().expect("starts");
-        let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        made["key"].as_str().expect("a key").to_owned()
+        let output = server.lair(&["key", "create", name]).output().expect("starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
     };
     let (anna, bert) = (make("anna"), make("bert"));
     let ask = |key: &str, method: &str, path: &str, body: &Value| {
@@ -150,6 +150,16 @@ fn each_key_has_its_own_conversations_and_the_owner_theirs() {
     }
     let about = ask(&anna, "GET", "/lair/v1/page", &Value::Null).json();
     assert_eq!((&about["key"], &about["asks_for_keys"]), (&json!("anna"), &json!(true)));
+}
+
+#[test]
+fn the_command_says_where_the_page_is() {
+    let Some(server) = Server::start(&[]) else { return };
+    let shown = server.lair(&["ui", "--no-browser", "--host", &server.address]).output().expect("starts");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("http://{}/\n", server.address));
+    let wrong = server.lair(&["ui", "--no-browser", "--host", "127.0.0.1:port"]).output().expect("starts");
+    assert_eq!(wrong.status.code(), Some(2));
 }
 
 /// The front end with its tools, and a browser; nothing where one of them lacks.

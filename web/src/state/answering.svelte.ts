@@ -1,6 +1,7 @@
 /** One answer while it comes: read piece by piece, shown a frame at a time, kept now and then and at its end. */
 
 import { addCalls, answer, goOn, type AnswerPiece } from "../api/chat";
+import { ApiError } from "../api/http";
 import { changeMessage } from "../api/conversations";
 import type { ChatSettings, Message, MessageExtra } from "../api/types";
 import { promptOf } from "./prompt";
@@ -20,8 +21,9 @@ export class Answering {
   readonly #show: (message: Message) => void;
   readonly #stopping = new AbortController();
   #frame = 0;
-  #keptAt = 0;
-  #isKeeping = false;
+  #keptAt = performance.now();
+  /** The latest part that is being kept; another is not sent before it has arrived. */
+  #keeping: Promise<void> | undefined;
 
   constructor(conversation: string, message: Message, model: string, settings: ChatSettings, show: (message: Message) => void) {
     this.messageId = message.id;
@@ -68,7 +70,10 @@ export class Answering {
       cancelAnimationFrame(this.#frame);
       this.isWaiting = false;
       this.#show({ ...this.#message });
-      await this.#keepNow().catch((error: unknown) => session.fail(error));
+      await this.#keepNow().catch((error: unknown) => {
+        // Its conversation may have been removed while it came.
+        if (!(error instanceof ApiError && error.status === 404)) session.fail(error);
+      });
     }
   }
 
@@ -95,17 +100,17 @@ export class Answering {
   /** Keeps what has come so far, if that is due; `isLast` when the page is left. */
   #keep(isLast: boolean): void {
     const now = performance.now();
-    if (!isLast && (this.#isKeeping || now - this.#keptAt < KEEP_EVERY_MS)) return;
+    if (!isLast && (this.#keeping || now - this.#keptAt < KEEP_EVERY_MS)) return;
     this.#keptAt = now;
-    this.#isKeeping = true;
     const { content, extra } = this.#message;
     const whole: MessageExtra = isLast ? { ...extra, finish: "stopped" } : extra;
-    changeMessage(this.#conversation, this.messageId, { content, extra: whole }, isLast)
+    this.#keeping = changeMessage(this.#conversation, this.messageId, { content, extra: whole }, isLast)
       .catch(() => undefined)
-      .finally(() => (this.#isKeeping = false));
+      .finally(() => (this.#keeping = undefined));
   }
 
-  #keepNow(): Promise<void> {
+  async #keepNow(): Promise<void> {
+    await this.#keeping;
     const { content, extra } = this.#message;
     return changeMessage(this.#conversation, this.messageId, { content, extra });
   }

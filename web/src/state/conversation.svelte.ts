@@ -7,6 +7,7 @@ import { Answering } from "./answering.svelte";
 import { library } from "./library.svelte";
 import { models } from "./models.svelte";
 import { titleOf } from "./prompt";
+import { router } from "./router.svelte";
 import { session } from "./session.svelte";
 import { childrenOf, latestLeaf, pathTo, subtree, type Children } from "./tree";
 
@@ -18,8 +19,10 @@ export class OpenConversation {
   settings = $state<ChatSettings>({});
   leafId = $state<string | null>(null);
   isLoading = $state(false);
-  /** The answer that is coming. */
-  answering = $state<Answering>();
+  /** Answers that are coming, by conversation: they go on while another one is looked at. */
+  #coming = $state.raw<ReadonlyMap<string, Answering>>(new Map());
+  /** The answer that is coming here. */
+  answering = $derived<Answering | undefined>(this.id === null ? undefined : this.#coming.get(this.id));
   /** Not deeply reactive: a message is replaced when it changes. */
   #byId = $state.raw<ReadonlyMap<string, Message>>(new Map());
 
@@ -36,10 +39,11 @@ export class OpenConversation {
   }
 
   async open(id: string): Promise<void> {
-    this.stop();
     this.isLoading = true;
     try {
       const found = await api.getConversation(id);
+      // Another one was asked for in the meantime.
+      if (router.place.view === "chat" && router.place.id !== id) return;
       this.id = found.id;
       this.title = found.title;
       this.model = found.model ?? models.usual();
@@ -56,7 +60,6 @@ export class OpenConversation {
 
   /** Begins anew; nothing is kept before the first message. */
   clear(settings: ChatSettings = {}): void {
-    this.stop();
     this.id = null;
     this.title = "";
     this.model = models.usual();
@@ -65,8 +68,13 @@ export class OpenConversation {
     this.#byId = new Map();
   }
 
-  stop(): void {
-    this.answering?.stop();
+  /** Stops the answer that is coming, here or in another conversation. */
+  stop(id = this.id): void {
+    if (id !== null) this.#coming.get(id)?.stop();
+  }
+
+  isAnsweringIn(id: string): boolean {
+    return this.#coming.has(id);
   }
 
   /** Sends a message of the user and asks for the answer. */
@@ -206,13 +214,16 @@ export class OpenConversation {
   async #run(message: Message, goesOn: boolean): Promise<void> {
     if (!this.model || !this.id) return;
     const before = pathTo(this.#byId, message.parent_id);
-    const answering = new Answering(this.id, message, this.model, $state.snapshot(this.settings), (next) => {
+    const conversation = this.id;
+    const answering = new Answering(conversation, message, this.model, $state.snapshot(this.settings), (next) => {
       if (this.#byId.has(next.id)) this.put(next);
     });
-    this.answering = answering;
+    this.#coming = new Map(this.#coming).set(conversation, answering);
     session.announcement = words.t.chat.answerStarted;
     await answering.run(before, goesOn);
-    if (this.answering === answering) this.answering = undefined;
+    const others = new Map(this.#coming);
+    if (others.get(conversation) === answering) others.delete(conversation);
+    this.#coming = others;
     session.announcement = words.t.chat.answerDone;
     void models.refreshRunning();
     void library.refresh();

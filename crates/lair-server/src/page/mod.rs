@@ -48,7 +48,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut routes = vec![
         Route::get(Needs::Nothing, "/", "The page for a browser; for others, that a server is there.", root),
         Route::get(Needs::Nothing, "/page/{file}", "A file of the page.", file),
-        Route::get(Scope::Chat, "/lair/v1/page", "What the page has to know of the server.", about),
+        Route::get(Needs::Key, "/lair/v1/page", "What the page has to know of the server.", about),
     ];
     routes.extend(conversations::routes());
     routes.extend(notes::routes());

@@ -43,9 +43,9 @@ async fn list(State(app): State<SharedApp>, Path(kind): Path<String>) -> Respons
 
 async fn put(State(app): State<SharedApp>, Path(kind): Path<String>, request: Request) -> Response {
     let answered = async {
-        let kind = kind_of(&kind)?;
         let mut fields = fields_of(&app, request).await?;
         let (id, body) = (fields.required_text("id")?, fields.object("body")?.unwrap_or_else(Map::new));
+        let kind = kind_of(&kind)?;
         on_shelf(&app, move |shelf| shelf.put_note(kind, &id, &body)).await?;
         Ok(done(&fields.rest()))
     };
