@@ -27,21 +27,44 @@ pub struct Efficiency {
     pub code: f64,
     /// Whether numbers of 16 bits are multiplied at the rate of those of 32: what they become first.
     pub widens_halves: bool,
+    /// Whether narrow models multiply words where others multiply bytes, and numbers of 32 bits where others multiply 16.
+    pub narrow_models_take_more: bool,
 }
 
 impl Efficiency {
     /// Lair's steps on a CPU (`bench/results`): of reading, 76 to 80 % of a plain read that takes turns with its steps (example
     /// `decode_limit` of `lair-engine`); of multiplying, what the kernels reach with scales and minima taken in, less norms
     /// and what else a step does.
-    pub const CPU: Efficiency =
-        Efficiency { read_wide: 0.78, read_codes: 0.78, float: 0.6, byte: 0.45, code: 0.5, widens_halves: true };
+    pub const CPU: Efficiency = Efficiency {
+        read_wide: 0.78,
+        read_codes: 0.78,
+        float: 0.6,
+        byte: 0.45,
+        code: 0.5,
+        widens_halves: true,
+        narrow_models_take_more: true,
+    };
     /// GPUs with matrix units, as llama.cpp reaches it on Llama 3 8B (XiongjieDai, "GPU-Benchmarks-on-LLM-Inference", May 2024;
     /// llama.cpp's pull request 7676 for products of bytes).
-    pub const GPU: Efficiency =
-        Efficiency { read_wide: 0.8, read_codes: 0.63, float: 0.85, byte: 0.21, code: 0.21, widens_halves: false };
+    pub const GPU: Efficiency = Efficiency {
+        read_wide: 0.8,
+        read_codes: 0.63,
+        float: 0.85,
+        byte: 0.21,
+        code: 0.21,
+        widens_halves: false,
+        narrow_models_take_more: false,
+    };
     /// Apple's GPUs, from the same tables.
-    pub const APPLE: Efficiency =
-        Efficiency { read_wide: 0.72, read_codes: 0.5, float: 0.58, byte: 0.56, code: 0.56, widens_halves: false };
+    pub const APPLE: Efficiency = Efficiency {
+        read_wide: 0.72,
+        read_codes: 0.5,
+        float: 0.58,
+        byte: 0.56,
+        code: 0.56,
+        widens_halves: false,
+        narrow_models_take_more: false,
+    };
 }
 
 /// Something that computes, with what it reaches of its peaks.
@@ -60,10 +83,12 @@ impl Device {
     /// `activation_bytes` is 2 where activations are multiplied as words, which halves the rates of codes.
     pub fn as_used(&self, coded_share: f64, activation_bytes: usize) -> Machine {
         let (machine, efficiency) = (&self.machine, &self.efficiency);
-        let rows = activation_bytes.max(1) as f64;
+        let takes_more = efficiency.narrow_models_take_more && activation_bytes > 1;
+        let rows = if takes_more { activation_bytes as f64 } else { 1.0 };
         // Bytes are read one after the other, so it is times that add up.
         let read_time = coded_share / efficiency.read_codes + (1.0 - coded_share) / efficiency.read_wide;
-        let halves = if efficiency.widens_halves { machine.f32_macs_per_second } else { machine.i16_macs_per_second };
+        let is_widened = efficiency.widens_halves || takes_more;
+        let halves = if is_widened { machine.f32_macs_per_second } else { machine.i16_macs_per_second };
         Machine {
             read_bytes_per_second: machine.read_bytes_per_second / read_time,
             f32_macs_per_second: efficiency.float * machine.f32_macs_per_second,
@@ -431,6 +456,15 @@ mod tests {
         let rate = |share| device.as_used(share, 1).read_bytes_per_second / 936e9;
         assert!((rate(1.0) - 0.63).abs() < 1e-9 && (rate(0.0) - 0.8).abs() < 1e-9);
         assert!(rate(0.5) > 0.63 && rate(0.5) < 0.8);
-        assert_eq!(device.as_used(1.0, 2).code_macs_per_second * 2.0, device.as_used(1.0, 1).code_macs_per_second);
+        // Narrow models cost more on processors alone; halves are widened there unless the machine multiplies them.
+        assert_eq!(device.as_used(1.0, 2), device.as_used(1.0, 1));
+        let known = table().cpu("Ryzen 9 7950X").expect("known");
+        let mut processor = Hardware::of_system(known.name.clone(), known.machine(), None).system;
+        let (wide, narrow) = (processor.as_used(1.0, 1), processor.as_used(1.0, 2));
+        assert_eq!(narrow.code_macs_per_second * 2.0, wide.code_macs_per_second);
+        assert_eq!(wide.i16_macs_per_second, wide.f32_macs_per_second);
+        processor.efficiency.widens_halves = false;
+        assert_eq!(processor.as_used(1.0, 1).i16_macs_per_second, 2.0 * wide.f32_macs_per_second);
+        assert_eq!(processor.as_used(1.0, 2).i16_macs_per_second, wide.f32_macs_per_second);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lair_compute::cpu::CpuOptions;
 use lair_engine::Speculation;
-use lair_sizing::{Estimate, Hardware, Roofline};
+use lair_sizing::{Estimate, Roofline};
 use serde_json::json;
 
 use crate::bench::measure;
@@ -61,7 +61,7 @@ pub fn why_slow(args: &WhySlowArgs) -> Outcome {
         ..LoadOptions::default()
     };
     let session = Session::load(&located, &options)?;
-    let hardware = Hardware::of_system(measured.name.clone(), measured.machine, None);
+    let hardware = measured_machine::hardware(measured.name.clone(), measured.machine, None);
     let wanted = Wishes { context_length: Some(length), ..Wishes::default() }.use_of(&subject);
     let estimate = Estimate::of(&subject, &hardware, &wanted);
     let roofline = Roofline {

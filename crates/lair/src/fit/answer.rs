@@ -152,7 +152,7 @@ impl Wishes {
                 let folder = locate::store()?.settings().root.clone();
                 let measured = measured_machine::this_machine(&folder, &options, self.measures)?;
                 let available = machine::available_memory_bytes();
-                (Hardware::of_system(measured.name.clone(), measured.machine, available), Some(measured))
+                (measured_machine::hardware(measured.name.clone(), measured.machine, available), Some(measured))
             }
         };
         if let Some(ram) = ram {

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use lair_compute::cpu::CpuOptions;
-use lair_sizing::{Estimate, Hardware, MemoryNeeds};
+use lair_sizing::{Estimate, MemoryNeeds};
 
 use super::answer::Wishes;
 use super::subjects;
@@ -140,7 +140,7 @@ fn line(located: &Located, context: usize, wishes: &Wishes) -> Result<Line, Fail
     session.unload();
     let after = measured_machine::measure(&cpu)?;
     let machine = machine_of(&before.better_of(&after));
-    let hardware = Hardware::of_system("this machine".to_owned(), machine, None);
+    let hardware = measured_machine::hardware("this machine".to_owned(), machine, None);
     let positions = context + ANSWER_TOKENS;
     let wanted = Wishes { context_length: Some(positions), kv, ..wishes.clone() }.use_of(&subject);
     let estimate = Estimate::of(&subject, &hardware, &wanted);

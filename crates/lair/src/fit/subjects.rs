@@ -175,7 +175,9 @@ fn of_repository(store: &Store, text: &str, hub: &HubReference) -> Result<Found,
     };
     let reference = Reference::Hub(HubReference { part: part(first), ..hub.clone() });
     let headers = remote_headers(&reference, &settings)?;
-    let known = of_path(headers.path())?;
+    let mut known = of_path(headers.path())?;
+    // Rows of one table are told apart by one thing: what their names say.
+    known.quant = Quant::in_name(&first.part).or(known.quant);
     let subjects = quants.iter().enumerate().map(|(index, quant)| {
         let name = format!("hf.co/{repository}:{}", quant.part);
         let subject = match index {
