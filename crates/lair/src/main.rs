@@ -7,7 +7,6 @@ mod bench;
 mod chat;
 mod commands;
 mod config;
-mod divergence;
 mod doctor;
 mod download_bar;
 mod failure;
@@ -23,6 +22,7 @@ mod offers;
 mod offline;
 mod parameters;
 mod pictures;
+mod predictor;
 mod prompt_cache;
 mod provenance;
 mod sampling;
@@ -35,6 +35,7 @@ mod speculate;
 mod stored_model;
 mod synthetic;
 mod terminal;
+mod text_chunks;
 mod timings;
 mod weights;
 mod word_wrap;
@@ -129,8 +130,12 @@ enum Command {
     Gguf(commands::gguf::GgufArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
+    /// Find out which columns of weights matter, for quantizing; merge and show such matrices
+    Imatrix(commands::imatrix::ImatrixArgs),
     /// Measure how well a model predicts a text
     Perplexity(commands::perplexity::PerplexityArgs),
+    /// Measure how far a model's predictions are from another's
+    Kl(commands::kl::KlArgs),
     /// Ask a model tasks with known answers, and count
     Eval(commands::eval::EvalArgs),
     /// Do as SLM Packager does: its YAML files and commands
@@ -200,6 +205,8 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
+        Command::Imatrix(args) => (commands::imatrix::imatrix(&args), args.is_json()),
+        Command::Kl(args) => (commands::kl::kl(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Config(args) => (commands::config::config(&args), args.is_json()),

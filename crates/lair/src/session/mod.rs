@@ -21,8 +21,8 @@ use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 
 pub use answer::{Answer, Wishes};
 pub use load::ROWS_MAX;
-pub(crate) use load::activations_of;
-use load::{check_weights_fit, load_model};
+use load::load_model;
+pub(crate) use load::{activations_of, check_weights_fit};
 pub use prompt::{Message, Prompt};
 pub use template::PromptTemplate;
 pub use think::Think;
@@ -245,11 +245,6 @@ impl Session {
     /// The chat template as it is written.
     pub fn template_source(&self) -> Option<&str> {
         self.template.as_ref().map(PromptTemplate::source)
-    }
-
-    /// The token that begins a text, where the model wants one.
-    pub fn begin_token(&self) -> Option<u32> {
-        lair_text::prompt::begin_token(&self.tokenizer)
     }
 
     /// The spelling of a token, control tokens included.
