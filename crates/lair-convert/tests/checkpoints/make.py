@@ -29,8 +29,11 @@ LLAMA = dict(
 FOUR = {**LLAMA, "num_hidden_layers": 4}
 EXPERTS = dict(num_experts_per_tok=2, moe_intermediate_size=16)
 GRANITE = dict(attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0)
+MLA = dict(kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=12, n_routed_experts=4, n_shared_experts=1,
+           first_k_dense_replace=1, **{**LLAMA, "num_key_value_heads": 4})
 LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 SECTIONS = dict(rope_type="default", rope_theta=10000.0, mrope_section=[1, 1, 2])
 VISION3 = dict(depth=1, hidden_size=16, intermediate_size=32, num_heads=2, out_hidden_size=32, patch_size=4,
@@ -90,6 +93,21 @@ MODELS = {
     "glm4moe": ("Glm4Moe", dict(**LLAMA, **EXPERTS, head_dim=8, n_routed_experts=4, n_shared_experts=1,
                                 first_k_dense_replace=1, n_group=1, topk_group=1, partial_rotary_factor=0.5,
                                 pad_token_id=0)),
+    "deepseek2": ("DeepseekV2", dict(**MLA, **EXPERTS, q_lora_rank=None, topk_method="greedy",
+                                     scoring_func="softmax")),
+    "deepseek3": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=2, topk_group=1, routed_scaling_factor=2.5,
+                                     scoring_func="sigmoid")),
+    "deepseek3-yarn": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=1, topk_group=1, scoring_func="sigmoid",
+                                          rope_parameters=dict(**YARN, mscale=1.0, mscale_all_dim=1.0))),
+    "afmoe": ("Afmoe", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, num_shared_experts=1, num_dense_layers=1,
+                            global_attn_every_n_layers=4, sliding_window=16, mup_enabled=True, route_scale=2.0)),
+    "exaone-moe": ("ExaoneMoe", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, num_shared_experts=1,
+                                     first_k_dense_replace=1, n_group=1, topk_group=1, sliding_window=16,
+                                     sliding_window_pattern=4, pad_token_id=0)),
+    "mellum": ("Mellum", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, sliding_window=16, pad_token_id=0,
+                              layer_types=["sliding_attention"] * 3 + ["full_attention"],
+                              rope_parameters=dict.fromkeys(["full_attention", "sliding_attention"], PLAIN))),
+    "olmo": ("Olmo", dict(**LLAMA, pad_token_id=0)),
 }
 
 

@@ -393,6 +393,9 @@ pub const SMALLTHINKER_NAMES: &[Renaming] = &[
     name("layers.*.block_sparse_moe.experts.*.down", "blk.*.ffn_down_exps"),
 ];
 
+/// K-EXAONE's scores for the choice.
+pub const EXAONE_MOE_NAMES: &[Renaming] = &[name("layers.*.mlp.e_score_correction", "blk.*.exp_probs_b")];
+
 /// GroveMoE's smaller experts, one for a group of the others.
 pub const GROVEMOE_NAMES: &[Renaming] = &[
     name("layers.*.mlp.chunk_experts.*.gate_proj", "blk.*.ffn_gate_chexps"),
