@@ -94,6 +94,10 @@ enum Command {
     Update(commands::outdated::UpdateArgs),
     /// Make a GGUF file of a checkpoint in safetensors or PyTorch's files
     Convert(commands::convert::ConvertArgs),
+    /// Add low-rank adapters (LoRA) to a model's weights for good
+    ExportLora(commands::export_lora::ExportLoraArgs),
+    /// Make one model of several, as a file in mergekit's YAML says
+    Merge(commands::merge::MergeArgs),
     /// Make a model of a Modelfile
     Create(commands::create::CreateArgs),
     /// Say what a model file is
@@ -187,6 +191,8 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Outdated(args) => (commands::outdated::outdated(&args), args.transfer.json),
         Command::Update(args) => (commands::outdated::update(&args), args.outdated.transfer.json),
         Command::Convert(args) => (commands::convert::convert(&args), args.json),
+        Command::Merge(args) => (commands::merge::merge(&args), args.json),
+        Command::ExportLora(args) => (commands::export_lora::export_lora(&args), args.json),
         Command::Create(args) => (commands::create::create_model(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
         Command::List(args) => (commands::list::list(&args), args.json),

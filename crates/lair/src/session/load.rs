@@ -1,5 +1,6 @@
 //! From a file to an engine: what fits, and how large the context can be.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lair_compute::KvElement;
@@ -51,7 +52,7 @@ pub(super) fn load_model(
     available: Option<u64>,
 ) -> Result<Loaded, Failure> {
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
-    let adapters = adapter_choice::open(&options.adapters)?;
+    let adapters = adapter_choice::open(&options.adapters, file)?;
     let model = Model::load_with_adapters(file, &adapters, &backend, model_options).map_err(model_failure)?;
     for adapter in &adapters {
         adapter.check_unchanged()?;
@@ -164,8 +165,8 @@ fn origin(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> 
     let activations = options.activations.unwrap_or_else(|| activations_of(file));
     let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
     // Keys and values of an adapted model are others.
-    let adapters = options.adapters.iter().map(|adapter| adapter.path.as_path());
-    Origin::new(file.paths().chain(adapters), &setup)
+    let adapters: Vec<_> = options.adapters.iter().map(|adapter| adapter.file()).collect();
+    Origin::new(file.paths().chain(adapters.iter().map(PathBuf::as_path)), &setup)
 }
 
 /// Where the prompts of this model are kept, if they are.
