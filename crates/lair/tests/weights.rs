@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use lair_gguf::GgufFile;
 use serde_json::Value;
 use support::{Checkpoint, safetensors, tensors_in};
 
@@ -113,4 +114,19 @@ fn models_are_merged_as_a_file_says() {
     refused(&lair(home, &["merge", "absent.yaml", "out2"]), 3, "absent.yaml");
     std::fs::write(home.join("wrong.yaml"), yaml.replace("second", "third")).expect("written");
     assert!(!lair(home, &["merge", "wrong.yaml", "out3"]).status.success());
+}
+#[test]
+fn weights_are_quantized_while_they_are_loaded() {
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path();
+    let checkpoint = Checkpoint::make("llama");
+    let model = text(checkpoint.path());
+    stdout(&lair(home, &["quantize", model, "Q8_0", "q8.gguf"]));
+    let of_file = tokens(home, "./q8.gguf", &[]);
+    assert_eq!(tokens(home, model, &["--quantize", "Q8_0"]), of_file, "as a file that was quantized before");
+    assert_eq!(
+        GgufFile::open(home.join("q8.gguf")).expect("a model").metadata().u32("general.file_type").expect("set"),
+        7
+    );
+    refused(&lair(home, &["run", model, "x", "--quantize", "Q99"]), 2, "--types");
 }

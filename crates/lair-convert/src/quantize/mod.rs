@@ -3,6 +3,7 @@
 //! [`Plan::new`] decides, from names and shapes alone; [`write`] does it, a slab of rows at a time, so that neither the
 //! model nor a tensor has to fit into memory. [`ImportanceMatrix`] says which columns matter.
 
+mod at_load;
 mod error;
 mod file_type;
 mod imatrix;
@@ -13,6 +14,7 @@ mod role;
 mod write;
 
 pub use self::{
+    at_load::at_load,
     error::QuantizeError,
     file_type::{FILE_TYPES, FileType, tensor_type_from_name},
     imatrix::{Counted, Entry, ImportanceMatrix},

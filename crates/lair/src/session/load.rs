@@ -163,7 +163,8 @@ fn load_encoder(
 /// What tells the pages of this model in this setup from others.
 fn origin(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> std::io::Result<Origin> {
     let activations = options.activations.unwrap_or_else(|| activations_of(file));
-    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
+    let quantized = options.quantize.map_or(String::new(), |file_type| format!(" of {}", file_type.name));
+    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}{quantized}", options.kv)];
     // Keys and values of an adapted model are others.
     let adapters: Vec<_> = options.adapters.iter().map(|adapter| adapter.file()).collect();
     Origin::new(file.paths().chain(adapters.iter().map(PathBuf::as_path)), &setup)
