@@ -20,8 +20,9 @@ pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
 pub use recurrent::{
-    Columns, Convolution, ConvolutionBuffers, DecayForm, DeltaRule, DeltaRuleBuffers, KeyHeads, StateDecay, StateSpace,
-    StateSpaceBuffers,
+    Columns, Convolution, ConvolutionBuffers, DecayForm, DecayedAttention, DecayedAttentionBuffers, DeltaRule,
+    DeltaRuleBuffers, KeyHeads, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftHistory, ShiftedRows, StateDecay,
+    StateSpace, StateSpaceBuffers, TokenShift,
 };
 pub use regions::{
     Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, Gating, Head, Linear, Mask, Norm,

@@ -76,7 +76,7 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
         _ => None,
     };
     mixer.or_else(|| match &layer.ffn {
-        Ffn::None => None,
+        Ffn::None | Ffn::ChannelMix(_) => None,
         Ffn::Dense(ffn) => (ffn.inner_norm != Norm::None).then_some("a norm within the feed-forward network"),
         Ffn::Experts(ffn) => experts(ffn),
         Ffn::DenseAndExperts(_) => Some("one network beside experts"),

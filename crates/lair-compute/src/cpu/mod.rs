@@ -6,6 +6,7 @@
 
 mod attention;
 mod convolution;
+mod decayed_attention;
 mod delta_net;
 mod experts;
 mod feed_forward;
@@ -48,6 +49,7 @@ mod quantise;
 mod recurrence;
 #[cfg(unix)]
 mod region;
+mod rwkv;
 mod state_space;
 
 use std::num::NonZeroUsize;
@@ -59,9 +61,10 @@ pub use matrix::Matrix;
 pub use quantise::ActivationType;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
-    DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput, Head, KvLayout, Linear, MatrixBytes, Norm, PageId,
-    StateLayout, StateSlot, StateSpace, StateSpaceBuffers, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
+    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput,
+    Head, KvLayout, Linear, MatrixBytes, Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows,
+    StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -282,6 +285,39 @@ impl Backend for Cpu {
         buffers: ConvolutionBuffers<'_, Self>,
     ) {
         convolution::convolve(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn decayed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &DecayedAttention<Self>,
+        states: &mut States,
+        buffers: DecayedAttentionBuffers<'_, Self>,
+    ) {
+        decayed_attention::decayed_attention(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn rwkv6(&mut self, batch: &Batch<'_>, layer: &Rwkv6<Self>, states: &mut States, buffers: Rwkv6Buffers<'_, Self>) {
+        rwkv::rwkv6(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn rwkv7(&mut self, batch: &Batch<'_>, layer: &Rwkv7<Self>, states: &mut States, buffers: Rwkv7Buffers<'_, Self>) {
+        rwkv::rwkv7(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn token_shift(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &TokenShift<Self>,
+        states: &mut States,
+        input: &Buffer,
+        outputs: &mut [ShiftedRows<'_, Self>],
+    ) {
+        rwkv::token_shift(self, batch, layer, &mut states.layers[layer.state_layer], input, outputs);
+    }
+
+    fn blend(&mut self, rows: usize, mix: &Buffer, other: &Buffer, values: &mut Buffer) {
+        rwkv::blend_rows(self, rows, mix, other, values);
     }
 
     fn state_space(

@@ -25,6 +25,7 @@ mod llama;
 mod llama_encoders;
 mod llama_likes;
 mod mamba;
+mod minimax_01;
 mod minimax_m2;
 mod mistral3;
 mod modern_bert;
@@ -43,6 +44,7 @@ mod qwen35;
 mod qwen35moe;
 mod qwen3moe;
 mod qwen3next;
+mod rwkv;
 mod seed_oss;
 mod smollm3;
 mod starcoder2;
@@ -99,6 +101,7 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::QWEN3VLMOE,
     &mamba::MAMBA,
     &mamba::MAMBA2,
+    &minimax_01::MINIMAX_01,
     &minimax_m2::MINIMAX_M2,
     &mistral3::MISTRAL3,
     &modern_bert::MODERN_BERT,
@@ -119,6 +122,9 @@ pub const ALL: &[&Architecture] = &[
     &qwen35moe::QWEN35MOE,
     &qwen3moe::QWEN3MOE,
     &qwen3next::QWEN3NEXT,
+    &rwkv::RWKV6,
+    &rwkv::RWKV7,
+    &rwkv::ARWKV7,
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
     &starcoder2::STARCODER2,
@@ -187,7 +193,7 @@ mod tests {
         };
         check("qwen36", Some("qwen35"));
         check("llama9", Some("llama"));
-        check("rwkv99", None);
+        check("ssm", None);
         check("", None);
         check(&"x".repeat(1 << 20), None);
     }

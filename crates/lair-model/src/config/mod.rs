@@ -9,7 +9,7 @@ mod parts;
 
 use lair_gguf::Metadata;
 
-pub use parts::{ExpertsConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern};
+pub use parts::{ExpertsConfig, LatentConfig, Pooling, RecurrentConfig, RwkvConfig, WindowPattern};
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -103,6 +103,8 @@ pub struct ModelConfig {
     pub experts_every: Option<usize>,
     /// Recurrent layers.
     pub recurrent: Option<RecurrentConfig>,
+    /// RWKV.
+    pub rwkv: Option<RwkvConfig>,
     /// Latent attention.
     pub latent: Option<LatentConfig>,
     /// Factor on attention scores.
@@ -203,6 +205,7 @@ impl ModelConfig {
             experts: ExpertsConfig::read(&keys, block_count)?,
             experts_every: keys.count("moe_every_n_layers", 0..=limits::LAYER_COUNT_MAX)?.filter(|step| *step > 0),
             recurrent: RecurrentConfig::read(&keys)?,
+            rwkv: RwkvConfig::read(&keys, hidden_size)?,
             latent: LatentConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,
             attention_softcap: keys.nonzero_number("attn_logit_softcapping")?,

@@ -5,9 +5,11 @@
 
 mod adapters;
 mod attention;
+mod decayed_attention;
 mod delta_net;
 mod mamba;
 mod mamba2;
+mod rwkv;
 mod short_convolution;
 
 use lair_compute::{Backend, Batch, FeedForwardInput};
@@ -37,6 +39,8 @@ pub struct Activations<B: Backend> {
     mixed: Vec<B::Buffer>,
     /// What recurrent mixers share.
     rooms: Vec<B::Buffer>,
+    /// The first layer's values, where others mix theirs with them.
+    first_values: Option<B::Buffer>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     first_rows: Vec<usize>,
     /// For a model with adapters.
@@ -81,6 +85,7 @@ impl<B: Backend> Activations<B> {
             gate: buffers(&widths.gate)?,
             mixed: buffers(&widths.mixed)?,
             rooms: buffers(&widths.rooms)?,
+            first_values: widths.shares_values.map(|width| backend.buffer(rows_max, width)).transpose()?,
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
@@ -248,12 +253,20 @@ fn run_layer<B: Backend>(
     if let (Some(_), Some(norm)) = (&layer.beside, &layer.mixer_norm) {
         backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
     }
+    if let Some((scale, _)) = layer.normed_stream {
+        replace_stream(layer.mixer_norm.as_ref(), scale, backend, activations, rows);
+    }
     let mixed = run_mixer(layer, backend, activations, memory, batch);
     let beside = layer
         .beside
         .as_ref()
         .map(|(weights, output)| (mamba2::run(layer, weights, backend, activations, memory, batch), output));
     let mixed = mixed.zip(layer.mixer_output.as_ref());
+    // A network that reads the token before needs all of them.
+    let (kept, kept_after) = match &layer.ffn {
+        FfnWeights::ChannelMix(_) => (None, kept),
+        _ => (kept, None),
+    };
     let rows = match kept {
         None => rows,
         Some([]) => return,
@@ -281,13 +294,19 @@ fn run_layer<B: Backend>(
         backend.add(rows, input, 1.0, &mut activations.residual);
         norm_stream(Some(norm), backend, activations, rows);
     }
+    if let Some((scale, norm)) = &layer.normed_stream {
+        replace_stream(norm.as_ref(), *scale, backend, activations, rows);
+    }
+    if let FfnWeights::ChannelMix(weights) = &layer.ffn {
+        rwkv::channel_mix(weights, backend, activations, memory, batch);
+    }
     let Activations { residual, hidden, adapters, .. } = &mut *activations;
     let input = match &layer.parallel {
-        ParallelInput::None => FeedForwardInput::Residual,
+        ParallelInput::None if layer.normed_stream.is_none() => FeedForwardInput::Residual,
         _ => FeedForwardInput::Buffer(&*hidden),
     };
     match &layer.ffn {
-        FfnWeights::None => {}
+        FfnWeights::None | FfnWeights::ChannelMix(_) => {}
         FfnWeights::Dense(weights) => match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
             Some(room) => room.feed_forward(backend, rows, weights, input, residual),
             None => backend.feed_forward(rows, &weights.network, input, residual),
@@ -295,6 +314,26 @@ fn run_layer<B: Backend>(
         FfnWeights::Experts(experts) => backend.experts(rows, experts, input, residual),
     }
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+    if let Some(kept) = kept_after {
+        backend.keep_rows(kept, &mut activations.residual);
+    }
+}
+
+/// Puts the stream's norm in its place, times `scale`, and itself to `hidden`.
+fn replace_stream<B: Backend>(
+    norm: Option<&lair_compute::Norm<B>>,
+    scale: f32,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    rows: usize,
+) {
+    let Activations { residual, hidden, .. } = activations;
+    match norm {
+        Some(norm) => backend.norm(rows, norm, residual, hidden),
+        None => backend.copy(rows, residual, hidden),
+    }
+    backend.copy(rows, hidden, residual);
+    backend.add(rows, hidden, scale - 1.0, residual);
 }
 
 /// Runs a layer's mixer; returns which buffer of `mixed` holds the result.
@@ -311,6 +350,11 @@ fn run_mixer<B: Backend>(
         MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Mamba2(weights) => mamba2::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Mamba(weights) => mamba::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::DecayedAttention(weights) => {
+            decayed_attention::run(layer, weights, backend, activations, memory, batch)
+        }
+        MixerWeights::TimeMix6(weights) => rwkv::time_mix_6(layer, weights, backend, activations, memory, batch),
+        MixerWeights::TimeMix7(weights) => rwkv::time_mix_7(layer, weights, backend, activations, memory, batch),
         MixerWeights::ShortConvolution(weights) => {
             short_convolution::run(layer, weights, backend, activations, memory, batch)
         }
@@ -330,7 +374,7 @@ fn mixer_input<'a, B: Backend>(
 ) -> (Option<&'a lair_compute::Norm<B>>, &'a B::Buffer) {
     match &layer.parallel {
         ParallelInput::Shared(Some(_)) => (None, hidden),
-        _ if layer.beside.is_some() => (None, hidden),
+        _ if layer.beside.is_some() || layer.normed_stream.is_some() => (None, hidden),
         _ => (layer.mixer_norm.as_ref(), residual),
     }
 }

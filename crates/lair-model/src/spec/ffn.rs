@@ -13,6 +13,8 @@ pub enum Ffn {
     Dense(DenseFfn),
     /// A choice of networks for each token.
     Experts(ExpertsFfn),
+    /// One network that also reads the token before (RWKV).
+    ChannelMix(super::ChannelMix),
     /// Both side by side, with norms of their own (Gemma 4).
     DenseAndExperts(DenseAndExperts),
 }

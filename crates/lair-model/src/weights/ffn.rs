@@ -2,7 +2,7 @@
 
 use lair_compute::{Backend, Experts, FeedForward, Norm, Router, RowSelection};
 
-use super::{Builder, DenseWeights, width_index};
+use super::{Builder, ChannelMixWeights, DenseWeights, width_index};
 use crate::ModelError;
 use crate::shapes::{experts_config, ffn_size};
 use crate::spec::{DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, Layer};
@@ -12,6 +12,7 @@ pub(crate) enum FfnWeights<B: Backend> {
     /// Nothing.
     None,
     Dense(Box<DenseWeights<B>>),
+    ChannelMix(Box<ChannelMixWeights<B>>),
     Experts(Box<Experts<B>>),
 }
 
@@ -26,6 +27,10 @@ impl<B: Backend> Builder<'_, B> {
         let post_norm = self.norm(prefix, layer.ffn_output_norm)?;
         match &layer.ffn {
             Ffn::None => Ok(FfnWeights::None),
+            Ffn::ChannelMix(mix) => {
+                let weights = self.channel_mix(mix, (norm, layer.residual_scale), prefix, layer_index)?;
+                Ok(FfnWeights::ChannelMix(Box::new(weights)))
+            }
             Ffn::Dense(ffn) => {
                 let weights = self.adapted_dense(ffn, prefix, layer_index)?;
                 let residual_scale = layer.residual_scale;
