@@ -119,6 +119,7 @@ fn attention(kv_layer: usize, (heads, kv_heads, dim): (usize, usize, usize)) -> 
         kv_head_count: kv_heads,
         key_dim: dim,
         value_dim: dim,
+        clamp: None,
         q_norm: None,
         k_norm: None,
         v_norm: None,
@@ -129,7 +130,11 @@ fn attention(kv_layer: usize, (heads, kv_heads, dim): (usize, usize, usize)) -> 
         mask: Mask::Causal,
         sinks: None,
         key_constant: None,
+        relative_bias: None,
         alibi_slopes: None,
+        key_storage: lair_compute::KeyStorage::Whole,
+        temperature: None,
+        gate: lair_compute::OutputGate::SIGMOID,
     }
 }
 

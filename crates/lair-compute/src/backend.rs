@@ -2,9 +2,9 @@
 
 use crate::{
     Activation, Attention, AttentionBuffers, Batch, ComputeError, Convolution, ConvolutionBuffers, DecayedAttention,
-    DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput, Head, KvLayout,
-    Linear, MatrixBytes, Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot,
-    StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
+    DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head,
+    KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7,
+    Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
 };
 
 /// Runs the regions of a step.
@@ -102,6 +102,16 @@ pub trait Backend: Sized + Send + 'static {
         buffers: AttentionBuffers<'_, Self>,
     );
 
+    /// Attention over compressed keys and values: norm and rotary embedding of the compressed row, which is stored, queries
+    /// taken to the compressed space, attention there, and results taken back.
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Self::Kv,
+        buffers: LatentBuffers<'_, Self>,
+    );
+
     /// A causal convolution over each channel's last tokens; the state keeps what the next step needs of them.
     fn convolve(
         &mut self,
@@ -194,7 +204,7 @@ pub trait Backend: Sized + Send + 'static {
         &mut self,
         rows: usize,
         experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
+        input: ExpertsInput<'_, Self>,
         residual: &mut Self::Buffer,
     );
 
@@ -210,6 +220,25 @@ pub trait Backend: Sized + Send + 'static {
     /// `wide = activation(gate) * wide`, without a gate `activation(wide)`, in the first `rows` rows: the middle of
     /// [`Backend::feed_forward`], to the bit.
     fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Self::Buffer>, wide: &mut Self::Buffer);
+
+    /// `output[row] = input[row][start..]`: as many columns as `output` has.
+    fn copy_columns(&mut self, rows: usize, input: &Self::Buffer, start: usize, output: &mut Self::Buffer);
+
+    /// `outputs[i][row] += sum over j of coefficients[row][i * inputs + j] * inputs[j][row]` (AltUp).
+    fn add_mixed(
+        &mut self,
+        rows: usize,
+        coefficients: &Self::Buffer,
+        inputs: &[Self::Buffer],
+        outputs: &mut [Self::Buffer],
+    );
+
+    /// Each row of `buffer` is scaled to the length of `target`'s.
+    fn match_lengths(&mut self, rows: usize, target: &Self::Buffer, buffer: &mut Self::Buffer);
+
+    /// Of each row what lies more than so many standard deviations above its mean, less that bound; 0 elsewhere
+    /// (Gemma 3n).
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Self::Buffer);
 
     /// Moves rows to the front: row `i` becomes what row `rows[i]` was. `rows` ascends. What lies behind is of no use after.
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Self::Buffer);

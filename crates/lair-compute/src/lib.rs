@@ -9,6 +9,7 @@ mod batch;
 pub mod cpu;
 mod error;
 mod kv_layout;
+mod latent;
 mod recurrent;
 pub mod reference;
 mod regions;
@@ -19,14 +20,16 @@ pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
+pub use latent::{LatentAttention, LatentBuffers};
 pub use recurrent::{
     Columns, Convolution, ConvolutionBuffers, DecayForm, DecayedAttention, DecayedAttentionBuffers, DeltaRule,
     DeltaRuleBuffers, KeyHeads, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftHistory, ShiftedRows, StateDecay,
     StateSpace, StateSpaceBuffers, TokenShift,
 };
 pub use regions::{
-    Activation, Attention, AttentionBuffers, Experts, FeedForward, FeedForwardInput, Gating, Head, Linear, Mask, Norm,
-    NormGroup, NormKind, NormOrder, Router, StateLayerLayout, StateLayout,
+    Activation, Adjugates, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, GateFunction, GateSpan, Gating, Head, KeyStorage, Linear, Mask, Norm, NormGroup, NormKind,
+    NormOrder, OutputGate, RelativeBias, Router, StateLayerLayout, StateLayout, Temperature, Weighing,
 };
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};

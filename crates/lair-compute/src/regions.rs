@@ -11,6 +11,8 @@ pub enum NormKind {
     Rms,
     /// `(x - mean(x)) / sqrt(variance(x) + epsilon)` (Ba et al., "Layer Normalization").
     Layer,
+    /// `x`: nothing but the weight and the bias.
+    None,
 }
 
 /// Which elements are normalised together.
@@ -18,7 +20,8 @@ pub enum NormKind {
 pub enum NormGroup {
     /// The whole row; the weight has its width.
     Row,
-    /// Each run of this many elements (a head) by itself; the weight, if any, has this length and serves every run.
+    /// Each run of this many elements (a head) by itself. The weight, if any, has this length and serves every run, or
+    /// the row's, an element for each of its own; so has the bias.
     Run(usize),
     /// Each run of this many elements by itself; the weight has the width of the row (Mamba-2).
     Part(usize),
@@ -59,19 +62,38 @@ pub enum Activation {
     GeluErf,
     /// `x * sigmoid(1.702 x)`.
     GeluQuick,
+    /// Hyperbolic tangent.
+    Tanh,
     /// `max(x, 0)`.
     Relu,
     /// `max(x, 0)^2`.
     ReluSquared,
+    /// `positive * x^2 + beta * x` for what is positive, else `negative * (exp(min(x, epsilon)) - 1 - x) + beta * x`
+    /// (Huang and Schlag, "Deriving Activation Functions Using Integration", section 3: xIELU).
+    Xielu {
+        /// Curvature of the positive side.
+        positive: f32,
+        /// Factor on the negative side.
+        negative: f32,
+        /// Slope at 0.
+        beta: f32,
+        /// Largest exponent.
+        epsilon: f32,
+    },
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// gpt-oss: the gate is clamped from above, the linear part on both sides and shifted by one;
-    /// `min(g, limit) * sigmoid(alpha * g) * (clamp(u) + 1)`.
+    /// The gate is clamped from above, the linear part on both sides and shifted:
+    /// `min(g, limit) * sigmoid(alpha * min(g, limit)) * (clamp(u) + shift)`. gpt-oss shifts by one.
     ClampedSwiglu {
         /// Slope of the sigmoid.
         alpha: f32,
+        /// Largest magnitude.
+        limit: f32,
+        /// What is added to the linear part.
+        shift: f32,
+    },
+    /// Step 3.5: what the gate gives is clamped, not the gate: `min(silu(g), limit) * clamp(u)`.
+    ClampedSilu {
         /// Largest magnitude.
         limit: f32,
     },
@@ -108,6 +130,78 @@ pub enum NormOrder {
     AfterRope,
 }
 
+/// Queries grow with their position: `q * (1 + scale * ln(1 + floor((position + offset) / length)))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    /// Positions over which the factor stays.
+    pub length: usize,
+    /// Slope.
+    pub scale: f32,
+    /// Added to the position.
+    pub offset: usize,
+}
+
+impl Temperature {
+    /// The factor on the query at `position`.
+    pub fn factor(&self, position: usize) -> f32 {
+        let steps = ((position + self.offset) / self.length.max(1)) as f32;
+        1.0 + self.scale * (1.0 + steps).ln()
+    }
+}
+
+/// What a gate is passed through before it multiplies attention's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateFunction {
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `ln(1 + exp(x))` (Laguna).
+    Softplus,
+}
+
+/// What one element of a gate multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateSpan {
+    /// One element of the output.
+    Element,
+    /// All of a head.
+    Head,
+}
+
+/// How attention's output is gated, where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputGate {
+    /// What the gate is passed through.
+    pub function: GateFunction,
+    /// What one element of it multiplies.
+    pub span: GateSpan,
+}
+
+impl OutputGate {
+    /// The sigmoid of an element for each element.
+    pub const SIGMOID: OutputGate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Element };
+
+    /// The sigmoid of one element for each head.
+    pub const SIGMOID_OF_HEAD: OutputGate = OutputGate { function: GateFunction::Sigmoid, span: GateSpan::Head };
+
+    /// Elements of a gate for heads of `value_dim` elements.
+    pub fn width(&self, head_count: usize, value_dim: usize) -> usize {
+        match self.span {
+            GateSpan::Element => head_count * value_dim,
+            GateSpan::Head => head_count,
+        }
+    }
+}
+
+/// Where the cache has the elements of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// All of them together.
+    Whole,
+    /// The first ones are the value, and lie only there; what is behind them lies by itself. The layer's layout has
+    /// keys of `key_dim - value_dim` elements (latent attention).
+    BehindValue,
+}
+
 /// Softmax attention of one layer.
 pub struct Attention<B: Backend> {
     /// Index among the layers of the KV cache. Layers that share keys and values name the same one.
@@ -120,6 +214,8 @@ pub struct Attention<B: Backend> {
     pub key_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
+    /// Queries, keys and values are held within this magnitude, before all else.
+    pub clamp: Option<f32>,
     /// Norm of queries.
     pub q_norm: Option<Norm<B>>,
     /// Norm of keys.
@@ -142,8 +238,34 @@ pub struct Attention<B: Backend> {
     /// change when all scores of a query move by the same, so a backend may keep keys without it. Absent where scores
     /// are not all that softmax sees: with sinks and a softcap.
     pub key_constant: Option<Vec<f32>>,
+    /// What is added to scores by the distance of a key.
+    pub relative_bias: Option<RelativeBias>,
     /// Slope of each head's linear bias `-slope * |query_position - key_position|` (Press et al., "ALiBi").
     pub alibi_slopes: Option<Vec<f32>>,
+    /// Where the cache has the elements of a key.
+    pub key_storage: KeyStorage,
+    /// Growth of queries with their position.
+    pub temperature: Option<Temperature>,
+    /// How the output is gated, where the buffers have a gate.
+    pub gate: OutputGate,
+}
+
+/// Biases by distance, one for each head (T5): those of the farthest distance serve all that are farther.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelativeBias {
+    /// The farthest distance, on both sides.
+    pub reach: usize,
+    /// `[head, reach + key_position - query_position]`.
+    pub values: Vec<f32>,
+}
+
+impl RelativeBias {
+    /// The bias of a head's score.
+    pub fn of(&self, head: usize, query_position: usize, key_position: usize) -> f32 {
+        let behind = (query_position.saturating_sub(key_position)).min(self.reach);
+        let ahead = (key_position.saturating_sub(query_position)).min(self.reach);
+        self.values[head * (2 * self.reach + 1) + self.reach + ahead - behind]
+    }
 }
 
 /// The buffers of one attention region; keys and values are absent where an earlier layer's are shared.
@@ -152,7 +274,8 @@ pub struct AttentionBuffers<'a, B: Backend> {
     pub q: &'a mut B::Buffer,
     /// `[rows, kv_head_count * key_dim]` and `[rows, kv_head_count * value_dim]`, stored into the cache.
     pub kv: Option<(&'a mut B::Buffer, &'a mut B::Buffer)>,
-    /// `[rows, head_count * value_dim]`: the output is multiplied by its sigmoid (Qwen 3.5).
+    /// `[rows, head_count * value_dim]` or `[rows, head_count]`, as [`Attention::gate`] says: what the output is multiplied
+    /// by, before its function.
     pub gate: Option<&'a B::Buffer>,
     /// `[rows, head_count * value_dim]`.
     pub output: &'a mut B::Buffer,
@@ -170,6 +293,10 @@ pub struct FeedForward<B: Backend> {
     pub down: Linear<B>,
     /// Between the two.
     pub activation: Activation,
+    /// What divides the activated elements, `[ffn_size]` (activation-aware quantization of MPT).
+    pub inner_divisor: Option<B::Vector>,
+    /// Norm between the two, after the activation (BitNet).
+    pub inner_norm: Option<Norm<B>>,
     /// Norm of the output, before it is added.
     pub post_norm: Option<Norm<B>>,
     /// Factor on the output, before it is added.
@@ -193,6 +320,27 @@ pub enum Gating {
     Sigmoid,
     /// Choose, then softmax over the chosen.
     SoftmaxOfChosen,
+    /// `sqrt(softplus(score))` of each, then choose (DeepSeek V4).
+    SqrtSoftplus,
+}
+
+/// Choice in two steps: groups by the sum of their two best scores, then experts within the chosen groups (DeepSeek-AI,
+/// "DeepSeek-V3", section 2.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertGroups {
+    /// Groups of equal size.
+    pub count: usize,
+    /// Groups that each token may choose from.
+    pub used_count: usize,
+}
+
+/// Where the weight of a chosen expert is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighing {
+    /// To its output.
+    Output,
+    /// To its input (Llama 4): gate and linear part grow with it.
+    Input,
 }
 
 /// Chooses experts for each token.
@@ -209,6 +357,8 @@ pub struct Router<B: Backend> {
     pub normalise: bool,
     /// Factor on the weights.
     pub scale: f32,
+    /// Only experts of the best groups can be chosen.
+    pub groups: Option<ExpertGroups>,
 }
 
 /// A mixture of experts: each token takes some of many feed-forward networks.
@@ -225,14 +375,50 @@ pub struct Experts<B: Backend> {
     pub down: Linear<B>,
     /// Between the two.
     pub activation: Activation,
+    /// Where weights are applied.
+    pub weighing: Weighing,
+    /// Experts that read the sum of these.
+    pub adjugates: Option<Adjugates<B>>,
     /// A feed-forward network that every token takes besides; its own norms are not used.
     pub shared: Option<FeedForward<B>>,
     /// `[1, hidden_size]`: the shared network's output is multiplied by the sigmoid of this product.
     pub shared_gate: Option<Linear<B>>,
+    /// Factor on the sum of experts and shared network, before its norm.
+    pub sum_scale: f32,
     /// Norm of the sum, before it is added.
     pub post_norm: Option<Norm<B>>,
     /// Factor on the sum, before it is added.
     pub residual_scale: f32,
+}
+
+/// Smaller experts that read the weighted sum of the chosen ones and are added to it (Wu et al., "GroveMoE", section 2).
+///
+/// The best experts of a token, as many as there are of these at most, take the one of their group with them. Its weight is
+/// the score of the expert that has its number, as files are made for a runtime that weighs so.
+pub struct Adjugates<B: Backend> {
+    /// Stack of gates, `[adjugate_count, ffn_size, hidden_size]`.
+    pub gate: Linear<B>,
+    /// Stack of widening products.
+    pub up: Linear<B>,
+    /// Stack of narrowing products.
+    pub down: Linear<B>,
+    /// Experts that share one of these.
+    pub group_size: usize,
+    /// Factor on their sum.
+    pub scale: f32,
+}
+
+/// What a mixture of experts reads.
+pub struct ExpertsInput<'a, B: Backend> {
+    /// What the experts read.
+    pub experts: FeedForwardInput<'a, B>,
+    /// What the router reads, without a norm; the experts' normalised input if `None`.
+    pub router: Option<&'a B::Buffer>,
+}
+
+impl<B: Backend> ExpertsInput<'_, B> {
+    /// Both read the residual stream.
+    pub const RESIDUAL: ExpertsInput<'static, B> = ExpertsInput { experts: FeedForwardInput::Residual, router: None };
 }
 
 /// From the residual stream to logits.

@@ -17,10 +17,12 @@ pub enum RopeStyle {
 pub struct RopeTable {
     /// How pairs are formed.
     pub style: RopeStyle,
-    /// Radians per position of each pair; the first `2 * frequencies.len()` elements of a head are turned.
+    /// Radians per position of each pair; `2 * frequencies.len()` elements of a head are turned.
     pub frequencies: Vec<f32>,
     /// Factor on cosine and sine (YaRN's attention factor; 1 without).
     pub magnitude: f32,
+    /// Elements of a head before the turned ones.
+    pub first: usize,
 }
 
 impl RopeTable {
@@ -32,8 +34,8 @@ impl RopeTable {
     /// Indices of the two elements of pair `index` within a head.
     pub fn pair(&self, index: usize) -> (usize, usize) {
         match self.style {
-            RopeStyle::Interleaved => (2 * index, 2 * index + 1),
-            RopeStyle::HalfSplit => (index, index + self.frequencies.len()),
+            RopeStyle::Interleaved => (self.first + 2 * index, self.first + 2 * index + 1),
+            RopeStyle::HalfSplit => (self.first + index, self.first + index + self.frequencies.len()),
         }
     }
 
@@ -64,7 +66,7 @@ mod tests {
     #[test]
     fn what_turns_slowly_is_constant() {
         for style in [RopeStyle::Interleaved, RopeStyle::HalfSplit] {
-            let table = RopeTable { style, frequencies: vec![1.0, 1e-2, 1e-4], magnitude: 1.5 };
+            let table = RopeTable { style, frequencies: vec![1.0, 1e-2, 1e-4], magnitude: 1.5, first: 0 };
             let mut head = [2.0; 8];
             table.keep_constant(&mut head, 4096);
             let (first, second) = table.pair(2);

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use lair_compute::Mask;
 use lair_gguf::{Metadata, TensorInfo, TensorType};
 
-use crate::shapes::{AttentionShape, state_layers};
+use crate::shapes::{AttentionShape, LatentShape, state_layers};
 use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, KvSource, Mixer};
-use crate::{ModelConfig, ModelError, architectures, tensor_needs};
+use crate::{ModelConfig, ModelError, Presence, architectures, tensor_needs};
 
 /// What a model costs.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +112,9 @@ impl ModelCost {
         let roles = Roles::new(architecture, &config, |name| there.contains_key(name));
         let mut cost = ModelCost { parameters: 0, matrices: Vec::new(), attention: Vec::new(), state_elements: 0 };
         for need in tensor_needs(architecture, &config)? {
-            let Some(tensor) = there.get(need.name.as_str()) else { continue };
+            let Some(tensor) = there.get(need.name.as_str()).filter(|_| need.presence != Presence::Unused) else {
+                continue;
+            };
             cost.parameters += tensor.element_count();
             if let Some(taken_by) = roles.of(&need.name, &need.shape) {
                 let (tensor_type, size_bytes) = (tensor.tensor_type, tensor.size_bytes);
@@ -124,19 +126,28 @@ impl ModelCost {
             let states = state_layers(&layer, &config, layer_index)?;
             cost.state_elements +=
                 states.iter().map(|state| state.conv_length + state.recurrent_length).sum::<usize>() as u64;
-            if let Mixer::Attention(attention) = &layer.mixer {
-                let shape = AttentionShape::new(attention, &config, layer_index)?;
-                let elements = shape.k_width() + shape.v_width();
-                cost.attention.push(AttentionCost {
-                    kept_elements: if attention.kv_source == KvSource::Own { elements } else { 0 },
-                    read_elements: elements,
-                    macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
-                    window: match attention.mask {
-                        Mask::Window(length) | Mask::Chunk(length) => Some(length),
-                        Mask::Around(reach) => Some(2 * reach + 1),
-                        Mask::Causal | Mask::Bidirectional => None,
-                    },
-                });
+            match &layer.mixer {
+                Mixer::Attention(attention) => {
+                    let shape = AttentionShape::new(attention, &config, layer_index)?;
+                    let elements = shape.k_width() + shape.v_width();
+                    cost.attention.push(AttentionCost {
+                        kept_elements: if attention.kv_source == KvSource::Own { elements } else { 0 },
+                        read_elements: elements,
+                        macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
+                        window: window(attention.mask),
+                    });
+                }
+                Mixer::LatentAttention(latent) => {
+                    let shape = LatentShape::new(latent, &config, layer_index)?;
+                    let elements = shape.key_dim();
+                    cost.attention.push(AttentionCost {
+                        kept_elements: elements,
+                        read_elements: elements,
+                        macs_a_key: shape.head_count * (shape.key_dim() + shape.kv_rank),
+                        window: window(latent.mask),
+                    });
+                }
+                _ => {}
             }
         }
         Ok(cost)
@@ -160,6 +171,15 @@ impl ModelCost {
     }
 }
 
+/// Positions that a mask lets through at most; all if `None`.
+fn window(mask: Mask) -> Option<usize> {
+    match mask {
+        Mask::Window(length) | Mask::Chunk(length) => Some(length),
+        Mask::Around(reach) => Some(2 * reach + 1),
+        Mask::Causal | Mask::Bidirectional => None,
+    }
+}
+
 /// What tensors are used for, as far as it cannot be seen from their shape.
 struct Roles {
     head: Option<String>,
@@ -173,7 +193,7 @@ impl Roles {
     fn new(architecture: &Architecture, config: &ModelConfig, is_there: impl Fn(&str) -> bool) -> Roles {
         let embedding = (architecture.embedding)(config);
         let mut tables = vec![format!("{}.weight", embedding.table)];
-        tables.extend(embedding.positions.map(|stem| format!("{stem}.weight")));
+        tables.extend(embedding.positions.stem().map(|stem| format!("{stem}.weight")));
         tables.extend(embedding.token_types.map(|(stem, _)| format!("{stem}.weight")));
         tables.extend(embedding.per_layer.map(|per_layer| format!("{}.weight", per_layer.table)));
         let head = match (architecture.head)(config).output {
@@ -186,14 +206,21 @@ impl Roles {
         let mut stacks = HashMap::new();
         for layer_index in 0..config.layer_count {
             let experts: Option<ExpertsFfn> = match (architecture.layer)(config, layer_index).ffn {
-                Ffn::Experts(experts) => Some(experts),
+                Ffn::Experts(experts) | Ffn::ExpertsIfThere { experts, .. } => Some(experts),
                 Ffn::DenseAndExperts(both) => Some(both.experts),
                 Ffn::None | Ffn::Dense(_) | Ffn::ChannelMix(_) => None,
             };
             let (Some(experts), Some(counts)) = (experts, &config.experts) else { continue };
+            let used_count = counts.expert_used_counts[layer_index];
+            let mut add = |stem: &str, used_count: usize| {
+                stacks.insert(format!("{}.{layer_index}.{stem}.weight", architecture.layer_prefix), used_count);
+            };
             for stem in [experts.gate, Some(experts.up), experts.fused, Some(experts.down)].into_iter().flatten() {
-                let name = format!("{}.{layer_index}.{stem}.weight", architecture.layer_prefix);
-                stacks.insert(name, counts.expert_used_counts[layer_index]);
+                add(stem, used_count);
+            }
+            if let Some(adjugates) = &experts.adjugates {
+                let used_count = used_count.min(counts.expert_count / adjugates.group_size.max(1));
+                [adjugates.gate, adjugates.up, adjugates.down].into_iter().for_each(|stem| add(stem, used_count));
             }
         }
         Roles { head, tables, stacks }
@@ -281,6 +308,25 @@ mod tests {
         assert_eq!(cost.attention, [attention]);
         assert_eq!((cost.kept_elements(), attention.keys(0), attention.keys(99)), (256, 1, 100));
         assert_eq!(AttentionCost { window: Some(8), ..attention }.keys(99), 8);
+    }
+
+    #[test]
+    fn latent_attention_keeps_the_compressed_row_once() {
+        let keys = [
+            &SMALL[..],
+            &[("attention.kv_lora_rank", 64), ("attention.key_length", 80), ("attention.value_length", 64)],
+            &[("attention.key_length_mla", 48), ("attention.value_length_mla", 32), ("rope.dimension_count", 16)],
+            &[("attention.head_count_kv", 1)],
+        ];
+        let tensors: [(&str, &[u64], TensorType); 2] = [
+            ("blk.0.attn_k_b.weight", &[32, 64, 4], TensorType::F32),
+            ("blk.0.attn_v_b.weight", &[64, 32, 4], TensorType::F32),
+        ];
+        let cost = count(&keys.concat(), "deepseek2", &tensors);
+        // Four heads compare 80 elements and sum 64; the row is 64 latents and 16 that are turned.
+        let expected = AttentionCost { kept_elements: 80, read_elements: 80, macs_a_key: 4 * 144, window: None };
+        assert_eq!(cost.attention, [expected]);
+        assert_eq!(cost.layer_macs(), f64::from(2 * 4 * 32 * 64));
     }
 
     #[test]

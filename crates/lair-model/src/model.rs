@@ -10,8 +10,8 @@ use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
-    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, FfnWeights, HeadWeights, LayerWeights,
-    MemoryLayers, MixerWeights,
+    AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, EncoderWeights, HeadWeights, LayerWeights,
+    MemoryLayers, MixerWeights, StreamWeights,
 };
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
@@ -20,6 +20,8 @@ pub struct Model<B: Backend> {
     architecture: &'static Architecture,
     config: ModelConfig,
     pub(crate) embedding: EmbeddingWeights<B>,
+    pub(crate) encoder: Option<EncoderWeights<B>>,
+    pub(crate) streams: Option<StreamWeights<B>>,
     pub(crate) layers: Vec<LayerWeights<B>>,
     pub(crate) head: HeadWeights<B>,
     needs_whole_sequences: bool,
@@ -72,8 +74,10 @@ impl<B: Backend> Model<B> {
         let adapters = AdapterParts { adapters: adapters.collect::<Result<_, _>>()?, ..AdapterParts::default() };
         let mut builder = Builder::new(backend, source, &config, context_length, adapters);
         let declared_embedding = (architecture.embedding)(&config);
-        let (head, is_tied) = builder.head(&(architecture.head)(&config), &declared_embedding)?;
+        let (head, is_tied) = builder.head(architecture, &declared_embedding)?;
         let embedding = builder.embedding(&declared_embedding, is_tied)?;
+        let streams = builder.streams(&declared_embedding, &(architecture.head)(&config))?;
+        let encoder = builder.encoder(architecture)?;
         let layers = (0..config.layer_count)
             .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
@@ -82,9 +86,11 @@ impl<B: Backend> Model<B> {
         let summaries = adapters.adapters.iter().map(Adapter::summary).collect::<Result<_, _>>()?;
         let adapter_widths = adapters.widths.into_inner();
         widths.note_widest(config.hidden_size);
-        widths.keeps_input = layers.iter().any(|layer| layer.mixer_second_norm.is_some());
+        widths.keeps_input = layers.iter().any(LayerWeights::keeps_input);
+        widths.keeps_embedding = layers.iter().any(|layer| layer.embedding_skip.is_some());
         let sees_what_follows = |layer: &LayerWeights<B>| match &layer.mixer {
             MixerWeights::Attention(attention) => attention.region.mask.sees_what_follows(),
+            MixerWeights::Latent(latent) => latent.region.attention.mask.sees_what_follows(),
             _ => false,
         };
         Ok(Model {
@@ -93,6 +99,8 @@ impl<B: Backend> Model<B> {
             ignored_tensors: source.ignored,
             config,
             embedding,
+            encoder,
+            streams,
             layers,
             head,
             memory,
@@ -127,6 +135,12 @@ impl<B: Backend> Model<B> {
     /// embeddings are pooled.
     pub fn has_logits(&self) -> bool {
         matches!(self.head, HeadWeights::Logits(_))
+    }
+
+    /// Whether text can be generated token by token: not by models that only give hidden states, not by those that see
+    /// what follows and replace masked tokens, and not without what an encoder has made of the prompt.
+    pub fn generates_one_by_one(&self) -> bool {
+        self.has_logits() && !self.architecture.is_diffusion && !self.has_encoder()
     }
 
     /// Whether tokens see those that follow them: a sequence then has to be computed in one step.
@@ -175,8 +189,8 @@ impl<B: Backend> Model<B> {
     /// If memory cannot be had.
     pub fn activations(&self, backend: &mut B, rows_max: usize) -> Result<Activations<B>, ModelError> {
         for layer in &self.layers {
-            if let FfnWeights::Experts(experts) = &layer.ffn {
-                backend.reserve_experts(rows_max, experts)?;
+            if let Some(weights) = layer.ffn.experts() {
+                backend.reserve_experts(rows_max, &weights.experts)?;
             }
         }
         let adapters = (self.adapters.len(), &self.adapter_widths);

@@ -35,7 +35,7 @@ pub fn rope_table(rope: &Rope, factors: Option<&[f32]>) -> RopeTable {
             None => interpolated,
         }
     });
-    RopeTable { style: rope.style, frequencies: frequencies.collect(), magnitude: magnitude(scaling) }
+    RopeTable { style: rope.style, frequencies: frequencies.collect(), magnitude: magnitude(scaling), first: 0 }
 }
 
 /// YaRN's ramp over the pairs: which share of a frequency is left as it is.
@@ -67,7 +67,7 @@ impl Ramp {
 }
 
 /// Factor on cosine and sine.
-fn magnitude(scaling: &RopeScaling) -> f32 {
+pub(crate) fn magnitude(scaling: &RopeScaling) -> f32 {
     let yarn = match scaling.kind {
         ScalingKind::Yarn if scaling.yarn_log_multiplier != 0.0 => {
             yarn_magnitude(scaling.factor, 1.0) / yarn_magnitude(scaling.factor, scaling.yarn_log_multiplier)

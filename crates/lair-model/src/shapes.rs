@@ -3,7 +3,7 @@
 use lair_compute::{NormKind, StateLayerLayout};
 
 use crate::config::{ExpertsConfig, RecurrentConfig};
-use crate::spec::{Attention, Ffn, Layer, MambaForm, Mixer, Norm, RwkvGeneration};
+use crate::spec::{Attention, Ffn, LatentAttention, Layer, MambaForm, Mixer, Norm, NormSpan, RwkvGeneration};
 use crate::{ModelConfig, ModelError};
 
 /// Heads of an attention layer.
@@ -69,6 +69,72 @@ impl AttentionShape {
     /// Elements of all heads' results.
     pub(crate) fn output_width(&self) -> usize {
         self.head_count * self.value_dim
+    }
+}
+
+/// Heads of latent attention, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LatentShape {
+    pub(crate) head_count: usize,
+    pub(crate) nope_dim: usize,
+    pub(crate) rope_dim: usize,
+    pub(crate) kv_rank: usize,
+    pub(crate) value_dim: usize,
+}
+
+impl LatentShape {
+    pub(crate) fn new(
+        mixer: &LatentAttention,
+        config: &ModelConfig,
+        layer_index: usize,
+    ) -> Result<LatentShape, ModelError> {
+        let shape = LatentShape {
+            head_count: config.head_counts[layer_index],
+            nope_dim: mixer.nope_dim,
+            rope_dim: mixer.rope_dim,
+            kv_rank: mixer.kv_rank,
+            value_dim: mixer.value_dim,
+        };
+        let wrong = |key: &str, found: usize, expected: &str| {
+            let (key, found, expected) = (config.key(key), found.to_string(), expected.to_owned());
+            Err(ModelError::Parameter { key, found, expected })
+        };
+        if config.latent.is_none() {
+            let expected = "the width of compressed keys and values";
+            return Err(ModelError::MissingKey { key: config.key("attention.kv_lora_rank"), expected });
+        }
+        if shape.head_count == 0 {
+            return wrong("attention.head_count", 0, "more than 0 in a layer with attention");
+        }
+        if shape.kv_rank == 0 || shape.value_dim == 0 {
+            return wrong("attention.kv_lora_rank", shape.kv_rank, "more than 0, as a value head's width");
+        }
+        if shape.nope_dim + shape.rope_dim == 0 || !shape.rope_dim.is_multiple_of(2) {
+            return wrong("rope.dimension_count", shape.rope_dim, "an even number up to the head's width");
+        }
+        Ok(shape)
+    }
+
+    /// Elements of a query or key head, uncompressed.
+    pub(crate) fn head_dim(&self) -> usize {
+        self.nope_dim + self.rope_dim
+    }
+
+    /// Elements of a compressed key.
+    pub(crate) fn key_dim(&self) -> usize {
+        self.kv_rank + self.rope_dim
+    }
+}
+
+impl NormSpan {
+    /// The shape of a norm's weight over heads of this width.
+    pub(crate) fn weight_shape(self, head_dim: usize, head_count: usize) -> Vec<usize> {
+        match self {
+            NormSpan::Head => vec![head_dim],
+            NormSpan::Row => vec![head_dim * head_count],
+            NormSpan::HeadOfRow => vec![head_dim, head_count],
+            NormSpan::HeadFactor => vec![1, head_count],
+        }
     }
 }
 
@@ -247,7 +313,7 @@ fn mixer_states(mixer: &Mixer, config: &ModelConfig, layer_index: usize) -> Resu
             vec![StateLayerLayout { conv_length: config.hidden_size, recurrent_length }]
         }
         Mixer::ShortConvolution(mixer) => layout(mixer.length, config.hidden_size, 0),
-        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) => Vec::new(),
+        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::Linear(_) => Vec::new(),
     })
 }
 
@@ -307,9 +373,14 @@ fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError>
 pub(crate) fn norm_kind(norm: Norm, config: &ModelConfig) -> Result<Option<(NormKind, f32)>, ModelError> {
     let (kind, key, epsilon) = match norm {
         Norm::None => return Ok(None),
-        Norm::Rms(_) | Norm::RmsBare(_) | Norm::RmsIfThere(_) | Norm::RmsUnweighted => {
-            (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon)
-        }
+        Norm::RmsAdding(_, epsilon) => return Ok(Some((NormKind::Rms, epsilon))),
+        Norm::LayerAdding(_, epsilon) => return Ok(Some((NormKind::Layer, epsilon))),
+        Norm::Rms(_)
+        | Norm::RmsIfThere(_)
+        | Norm::RmsNamed(_)
+        | Norm::RmsEither(..)
+        | Norm::RmsBiased(_)
+        | Norm::RmsUnweighted => (NormKind::Rms, "attention.layer_norm_rms_epsilon", config.rms_norm_epsilon),
         Norm::Layer(_) | Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) | Norm::LayerUnweighted => {
             (NormKind::Layer, "attention.layer_norm_epsilon", config.layer_norm_epsilon)
         }

@@ -38,7 +38,9 @@ impl<'a> TensorSource<'a> {
     ) -> Result<TensorSource<'a>, ModelError> {
         let mut found = HashSet::new();
         let left_out = |need: &TensorNeed| need.presence == Presence::Optional && is_listed(&need.name, architecture);
-        for need in needs.iter().filter(|need| !left_out(need)) {
+        let unused: HashSet<&str> =
+            needs.iter().filter(|need| need.presence == Presence::Unused).map(|need| need.name.as_str()).collect();
+        for need in needs.iter().filter(|need| need.presence != Presence::Unused && !left_out(need)) {
             match file.tensor(&need.name) {
                 Some(tensor) => {
                     check_shape(need, tensor)?;
@@ -47,8 +49,12 @@ impl<'a> TensorSource<'a> {
                 None => {
                     let required = match &need.presence {
                         Presence::Required => true,
-                        Presence::Optional => false,
+                        Presence::Optional | Presence::Unused => false,
                         Presence::Unless(other) => file.tensor(other).is_none(),
+                        Presence::With(other) => file.tensor(other).is_some(),
+                        Presence::WithUnless(with, unless) => {
+                            file.tensor(with).is_some() && file.tensor(unless).is_none()
+                        }
                     };
                     if required {
                         return Err(ModelError::MissingTensor { name: need.name.clone(), shape: need.shape.clone() });
@@ -59,12 +65,12 @@ impl<'a> TensorSource<'a> {
         let is_pooled = |name: &String| POOLED.iter().any(|start| name.starts_with(start));
         let others = file.tensors().iter().map(|tensor| &tensor.name);
         let others = others.filter(|name| !found.contains(*name) && !is_pooled(name));
-        let (ignored, unused): (Vec<&String>, Vec<&String>) =
-            others.partition(|name| is_ignored(name, architecture, config));
-        if let Some(first) = unused.first() {
+        let (ignored, undeclared): (Vec<&String>, Vec<&String>) =
+            others.partition(|name| unused.contains(name.as_str()) || is_ignored(name, architecture, config));
+        if let Some(first) = undeclared.first() {
             return Err(ModelError::UnusedTensors {
                 architecture: architecture.gguf_name.to_owned(),
-                count: unused.len(),
+                count: undeclared.len(),
                 first: (*first).clone(),
             });
         }

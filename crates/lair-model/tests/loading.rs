@@ -79,6 +79,16 @@ fn usable_keys() -> Vec<(&'static str, Value)> {
         ("attention.recurrent_layers", vec![true, false].into()),
         ("attention.scale", 0.5f32.into()),
         ("attention.temperature_scale", 0.1f32.into()),
+        ("attention.temperature_length", 16u32.into()),
+        ("attention.output_scale", 0.5f32.into()),
+        ("attention.value_scale", 0.5f32.into()),
+        ("attention.q_lora_rank", 8u32.into()),
+        ("attention.kv_lora_rank", 8u32.into()),
+        ("attention.indexer.top_k", 64u32.into()),
+        ("attention.indexer.block_size", 4u32.into()),
+        ("swiglu_clamp_exp", 7.0f32.into()),
+        ("swiglu_clamp_shexp", 7.0f32.into()),
+        ("interleave_moe_layer_step", 2u32.into()),
         ("rope.dimension_count", 16u32.into()),
         ("rope.dimension_sections", vec![4u32, 2, 2, 0].into()),
         ("rope.freq_base", 10_000.0f32.into()),
@@ -159,9 +169,6 @@ fn no_hyper_parameter_makes_a_declaration_panic() {
             let _ = list(&without);
         }
         // The keys are usable: what was tried above was not all refused for another reason.
-        metadata.remove(&full("expert_group_count"));
-        metadata.remove(&full("expert_group_used_count"));
-        metadata.remove(&full("attention.temperature_scale"));
         let count = list(&metadata).unwrap_or_else(|error| panic!("{}: {error}", architecture.gguf_name));
         assert!(count > 5, "{}: {count} tensors", architecture.gguf_name);
     }
@@ -283,7 +290,7 @@ fn the_context_asked_for_chooses_the_factors_of_the_angles() {
 }
 
 #[test]
-fn a_temperature_is_refused_only_where_it_would_change_anything() {
+fn a_temperature_changes_what_stands_behind_its_length_only() {
     let mut model = SmallLlama::new();
     let keys: Vec<(String, Value)> =
         model.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
@@ -291,12 +298,20 @@ fn a_temperature_is_refused_only_where_it_would_change_anything() {
         model.metadata.set(&key.replace("llama.", "mistral3."), value);
     }
     model.metadata.set("general.architecture", "mistral3");
-    model.metadata.set("mistral3.attention.temperature_scale", 0.1f32);
     model.metadata.set("mistral3.rope.scaling.original_context_length", 32u32);
-    let load = |context_length| Model::load(&model.open(), &Reference, LoadOptions { context_length }).map(|_| ());
-    assert!(load(Some(32)).is_ok());
-    assert!(matches!(load(Some(33)), Err(ModelError::ContextTooLong { limit: 32, asked: 33, .. })));
-    assert!(matches!(load(None), Err(ModelError::ContextTooLong { limit: 32, asked: 64, .. })));
+    let tokens: Vec<u32> = (0..40).map(|index| index * 7 % 24).collect();
+    let logits = |model: &SmallLlama| {
+        let loaded = Model::load(&model.open(), &Reference, LoadOptions::default());
+        Runner::of(loaded.unwrap_or_else(|error| panic!("{error}")), Reference, 40, 40).step(&tokens)
+    };
+    let plain = logits(&model);
+    model.metadata.set("mistral3.attention.temperature_scale", 0.1f32);
+    let warm = logits(&model);
+    let width = plain.len() / tokens.len();
+    assert_eq!(plain[..32 * width], warm[..32 * width]);
+    for row in 32..40 {
+        assert_ne!(plain[row * width..][..width], warm[row * width..][..width], "row {row}");
+    }
 }
 
 #[test]

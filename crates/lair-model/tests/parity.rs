@@ -1,6 +1,7 @@
 //! Every declared architecture against the outputs of an outside reference, on tiny models.
 
 mod runner;
+mod table;
 
 use lair_compute::Backend;
 use lair_compute::cpu::{Cpu, CpuOptions};
@@ -16,25 +17,33 @@ const ERROR_MAX: f64 = 1e-7;
 
 /// Models where the reference itself is coarser. It looks GELU up in a table of F16, by an F16 argument: with GELU rounded in
 /// the same way these agree within [`ERROR_MAX`], which is tested too. Of `qwen2vl` it does not read the norms' epsilon and
-/// adds 0.
-const COARSE: [(&str, f64); 10] = [
+/// adds 0. `gemma3n`, `gemma4` and `t5` amplify small differences: its own modes lie 3e-4, 5e-7 and 4e-4 apart.
+const COARSE: [(&str, f64); 17] = [
     ("codeshell", 3e-7),
+    ("falcon", 3e-7),
     ("gemma", 3e-7),
+    ("gemma3n", 1e-3),
+    ("gemma4", 1e-5),
     ("gpt2", 3e-7),
     ("gptneox", 3e-7),
     ("jina-bert-v2", 3e-7),
     ("modern-bert", 3e-7),
+    ("mpt", 3e-7),
     ("phi2", 3e-7),
+    ("pockettts", 3e-7),
     ("qwen2vl", 1e-5),
+    ("spark2_5", 3e-7),
     ("starcoder", 3e-7),
     ("starcoder2", 3e-7),
+    ("t5", 1e-5),
 ];
 
 /// Architectures whose tiny models come in more than one form.
-const VARIANTS: [(&str, &[&str]); 5] = [
+const VARIANTS: [(&str, &[&str]); 6] = [
     ("llama-embed", &["llama-embed", "llama-embed-moe"]),
     ("mistral3", &["mistral3", "mistral3-moe"]),
     ("llama", &["llama", "llama-moe"]),
+    ("minicpm", &["minicpm", "minicpm-moe"]),
     ("granite", &["granite", "granite-moe"]),
     ("granitemoe", &["granitemoe", "granitemoe-moe"]),
 ];
@@ -53,6 +62,9 @@ fn all_models() -> impl Iterator<Item = &'static str> {
 fn run<B: Backend>(model: &TinyModel, backend: B, chunks: impl IntoIterator<Item = usize>) -> Vec<f32> {
     let file = GgufFile::open(model.path()).expect("tiny models are valid");
     let mut runner = Runner::new(&file, backend, model.tokens.len(), model.tokens.len());
+    if runner.model.has_encoder() {
+        runner.encode(&model.tokens);
+    }
     let mut rest = model.tokens.as_slice();
     let mut logits = Vec::new();
     for length in chunks {
@@ -66,16 +78,28 @@ fn run<B: Backend>(model: &TinyModel, backend: B, chunks: impl IntoIterator<Item
     logits
 }
 
+/// How far outputs are apart. Tokens that a model never chooses have the lowest number, beside which nothing else would
+/// count; the reference gives it in the first row only.
+fn error(actual: &[f32], expected: &[f32]) -> f64 {
+    let pairs = || actual.iter().zip(expected);
+    assert!(pairs().all(|(actual, expected)| *expected != f32::MIN || *actual == f32::MIN), "a token is not left out");
+    let (actual, expected): (Vec<f32>, Vec<f32>) = pairs().filter(|(actual, _)| **actual != f32::MIN).unzip();
+    normalised_mean_squared_error(&actual, &expected)
+}
+
+/// How far outputs of this tiny model may be apart.
+fn error_max(name: &str) -> f64 {
+    COARSE.iter().find(|(coarse, _)| *coarse == name).map_or(ERROR_MAX, |(_, error_max)| *error_max)
+}
+
 fn check_parity<B: Backend>(backend: impl Fn() -> B) {
     let mut failures = Vec::new();
     for name in all_models() {
         let Some(model) = TinyModel::make(name) else { return };
         let logits = run(&model, backend(), [model.tokens.len()]);
-        let error = normalised_mean_squared_error(&logits, &model.expected);
+        let error = error(&logits, &model.expected);
         eprintln!("{name}: {error:.2e}");
-        let error_max =
-            COARSE.iter().find(|(coarse, _)| *coarse == name).map_or(ERROR_MAX, |(_, error_max)| *error_max);
-        if error.is_nan() || error > error_max {
+        if error.is_nan() || error > error_max(name) {
             failures.push((name, error));
         }
     }
@@ -93,7 +117,7 @@ fn every_architecture_gives_the_outputs_of_the_reference_by_the_naive_backend() 
 
 #[test]
 fn models_with_gelu_agree_where_it_is_rounded_as_the_reference_rounds_it() {
-    for (name, _) in COARSE.iter().filter(|(name, _)| *name != "qwen2vl") {
+    for (name, _) in COARSE.iter().filter(|(_, error_max)| *error_max == 3e-7) {
         let Some(model) = TinyModel::make(name) else { return };
         let logits = with_half_precision_gelu(|| run(&model, Reference, [model.tokens.len()]));
         let error = normalised_mean_squared_error(&logits, &model.expected);

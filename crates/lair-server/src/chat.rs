@@ -218,7 +218,8 @@ fn wish(model: &Lease, request: &ChatRequest) -> Result<Option<ConstraintWish>, 
     };
     let of_calls = |tools: &[Json], is_parallel: bool, answer: Option<&Json>| {
         let wanted = CallsWanted { tools, is_parallel, answer };
-        GrammarSource::Lark(syntax.grammar(wanted, |text| lark_literal(&model.tokenizer, text)))
+        let lark = syntax.grammar(wanted, |text| lark_literal(&model.tokenizer, text));
+        lark.map(GrammarSource::Lark).map_err(|error| constrained::refusal("tools", &error))
     };
     let is_parallel = !request.is_single_call;
     let source = match (&request.tool_choice, &request.constraint) {
@@ -226,17 +227,17 @@ fn wish(model: &Lease, request: &ChatRequest) -> Result<Option<ConstraintWish>, 
             let cause = format!("`tool_choice` demands a call, `{}` demands something else", wish.field);
             return Err(ApiError::bad("tool_choice", cause));
         }
-        (ToolChoice::Required, None) => of_calls(tools, is_parallel, None),
+        (ToolChoice::Required, None) => of_calls(tools, is_parallel, None)?,
         (ToolChoice::Named(name), None) => {
             let one: Vec<Json> = tools.iter().filter(|tool| tool["function"]["name"] == **name).cloned().collect();
             if one.is_empty() {
                 let cause = format!("`tool_choice` is `{name}`, which is none of the request's tools");
                 return Err(ApiError::bad("tool_choice", cause));
             }
-            of_calls(&one, false, None)
+            of_calls(&one, false, None)?
         }
         (_, Some(ConstraintWish { source: GrammarSource::Schema(schema, _), field })) => {
-            return Ok(Some(ConstraintWish::new(field, of_calls(tools, is_parallel, Some(schema)))));
+            return Ok(Some(ConstraintWish::new(field, of_calls(tools, is_parallel, Some(schema))?)));
         }
         (_, wish) => return Ok(wish.clone()),
     };

@@ -1,7 +1,7 @@
 //! Connections: how many at a time, how slowly a body may come, how long an answer may lie unread.
 
 use std::error::Error;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body, Buf, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -44,7 +43,10 @@ impl Places {
     }
 
     /// A place for a connection, until the permit is dropped; without one left the client is told so.
-    pub(crate) fn take(&self, stream: TcpStream) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    pub(crate) fn take<S>(&self, stream: S) -> Option<(S, OwnedSemaphorePermit)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         if let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() {
             return Some((stream, permit));
         }
@@ -58,20 +60,15 @@ impl Places {
     }
 }
 
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
-    stream.writable().await?;
-    // It is shorter than any buffer of a new connection.
-    stream.try_write(REFUSAL)?;
-    poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await?;
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await?;
     let mut bytes = [0; 4096];
     let mut read_bytes = 0;
     while read_bytes < REFUSAL_READ_MAX {
-        stream.readable().await?;
-        match stream.try_read(&mut bytes) {
-            Ok(0) => break,
-            Ok(length) => read_bytes += length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        match stream.read(&mut bytes).await? {
+            0 => break,
+            length => read_bytes += length,
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::adapters::Adapters;
 use crate::error::ApiError;
+use crate::projects::ProjectSource;
 
 /// Messages of a conversation: a template runs over all of them more than once.
 const MESSAGES_MAX: usize = 4096;
@@ -118,6 +119,10 @@ pub trait ModelSource: Send + Sync + 'static {
     fn canonical_name(&self, reference: &str) -> Result<String, ApiError>;
     /// What tells the model of a name from another that takes its name; nothing if that is not known.
     fn digest(&self, _name: &str) -> Option<String> {
+        None
+    }
+    /// Projects of SLM Packager, whose models are loaded as others are; nothing where they are not served.
+    fn projects(&self) -> Option<&dyn ProjectSource> {
         None
     }
     /// All models there are.

@@ -15,17 +15,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::access::Access;
 use crate::connections::{PacedBody, Places, STALL_MAX, Unstalled};
-use crate::dialects;
+use crate::dialects::{self, CurrentProject};
 use crate::guard::{ClientAddress, guard};
 use crate::keys::{KeyFileError, Keychain};
+use crate::listener::{Accepted, Listener};
 use crate::loaded::{KeepAlive, LoadedModels};
 use crate::model::ModelSource;
+use crate::projects::ProjectSource;
 use crate::rate_limit::WrongKeys;
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::saved_slots::Slots;
@@ -48,6 +50,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub struct ServerOptions {
     /// Where it listens.
     pub address: SocketAddr,
+    /// A Unix socket that it listens on in place of the address. Only the same user can connect.
+    pub socket: Option<PathBuf>,
     /// Who may ask.
     pub access: Access,
     /// How long a model stays after its last request.
@@ -70,8 +74,8 @@ pub enum ServeError {
     /// The address is taken, or not one of this machine's.
     #[error("cannot listen on {address}: {cause}")]
     Bind {
-        /// The address.
-        address: SocketAddr,
+        /// The address, or the path of the socket.
+        address: String,
         /// Why.
         cause: io::Error,
     },
@@ -103,6 +107,8 @@ pub struct App {
     pub models: LoadedModels,
     /// Answers that can be gone on from.
     pub(crate) responses: StoredResponses,
+    /// What `/generate` of SLM Packager's API answers with.
+    pub(crate) project: CurrentProject,
     pub(crate) keys: Keychain,
     pub(crate) wrong_keys: WrongKeys,
     pub(crate) request_log: Option<Arc<RequestLog>>,
@@ -114,14 +120,15 @@ pub struct App {
 
 pub(crate) type SharedApp = Arc<App>;
 
-/// Serves until `end` is done, then lets running answers finish for a while. `ready` is told the address.
+/// Serves until `end` is done, then lets running answers finish for a while. `ready` is told where: an address with its port, or
+/// `unix:` and the path of the socket.
 ///
 /// # Errors
 /// If the address cannot be used; everything after that is answered to clients.
 pub async fn serve(
     options: ServerOptions,
     source: Arc<dyn ModelSource>,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(&str),
     end: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let address = options.address;
@@ -129,9 +136,15 @@ pub async fn serve(
     let keys = Keychain::open(&access.keys, access.key_file.clone(), access.demands_key)?;
     let tls = options.tls.clone().map(|files| Tls::open(files, SystemTime::now())).transpose()?.map(Arc::new);
     let request_log = options.request_log.clone().map(open_request_log).transpose()?;
-    let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Bind { address, cause })?;
-    let local = listener.local_addr().map_err(|cause| ServeError::Bind { address, cause })?;
+    let failed = |cause| {
+        let socket = options.socket.as_ref().map(|path| path.display().to_string());
+        ServeError::Bind { address: socket.unwrap_or_else(|| address.to_string()), cause }
+    };
+    let listener = Listener::bind(address, options.socket.as_deref()).await.map_err(failed)?;
+    let (local, name) = listener.address().and_then(|local| Ok((local, listener.name()?))).map_err(failed)?;
+    let project = CurrentProject::new(source.projects().and_then(ProjectSource::first));
     let app = Arc::new(App {
+        project,
         models: LoadedModels::new(source, options.keep_alive),
         responses: StoredResponses::default(),
         keys,
@@ -142,7 +155,7 @@ pub async fn serve(
         started: SystemTime::now(),
     });
     let routes = router(Arc::clone(&app));
-    ready(local);
+    ready(&name);
     let (ending, is_ending) = watch::channel(false);
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
     let places = Places::new(app.options.connections_max);
@@ -151,9 +164,20 @@ pub async fn serve(
         tokio::select! {
             () = &mut end => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, client)) => {
+                Ok(Accepted::Tcp(stream, client)) => {
                     if let Some((stream, place)) = places.take(stream) {
                         let serving = connection(stream, client, tls.clone(), routes.clone(), is_ending.clone());
+                        tokio::spawn(async move {
+                            serving.await;
+                            drop(place);
+                        });
+                    }
+                }
+                #[cfg(unix)]
+                Ok(Accepted::Unix(stream)) => {
+                    if let Some((stream, place)) = places.take(stream) {
+                        let stream = Unstalled::new(stream, STALL_MAX);
+                        let serving = exchange(stream, local, routes.clone(), is_ending.clone());
                         tokio::spawn(async move {
                             serving.await;
                             drop(place);

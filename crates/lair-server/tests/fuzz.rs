@@ -62,6 +62,7 @@ fn start() -> String {
     std::thread::spawn(move || {
         let options = ServerOptions {
             address: ([127, 0, 0, 1], 0).into(),
+            socket: None,
             access: Access::default(),
             keep_alive: KeepAlive::Forever,
             body_bytes_max: 1 << 20,
@@ -72,7 +73,7 @@ fn start() -> String {
         };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let ready = move |address: std::net::SocketAddr| tell.send(address.to_string()).expect("somebody waits");
+        let ready = move |address: &str| tell.send(address.to_owned()).expect("somebody waits");
         runtime
             .block_on(lair_server::serve(options, Arc::new(Nothing), ready, std::future::pending()))
             .expect("it serves");

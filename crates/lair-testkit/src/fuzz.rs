@@ -2,7 +2,8 @@
 //!
 //! Without instrumentation of the compiler the feedback is the outcome: what a parser says (its error without numbers, or what
 //! it found) names a kind of outcome, and an input with a new kind joins the corpus. Everything follows from a seed, so a run
-//! can be repeated; a count bounds it, and `LAIR_FUZZ_SECONDS` makes it long instead. An input that fails is written to
+//! can be repeated; a count bounds it, and `LAIR_FUZZ_SECONDS`
+//! of the thread's processor time make it long instead. An input that fails is written to
 //! `fuzz/failed/<target>`; what was mended stays in `fuzz/regressions/<target>` and is tried first, every time.
 
 use std::collections::HashSet;
@@ -63,9 +64,9 @@ impl Target {
         for input in self.regressions().into_iter().chain(self.seeds.iter().cloned()) {
             run.try_one(input, &mut parse);
         }
-        let start = Instant::now();
+        let clock = Clock::start();
         let goes_on = |run: &Run<'_>| match seconds {
-            Some(seconds) => start.elapsed() < Duration::from_secs(seconds),
+            Some(seconds) => clock.elapsed() < Duration::from_secs(seconds),
             None => run.runs < self.runs,
         };
         while goes_on(&run) {
@@ -77,7 +78,7 @@ impl Target {
             self.name,
             run.runs,
             run.kinds.len(),
-            start.elapsed().as_secs(),
+            clock.elapsed().as_secs(),
             run.slowest.as_millis()
         );
     }
@@ -88,6 +89,32 @@ impl Target {
         paths.sort();
         paths.iter().map(|path| fs::read(path).expect("a regression can be read")).collect()
     }
+}
+
+/// What a long run has taken: the processor's time of this thread, so that a busy machine makes a run longer, not shorter.
+struct Clock {
+    start: Instant,
+    worked_before: Option<Duration>,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { start: Instant::now(), worked_before: worked() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        match (worked(), self.worked_before) {
+            (Some(now), Some(before)) => now.saturating_sub(before),
+            // Where a thread's time is not known, the time on the wall.
+            _ => self.start.elapsed(),
+        }
+    }
+}
+
+/// The processor's time of this thread (`proc_pid_schedstat`: nanoseconds on a processor stand first).
+fn worked() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    stat.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 /// `fuzz` of the repository.

@@ -25,7 +25,8 @@ fn factory(file: &str) -> Option<GrammarFactory> {
 
 fn source(factory: &GrammarFactory, syntax: &ToolSyntax, answer: Option<&Json>) -> GrammarSource {
     let wanted = CallsWanted { tools: &tools(), is_parallel: true, answer };
-    GrammarSource::Lark(syntax.grammar(wanted, |text| lark_literal(factory.tokenizer(), text)))
+    let lark = syntax.grammar(wanted, |text| lark_literal(factory.tokenizer(), text));
+    GrammarSource::Lark(lark.expect("the schemas are right"))
 }
 
 fn call_count(syntax: &'static ToolSyntax, text: &str) -> usize {

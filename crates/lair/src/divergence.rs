@@ -58,8 +58,11 @@ impl Predictor {
         let backend = backend.with_activations(precision.activations);
         let options = LoadOptions { context_length: Some(length) };
         let model = Model::load(file, &backend, options).map_err(model_failure)?;
-        if !model.has_logits() {
-            return Err(Failure::new(ExitCode::BadModel, "an embedding model predicts no text"));
+        if !model.generates_one_by_one() {
+            return Err(Failure::new(
+                ExitCode::BadModel,
+                "a model that does not predict token by token cannot be measured so",
+            ));
         }
         let page_count = length.div_ceil(PAGE_LENGTH);
         let memory = MemoryOptions { kv_element: precision.kv, page_count, state_slot_count: 1, rows_max: ROWS_MAX };

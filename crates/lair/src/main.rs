@@ -14,6 +14,7 @@ mod human;
 mod interrupt;
 mod locate;
 mod machine;
+mod make_model;
 mod measured_machine;
 mod memory_ledger;
 mod offline;

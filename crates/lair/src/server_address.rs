@@ -10,19 +10,19 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// What the user wrote, as an address to listen on: a missing part is the default's.
-pub fn to_listen_on(text: &str) -> Option<SocketAddr> {
+/// What the user wrote, as an address to listen on: a missing part is this machine, or `usual_port`.
+pub fn to_listen_on(text: &str, usual_port: u16) -> Option<SocketAddr> {
     let text = text.trim();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
     if let Ok(address) = text.parse() {
         return Some(address);
     }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some(SocketAddr::new(ip, PORT));
+        return Some(SocketAddr::new(ip, usual_port));
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().ok()?),
-        None => (text, PORT),
+        None => (text, usual_port),
     };
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     (host, port).to_socket_addrs().ok()?.next()
@@ -83,7 +83,7 @@ mod tests {
             ("ftp://127.0.0.1:1", Some("127.0.0.1:1"), None),
             ("user@127.0.0.1:1", None, None),
         ] {
-            assert_eq!(to_listen_on(text), listen.map(|text| text.parse().expect("an address")), "{text}");
+            assert_eq!(to_listen_on(text, PORT), listen.map(|text| text.parse().expect("an address")), "{text}");
             assert_eq!(to_ask(text).as_deref(), ask, "{text}");
         }
         assert_eq!(to_ask("models.example").as_deref(), Some("http://models.example:11434"), "names stay names");

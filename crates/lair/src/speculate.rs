@@ -145,8 +145,8 @@ impl DraftChoice {
             .map_err(|error| Failure::new(ExitCode::Engine, error))?;
         let model = Model::load(&draft_file, &backend, lair_model::LoadOptions::default())
             .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
-        if !model.has_logits() {
-            let cause = format!("the draft model `{}` is an embedding model: it predicts no tokens", self.located.name);
+        if !model.generates_one_by_one() {
+            let cause = format!("the draft model `{}` does not predict token by token", self.located.name);
             return Err(Failure::new(ExitCode::BadModel, cause));
         }
         draft_file.check_unchanged()?;

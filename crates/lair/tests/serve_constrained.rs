@@ -5,7 +5,7 @@ mod server;
 
 use serde_json::{Value, json};
 
-use server::{Server, events, lines};
+use server::{Server, events, joined, lines};
 
 /// Every answer of this schema ends, whatever a model of 260,000 weights makes of it.
 fn schema() -> Value {
@@ -98,6 +98,18 @@ fn expressions_and_choices_hold() {
         let gbnf = ask(wish);
         assert!(text(&gbnf).len() == 5 && text(&gbnf).chars().all(|letter| ('x'..='z').contains(&letter)), "{gbnf}");
     }
+    let tag = json!({ "structures": [{ "begin": "a", "schema": { "const": 7 }, "end": ";" }], "triggers": ["a"] });
+    let typed = joined(&tag, &json!({ "type": "structural_tag" }));
+    for wish in [
+        json!({ "response_format": typed, "max_tokens": 60 }),
+        json!({ "structured_outputs": { "structural_tag": tag.to_string() }, "max_tokens": 60 }),
+    ] {
+        let tagged = ask(wish);
+        let parts: Vec<&str> = text(&tagged).split('a').collect();
+        assert!(parts.len() > 2, "no trigger came: {tagged}");
+        // The last one may be cut.
+        assert!(parts[1..parts.len() - 1].iter().all(|part| part.starts_with("7;")), "{tagged}");
+    }
     let object = ask(json!({ "structured_outputs": { "json_object": true }, "max_tokens": 4 }));
     assert!(text(&object).starts_with('{'), "{object}");
     // A stop string ends it sooner, and a constraint knows its end even where the model's own is passed over.
@@ -126,7 +138,9 @@ fn what_cannot_be_fulfilled_is_refused_before_anything_is_generated() {
         (json!({ "guided_choice": ["a"], "guided_regex": "a" }), "both say"),
         (json!({ "guided_grammar": "start: nobody" }), "nobody"),
         (json!({ "grammar": "root ::= nobody" }), "`nobody` is used"),
-        (json!({ "structured_outputs": { "structural_tag": "{}" } }), "structural_tag"),
+        (json!({ "structured_outputs": { "structural_tag": "{}" } }), "no structures"),
+        (json!({ "structured_outputs": { "structural_tag": "x" } }), "structural_tag"),
+        (json!({ "response_format": { "type": "structural_tag", "format": {} } }), "response_format.format"),
     ] {
         let answer = server.post("/v1/completions", &completion(wish.clone()));
         assert_eq!(answer.status, 400, "{wish}: {}", answer.body);

@@ -133,14 +133,13 @@ fn the_list_and_its_variants_are_shown_without_a_network() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so() {
+fn what_cannot_be_quantized_is_refused() {
     let home = tempfile::tempdir().expect("a folder");
     let model = home.path().join("input.gguf");
     std::fs::write(&model, b"x").expect("written");
     let input = model.to_str().expect("UTF-8");
     check(&slm(home.path(), &["quantize", input, "--type", "q4_k_m"], ""), 4, &["GGUF"]);
     check(&slm(home.path(), &["quantize", "absent.gguf"], ""), 3, &["absent.gguf"]);
-    check(&slm(home.path(), &["serve", "--port", "8000"], ""), 1, &["lair serve", "8000"]);
 }
 
 #[test]

@@ -7,20 +7,32 @@
 use super::feed_forward::{Widening, quantised_rows, widen};
 use super::linear::{Scratch, Source, for_each_row, grow, prepare};
 use super::memory::Parts;
-use super::norm::{add_scaled, apply_norm};
+use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
 use super::product::{Input, Product, TOKENS_MAX, for_each_item};
 use super::quantise::{BLOCK, QuantisedBlock};
+use super::tap::observe;
 use super::{Buffer, Cpu};
-use crate::{Experts, FeedForwardInput, Gating, Linear, Router};
+use crate::{Adjugates, ExpertGroups, Experts, ExpertsInput, FeedForwardInput, Gating, Linear, Router, Weighing};
 
 /// Which tokens take which experts.
 #[derive(Default)]
 pub(super) struct Routing {
     /// `[rows, expert_count]`.
     scores: Vec<f32>,
-    /// `[rows, expert_used_count]`: expert and weight, best first.
+    /// What the router reads, where it is not what the experts read.
+    router_blocks: Vec<QuantisedBlock>,
+    /// What experts are chosen by, of one row.
+    ranks: Vec<f32>,
+    /// Of one row the groups' sums.
+    group_sums: Vec<(f32, u32)>,
+    /// `[rows, used_count]`: expert and weight, best first.
     choices: Vec<(u32, f32)>,
+    /// How many a row takes.
+    used_count: usize,
+    /// `[rows, hidden_size]`: what adjugates read, and the same as integers.
+    firsts: Vec<f32>,
+    first_blocks: Vec<QuantisedBlock>,
     /// Places in `choices`, sorted by expert.
     places: Vec<u32>,
     /// The token of every place in `places`.
@@ -54,6 +66,10 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     grow(&mut scratch.hidden_blocks, byte_rows * (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
     let routing = &mut scratch.routing;
     grow(&mut routing.scores, rows * count, 0.0);
+    grow(&mut routing.ranks, count, 0.0);
+    grow(&mut routing.router_blocks, byte_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    let groups = experts.router.groups.map_or(0, |groups| groups.count);
+    routing.group_sums.reserve(groups.saturating_sub(routing.group_sums.len()));
     grow(&mut routing.places, place_count, 0);
     grow(&mut routing.tokens, place_count, 0);
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
@@ -63,6 +79,11 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     routing.starts.reserve(room_for(routing.starts.len(), count + 1));
     // Each expert's last run may be short; the others are full.
     routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
+    if let Some(adjugates) = &experts.adjugates {
+        let byte_rows = adjugates.up.weight.byte_rows();
+        grow(&mut routing.firsts, rows * hidden_size, 0.0);
+        grow(&mut routing.first_blocks, byte_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    }
     if experts.shared.is_some() {
         grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
         grow(&mut routing.shared_blocks, byte_rows * (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
@@ -76,7 +97,7 @@ pub(super) fn experts(
     cpu: &mut Cpu,
     rows: usize,
     experts: &Experts<Cpu>,
-    input: FeedForwardInput<'_, Cpu>,
+    input: ExpertsInput<'_, Cpu>,
     residual: &mut Buffer,
 ) {
     cpu.scratch.reserve(rows, 0, 0);
@@ -94,19 +115,30 @@ pub(super) fn experts(
         .max(experts.router.linear.weight.byte_rows())
         .max(shared.as_ref().map_or(0, Widening::byte_rows))
         .max(experts.shared_gate.as_ref().map_or(0, |linear| linear.weight.byte_rows()));
-    let buffer = match input {
+    let buffer = match input.experts {
         FeedForwardInput::Residual => &*residual,
         FeedForwardInput::Buffer(buffer) => buffer,
     };
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
+    let router = input.router;
     let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, byte_rows);
     let all_rows = &scratch.all_rows[..rows];
 
-    multiply_rows(cpu, &experts.router.linear, &input, all_rows, &mut routing.scores);
+    let routed = router.map(|buffer| {
+        let (values, byte_rows) = (&buffer.values[..rows * buffer.width], experts.router.linear.weight.byte_rows());
+        let room = &mut routing.router_blocks;
+        quantised_rows((cpu.isa, &cpu.pool), rows, values, buffer.width, room, byte_rows)
+    });
+    let routed = routed.as_ref().unwrap_or(&input);
+    multiply_rows(cpu, &experts.router.linear, routed, all_rows, &mut routing.scores);
     routing.choose(&experts.router, rows);
-    routing.sort(rows, &experts.router);
-    run_experts(cpu, &widening, &experts.down, &input, routing, (&mut scratch.hidden, &mut scratch.hidden_blocks));
+    routing.sort(rows, experts.router.linear.weight.rows());
+    let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
+    run_experts(cpu, (&widening, experts.weighing), &experts.down, &input, routing, room);
+    if let Some(adjugates) = &experts.adjugates {
+        run_adjugates(cpu, rows, experts, adjugates, routing, (&mut scratch.hidden, &mut scratch.hidden_blocks));
+    }
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
@@ -124,8 +156,47 @@ pub(super) fn experts(
     cpu.scratch = scratch;
 }
 
+/// Sums the experts' outputs, and has the adjugates read the sums: their outputs take the experts' places.
+fn run_adjugates(
+    cpu: &mut Cpu,
+    rows: usize,
+    experts: &Experts<Cpu>,
+    adjugates: &Adjugates<Cpu>,
+    routing: &mut Routing,
+    room: (&mut Vec<f32>, &mut Vec<QuantisedBlock>),
+) {
+    let width = experts.down.weight.rows();
+    grow(&mut routing.firsts, rows * width, 0.0);
+    for row in 0..rows {
+        let places = row * routing.used_count..(row + 1) * routing.used_count;
+        let sum = &mut routing.firsts[row * width..][..width];
+        sum.fill(0.0);
+        for place in places {
+            let weight = weight_of_output(experts, routing.choices[place].1);
+            add_scaled(cpu.isa, sum, &routing.outputs[place * width..][..width], weight);
+        }
+    }
+    routing.choose_adjugates(&experts.router, rows, adjugates.group_size);
+    routing.sort(rows, experts.router.linear.weight.rows() / adjugates.group_size);
+    let widening = Widening { gate: Some(&adjugates.gate), up: &adjugates.up, activation: experts.activation };
+    let (firsts, mut blocks) = (std::mem::take(&mut routing.firsts), std::mem::take(&mut routing.first_blocks));
+    let values = &firsts[..rows * width];
+    let input = quantised_rows((cpu.isa, &cpu.pool), rows, values, width, &mut blocks, widening.byte_rows());
+    run_experts(cpu, (&widening, Weighing::Output), &adjugates.down, &input, routing, room);
+    (routing.firsts, routing.first_blocks) = (firsts, blocks);
+}
+
+/// The factor on an expert's output.
+fn weight_of_output(experts: &Experts<Cpu>, weight: f32) -> f32 {
+    match experts.weighing {
+        Weighing::Output => weight,
+        Weighing::Input => 1.0,
+    }
+}
+
 /// A product of all rows into `output`, `[rows, matrix rows]`.
 fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_rows: &[u32], output: &mut Vec<f32>) {
+    observe(std::iter::once(&linear.weight), 0, input, 0..all_rows.len());
     let (isa, width, product) = (cpu.isa, linear.weight.rows(), Product::of(linear, 0));
     grow(output, all_rows.len() * width, 0.0);
     let out = Parts::new(output);
@@ -145,16 +216,24 @@ impl Routing {
     /// Chooses the experts of every row. Of equal scores the lower index wins.
     fn choose(&mut self, router: &Router<Cpu>, rows: usize) {
         let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
+        self.used_count = used;
         self.choices.clear();
         for scores in self.scores[..rows * count].chunks_exact_mut(count) {
             match router.gating {
                 Gating::Softmax => softmax(scores),
                 Gating::Sigmoid => scores.iter_mut().for_each(|x| *x = sigmoid(*x)),
                 Gating::SoftmaxOfChosen => {}
+                Gating::SqrtSoftplus => scores.iter_mut().for_each(|x| *x = softplus(*x).sqrt()),
             }
-            let rank = |index: u32| {
-                scores[index as usize] + router.selection_bias.as_ref().map_or(0.0, |bias| bias[index as usize])
-            };
+            self.ranks.clear();
+            self.ranks.extend_from_slice(scores);
+            if let Some(bias) = &router.selection_bias {
+                self.ranks.iter_mut().zip(bias).for_each(|(rank, bias)| *rank += bias);
+            }
+            if let Some(groups) = router.groups {
+                leave_best_groups(groups, &mut self.ranks, &mut self.group_sums);
+            }
+            let rank = |index: u32| self.ranks[index as usize];
             self.order.clear();
             self.order.extend(0..count as u32);
             self.order.sort_unstable_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
@@ -164,9 +243,24 @@ impl Routing {
         }
     }
 
-    /// Sorts the choices by expert and cuts them into runs.
-    fn sort(&mut self, rows: usize, router: &Router<Cpu>) {
-        let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
+    /// Replaces the best experts of every row by what their groups share, the others by nothing.
+    fn choose_adjugates(&mut self, router: &Router<Cpu>, rows: usize, group_size: usize) {
+        let (count, before) = (router.linear.weight.rows(), self.used_count);
+        let used = before.min(count / group_size);
+        for row in 0..rows {
+            for index in 0..used {
+                let taken = self.choices[row * before + index].0 / group_size as u32;
+                self.choices[row * used + index] = (taken, self.scores[row * count + taken as usize]);
+            }
+            weigh(router, &mut self.choices[row * used..][..used]);
+        }
+        self.choices.truncate(rows * used);
+        self.used_count = used;
+    }
+
+    /// Sorts the choices among `count` experts and cuts them into runs.
+    fn sort(&mut self, rows: usize, count: usize) {
+        let used = self.used_count;
         self.starts.clear();
         self.starts.resize(count + 1, 0);
         for &(expert, _) in &self.choices {
@@ -195,6 +289,28 @@ impl Routing {
     }
 }
 
+/// Ranks of experts outside of the best groups, by the sum of their two best ranks, become the lowest. Of equal groups the
+/// lower index wins.
+fn leave_best_groups(groups: ExpertGroups, ranks: &mut [f32], sums: &mut Vec<(f32, u32)>) {
+    let size = ranks.len() / groups.count;
+    sums.clear();
+    sums.extend(ranks.chunks_exact(size).zip(0..).map(|(group, index)| {
+        let (mut best, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+        for &rank in group {
+            if rank > best {
+                (best, second) = (rank, best);
+            } else if rank > second {
+                second = rank;
+            }
+        }
+        (if size > 1 { best + second } else { best }, index)
+    }));
+    sums.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for &(_, group) in &sums[groups.used_count..] {
+        ranks[group as usize * size..][..size].fill(f32::NEG_INFINITY);
+    }
+}
+
 /// Turns the chosen experts' scores into weights.
 fn weigh(router: &Router<Cpu>, choices: &mut [(u32, f32)]) {
     if router.gating == Gating::SoftmaxOfChosen {
@@ -210,7 +326,7 @@ fn weigh(router: &Router<Cpu>, choices: &mut [(u32, f32)]) {
 /// Both halves of every expert that has tokens; outputs `[place in choices, hidden_size]`.
 fn run_experts(
     cpu: &mut Cpu,
-    widening: &Widening<'_>,
+    (widening, weighing): (&Widening<'_>, Weighing),
     down: &Linear<Cpu>,
     input: &Input<'_>,
     routing: &mut Routing,
@@ -219,11 +335,20 @@ fn run_experts(
     let (isa, ffn_size, panels) = (cpu.isa, widening.up.weight.rows(), widening.up.weight.panels());
     let place_count = routing.choices.len();
     grow(hidden, place_count * ffn_size, 0.0);
-    let (runs, places, tokens) = (&routing.runs, &routing.places, &routing.tokens);
+    let (runs, places, tokens, choices) = (&routing.runs, &routing.places, &routing.tokens, &routing.choices);
+    for &(expert, start, length) in runs {
+        observe(widening.matrices(), expert, input, tokens[start..start + length].iter().map(|token| *token as usize));
+    }
     let out = Parts::new(hidden);
     for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * panels, &|scratch, item| {
         let ((expert, start, length), panel) = (runs[item / panels], item % panels);
-        widening.panel(isa, scratch, (expert, panel), input, &tokens[start..start + length]);
+        let mut factors = [1.0; TOKENS_MAX];
+        if weighing == Weighing::Input {
+            let places = &places[start..start + length];
+            factors.iter_mut().zip(places).for_each(|(factor, &place)| *factor = choices[place as usize].1);
+        }
+        let factors = (weighing == Weighing::Input).then_some(&factors[..length]);
+        widening.panel(isa, scratch, (expert, panel), input, (&tokens[start..start + length], factors));
         let width = PANEL.min(ffn_size - panel * PANEL);
         for (&place, sums) in places[start..start + length].iter().zip(&scratch.sums[0]) {
             // SAFETY: every place belongs to one run.
@@ -232,6 +357,10 @@ fn run_experts(
     });
     let hidden = &hidden[..place_count * ffn_size];
     let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.byte_rows());
+    for &(expert, start, length) in runs {
+        let rows = places[start..start + length].iter().map(|place| *place as usize);
+        observe(std::iter::once(&down.weight), expert, &hidden, rows);
+    }
     let (hidden_size, pairs) = (down.weight.rows(), Product::of(down, 0).pairs());
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
     let out = Parts::new(&mut routing.outputs);
@@ -254,18 +383,29 @@ fn combine(
     product: &mut Vec<f32>,
     residual: &mut Buffer,
 ) {
-    let (isa, used, width) = (cpu.isa, experts.router.expert_used_count, residual.width);
+    let (isa, used, width) = (cpu.isa, routing.used_count, residual.width);
+    let scale = experts.adjugates.as_ref().map_or(1.0, |adjugates| adjugates.scale);
     grow(product, rows * width, 0.0);
     let (product, residual) = (Parts::new(product), Parts::new(&mut residual.values));
     for_each_row(&cpu.pool, rows, &|row| {
         // SAFETY: every row is taken once.
         let (sum, out) = unsafe { (product.part(row * width, width), residual.part(row * width, width)) };
-        sum.fill(0.0);
+        match &experts.adjugates {
+            Some(_) => sum.copy_from_slice(&routing.firsts[row * width..][..width]),
+            None => sum.fill(0.0),
+        }
         for place in row * used..(row + 1) * used {
-            add_scaled(isa, sum, &routing.outputs[place * width..][..width], routing.choices[place].1);
+            let weight = match &experts.adjugates {
+                Some(_) => routing.choices[place].1 * scale,
+                None => weight_of_output(experts, routing.choices[place].1),
+            };
+            add_scaled(isa, sum, &routing.outputs[place * width..][..width], weight);
         }
         if experts.shared.is_some() {
             add_scaled(isa, sum, &routing.shared_output[row * width..][..width], routing.shared_weights[row]);
+        }
+        if experts.sum_scale != 1.0 {
+            sum.iter_mut().for_each(|value| *value *= experts.sum_scale);
         }
         if let Some(norm) = &experts.post_norm {
             apply_norm(isa, norm, sum);

@@ -6,14 +6,16 @@ use lair_simd::Isa;
 
 use super::kernel::STRIP_MAX;
 use super::linear::{Source, add_product, for_each_row, grow, prepare};
+use super::matrix::Matrix;
 use super::memory::Parts;
-use super::norm::activate;
+use super::norm::{activate, apply_norm, divide};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item, for_each_run};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::tap::observe;
 use super::{Buffer, Cpu};
-use crate::{Activation, FeedForward, FeedForwardInput, Linear};
+use crate::{Activation, FeedForward, FeedForwardInput, Linear, Norm};
 
 /// The widening half of a network: what the products of one panel need.
 #[derive(Clone, Copy)]
@@ -29,14 +31,20 @@ impl Widening<'_> {
         self.gate.map_or(0, |gate| gate.weight.byte_rows()).max(self.up.weight.byte_rows())
     }
 
-    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums.
+    /// What its input is multiplied with.
+    pub(super) fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        self.gate.into_iter().chain([self.up]).map(|linear| &linear.weight)
+    }
+
+    /// One panel of `activation(gate(x)) * up(x)` of network `index` for some rows, left in the first sums. `factors`, one
+    /// for each row, multiply the input.
     pub(super) fn panel(
         &self,
         isa: Isa,
         scratch: &mut WorkerScratch,
         (index, panel): (usize, usize),
         input: &Input<'_>,
-        rows: &[u32],
+        (rows, factors): (&[u32], Option<&[f32]>),
     ) {
         let up = Product::of(self.up, index);
         let gate = Product::of(self.gate.unwrap_or(self.up), index);
@@ -44,6 +52,11 @@ impl Widening<'_> {
         scratch.multiply(isa, if self.gate.is_some() { &panels } else { &panels[..1] }, input, rows);
         let [up_sums, gate_sums] = &mut *scratch.sums;
         let (up_sums, gate_sums) = (&mut up_sums[..rows.len()], &mut gate_sums[..rows.len()]);
+        if let Some(factors) = factors {
+            for (factor, (up, gate)) in factors.iter().zip(up_sums.iter_mut().zip(&mut *gate_sums)) {
+                up.iter_mut().chain(gate).for_each(|sum| *sum *= factor);
+            }
+        }
         up.finish.apply(panel, up_sums);
         if self.gate.is_some() {
             gate.finish.apply(panel, gate_sums);
@@ -73,10 +86,40 @@ pub(super) fn feed_forward(
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.byte_rows());
     let all_rows = &scratch.all_rows[..rows];
-    let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
-    let hidden = widen((isa, pool, workers), &widening, &input, all_rows, room, network.down.weight.byte_rows());
+    let (hidden, blocks) = (&mut scratch.hidden, &mut scratch.hidden_blocks);
+    let byte_rows = network.down.weight.byte_rows();
+    let hidden = match (network.inner_divisor.as_deref(), network.inner_norm.as_ref()) {
+        (None, None) => widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), byte_rows),
+        inner => {
+            // What stands between the products has to be whole rows of numbers before it is quantised.
+            let width = widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), 0).width;
+            normalise_inner((isa, pool), &mut hidden[..rows * width], width, inner);
+            quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows)
+        }
+    };
     let after = (network.post_norm.as_ref(), network.residual_scale);
     add_product((isa, pool, workers), &network.down, &hidden, all_rows, after, (&mut scratch.product, residual));
+}
+
+/// Divides and norms what stands between the products, `[rows, width]`.
+fn normalise_inner(
+    (isa, pool): (Isa, &Pool),
+    values: &mut [f32],
+    width: usize,
+    (divisor, norm): (Option<&[f32]>, Option<&Norm<Cpu>>),
+) {
+    let rows = values.len() / width;
+    let parts = Parts::new(values);
+    for_each_row(pool, rows, &|row| {
+        // SAFETY: every row is taken once.
+        let values = unsafe { parts.part(row * width, width) };
+        if let Some(divisor) = divisor {
+            divide(isa, values, divisor);
+        }
+        if let Some(norm) = norm {
+            apply_norm(isa, norm, values);
+        }
+    });
 }
 
 /// The widening half over all rows, prepared for the narrowing one.
@@ -90,6 +133,7 @@ pub(super) fn widen<'a>(
 ) -> Input<'a> {
     let (rows, width) = (all_rows.len(), widening.up.weight.rows());
     assert!(widening.gate.is_none_or(|gate| gate.weight.rows() == width), "gate and up differ in width");
+    observe(widening.matrices(), 0, input, 0..rows);
     grow(hidden, rows * width, 0.0);
     let out = Parts::new(hidden);
     let panels = widening.up.weight.panels();
@@ -102,7 +146,7 @@ pub(super) fn widen<'a>(
     for_each_item(pool, workers, panels * rows.div_ceil(TOKENS_MAX), &|scratch, item| {
         let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
         let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        widening.panel(isa, scratch, (0, panel), input, rows);
+        widening.panel(isa, scratch, (0, panel), input, (rows, None));
         let length = PANEL.min(width - panel * PANEL);
         for (&row, sums) in rows.iter().zip(&scratch.sums[0]) {
             // SAFETY: every row and panel is written once.

@@ -8,6 +8,7 @@ use super::norm::{add_scaled, apply_norm, scale_and_cap};
 use super::pool::Pool;
 use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_item};
 use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Head, Linear, Norm};
 
@@ -141,6 +142,38 @@ pub(super) fn add_rows(cpu: &mut Cpu, rows: usize, input: &Buffer, scale: f32, o
     });
 }
 
+/// `outputs[i][row] += sum over j of coefficients[row][i * inputs + j] * inputs[j][row]`.
+pub(super) fn add_mixed(cpu: &mut Cpu, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+    let isa = cpu.isa;
+    for (index, output) in outputs.iter_mut().enumerate() {
+        let width = output.width;
+        let out = Parts::new(&mut output.values);
+        for_each_row(&cpu.pool, rows, &|row| {
+            // SAFETY: every row is written once.
+            let out = unsafe { out.part(row * width, width) };
+            let coefficients = &coefficients.row(row)[index * inputs.len()..][..inputs.len()];
+            for (input, coefficient) in inputs.iter().zip(coefficients) {
+                add_scaled(isa, out, input.row(row), *coefficient);
+            }
+        });
+    }
+}
+
+/// Calls `change` for every row of a buffer.
+pub(super) fn change_rows(
+    cpu: &mut Cpu,
+    rows: usize,
+    buffer: &mut Buffer,
+    change: &(dyn Fn(usize, &mut [f32]) + Sync),
+) {
+    let width = buffer.width;
+    let parts = Parts::new(&mut buffer.values);
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is changed once.
+        change(row, unsafe { parts.part(row * width, width) });
+    });
+}
+
 /// One product of several that read the same input, and where it goes.
 struct Placed<'a> {
     product: Product<'a>,
@@ -166,6 +199,7 @@ pub(super) fn project(
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let input = prepare((isa, pool), rows, norm, source, room, byte_rows);
+    observe(products.iter().map(|(linear, _)| &linear.weight), 0, &input, 0..rows);
     let all_rows = &scratch.all_rows[..rows];
     for products in products.chunks_mut(PRODUCTS_MAX) {
         let count = products.len();
@@ -238,6 +272,7 @@ pub(super) fn add_product(
     let width = residual.width;
     assert_eq!(linear.weight.rows(), width, "a product that does not fit the residual stream");
     assert_eq!(linear.weight.columns(), input.width, "a product whose input has another width");
+    observe(std::iter::once(&linear.weight), 0, input, 0..all_rows.len());
     grow(product, all_rows.len() * width, 0.0);
     let product_parts = Parts::new(product);
     let linear_product = Product::of(linear, 0);
@@ -277,6 +312,7 @@ pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input
     let source = Source { buffer: input, wanted: Some(rows_wanted) };
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.byte_rows());
+    observe(std::iter::once(&head.linear.weight), 0, &input, 0..rows);
     let logits = &mut logits[..rows * width];
     let placed = Placed { product: Product::of(&head.linear, 0), output: Parts::new(logits), width };
     run_products((isa, pool, workers), &[Some(placed)], &input, &scratch.all_rows[..rows]);

@@ -1,5 +1,7 @@
 //! A weight matrix, or a stack of them, in the layout that its type asks for.
 
+use std::sync::Arc;
+
 use lair_simd::Isa;
 
 use super::floats::Floats;
@@ -9,6 +11,7 @@ use super::packed::{BLOCK, Layout, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
 use super::quantise::ActivationType;
+use super::tap::Tap;
 use crate::{ComputeError, MatrixBytes};
 
 pub(super) enum Weights {
@@ -24,6 +27,8 @@ pub struct Matrix {
     rows: usize,
     columns: usize,
     activations: ActivationType,
+    /// Where inputs are added up, if they are.
+    pub(super) tap: Option<Arc<Tap>>,
 }
 
 impl Matrix {
@@ -35,7 +40,13 @@ impl Matrix {
         let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
         let format = lair_quant::format_of(source.tensor_type).ok_or_else(refused)?;
         let Some(shape) = &format.shape else {
-            return Ok(Matrix { weights: Weights::Floats(Floats::pack(pool, source)?), rows, columns, activations });
+            return Ok(Matrix {
+                weights: Weights::Floats(Floats::pack(pool, source)?),
+                rows,
+                columns,
+                activations,
+                tap: None,
+            });
         };
         let layout = Layout::of(format, shape);
         let mut packed = Packed::empty(source, layout)?;
@@ -51,7 +62,7 @@ impl Matrix {
                 pack_panel(isa, source, &layout, (place / panels, place % panels), out);
             }
         });
-        Ok(Matrix { weights: Weights::Packed(packed), rows, columns, activations })
+        Ok(Matrix { weights: Weights::Packed(packed), rows, columns, activations, tap: None })
     }
 
     /// The same matrix, with activations of another type.

@@ -30,6 +30,7 @@ mod kernel_avx_vnni;
 mod kernel_neon;
 mod kv;
 mod kv_record;
+mod latent;
 mod linear;
 mod matrix;
 mod memory;
@@ -51,6 +52,7 @@ mod recurrence;
 mod region;
 mod rwkv;
 mod state_space;
+mod tap;
 
 use std::num::NonZeroUsize;
 
@@ -59,12 +61,14 @@ use lair_simd::Isa;
 pub use lair_simd::IsaChoice;
 pub use matrix::Matrix;
 pub use quantise::ActivationType;
+pub use tap::{InputSums, InputTaps};
 
 use crate::{
     Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
-    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput,
-    Head, KvLayout, Linear, MatrixBytes, Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows,
-    StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
+    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6,
+    Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift,
+    VectorBytes,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -94,6 +98,7 @@ pub struct Cpu {
     workers: Vec<WorkerScratch>,
     scratch: Scratch,
     activations: ActivationType,
+    taps: Option<InputTaps>,
 }
 
 /// Activations, `[rows, width]`.
@@ -127,12 +132,18 @@ impl Cpu {
             workers,
             scratch: Scratch::default(),
             activations: ActivationType::default(),
+            taps: None,
         })
     }
 
     /// The same backend, whose matrices, from now on, are multiplied with activations of this type.
     pub fn with_activations(self, activations: ActivationType) -> Cpu {
         Cpu { activations, ..self }
+    }
+
+    /// The same backend, whose matrices, from now on, add up what they are multiplied with.
+    pub fn with_input_taps(self, taps: &InputTaps) -> Cpu {
+        Cpu { taps: Some(taps.clone()), ..self }
     }
 
     /// How many threads compute.
@@ -159,7 +170,12 @@ impl Backend for Cpu {
     type States = States;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        Ok(Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations))
+        let mut matrix = Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations);
+        // Parts of a fused tensor read the same input: the first one stands for all.
+        let is_first = source.rows() > 0 && source.selection.stored_row(0) == 0;
+        matrix.tap =
+            self.taps.as_ref().filter(|_| is_first).map(|taps| taps.tap(&source.name, source.columns, source.count));
+        Ok(matrix)
     }
 
     fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {
@@ -267,6 +283,16 @@ impl Backend for Cpu {
         attention::attention(resources, batch, attention, kv, buffers);
     }
 
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Kv,
+        buffers: LatentBuffers<'_, Self>,
+    ) {
+        latent::latent_attention(self, batch, layer, kv, buffers);
+    }
+
     fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
@@ -352,13 +378,7 @@ impl Backend for Cpu {
         feed_forward::feed_forward(self, rows, network, input, residual);
     }
 
-    fn experts(
-        &mut self,
-        rows: usize,
-        experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
-        residual: &mut Buffer,
-    ) {
+    fn experts(&mut self, rows: usize, experts: &Experts<Self>, input: ExpertsInput<'_, Self>, residual: &mut Buffer) {
         experts::experts(self, rows, experts, input, residual);
     }
 
@@ -383,6 +403,27 @@ impl Backend for Cpu {
 
     fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Buffer>, wide: &mut Buffer) {
         feed_forward::activate_rows(self, rows, activation, gate, wide);
+    }
+
+    fn copy_columns(&mut self, rows: usize, input: &Buffer, start: usize, output: &mut Buffer) {
+        let width = output.width;
+        linear::change_rows(self, rows, output, &|row, out| {
+            out.copy_from_slice(&input.row(row)[start..start + width]);
+        });
+    }
+
+    fn add_mixed(&mut self, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+        linear::add_mixed(self, rows, coefficients, inputs, outputs);
+    }
+
+    fn match_lengths(&mut self, rows: usize, target: &Buffer, buffer: &mut Buffer) {
+        let isa = self.isa;
+        linear::change_rows(self, rows, buffer, &|row, values| norm::match_length(isa, target.row(row), values));
+    }
+
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Buffer) {
+        let isa = self.isa;
+        linear::change_rows(self, rows, buffer, &|_, values| norm::keep_largest(isa, values, deviations));
     }
 
     fn keep_rows(&mut self, rows: &[usize], buffer: &mut Buffer) {

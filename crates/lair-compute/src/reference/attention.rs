@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap};
-use crate::{Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENGTH, PageId, RopeTable, SequenceRows};
+use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap, softplus};
+use crate::{
+    Attention, AttentionBuffers, Batch, GateFunction, GateSpan, KeyStorage, Mask, Norm, NormOrder, OutputGate,
+    PAGE_LENGTH, PageId, RopeTable, SequenceRows,
+};
 
 /// The attention region: norms, rotary embedding, storing, and attention.
 pub(super) fn attention(
@@ -15,8 +18,11 @@ pub(super) fn attention(
     batch.assert_consistent();
     let positions: Vec<usize> = batch.positions().collect();
     for (row, &position) in positions.iter().enumerate() {
-        let (order, rope) = (attention.norm_order, attention.rope.as_ref());
-        prepare(buffers.q.row_mut(row), attention.q_norm.as_ref(), order, rope, attention.key_dim, position);
+        prepare(buffers.q.row_mut(row), attention, attention.q_norm.as_ref(), position);
+        if let Some(temperature) = &attention.temperature {
+            let factor = temperature.factor(position);
+            buffers.q.row_mut(row).iter_mut().for_each(|query| *query *= factor);
+        }
     }
     if let Some((keys, values)) = buffers.kv {
         store(batch, attention, layer, keys, values);
@@ -27,28 +33,42 @@ pub(super) fn attention(
             let output = buffers.output.row_mut(row);
             attend(attention, layer, rows, position, buffers.q.row(row), output);
             if let Some(gate) = buffers.gate {
-                for (out, &gate) in output.iter_mut().zip(gate.row(row)) {
-                    *out *= sigmoid(gate);
-                }
+                apply_gate(attention.gate, gate.row(row), attention.value_dim, output);
             }
         }
     }
 }
 
-/// Norms and turns the heads of a row of queries or keys.
-fn prepare(
-    row: &mut [f32],
-    norm: Option<&Norm<Reference>>,
-    order: NormOrder,
-    rope: Option<&RopeTable>,
-    head_dim: usize,
-    position: usize,
-) {
+/// Multiplies a row of heads of `value_dim` elements by its gate.
+pub(super) fn apply_gate(kind: OutputGate, gate: &[f32], value_dim: usize, output: &mut [f32]) {
+    for (index, out) in output.iter_mut().enumerate() {
+        let gate = match kind.span {
+            GateSpan::Element => gate[index],
+            GateSpan::Head => gate[index / value_dim],
+        };
+        *out *= match kind.function {
+            GateFunction::Sigmoid => sigmoid(gate),
+            GateFunction::Softplus => softplus(f64::from(gate)) as f32,
+        };
+    }
+}
+
+/// Holds a row within the magnitude that is allowed.
+fn clamp(row: &mut [f32], limit: Option<f32>) {
+    if let Some(limit) = limit {
+        row.iter_mut().for_each(|value| *value = value.clamp(-limit, limit));
+    }
+}
+
+/// Clamps, norms and turns the heads of a row of queries or keys.
+fn prepare(row: &mut [f32], attention: &Attention<Reference>, norm: Option<&Norm<Reference>>, position: usize) {
+    let order = attention.norm_order;
+    clamp(row, attention.clamp);
     if let (Some(norm), NormOrder::BeforeRope) = (norm, order) {
         apply_norm(norm, row);
     }
-    if let Some(rope) = rope {
-        for head in row.chunks_exact_mut(head_dim) {
+    if let Some(rope) = &attention.rope {
+        for head in row.chunks_exact_mut(attention.key_dim) {
             turn(head, rope, position);
         }
     }
@@ -79,13 +99,17 @@ fn store(
     for rows in batch.sequences {
         for row in rows.first_row..rows.first_row + rows.row_count {
             let position = rows.first_position + row - rows.first_row;
-            let (order, rope) = (attention.norm_order, attention.rope.as_ref());
-            prepare(keys.row_mut(row), attention.k_norm.as_ref(), order, rope, attention.key_dim, position);
+            prepare(keys.row_mut(row), attention, attention.k_norm.as_ref(), position);
+            clamp(values.row_mut(row), attention.clamp);
             if let Some(norm) = &attention.v_norm {
                 apply_norm(norm, values.row_mut(row));
             }
             let slot = slot(rows.page_table, position);
-            layer.keys[slot * layer.key_width..][..layer.key_width].copy_from_slice(keys.row(row));
+            let key = match attention.key_storage {
+                KeyStorage::Whole => keys.row(row),
+                KeyStorage::BehindValue => &keys.row(row)[attention.value_dim..],
+            };
+            layer.keys[slot * layer.key_width..][..layer.key_width].copy_from_slice(key);
             layer.values[slot * layer.value_width..][..layer.value_width].copy_from_slice(values.row(row));
         }
     }
@@ -128,11 +152,22 @@ fn attend(
             .clone()
             .map(|key_position| {
                 let slot = slot(rows.page_table, key_position);
-                let key = &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim];
-                let score = soft_cap(dot(query, key) as f32 * attention.scale, attention.softcap);
+                let product = match attention.key_storage {
+                    KeyStorage::Whole => {
+                        dot(query, &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim])
+                    }
+                    KeyStorage::BehindValue => {
+                        let (key, value) = (&layer.keys[slot * layer.key_width..], &layer.values[slot * value_dim..]);
+                        dot(&query[..value_dim], &value[..value_dim])
+                            + dot(&query[value_dim..], &key[..key_dim - value_dim])
+                    }
+                };
+                let score = soft_cap(product as f32 * attention.scale, attention.softcap);
                 let distance = -(key_position.abs_diff(position) as f64);
                 let slope = attention.alibi_slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
-                f64::from(score) + slope * distance
+                let bias = attention.relative_bias.as_ref();
+                let bias = bias.map_or(0.0, |bias| f64::from(bias.of(head, position, key_position)));
+                f64::from(score) + slope * distance + bias
             })
             .collect();
         softmax(&mut scores, attention.sinks.as_ref().map(|sinks| f64::from(sinks[head])));

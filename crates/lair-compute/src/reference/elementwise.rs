@@ -62,10 +62,11 @@ pub(super) fn activate(activation: Activation, gate: Option<&[f32]>, wide: &mut 
 
 fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
     match activation {
-        Activation::ClampedSwiglu { alpha, limit } => {
+        Activation::ClampedSwiglu { alpha, limit, shift } => {
             let gate = gate.min(limit);
-            gate * sigmoid(alpha * gate) * (up.clamp(-limit, limit) + 1.0)
+            gate * sigmoid(alpha * gate) * (up.clamp(-limit, limit) + shift)
         }
+        Activation::ClampedSilu { limit } => (gate * sigmoid(gate)).min(limit) * up.clamp(-limit, limit),
         other => plain(other, gate) * up,
     }
 }
@@ -76,11 +77,15 @@ fn plain(activation: Activation, x: f32) -> f32 {
         Activation::GeluTanh => gelu_tanh(x),
         Activation::GeluErf => (0.5 * f64::from(x) * (1.0 + error_function(f64::from(x) / 2f64.sqrt()))) as f32,
         Activation::GeluQuick => x * sigmoid(1.702 * x),
+        Activation::Tanh => x.tanh(),
         Activation::Relu => x.max(0.0),
         Activation::ReluSquared => x.max(0.0).powi(2),
+        Activation::Xielu { positive, beta, .. } if x > 0.0 => positive * x * x + beta * x,
+        Activation::Xielu { negative, beta, epsilon, .. } => (x.min(epsilon).exp_m1() - x) * negative + beta * x,
+        Activation::ClampedSwiglu { .. } | Activation::ClampedSilu { .. } => {
+            panic!("a clamped activation has a gate: the declaration was checked")
+        }
         Activation::Sigmoid => sigmoid(x),
-        Activation::Tanh => x.tanh(),
-        Activation::ClampedSwiglu { .. } => panic!("a clamped SwiGLU has a gate: the declaration was checked"),
     }
 }
 
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn clamped_swiglu_clamps_the_gate_only_from_above() {
-        let activation = Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 };
+        let activation = Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0, shift: 1.0 };
         assert_eq!(gated(activation, 100.0, 100.0), gated(activation, 7.0, 7.0));
         assert_eq!(gated(activation, -3.0, -100.0), gated(activation, -3.0, -7.0));
         assert_ne!(gated(activation, -30.0, 1.0), gated(activation, -7.0, 1.0));

@@ -8,18 +8,19 @@ mod decayed_attention;
 mod delta_net;
 mod elementwise;
 mod experts;
+mod latent;
 mod rwkv;
 mod state_space;
 
 use crate::{
     Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
-    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, FeedForward, FeedForwardInput,
-    Head, KvLayout, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, Rwkv6, Rwkv6Buffers, Rwkv7,
-    Rwkv7Buffers, SequenceRows, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift,
-    VectorBytes,
+    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, NormGroup, NormKind,
+    PAGE_LENGTH, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, SequenceRows, ShiftedRows, StateLayout, StateSlot,
+    StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
-use elementwise::{activate, sigmoid, soft_cap};
+use elementwise::{activate, sigmoid, soft_cap, softplus};
 
 /// The reference backend.
 #[derive(Debug, Default)]
@@ -278,6 +279,16 @@ impl Backend for Reference {
         attention::attention(batch, attention, &mut kv.layers[attention.kv_layer], buffers);
     }
 
+    fn latent_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &LatentAttention<Self>,
+        kv: &mut Kv,
+        buffers: LatentBuffers<'_, Self>,
+    ) {
+        latent::latent_attention(batch, layer, &mut kv.layers[layer.attention.kv_layer], buffers);
+    }
+
     fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
@@ -381,16 +392,11 @@ impl Backend for Reference {
         }
     }
 
-    fn experts(
-        &mut self,
-        rows: usize,
-        experts: &Experts<Self>,
-        input: FeedForwardInput<'_, Self>,
-        residual: &mut Buffer,
-    ) {
+    fn experts(&mut self, rows: usize, experts: &Experts<Self>, input: ExpertsInput<'_, Self>, residual: &mut Buffer) {
         for row in 0..rows {
-            let normed = normed_row(experts.norm.as_ref(), input_row(&input, residual, row));
-            let mut output = experts::experts_row(experts, &normed);
+            let normed = normed_row(experts.norm.as_ref(), input_row(&input.experts, residual, row));
+            let routed = input.router.map_or(&normed[..], |buffer| buffer.row(row));
+            let mut output = experts::experts_row(experts, &normed, routed);
             if let Some(norm) = &experts.post_norm {
                 apply_norm(norm, &mut output);
             }
@@ -418,6 +424,47 @@ impl Backend for Reference {
     fn activate(&mut self, rows: usize, activation: Activation, gate: Option<&Buffer>, wide: &mut Buffer) {
         for row in 0..rows {
             activate(activation, gate.map(|gate| gate.row(row)), wide.row_mut(row));
+        }
+    }
+
+    fn copy_columns(&mut self, rows: usize, input: &Buffer, start: usize, output: &mut Buffer) {
+        for row in 0..rows {
+            let width = output.width;
+            output.row_mut(row).copy_from_slice(&input.row(row)[start..start + width]);
+        }
+    }
+
+    fn add_mixed(&mut self, rows: usize, coefficients: &Buffer, inputs: &[Buffer], outputs: &mut [Buffer]) {
+        for (index, output) in outputs.iter_mut().enumerate() {
+            for row in 0..rows {
+                let coefficients = &coefficients.row(row)[index * inputs.len()..][..inputs.len()];
+                for (element, out) in output.row_mut(row).iter_mut().enumerate() {
+                    let products = inputs.iter().zip(coefficients);
+                    let sum: f64 = products
+                        .map(|(input, coefficient)| f64::from(input.row(row)[element]) * f64::from(*coefficient))
+                        .sum();
+                    *out += sum as f32;
+                }
+            }
+        }
+    }
+
+    fn match_lengths(&mut self, rows: usize, target: &Buffer, buffer: &mut Buffer) {
+        for row in 0..rows {
+            let length = |values: &[f32]| dot(values, values).sqrt();
+            let factor = length(target.row(row)) / length(buffer.row(row));
+            buffer.row_mut(row).iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+        }
+    }
+
+    fn keep_largest(&mut self, rows: usize, deviations: f32, buffer: &mut Buffer) {
+        for row in 0..rows {
+            let values = buffer.row_mut(row);
+            let count = values.len() as f64;
+            let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+            let squares: f64 = values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+            let bound = mean + (squares / (count - 1.0).max(1.0)).sqrt() * f64::from(deviations);
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) - bound).max(0.0) as f32);
         }
     }
 
@@ -475,22 +522,26 @@ fn normed_row(norm: Option<&Norm<Reference>>, row: &[f32]) -> Vec<f32> {
 
 /// Normalises a row in place.
 fn apply_norm(norm: &Norm<Reference>, row: &mut [f32]) {
-    let (group, step) = match norm.group {
-        NormGroup::Row => (row.len(), 0),
-        NormGroup::Run(length) => (length, 0),
-        NormGroup::Part(length) => (length, length),
+    let group = match norm.group {
+        NormGroup::Row => row.len(),
+        NormGroup::Run(length) | NormGroup::Part(length) => length,
     };
-    for (part, values) in row.chunks_exact_mut(group).enumerate() {
+    // Where in a weight or a bias a run begins: one for all runs, or a part for each.
+    let start = |vector: &[f32], run: usize| if vector.len() == group { 0 } else { run * group };
+    for (run, values) in row.chunks_exact_mut(group).enumerate() {
         let length = values.len() as f64;
         let mean = match norm.kind {
-            NormKind::Rms => 0.0,
+            NormKind::Rms | NormKind::None => 0.0,
             NormKind::Layer => values.iter().map(|&x| f64::from(x)).sum::<f64>() / length,
         };
         let variance = values.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
-        let factor = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
+        let factor = match norm.kind {
+            NormKind::None => 1.0,
+            _ => 1.0 / (variance + f64::from(norm.epsilon)).sqrt(),
+        };
         for (index, value) in values.iter_mut().enumerate() {
-            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[part * step + index]);
-            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[part * step + index]);
+            let weight = norm.weight.as_ref().map_or(1.0, |weight| weight[start(weight, run) + index]);
+            let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[start(bias, run) + index]);
             *value = ((f64::from(*value) - mean) * factor) as f32 * weight + bias;
         }
     }
@@ -515,6 +566,12 @@ fn network_row(network: &FeedForward<Reference>, normed: &[f32]) -> Vec<f32> {
         gate
     });
     activate(network.activation, gate.as_deref(), &mut wide);
+    if let Some(divisor) = &network.inner_divisor {
+        wide.iter_mut().zip(divisor).for_each(|(value, divisor)| *value /= divisor);
+    }
+    if let Some(norm) = &network.inner_norm {
+        apply_norm(norm, &mut wide);
+    }
     let mut output = vec![0.0; network.down.weight.rows];
     apply_linear(&network.down, 0, &wide, &mut output);
     output

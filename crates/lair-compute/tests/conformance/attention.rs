@@ -2,8 +2,8 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Attention, AttentionBuffers, Backend, Batch, KvElement, KvLayerLayout, KvLayout, Mask, NormGroup, NormKind,
-    NormOrder, RopeStyle, RopeTable,
+    Attention, AttentionBuffers, Backend, Batch, GateFunction, GateSpan, KeyStorage, KvElement, KvLayerLayout,
+    KvLayout, Mask, NormGroup, NormKind, NormOrder, OutputGate, RelativeBias, RopeStyle, RopeTable, Temperature,
 };
 
 use crate::build::{Random, buffer, norm, page_tables, sequences, vector};
@@ -24,6 +24,10 @@ struct Case {
     has_alibi: bool,
     has_constant: bool,
     has_gate: bool,
+    gate: OutputGate,
+    temperature: Option<Temperature>,
+    clamp: Option<f32>,
+    bias_reach: Option<usize>,
     element: KvElement,
 }
 
@@ -40,8 +44,16 @@ const PLAIN: Case = Case {
     has_alibi: false,
     has_constant: false,
     has_gate: false,
+    gate: OutputGate::SIGMOID,
+    temperature: None,
+    clamp: None,
+    bias_reach: None,
     element: KvElement::F32,
 };
+
+fn gate(function: GateFunction, span: GateSpan) -> OutputGate {
+    OutputGate { function, span }
+}
 
 fn cases() -> Vec<(&'static str, Case)> {
     let row_norm = Some((NormGroup::Row, NormOrder::AfterRope));
@@ -68,6 +80,17 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("sinks", Case { has_sinks: true, ..PLAIN }),
         ("alibi", Case { has_alibi: true, rope: None, ..PLAIN }),
         ("gate", Case { has_gate: true, ..PLAIN }),
+        ("softplus gate", Case { has_gate: true, gate: gate(GateFunction::Softplus, GateSpan::Element), ..PLAIN }),
+        ("gate of heads", Case { has_gate: true, gate: gate(GateFunction::Sigmoid, GateSpan::Head), ..PLAIN }),
+        (
+            "softplus gate of heads",
+            Case { has_gate: true, gate: gate(GateFunction::Softplus, GateSpan::Head), ..PLAIN },
+        ),
+        ("temperature", Case { temperature: Some(Temperature { length: 7, scale: 0.3, offset: 1 }), ..PLAIN }),
+        ("biases by distance", Case { bias_reach: Some(9), ..PLAIN }),
+        ("biases by distance on both sides", Case { bias_reach: Some(9), mask: Mask::Bidirectional, ..PLAIN }),
+        ("q8 biases by distance", Case { element: KvElement::Q8_0, bias_reach: Some(9), ..PLAIN }),
+        ("clamped", Case { clamp: Some(0.5), norm: head_norm, ..PLAIN }),
         ("large heads", Case { heads: 4, kv_heads: 2, key_dim: 128, value_dim: 128, ..PLAIN }),
         ("odd dims", Case { key_dim: 20, value_dim: 12, rope: None, ..PLAIN }),
         ("f16", Case { element: KvElement::F16, ..PLAIN }),
@@ -132,7 +155,7 @@ impl Step {
             q: random.values(rows * case.heads * case.key_dim),
             k: random.values(rows * case.kv_heads * case.key_dim),
             v: random.values(rows * case.kv_heads * case.value_dim),
-            gate: random.values(rows * case.heads * case.value_dim),
+            gate: random.values(rows * case.gate.width(case.heads, case.value_dim)),
         };
         if case.has_constant {
             step.k.iter_mut().zip(key_constant(case).iter().cycle()).for_each(|(key, constant)| *key += constant);
@@ -148,7 +171,7 @@ impl Step {
             q: cut(&self.q, case.heads * case.key_dim),
             k: cut(&self.k, case.kv_heads * case.key_dim),
             v: cut(&self.v, case.kv_heads * case.value_dim),
-            gate: cut(&self.gate, case.heads * case.value_dim),
+            gate: cut(&self.gate, case.gate.width(case.heads, case.value_dim)),
         }
     }
 }
@@ -171,6 +194,7 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
         kv_head_count: case.kv_heads,
         key_dim: case.key_dim,
         value_dim: case.value_dim,
+        clamp: case.clamp,
         q_norm: make_norm(case.heads, 51),
         k_norm: make_norm(case.kv_heads, 52),
         v_norm: None,
@@ -179,13 +203,20 @@ fn layer<B: Backend>(backend: &B, case: &Case) -> Attention<B> {
             style,
             frequencies: (0..dims / 2).map(|index| 10000f32.powf(-2.0 * index as f32 / dims as f32)).collect(),
             magnitude: 1.25,
+            first: 0,
         }),
         scale: 1.0 / (case.key_dim as f32).sqrt() * 4.0,
         softcap: case.softcap,
         mask: case.mask,
         sinks: case.has_sinks.then(|| vector(backend, &Random(53).values(case.heads))),
         key_constant: case.has_constant.then(|| key_constant(case)),
+        relative_bias: case
+            .bias_reach
+            .map(|reach| RelativeBias { reach, values: Random(55).values(case.heads * (2 * reach + 1)) }),
         alibi_slopes: case.has_alibi.then(|| (0..case.heads).map(|head| 0.5f32.powi(head as i32)).collect()),
+        key_storage: KeyStorage::Whole,
+        temperature: case.temperature,
+        gate: case.gate,
     }
 }
 
@@ -206,7 +237,7 @@ fn run<B: Backend>(backend: &mut B, case: &Case, steps: &[Step]) -> Vec<f32> {
         let mut q = buffer(backend, rows, case.heads * case.key_dim, &step.q);
         let mut k = buffer(backend, rows, case.kv_heads * case.key_dim, &step.k);
         let mut v = buffer(backend, rows, case.kv_heads * case.value_dim, &step.v);
-        let gate = buffer(backend, rows, case.heads * case.value_dim, &step.gate);
+        let gate = buffer(backend, rows, case.gate.width(case.heads, case.value_dim), &step.gate);
         let mut output = backend.buffer(rows, case.heads * case.value_dim).expect("a buffer");
         let sequences = sequences(&step.shape, &tables);
         let batch = Batch { tokens: &vec![0; rows], sequences: &sequences };

@@ -3,6 +3,7 @@
 
 mod attention;
 mod build;
+mod latent;
 mod network;
 mod project;
 mod recurrent;

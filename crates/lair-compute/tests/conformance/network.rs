@@ -2,7 +2,8 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Activation, Backend, Experts, FeedForward, FeedForwardInput, Gating, MatrixBytes, NormGroup, NormKind, Router,
+    Activation, Adjugates, Backend, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput, Gating,
+    MatrixBytes, NormGroup, NormKind, Router, Weighing,
 };
 use lair_quant::TensorType;
 
@@ -42,6 +43,8 @@ impl Weights {
             up: linear(backend, &self.up, None),
             down: linear(backend, &self.down, Some(&Random(63).values(HIDDEN))),
             activation,
+            inner_divisor: None,
+            inner_norm: None,
             post_norm: post.then(|| rms(64)),
             residual_scale: 0.75,
         }
@@ -136,9 +139,11 @@ fn feed_forward_networks_agree_with_the_reference() {
         Activation::Silu,
         Activation::GeluTanh,
         Activation::GeluErf,
-        Activation::ClampedSwiglu { alpha: 1.702, limit: 0.5 },
+        Activation::ClampedSwiglu { alpha: 1.702, limit: 0.5, shift: 1.0 },
+        Activation::ClampedSilu { limit: 0.25 },
     ];
-    let plain = [Activation::GeluTanh, Activation::Relu, Activation::ReluSquared, Activation::GeluQuick];
+    let plain =
+        [Activation::GeluTanh, Activation::Relu, Activation::ReluSquared, Activation::GeluQuick, Activation::Silu];
     for (has_gate, activations) in [(true, gated), (false, plain)] {
         for activation in activations {
             for tensor_type in [TensorType::F32, TensorType::Q4_0, TensorType::Q8_0] {
@@ -154,6 +159,32 @@ fn feed_forward_networks_agree_with_the_reference() {
     }
 }
 
+#[test]
+fn what_stands_between_the_products_is_divided_and_normed() {
+    fn run<B: Backend>(backend: &mut B, weights: &Weights, rows: usize, has_both: bool) -> Vec<f32> {
+        backend.reserve(rows, WIDE).expect("scratch");
+        let factors: Vec<f32> = Random(81).values(WIDE).iter().map(|x| 1.5 + x).collect();
+        let inner_norm = norm(backend, NormKind::Rms, NormGroup::Row, Some(&Random(82).values(WIDE)), None);
+        let network = FeedForward {
+            inner_divisor: has_both.then(|| vector(backend, &factors)),
+            inner_norm: Some(inner_norm),
+            ..weights.network(backend, Activation::Silu, true)
+        };
+        let mut residual = buffer(backend, rows, HIDDEN, &Random(83).values(rows * HIDDEN));
+        backend.feed_forward(rows, &network, FeedForwardInput::Residual, &mut residual);
+        read(backend, rows, HIDDEN, &residual)
+    }
+    for tensor_type in [TensorType::F32, TensorType::Q8_0] {
+        for (rows, has_gate, has_both) in [(1, true, true), (7, true, false), (300, false, true)] {
+            let weights = Weights::random(tensor_type, has_gate, 80);
+            let what = format!("{tensor_type}, {rows} rows, gate {has_gate}, divisor {has_both}");
+            let expected = run(&mut Reference, &weights, rows, has_both);
+            let actual = on_every_cpu(&what, |cpu| run(cpu, &weights, rows, has_both));
+            assert_close(&what, &actual, &expected, limit(tensor_type));
+        }
+    }
+}
+
 /// The weights of a mixture of experts as plain data.
 struct Mixture {
     router: MatrixBytes,
@@ -164,6 +195,11 @@ struct Mixture {
     gating: Gating,
     normalise: bool,
     has_bias: bool,
+    groups: Option<ExpertGroups>,
+    weighing: Weighing,
+    /// Whether the router reads another buffer.
+    reads_apart: bool,
+    adjugates: Option<[MatrixBytes; 3]>,
 }
 
 const EXPERTS: usize = 6;
@@ -182,6 +218,10 @@ impl Mixture {
             gating,
             normalise,
             has_bias,
+            groups: None,
+            weighing: Weighing::Output,
+            reads_apart: false,
+            adjugates: None,
         }
     }
 
@@ -196,17 +236,27 @@ impl Mixture {
                 selection_bias: bias(EXPERTS, 73).map(|values| vector(backend, &values)),
                 normalise: self.normalise,
                 scale: 1.5,
+                groups: self.groups,
             },
             gate: Some(linear(backend, &self.gate, bias(EXPERTS * WIDE, 74).as_deref())),
             up: linear(backend, &self.up, bias(EXPERTS * WIDE, 75).as_deref()),
             down: linear(backend, &self.down, bias(EXPERTS * HIDDEN, 76).as_deref()),
             activation: Activation::Silu,
+            weighing: self.weighing,
+            adjugates: self.adjugates.as_ref().map(|[gate, up, down]| Adjugates {
+                gate: linear(backend, gate, None),
+                up: linear(backend, up, None),
+                down: linear(backend, down, None),
+                group_size: 2,
+                scale: 0.5,
+            }),
             shared: self.shared.as_ref().map(|(weights, _)| FeedForward {
                 norm: None,
                 post_norm: None,
                 ..weights.network(backend, Activation::Silu, false)
             }),
             shared_gate: self.shared.as_ref().map(|(_, gate)| linear(backend, gate, None)),
+            sum_scale: 0.5,
             post_norm: None,
             residual_scale: 1.0,
         }
@@ -219,7 +269,10 @@ fn run_experts<B: Backend>(backend: &mut B, mixture: &Mixture, rows: std::ops::R
     let experts = mixture.experts(backend);
     let values = Random(77).values(100 * HIDDEN);
     let mut residual = buffer(backend, count, HIDDEN, &values[rows.start * HIDDEN..rows.end * HIDDEN]);
-    backend.experts(count, &experts, FeedForwardInput::Residual, &mut residual);
+    let routed = Random(78).values(100 * HIDDEN);
+    let routed = buffer(backend, count, HIDDEN, &routed[rows.start * HIDDEN..rows.end * HIDDEN]);
+    let router = mixture.reads_apart.then_some(&routed);
+    backend.experts(count, &experts, ExpertsInput { router, ..ExpertsInput::RESIDUAL }, &mut residual);
     read(backend, count, HIDDEN, &residual)
 }
 
@@ -231,8 +284,18 @@ fn experts_agree_with_the_reference_and_ignore_the_batch() {
             (Gating::Softmax, false, false, true),
             (Gating::Sigmoid, true, true, false),
             (Gating::SoftmaxOfChosen, false, true, false),
+            (Gating::SqrtSoftplus, true, true, true),
         ] {
-            let mixture = Mixture::random(tensor_type, gating, normalise, has_bias, has_shared);
+            let mut mixture = Mixture::random(tensor_type, gating, normalise, has_bias, has_shared);
+            // Two of three groups of two experts for some, weighted inputs for others.
+            mixture.groups = normalise.then_some(ExpertGroups { count: 3, used_count: 2 });
+            mixture.weighing = if has_bias { Weighing::Input } else { Weighing::Output };
+            mixture.reads_apart = gating == Gating::SqrtSoftplus;
+            let (mut random, count) = (Random(79), EXPERTS / 2);
+            let (wide, narrow) = ((count, WIDE, HIDDEN), (count, HIDDEN, WIDE));
+            mixture.adjugates = (gating == Gating::Softmax).then(|| {
+                [wide, wide, narrow].map(|(count, rows, columns)| stack(&mut random, tensor_type, count, rows, columns))
+            });
             let what = format!("{tensor_type} {gating:?} shared {has_shared}");
             let expected = run_experts(&mut Reference, &mixture, 0..33);
             let together = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, 0..33));

@@ -119,7 +119,8 @@ fn project_add_adds_the_normed_product() {
 fn norms_agree_with_the_reference() {
     fn run<B: Backend>(backend: &mut B, kind: NormKind, group: NormGroup, width: usize, values: &[f32]) -> Vec<f32> {
         backend.reserve(3, width).expect("scratch");
-        let length = if let NormGroup::Run(length) = group { length } else { width };
+        // Runs of 16 have a weight for each element of the row.
+        let length = if let NormGroup::Run(length @ 8) = group { length } else { width };
         let weight = Random(3).values(length);
         let bias = Random(4).values(length);
         let norm = norm(backend, kind, group, Some(&weight), (kind == NormKind::Layer).then_some(&bias[..]));
@@ -129,9 +130,13 @@ fn norms_agree_with_the_reference() {
         read(backend, 3, width, &output)
     }
     for kind in [NormKind::Rms, NormKind::Layer] {
-        for (group, width) in
-            [(NormGroup::Row, 1), (NormGroup::Row, 37), (NormGroup::Row, 576), (NormGroup::Run(8), 64)]
-        {
+        for (group, width) in [
+            (NormGroup::Row, 1),
+            (NormGroup::Row, 37),
+            (NormGroup::Row, 576),
+            (NormGroup::Run(8), 64),
+            (NormGroup::Run(16), 64),
+        ] {
             let values = Random(11).values(3 * width);
             let expected = run(&mut Reference, kind, group, width, &values);
             let actual = on_every_cpu("norm", |cpu| run(cpu, kind, group, width, &values));

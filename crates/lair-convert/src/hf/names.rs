@@ -34,6 +34,7 @@ pub(crate) fn plan(
     let (mut left_out, mut unused) = (Vec::new(), Vec::new());
     for tensor in tensors {
         let name = tensor.name.replace("e_score_correction_bias", "e_score_correction.bias");
+        let name = name.replace(".expert_bias", ".expert.bias");
         if is_left_out(&name, source) || is_behind_the_last_layer(&name, config) {
             left_out.push(tensor.name);
             continue;

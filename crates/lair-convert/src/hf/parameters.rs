@@ -137,6 +137,14 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
     match parameter {
         Parameter::Count(key, names) => keys.set(key, config.count(names)),
         Parameter::CountOr(key, names, otherwise) => keys.set(key, Some(config.count(names).unwrap_or(otherwise))),
+        Parameter::Sum(key, [one, other]) => {
+            let sum = |one: u32| one.checked_add(config.count(&[other])?);
+            keys.set(key, config.count(&[one]).and_then(sum));
+        }
+        Parameter::YarnSlope => {
+            let slope = config.rope_number("mscale_all_dim").map(|slope| (0.1 * slope) as f32);
+            keys.set("rope.scaling.yarn_log_multiplier", slope);
+        }
         Parameter::Number(key, names) => keys.set(key, config.number(names).map(|number| number as f32)),
         Parameter::NumberOr(key, names, otherwise) => {
             keys.set(key, Some(config.number(names).map_or(otherwise, |number| number as f32)));

@@ -8,14 +8,15 @@ use lair_compute::{Activation, Mask};
 
 use crate::ModelConfig;
 use crate::spec::{
-    Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, HeadOutput, Layer, Mixer, Norm, NormSpan, Rope,
+    Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, HeadOutput, Layer, Mixer, Norm, NormSpan,
+    Positions, Rope,
 };
 
 /// BERT, XLM-RoBERTa, and what was trained from them: MiniLM, BGE, E5, mxbai, Arctic.
 pub const BERT: Architecture = Architecture {
     gguf_name: "bert",
     hf_names: &["BertModel", "XLMRobertaModel", "RobertaModel"],
-    embedding: |_| Embedding { positions: Some("position_embd"), ..EMBEDDING },
+    embedding: |_| Embedding { positions: Positions::Learned("position_embd"), ..EMBEDDING },
     layer: |_, _| layer(None, Ffn::Dense(DenseFfn::GELU)),
     is_encoder: true,
     head: |_| Head { norm: Norm::None, output: HeadOutput::HiddenState, ..Head::LOGITS },

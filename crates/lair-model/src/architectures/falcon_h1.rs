@@ -24,7 +24,7 @@ fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
             ..Attention::STANDARD
         }),
         beside: Some(Mamba2 { norm: Norm::RmsIfThere("ssm_norm"), ..Mamba2::STANDARD }),
-        ffn_norm: Norm::RmsBare("ffn_norm"),
+        ffn_norm: Norm::RmsNamed("ffn_norm"),
         ..Layer::PRE_NORM
     }
 }

@@ -4,13 +4,13 @@
 //! "StarCoder: may the source be with you", section 5 (one head of keys and values). GGUF names: `gpt2`, `starcoder`.
 
 use crate::spec::source::{GPT_NAMES, GPT2_NAMES, Parameter};
-use crate::spec::{Architecture, DenseFfn, Embedding, Ffn, Head, Layer, Norm, Source};
+use crate::spec::{Architecture, DenseFfn, Embedding, Ffn, Head, Layer, Norm, Positions, Source};
 
 /// GPT-2.
 pub const GPT2: Architecture = Architecture {
     gguf_name: "gpt2",
     hf_names: &["GPT2LMHeadModel"],
-    embedding: |_| Embedding { positions: Some("position_embd"), ..Embedding::TOKENS },
+    embedding: |_| Embedding { positions: Positions::Learned("position_embd"), ..Embedding::TOKENS },
     layer: |_, _| Layer {
         mixer_norm: Norm::Layer("attn_norm"),
         ffn_norm: Norm::Layer("ffn_norm"),

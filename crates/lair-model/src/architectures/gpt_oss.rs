@@ -7,7 +7,7 @@
 use lair_compute::{Activation, Gating, Mask};
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope};
+use crate::spec::{Architecture, Attention, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, Sinks};
 
 /// gpt-oss.
 pub const GPT_OSS: Architecture =
@@ -20,14 +20,19 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
         _ => (Mask::Causal, rope),
     };
     Layer {
-        mixer: Mixer::Attention(Attention { rope: Some(rope), mask, sinks: Some("attn_sinks"), ..Attention::STANDARD }),
+        mixer: Mixer::Attention(Attention {
+            rope: Some(rope),
+            mask,
+            sinks: Sinks::Tensor("attn_sinks"),
+            ..Attention::STANDARD
+        }),
         // The file calls the feed-forward network's norm after what stands before it.
         ffn_norm: Norm::Rms("post_attention_norm"),
         ffn: Ffn::Experts(ExpertsFfn {
             scoring: ExpertScoring::Gating(Gating::SoftmaxOfChosen),
             normalise: false,
             scale: config.experts.as_ref().map_or(1.0, |experts| experts.weights_scale),
-            activation: Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0 },
+            activation: Activation::ClampedSwiglu { alpha: 1.702, limit: 7.0, shift: 1.0 },
             ..ExpertsFfn::SOFTMAX
         }),
         ..Layer::PRE_NORM

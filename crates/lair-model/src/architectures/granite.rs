@@ -49,7 +49,7 @@ pub const GRANITEMOE: Architecture = Architecture {
     ..GRANITE
 };
 
-fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
+pub(super) fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let mut layer = llama::layer(config, layer_index);
     if let Mixer::Attention(attention) = &mut layer.mixer
         && config.rope_finetuned == Some(false)

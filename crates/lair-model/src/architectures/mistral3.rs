@@ -24,7 +24,7 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let mut layer = llama::layer(config, layer_index);
     if let Mixer::Attention(attention) = &mut layer.mixer {
         let length = config.rope_scaling.original_context_length;
-        attention.temperature = config.temperature_scale.map(|scale| Temperature { length, scale });
+        attention.temperature = config.temperature_scale.map(|scale| Temperature { length, scale, offset: 0 });
     }
     layer
 }

@@ -52,7 +52,7 @@ fn network(config: &ModelConfig, layer_index: usize) -> Ffn {
         activation: Activation::ReluSquared,
         // Files without a width of their own have that of all chosen experts together.
         ffn_size: experts.expert_ffn_size.or(Some(config.ffn_sizes[layer_index] / used_count)),
-        shared: Some(SharedExperts { ffn: shared, gate: None }),
+        shared: Some(SharedExperts { ffn: shared, ..SharedExperts::swiglu(0) }),
         ..ExpertsFfn::from_file(config, Gating::Sigmoid)
     })
 }

@@ -17,25 +17,25 @@ pub const PLAMO2: Architecture = Architecture {
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let mixer = match config.kv_head_counts[layer_index] {
         0 => Mixer::Mamba(Mamba {
-            time_step_norm: Norm::RmsBare("ssm_dt_norm"),
-            b_norm: Norm::RmsBare("ssm_b_norm"),
-            c_norm: Norm::RmsBare("ssm_c_norm"),
+            time_step_norm: Norm::RmsNamed("ssm_dt_norm"),
+            b_norm: Norm::RmsNamed("ssm_b_norm"),
+            c_norm: Norm::RmsNamed("ssm_c_norm"),
             form: MambaForm::Heads,
             ..Mamba::STANDARD
         }),
         _ => Mixer::Attention(Attention {
             q_norm: Norm::Rms("attn_q_norm"),
             k_norm: Norm::Rms("attn_k_norm"),
-            norm_span: NormSpan::HeadParts,
+            norm_span: NormSpan::HeadOfRow,
             rope: Some(Rope::half_split(config)),
             ..Attention::STANDARD
         }),
     };
     Layer {
         mixer,
-        mixer_output_norm: Norm::RmsBare("post_attention_norm"),
+        mixer_output_norm: Norm::RmsNamed("post_attention_norm"),
         ffn: Ffn::Dense(DenseFfn { gate: Gate::InUp, ..DenseFfn::SWIGLU }),
-        ffn_output_norm: Norm::RmsBare("post_ffw_norm"),
+        ffn_output_norm: Norm::RmsNamed("post_ffw_norm"),
         ..Layer::PRE_NORM
     }
 }

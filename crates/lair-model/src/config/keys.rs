@@ -58,6 +58,27 @@ impl<'a> Keys<'a> {
         values.into_iter().map(|value| self.in_range(key, u64::from(value), &range)).collect::<Result<_, _>>().map(Some)
     }
 
+    /// A number for each layer: one for all of them, or an array of exactly that many.
+    pub(super) fn numbers_by_layer(
+        &self,
+        key: &str,
+        layer_count: usize,
+        range: RangeInclusive<f32>,
+    ) -> Result<Option<Vec<f32>>, ModelError> {
+        if !self.is_array(key) {
+            return Ok(self.number(key, range)?.map(|number| vec![number; layer_count]));
+        }
+        let values = self.metadata.f32_array(&self.full(key))?;
+        if values.len() != layer_count {
+            let expected = format!("one number, or one for each of the {layer_count} layers");
+            return Err(self.wrong(key, format!("{} numbers", values.len()), expected));
+        }
+        match values.iter().find(|value| !range.contains(value)) {
+            Some(value) => Err(self.wrong(key, value, format!("numbers from {} to {}", range.start(), range.end()))),
+            None => Ok(Some(values)),
+        }
+    }
+
     /// Up to `length_max` counts within `range`; none if the key is not there.
     pub(super) fn counts(
         &self,
@@ -102,6 +123,19 @@ impl<'a> Keys<'a> {
             return Ok(Some(value));
         }
         Err(self.wrong(key, value, format!("a number from {} to {}", range.start(), range.end())))
+    }
+
+    /// A finite number for each layer: one for all of them, or an array of exactly that many; 0 stands for an absent one.
+    pub(super) fn nonzero_numbers_by_layer(
+        &self,
+        key: &str,
+        layer_count: usize,
+    ) -> Result<Vec<Option<f32>>, ModelError> {
+        let numbers = self.numbers_by_layer(key, layer_count, f32::MIN..=f32::MAX)?;
+        Ok(numbers.map_or_else(
+            || vec![None; layer_count],
+            |numbers| numbers.into_iter().map(|number| Some(number).filter(|number| *number != 0.0)).collect(),
+        ))
     }
 
     /// A finite number; 0 stands for an absent one.

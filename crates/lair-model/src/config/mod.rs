@@ -9,7 +9,9 @@ mod parts;
 
 use lair_gguf::Metadata;
 
-pub use parts::{ExpertsConfig, LatentConfig, Pooling, RecurrentConfig, RwkvConfig, WindowPattern};
+pub use parts::{
+    ExpertsConfig, IndexerConfig, LatentConfig, Pooling, RecurrentConfig, RwkvConfig, WindowPattern, XieluConfig,
+};
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -89,6 +91,14 @@ pub struct ModelConfig {
     pub rope_sections: Vec<usize>,
     /// Whether layers are turned at all, where the file says (Granite).
     pub rope_finetuned: Option<bool>,
+    /// Which layers are turned, where the file lists them.
+    pub rope_layers: Option<Vec<bool>>,
+    /// Whether norms stand behind the halves of a layer instead of before (Chameleon).
+    pub swin_norm: Option<bool>,
+    /// How often all layers are run, one time after the other (Nanbeige).
+    pub loop_count: usize,
+    /// The learned parameters of xIELU, layer by layer; empty where there are none (Apertus).
+    pub xielu: Vec<XieluConfig>,
     /// Positions that a sliding window covers.
     pub window: Option<usize>,
     /// Which layers have a sliding window.
@@ -107,6 +117,8 @@ pub struct ModelConfig {
     pub rwkv: Option<RwkvConfig>,
     /// Latent attention.
     pub latent: Option<LatentConfig>,
+    /// Which keys are read in long contexts.
+    pub indexer: Option<IndexerConfig>,
     /// Factor on attention scores.
     pub attention_scale: Option<f32>,
     /// Soft cap of attention scores.
@@ -115,6 +127,10 @@ pub struct ModelConfig {
     pub logit_softcap: Option<f32>,
     /// Factor on logits, or what divides them: architectures differ.
     pub logit_scale: Option<f32>,
+    /// Factor on attention's output before its projection, or on scores: architectures differ.
+    pub attention_output_scale: Option<f32>,
+    /// Factor on attention's output.
+    pub value_scale: Option<f32>,
     /// Factor on embeddings.
     pub embedding_scale: Option<f32>,
     /// Factor on what a layer's halves add.
@@ -133,6 +149,10 @@ pub struct ModelConfig {
     pub short_convolution_length: Option<usize>,
     /// Last layers that use the keys and values of earlier ones.
     pub shared_kv_layer_count: usize,
+    /// Buckets of distances that have a bias of their own (T5).
+    pub relative_bucket_count: Option<usize>,
+    /// Layers of the decoder behind an encoder, where they differ in number.
+    pub decoder_layer_count: Option<usize>,
     /// Elements of each layer's own embedding.
     pub per_layer_embedding_size: Option<usize>,
     /// Whether tokens see only those before them, where the file says.
@@ -195,6 +215,10 @@ impl ModelConfig {
             rope_alpha: keys.number("rope.scaling.alpha", 0.0..=1e9)?.filter(|alpha| *alpha > 0.0),
             rope_sections: keys.counts("rope.dimension_sections", 4, 0..=limits::HEAD_DIM_MAX)?,
             rope_finetuned: keys.flag("rope.scaling.finetuned")?,
+            rope_layers: keys.flags("attention.rope_pattern", block_count)?,
+            swin_norm: keys.flag("swin_norm")?,
+            loop_count: keys.count("num_loops", 1..=limits::LAYER_COUNT_MAX)?.unwrap_or(1),
+            xielu: XieluConfig::read(metadata, block_count)?,
             // A window of 0 stands for none.
             window: keys
                 .count("attention.sliding_window", 0..=limits::CONTEXT_LENGTH_MAX)?
@@ -206,8 +230,11 @@ impl ModelConfig {
             experts_every: keys.count("moe_every_n_layers", 0..=limits::LAYER_COUNT_MAX)?.filter(|step| *step > 0),
             recurrent: RecurrentConfig::read(&keys)?,
             rwkv: RwkvConfig::read(&keys, hidden_size)?,
-            latent: LatentConfig::read(&keys)?,
+            latent: LatentConfig::read(&keys, head_dims.key, head_dims.value)?,
+            indexer: IndexerConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,
+            attention_output_scale: keys.nonzero_number("attention.output_scale")?,
+            value_scale: keys.nonzero_number("attention.value_scale")?,
             attention_softcap: keys.nonzero_number("attn_logit_softcapping")?,
             logit_softcap: keys.nonzero_number("final_logit_softcapping")?,
             logit_scale: keys.nonzero_number("logit_scale")?,
@@ -220,6 +247,8 @@ impl ModelConfig {
             temperature_scale: keys.nonzero_number("attention.temperature_scale")?,
             short_convolution_length: keys.count("shortconv.l_cache", 1..=64)?,
             shared_kv_layer_count: keys.count("attention.shared_kv_layers", 0..=block_count)?.unwrap_or(0),
+            relative_bucket_count: keys.count("attention.relative_buckets_count", 2..=4096)?,
+            decoder_layer_count: keys.count("decoder_block_count", 1..=block_count)?,
             per_layer_embedding_size: keys
                 .count("embedding_length_per_layer_input", 0..=limits::HIDDEN_SIZE_MAX)?
                 .filter(|size| *size > 0),
@@ -243,6 +272,21 @@ impl ModelConfig {
             Some(pattern) => pattern.has_window(layer_index),
             None => WindowPattern::Period(default_period).has_window(layer_index),
         }
+    }
+
+    /// The same, where of each period the first layer is the one without a window.
+    pub fn has_window_after_first(&self, layer_index: usize, default_period: usize) -> bool {
+        let period = match &self.window_pattern {
+            Some(WindowPattern::Layers(layers)) => return layers[layer_index],
+            Some(WindowPattern::Period(period)) => *period,
+            None => default_period,
+        };
+        period == 0 || !layer_index.is_multiple_of(period)
+    }
+
+    /// Whether this layer is one of the first, which have one network for every token in place of experts.
+    pub fn is_leading_dense(&self, layer_index: usize) -> bool {
+        self.experts.as_ref().is_none_or(|experts| layer_index < experts.leading_dense_layer_count)
     }
 
     /// Whether this layer is recurrent: as the file lists, or all but every `full_attention_interval`-th.

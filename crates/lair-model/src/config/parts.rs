@@ -1,6 +1,7 @@
 //! Hyper-parameters that only some architectures have, in groups.
 
 use lair_compute::Gating;
+use lair_gguf::Metadata;
 
 use super::keys::Keys;
 use super::limits;
@@ -90,6 +91,16 @@ pub struct ExpertsConfig {
     pub leading_dense_layer_count: usize,
     /// Every so-many-th layer has experts.
     pub layer_step: Option<usize>,
+    /// Experts that share an adjugate (GroveMoE).
+    pub adjugate_group_size: usize,
+    /// Width of an adjugate, where the file gives it.
+    pub adjugate_ffn_size: Option<usize>,
+    /// Factor on the sum of adjugates.
+    pub adjugate_scale: f32,
+    /// Magnitude that the experts' activation is held within, layer by layer.
+    pub activation_limits: Vec<Option<f32>>,
+    /// The same of networks that every token takes.
+    pub shared_activation_limits: Vec<Option<f32>>,
 }
 
 impl ExpertsConfig {
@@ -107,7 +118,7 @@ impl ExpertsConfig {
             Some(1) => Some(Gating::Softmax),
             Some(2) => Some(Gating::Sigmoid),
             Some(3) => Some(Gating::SoftmaxOfChosen),
-            Some(other) => return Err(keys.wrong("expert_gating_func", other, "1, 2 or 3".into())),
+            Some(_) => Some(Gating::SqrtSoftplus),
         };
         let group_count = keys.count("expert_group_count", 0..=expert_count)?.unwrap_or(0);
         let group_used_count = keys.count("expert_group_used_count", 0..=group_count)?.unwrap_or(0);
@@ -130,7 +141,42 @@ impl ExpertsConfig {
             group_used_count,
             leading_dense_layer_count: keys.count("leading_dense_block_count", 0..=layer_count)?.unwrap_or(0),
             layer_step: keys.count("interleave_moe_layer_step", 1..=limits::LAYER_COUNT_MAX)?,
+            adjugate_group_size: keys.count("experts_per_group", 1..=expert_count)?.unwrap_or(1),
+            adjugate_ffn_size: keys.count("expert_chunk_feed_forward_length", 1..=limits::FFN_SIZE_MAX)?,
+            adjugate_scale: keys.number("expert_group_scale", f32::MIN..=f32::MAX)?.unwrap_or(1.0),
+            activation_limits: keys.nonzero_numbers_by_layer("swiglu_clamp_exp", layer_count)?,
+            shared_activation_limits: keys.nonzero_numbers_by_layer("swiglu_clamp_shexp", layer_count)?,
         }))
+    }
+}
+
+/// The parameters of xIELU in a layer, as they were learned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct XieluConfig {
+    /// Its softplus is the curvature of the positive side.
+    pub alpha_p: f32,
+    /// Its softplus, and `beta`, is the factor on the negative side.
+    pub alpha_n: f32,
+    /// Slope at 0.
+    pub beta: f32,
+    /// Largest exponent.
+    pub epsilon: f32,
+}
+
+impl XieluConfig {
+    /// Its keys stand below no architecture's name.
+    pub(super) fn read(metadata: &Metadata, layer_count: usize) -> Result<Vec<XieluConfig>, ModelError> {
+        let keys = Keys::new(metadata, "xielu");
+        let numbers = |key: &str| keys.numbers_by_layer(key, layer_count, -1e4..=1e4);
+        let all = (numbers("alpha_p")?, numbers("alpha_n")?, numbers("beta")?, numbers("eps")?);
+        let (Some(alpha_p), Some(alpha_n), Some(beta), Some(epsilon)) = all else { return Ok(Vec::new()) };
+        let layer = |index: usize| XieluConfig {
+            alpha_p: alpha_p[index],
+            alpha_n: alpha_n[index],
+            beta: beta[index],
+            epsilon: epsilon[index],
+        };
+        Ok((0..layer_count).map(layer).collect())
     }
 }
 
@@ -170,6 +216,23 @@ impl RecurrentConfig {
     }
 }
 
+/// Which keys are read in long contexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexerConfig {
+    /// Keys, or blocks of them, that a query reads.
+    pub chosen_count: usize,
+    /// Keys of a block.
+    pub block_length: usize,
+}
+
+impl IndexerConfig {
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<IndexerConfig>, ModelError> {
+        let count = |key: &str| keys.count(key, 1..=limits::CONTEXT_LENGTH_MAX);
+        let Some(chosen_count) = count("attention.indexer.top_k")? else { return Ok(None) };
+        Ok(Some(IndexerConfig { chosen_count, block_length: count("attention.indexer.block_size")?.unwrap_or(1) }))
+    }
+}
+
 /// Latent attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatentConfig {
@@ -181,20 +244,27 @@ pub struct LatentConfig {
     pub key_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
+    /// Width of compressed keys and values, elements of a query head and of a value head in layers with a window.
+    pub of_windows: (usize, usize, usize),
 }
 
 impl LatentConfig {
-    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<LatentConfig>, ModelError> {
+    /// Heads are as wide as the keys for uncompressed heads say, in files that keep them compressed, else as all heads.
+    pub(super) fn read(keys: &Keys<'_>, key_dim: usize, value_dim: usize) -> Result<Option<LatentConfig>, ModelError> {
         let dim = |key: &str| keys.count(key, 0..=limits::HEAD_DIM_MAX).map(|dim| dim.filter(|dim| *dim > 0));
-        let (Some(key_dim), Some(value_dim)) = (dim("attention.key_length_mla")?, dim("attention.value_length_mla")?)
-        else {
-            return Ok(None);
-        };
+        let Some(kv_rank) = dim("attention.kv_lora_rank")? else { return Ok(None) };
+        let key_dim = dim("attention.key_length_mla")?.unwrap_or(key_dim);
+        let value_dim = dim("attention.value_length_mla")?.unwrap_or(value_dim);
         Ok(Some(LatentConfig {
             q_rank: dim("attention.q_lora_rank")?,
-            kv_rank: keys.required_count("attention.kv_lora_rank", 1..=limits::HEAD_DIM_MAX)?,
+            kv_rank,
             key_dim,
             value_dim,
+            of_windows: (
+                dim("attention.kv_lora_rank_swa")?.unwrap_or(kv_rank),
+                dim("attention.key_length_mla_swa")?.unwrap_or(key_dim),
+                dim("attention.value_length_mla_swa")?.unwrap_or(value_dim),
+            ),
         }))
     }
 }

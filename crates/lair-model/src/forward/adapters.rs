@@ -141,9 +141,19 @@ impl<B: Backend> AdapterRoom<B> {
         }
         products.add(backend, factors, &weights.gate, input, gate);
         products.add(backend, factors, &weights.up, input, up);
+        if let Some((cutoff, _)) = weights.gate_cutoff {
+            backend.keep_largest(rows, cutoff, gate);
+        }
         backend.activate(rows, network.activation, network.gate.as_ref().map(|_| &*gate), up);
-        backend.project(rows, None, up, &mut [(&network.down, &mut *product)]);
-        products.add(backend, factors, &weights.down, up, product);
+        let inner = match &network.inner_norm {
+            None => &*up,
+            Some(norm) => {
+                backend.norm(rows, norm, up, gate);
+                &*gate
+            }
+        };
+        backend.project(rows, None, inner, &mut [(&network.down, &mut *product)]);
+        products.add(backend, factors, &weights.down, inner, product);
         let after = (network.post_norm.as_ref(), network.residual_scale);
         add_normed(backend, rows, after, (product, normed), residual);
     }

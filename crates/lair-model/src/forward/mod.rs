@@ -5,21 +5,28 @@
 
 mod adapters;
 mod attention;
+mod cross;
 mod decayed_attention;
 mod delta_net;
+mod latent;
 mod mamba;
 mod mamba2;
+mod per_layer;
 mod rwkv;
 mod short_convolution;
 
-use lair_compute::{Backend, Batch, FeedForwardInput};
+use lair_compute::{Backend, Batch, ExpertsInput, FeedForwardInput};
 
 use adapters::AdapterRoom;
+pub use cross::Encoded;
+use per_layer::Rooms;
 
 use crate::ModelError;
 use crate::model::Model;
+use crate::spec::LayerInput;
 use crate::weights::{
-    Adapted, AdapterWidths, BufferWidths, FfnWeights, HeadWeights, LayerWeights, MixerWeights, ParallelInput,
+    Adapted, AdapterWidths, BufferWidths, DenseWeights, FfnWeights, HeadWeights, LayerWeights, MixerWeights,
+    ParallelInput,
 };
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
@@ -29,14 +36,26 @@ pub struct Activations<B: Backend> {
     residual: B::Buffer,
     /// `[rows, hidden_size]`: a normalised copy.
     hidden: B::Buffer,
-    /// `[rows, hidden_size]`: a layer's input, for layers that add it twice.
+    /// `[rows, hidden_size]`: a layer's input, for layers that add it twice or read it after the mixer.
     input: Option<B::Buffer>,
     q: Vec<B::Buffer>,
     k: Vec<B::Buffer>,
     v: Vec<B::Buffer>,
     gate: Vec<B::Buffer>,
+    /// `[rows, hidden_size]`: the embedding, for layers that add it.
+    embedding: Option<B::Buffer>,
     /// What a mixer gives, before it is projected back.
     mixed: Vec<B::Buffer>,
+    /// The same after a norm of its own.
+    inner: Vec<B::Buffer>,
+    /// Gate and up of feed-forward networks that are computed apart.
+    wide: Vec<[B::Buffer; 2]>,
+    /// For embeddings of layers and residual streams.
+    per_layer: Rooms<B>,
+    /// Compressed keys and values; queries and results in the compressed space.
+    latent: Vec<B::Buffer>,
+    absorbed: Vec<B::Buffer>,
+    absorbed_mixed: Vec<B::Buffer>,
     /// What recurrent mixers share.
     rooms: Vec<B::Buffer>,
     /// The first layer's values, where others mix theirs with them.
@@ -83,7 +102,14 @@ impl<B: Backend> Activations<B> {
             k: buffers(&widths.k)?,
             v: buffers(&widths.v)?,
             gate: buffers(&widths.gate)?,
+            embedding: widths.keeps_embedding.then(|| backend.buffer(rows_max, hidden_size)).transpose()?,
             mixed: buffers(&widths.mixed)?,
+            inner: buffers(&widths.inner)?,
+            wide: buffers(&widths.wide)?.into_iter().zip(buffers(&widths.wide)?).map(<[_; 2]>::from).collect(),
+            per_layer: Rooms::new(backend, &widths.per_layer, hidden_size, rows_max)?,
+            latent: buffers(&widths.latent)?,
+            absorbed: buffers(&widths.absorbed)?,
+            absorbed_mixed: buffers(&widths.absorbed_mixed)?,
             rooms: buffers(&widths.rooms)?,
             first_values: widths.shares_values.map(|width| backend.buffer(rows_max, width)).transpose()?,
             first_rows: (0..rows_max).collect(),
@@ -121,15 +147,42 @@ impl<B: Backend> Model<B> {
         rows_wanted: &[usize],
         logits: &mut [f32],
     ) {
+        self.forward_encoded(backend, activations, memory, batch, &[], rows_wanted, logits);
+    }
+
+    /// Computes one step as [`Model::forward`] does, of a model with an encoder: `encoded` tells for each sequence of the
+    /// batch what [`Model::encode`] has stored.
+    ///
+    /// # Panics
+    /// As [`Model::forward`], and if what was encoded does not belong to the batch.
+    #[allow(clippy::too_many_arguments)] // As `forward`, and what was encoded.
+    pub fn forward_encoded(
+        &self,
+        backend: &mut B,
+        activations: &mut Activations<B>,
+        memory: &mut Memory<B>,
+        batch: &Batch<'_>,
+        encoded: &[Encoded<'_>],
+        rows_wanted: &[usize],
+        logits: &mut [f32],
+    ) {
         let HeadWeights::Logits(head) = &self.head else { panic!("a model that gives hidden states has no logits") };
         assert_eq!(logits.len(), rows_wanted.len() * self.vocabulary_size(), "logits and rows wanted differ in number");
         assert!(rows_wanted.iter().all(|row| *row < batch.row_count()), "a row wanted is not in the batch");
         let ascends = rows_wanted.is_sorted_by(|row, next| row < next);
-        let kept = (ascends && rows_wanted.len() < batch.row_count()).then_some(rows_wanted);
-        self.run(backend, activations, memory, batch, kept);
+        // What was encoded, and several streams, are looked at by all rows to the end.
+        let can_keep = ascends && self.encoder.is_none() && self.streams.is_none();
+        let kept = (can_keep && rows_wanted.len() < batch.row_count()).then_some(rows_wanted);
+        self.run(backend, activations, memory, batch, encoded, kept);
         if !rows_wanted.is_empty() {
             let rows = if kept.is_some() { &activations.first_rows[..rows_wanted.len()] } else { rows_wanted };
             backend.head(head, rows, &activations.residual, logits);
+        }
+        if let Some((first, end)) = (self.architecture().head)(self.config()).left_out {
+            for logits in logits.chunks_exact_mut(self.vocabulary_size()) {
+                let end = end.min(logits.len());
+                logits[first.min(end)..end].fill(f32::MIN);
+            }
         }
     }
 
@@ -148,7 +201,7 @@ impl<B: Backend> Model<B> {
     ) {
         let rows = batch.row_count();
         assert_eq!(values.len(), rows * self.config().hidden_size, "values and rows of the batch differ in number");
-        self.run(backend, activations, memory, batch, None);
+        self.run(backend, activations, memory, batch, &[], None);
         let norm = match &self.head {
             HeadWeights::Logits(head) => head.norm.as_ref(),
             HeadWeights::HiddenState(norm) => norm.as_ref(),
@@ -166,6 +219,7 @@ impl<B: Backend> Model<B> {
         activations: &mut Activations<B>,
         memory: &mut Memory<B>,
         batch: &Batch<'_>,
+        encoded: &[Encoded<'_>],
         kept: Option<&[usize]>,
     ) {
         self.assert_fits(activations, batch);
@@ -176,10 +230,20 @@ impl<B: Backend> Model<B> {
                 "a sequence has factors for adapters, the model has none"
             ),
         }
+        assert_eq!(self.encoder.is_some(), !encoded.is_empty(), "what was encoded belongs to a model with an encoder");
+        let rows_that_see = match encoded {
+            [] => Vec::new(),
+            encoded => cross::rows_that_see(batch, encoded),
+        };
+        let rows_that_see = Batch { tokens: batch.tokens, sequences: &rows_that_see };
+        let rows_that_see = (!encoded.is_empty()).then_some(&rows_that_see);
         self.embed(backend, activations, batch);
         for (layer_index, layer) in self.layers.iter().enumerate() {
             let kept = kept.filter(|_| layer_index + 1 == self.layers.len());
-            run_layer(layer, backend, activations, memory, batch, kept);
+            run_layer(layer, backend, activations, memory, batch, rows_that_see, kept);
+        }
+        if let Some(streams) = &self.streams {
+            per_layer::gather(streams, backend, activations, batch.row_count());
         }
     }
 
@@ -213,6 +277,15 @@ impl<B: Backend> Model<B> {
             backend.embed_positions(positions, batch, &mut activations.residual);
         }
         norm_stream(embedding.norm.as_ref(), backend, activations, batch.row_count());
+        if let Some(embedding) = &mut activations.embedding {
+            backend.copy(batch.row_count(), &activations.residual, embedding);
+        }
+        if let Some(weights) = &embedding.per_layer {
+            per_layer::embed(weights, backend, activations, batch);
+        }
+        if let Some(streams) = &self.streams {
+            per_layer::spread(streams, backend, activations, batch.row_count());
+        }
     }
 }
 
@@ -235,9 +308,14 @@ fn run_layer<B: Backend>(
     activations: &mut Activations<B>,
     memory: &mut Memory<B>,
     batch: &Batch<'_>,
+    rows_that_see: Option<&Batch<'_>>,
     kept: Option<&[usize]>,
 ) {
     let rows = batch.row_count();
+    if let Some(altup) = &layer.altup {
+        per_layer::predict(altup, backend, activations, rows);
+    }
+    per_layer::begin_laurel(layer, backend, activations, rows);
     // What the feed-forward network of a parallel layer reads has to be taken before the mixer adds to the stream.
     let parallel_norm = match &layer.parallel {
         ParallelInput::None => None,
@@ -247,7 +325,7 @@ fn run_layer<B: Backend>(
     if let Some(norm) = parallel_norm {
         backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
     }
-    if let (Some(_), Some(input)) = (&layer.mixer_second_norm, &mut activations.input) {
+    if let (true, Some(input)) = (layer.keeps_input(), &mut activations.input) {
         backend.copy(rows, &activations.residual, input);
     }
     if let (Some(_), Some(norm)) = (&layer.beside, &layer.mixer_norm) {
@@ -276,17 +354,30 @@ fn run_layer<B: Backend>(
             }
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
-            activations.input.iter_mut().for_each(|input| backend.keep_rows(kept, input));
+            let Activations { input, embedding, .. } = &mut *activations;
+            input.iter_mut().chain(embedding).for_each(|buffer| backend.keep_rows(kept, buffer));
+            activations.per_layer.keep_rows(backend, kept);
             activations.adapters.iter_mut().for_each(|room| room.keep_rows(kept));
             kept.len()
         }
     };
-    let after = (layer.mixer_output_norm.as_ref(), layer.residual_scale);
-    for (mixed, output) in mixed.into_iter().chain(beside) {
-        let Activations { mixed: buffers, residual, adapters, .. } = &mut *activations;
+    let after = (layer.mixer_output_norm.as_ref(), layer.mixer_scale);
+    let inner_norm = match &layer.mixer {
+        MixerWeights::Attention(weights) => weights.inner_norm.as_ref(),
+        _ => None,
+    };
+    for (index, (mixed, output)) in mixed.into_iter().chain(beside).enumerate() {
+        let Activations { mixed: buffers, inner, residual, adapters, .. } = &mut *activations;
+        let mixed = match inner_norm.filter(|_| index == 0) {
+            Some((norm, buffer)) => {
+                backend.norm(rows, norm, &buffers[mixed], &mut inner[*buffer]);
+                &inner[*buffer]
+            }
+            None => &buffers[mixed],
+        };
         match adapters.as_mut().filter(|room| room.uses(output.low_rank.iter())) {
-            Some(room) => room.project_add(backend, rows, &buffers[mixed], output, after, residual),
-            None => backend.project_add(rows, &buffers[mixed], &output.linear, after.0, after.1, residual),
+            Some(room) => room.project_add(backend, rows, mixed, output, after, residual),
+            None => backend.project_add(rows, mixed, &output.linear, after.0, after.1, residual),
         }
     }
     norm_stream(layer.mixer_stream_norm.as_ref(), backend, activations, rows);
@@ -300,23 +391,76 @@ fn run_layer<B: Backend>(
     if let FfnWeights::ChannelMix(weights) = &layer.ffn {
         rwkv::channel_mix(weights, backend, activations, memory, batch);
     }
-    let Activations { residual, hidden, adapters, .. } = &mut *activations;
-    let input = match &layer.parallel {
-        ParallelInput::None if layer.normed_stream.is_none() => FeedForwardInput::Residual,
-        _ => FeedForwardInput::Buffer(&*hidden),
-    };
-    match &layer.ffn {
-        FfnWeights::None | FfnWeights::ChannelMix(_) => {}
-        FfnWeights::Dense(weights) => match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
-            Some(room) => room.feed_forward(backend, rows, weights, input, residual),
-            None => backend.feed_forward(rows, &weights.network, input, residual),
-        },
-        FfnWeights::Experts(experts) => backend.experts(rows, experts, input, residual),
+    per_layer::end_laurel(layer, backend, activations, rows);
+    if let (Some(weights), Some(rows_that_see)) = (&layer.cross, rows_that_see) {
+        cross::run(weights, backend, activations, memory, rows_that_see);
     }
+    run_ffn(layer, backend, activations, rows);
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
+    if let Some(altup) = &layer.altup {
+        per_layer::correct(altup, backend, activations, rows);
+    }
+    if let Some(weights) = &layer.per_layer_input {
+        per_layer::add_input(layer, weights, backend, activations, rows);
+    }
+    per_layer::scale_output(layer, backend, activations, rows);
+    if let (Some(scale), Some(embedding)) = (layer.embedding_skip, &activations.embedding) {
+        backend.add(rows, embedding, scale, &mut activations.residual);
+    }
     if let Some(kept) = kept_after {
         backend.keep_rows(kept, &mut activations.residual);
     }
+}
+
+/// The feed-forward network of a layer, added to the stream.
+fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &mut Activations<B>, rows: usize) {
+    let Activations { residual, hidden, input: before_mixer, adapters, wide, .. } = activations;
+    let usual = || match &layer.parallel {
+        ParallelInput::None if layer.normed_stream.is_none() => FeedForwardInput::Residual,
+        _ => FeedForwardInput::Buffer(&*hidden),
+    };
+    let (dense, experts) = match &layer.ffn {
+        FfnWeights::None | FfnWeights::ChannelMix(_) => (None, None),
+        FfnWeights::Dense(dense) => (Some(dense), None),
+        FfnWeights::Experts(experts) => (None, Some(experts)),
+        FfnWeights::DenseAndExperts(dense, experts) => (Some(dense), Some(experts)),
+    };
+    if let Some(weights) = dense {
+        match adapters.as_mut().filter(|room| room.uses(weights.low_rank())) {
+            Some(room) => room.feed_forward(backend, rows, weights, usual(), residual),
+            None if weights.gate_cutoff.is_some() => run_cut_off(weights, backend, rows, wide, residual),
+            None => backend.feed_forward(rows, &weights.network, usual(), residual),
+        }
+    }
+    if let Some(weights) = experts {
+        let kept = || before_mixer.as_ref().expect("a model with such a layer keeps what layers read");
+        let experts = match weights.experts_input {
+            LayerInput::Normalised => usual(),
+            LayerInput::BeforeMixer => FeedForwardInput::Buffer(kept()),
+        };
+        let router = (weights.router_input == LayerInput::BeforeMixer).then(kept);
+        backend.experts(rows, &weights.experts, ExpertsInput { experts, router }, residual);
+    }
+}
+
+/// A feed-forward network of whose gates only the largest count, which has to look at all of a token's.
+fn run_cut_off<B: Backend>(
+    weights: &DenseWeights<B>,
+    backend: &mut B,
+    rows: usize,
+    wide: &mut [[B::Buffer; 2]],
+    residual: &mut B::Buffer,
+) {
+    let network = &weights.network;
+    let (Some((cutoff, buffer)), Some(gate_product)) = (weights.gate_cutoff, &network.gate) else {
+        unreachable!("only gates are cut off")
+    };
+    let [gate, up] = &mut wide[buffer];
+    let norm = network.norm.as_ref();
+    backend.project(rows, norm, residual, &mut [(gate_product, &mut *gate), (&network.up, &mut *up)]);
+    backend.keep_largest(rows, cutoff, gate);
+    backend.activate(rows, network.activation, Some(gate), up);
+    backend.project_add(rows, up, &network.down, network.post_norm.as_ref(), network.residual_scale, residual);
 }
 
 /// Puts the stream's norm in its place, times `scale`, and itself to `hidden`.
@@ -336,6 +480,22 @@ fn replace_stream<B: Backend>(
     backend.add(rows, hidden, scale - 1.0, residual);
 }
 
+/// The product of a layer whose mixer is one: its input after its norm. Returns which buffer of `mixed` holds it.
+fn run_linear<B: Backend>(
+    layer: &LayerWeights<B>,
+    mixed_buffer: usize,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    rows: usize,
+) -> usize {
+    let Activations { residual, hidden, mixed, .. } = activations;
+    match mixer_input(layer, residual, hidden) {
+        (Some(norm), input) => backend.norm(rows, norm, input, &mut mixed[mixed_buffer]),
+        (None, input) => backend.copy(rows, input, &mut mixed[mixed_buffer]),
+    }
+    mixed_buffer
+}
+
 /// Runs a layer's mixer; returns which buffer of `mixed` holds the result.
 fn run_mixer<B: Backend>(
     layer: &LayerWeights<B>,
@@ -348,6 +508,10 @@ fn run_mixer<B: Backend>(
         MixerWeights::None => return None,
         MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Latent(weights) => latent::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Linear { mixed_buffer } => {
+            run_linear(layer, *mixed_buffer, backend, activations, batch.row_count())
+        }
         MixerWeights::Mamba2(weights) => mamba2::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Mamba(weights) => mamba::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::DecayedAttention(weights) => {

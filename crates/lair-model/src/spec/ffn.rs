@@ -1,10 +1,11 @@
 //! Feed-forward networks: what works on each token by itself.
 
-use lair_compute::{Activation, Gating};
+use lair_compute::{Activation, ExpertGroups, Gating, Weighing};
 
 use crate::ModelConfig;
 
 /// What works on each token.
+#[allow(clippy::large_enum_variant)] // Plain data that is copied when a model is loaded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ffn {
     /// Nothing: the layer is its mixer.
@@ -17,15 +18,24 @@ pub enum Ffn {
     ChannelMix(super::ChannelMix),
     /// Both side by side, with norms of their own (Gemma 4).
     DenseAndExperts(DenseAndExperts),
+    /// A choice of networks where the file has a router for the layer, else one network.
+    ExpertsIfThere {
+        /// The choice.
+        experts: ExpertsFfn,
+        /// The one.
+        dense: DenseFfn,
+    },
 }
 
 /// Where the gate's weights lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gate {
     /// There is none: `down(activation(up(x)))`.
     None,
     /// In a tensor of this stem: `down(activation(gate(x)) * up(x))`.
     Tensor(&'static str),
+    /// In a tensor of this stem where the file has it; else there is none, and this is the activation (T5).
+    IfThere(&'static str, Activation),
     /// In the first half of the rows of `up`, which has twice as many (Phi 3).
     InUp,
 }
@@ -43,7 +53,11 @@ pub struct DenseFfn {
     pub activation: Activation,
     /// Width between the two; the configuration's for the layer if `None`.
     pub ffn_size: Option<usize>,
-    /// Norm between the two (BitNet).
+    /// Name within the layer of what divides the activated elements, where the file has it (MPT).
+    pub inner_divisor: Option<&'static str>,
+    /// Only so many standard deviations above the mean of a token's gates counts (Gemma 3n).
+    pub gate_cutoff: Option<f32>,
+    /// Norm between the two, after the activation (BitNet).
     pub inner_norm: super::Norm,
 }
 
@@ -55,6 +69,8 @@ impl DenseFfn {
         down: "ffn_down",
         activation: Activation::Silu,
         ffn_size: None,
+        inner_divisor: None,
+        gate_cutoff: None,
         inner_norm: super::Norm::None,
     };
 
@@ -72,7 +88,7 @@ pub struct ExpertsFfn {
     pub router: &'static str,
     /// How its scores become weights.
     pub scoring: ExpertScoring,
-    /// Stem of scores that are added for the choice only; used where the file has it.
+    /// Stem of scores that are added for the choice only; used where the file has it, as a bias or by this name alone.
     pub selection_bias: Option<&'static str>,
     /// Whether the chosen weights are divided by their sum.
     pub normalise: bool,
@@ -94,10 +110,33 @@ pub struct ExpertsFfn {
     pub down: &'static str,
     /// Between the two.
     pub activation: Activation,
+    /// Where the weights are applied.
+    pub weighing: Weighing,
+    /// What the router reads.
+    pub router_input: LayerInput,
     /// Width between the two; the configuration's `expert_ffn_size` if `None`.
     pub ffn_size: Option<usize>,
+    /// Smaller experts that read the sum of these.
+    pub adjugates: Option<AdjugateExperts>,
     /// A network that every token takes besides.
     pub shared: Option<SharedExperts>,
+}
+
+/// Experts that read the sum of the chosen ones, one for each group of those ([`lair_compute::Adjugates`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdjugateExperts {
+    /// Stem of the gates, `[adjugate_count, ffn_size, hidden_size]`.
+    pub gate: &'static str,
+    /// Stem of the widening products.
+    pub up: &'static str,
+    /// Stem of the narrowing products.
+    pub down: &'static str,
+    /// Width between the two.
+    pub ffn_size: usize,
+    /// Experts that share one of these.
+    pub group_size: usize,
+    /// Factor on their sum.
+    pub scale: f32,
 }
 
 impl ExpertsFfn {
@@ -115,7 +154,10 @@ impl ExpertsFfn {
         fused: Some("ffn_gate_up_exps"),
         down: "ffn_down_exps",
         activation: Activation::Silu,
+        weighing: Weighing::Output,
+        router_input: LayerInput::Normalised,
         ffn_size: None,
+        adjugates: None,
         shared: None,
     };
 }
@@ -145,7 +187,9 @@ pub struct DenseAndExperts {
     pub dense: DenseFfn,
     /// Norm of its output.
     pub dense_output_norm: super::Norm,
-    /// Norm of the experts' input.
+    /// What the experts read.
+    pub experts_input: LayerInput,
+    /// Norm of it.
     pub experts_norm: super::Norm,
     /// The experts.
     pub experts: ExpertsFfn,
@@ -162,13 +206,13 @@ pub enum ExpertScoring {
     SqrtSoftplus,
 }
 
-/// Choice in two steps: groups by the sum of their two best scores, then experts within the chosen groups.
+/// What a part of a feed-forward network reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExpertGroups {
-    /// Groups of equal size.
-    pub count: usize,
-    /// Groups that each token may choose from.
-    pub used_count: usize,
+pub enum LayerInput {
+    /// What the rest of it reads.
+    Normalised,
+    /// What the layer read, before its mixer: a router reads it as it is (SmallThinker), experts by their own norm (Arctic).
+    BeforeMixer,
 }
 
 /// A network that every token takes besides its experts.
@@ -178,6 +222,19 @@ pub struct SharedExperts {
     pub ffn: DenseFfn,
     /// Stem of `[1, hidden_size]`, whose sigmoid multiplies the network's output.
     pub gate: Option<&'static str>,
+    /// Whether every layer has it.
+    pub presence: SharedPresence,
+    /// Factor on the sum of experts and this network, where it is there.
+    pub sum_scale: f32,
+}
+
+/// Whether a network beside experts has to be in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedPresence {
+    /// It has to be there.
+    Required,
+    /// It is used if it is there.
+    IfThere,
 }
 
 impl SharedExperts {
@@ -192,6 +249,8 @@ impl SharedExperts {
                 ..DenseFfn::SWIGLU
             },
             gate: None,
+            presence: SharedPresence::Required,
+            sum_scale: 1.0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Mixers: what lets a token see others.
 
-use lair_compute::{Mask, NormOrder};
+use lair_compute::{Mask, NormOrder, OutputGate, Temperature};
 
 use super::{DecayedAttention, GatedDeltaNet, Mamba, Mamba2, Norm, Rope, ShortConvolution, TimeMix};
 
@@ -25,6 +25,9 @@ pub enum Mixer {
     TimeMix(TimeMix),
     /// Gated convolution over the last few tokens.
     ShortConvolution(ShortConvolution),
+    /// One product of the token itself, `[hidden_size, hidden_size]`: what is left of attention that was found needless
+    /// (Deci).
+    Linear(&'static str),
 }
 
 /// Where the projections to queries, keys and values lie.
@@ -45,10 +48,24 @@ pub struct Projections {
 pub enum NormSpan {
     /// Each head by itself, with one weight for all heads.
     Head,
-    /// Each head by itself, with weights of its own (PLaMo 2).
-    HeadParts,
     /// All heads of a token, with a weight for each element (OLMo 2).
     Row,
+    /// Each head by itself, with a weight for each element of each head, `[heads, head_dim]` (Chameleon, PLaMo 2).
+    HeadOfRow,
+    /// Each head by itself, with one factor a head, `[heads, 1]` (Talkie).
+    HeadFactor,
+}
+
+/// Learned biases by distance, one for each head and bucket of distances (Raffel et al., "Exploring the Limits of Transfer
+/// Learning", section 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelativeBias {
+    /// Stem of the tensor, `[buckets, head_count]`.
+    pub stem: &'static str,
+    /// Prefix of the layer whose biases serve those that have none: `dec.blk.0.`.
+    pub first_layer: &'static str,
+    /// How many buckets there are.
+    pub bucket_count: usize,
 }
 
 /// What the output of attention is multiplied by.
@@ -60,6 +77,8 @@ pub enum AttentionGate {
     BesideQueries,
     /// The sigmoid of a projection of this stem, `[head_count * value_dim, hidden_size]`.
     Tensor(&'static str),
+    /// A function of a projection of this stem, for each element or each head.
+    Projection(&'static str, OutputGate),
 }
 
 /// Where keys and values come from.
@@ -80,13 +99,15 @@ pub enum ValueSource {
     KeysIfMissing,
 }
 
-/// Queries grow with their position: `q * (1 + scale * ln(1 + floor(position / length)))`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Temperature {
-    /// Positions over which the factor stays.
-    pub length: usize,
-    /// Slope.
-    pub scale: f32,
+/// One score for each head that takes part in the softmax and has no value (gpt-oss).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sinks {
+    /// There are none.
+    None,
+    /// In a tensor of this stem.
+    Tensor(&'static str),
+    /// In a tensor of this stem, where the file has it.
+    IfThere(&'static str),
 }
 
 /// Softmax attention over keys and values.
@@ -120,12 +141,12 @@ pub struct Attention {
     pub softcap: Option<f32>,
     /// Which keys are seen.
     pub mask: Mask,
-    /// Stem of one score for each head that takes part in the softmax and has no value (gpt-oss).
-    pub sinks: Option<&'static str>,
+    /// Scores without a value.
+    pub sinks: Sinks,
     /// Largest slope of linear biases (Press et al., "ALiBi").
     pub alibi_bias_max: Option<f32>,
-    /// Stem of learned biases by distance, `[head_count, buckets]` (T5).
-    pub relative_bias: Option<&'static str>,
+    /// Learned biases by distance (T5).
+    pub relative_bias: Option<RelativeBias>,
     /// Queries, keys and values are held within this magnitude.
     pub clamp: Option<f32>,
     /// What multiplies the heads' output.
@@ -136,6 +157,11 @@ pub struct Attention {
     pub value_source: ValueSource,
     /// Growth of queries with their position.
     pub temperature: Option<Temperature>,
+    /// Factor on what the projection out gives.
+    pub output_scale: f32,
+    /// Of more keys than so many the model reads only the best, as an indexer chooses. Up to so many it reads all, and
+    /// contexts are held to that.
+    pub chosen_keys_max: Option<usize>,
 }
 
 impl Attention {
@@ -155,7 +181,7 @@ impl Attention {
         scale: None,
         softcap: None,
         mask: Mask::Causal,
-        sinks: None,
+        sinks: Sinks::None,
         alibi_bias_max: None,
         relative_bias: None,
         clamp: None,
@@ -163,11 +189,13 @@ impl Attention {
         kv_source: KvSource::Own,
         value_source: ValueSource::Projection,
         temperature: None,
+        output_scale: 1.0,
+        chosen_keys_max: None,
     };
 }
 
 /// How latent attention makes its queries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum QueryProjection {
     /// One product.
     Full(&'static str),
@@ -193,10 +221,15 @@ pub struct LatentAttention {
     pub kv_down: &'static str,
     /// Norm of the compressed part.
     pub kv_norm: Norm,
+    /// Norm of the key part that is turned, before it is.
+    pub rope_norm: Norm,
     /// Stem of `[head_count, kv_rank, nope_dim]`: takes queries to the compressed space.
     pub k_up: &'static str,
     /// Stem of `[head_count, value_dim, kv_rank]`: takes the result back.
     pub v_up: &'static str,
+    /// Stem of both in one, `[head_count * (nope_dim + value_dim), kv_rank]`, used instead where the file has it: for each
+    /// head what makes its keys, then what makes its values.
+    pub kv_up: &'static str,
     /// Stem of the projection out.
     pub output: &'static str,
     /// Width of the compressed keys and values.
@@ -207,10 +240,59 @@ pub struct LatentAttention {
     pub rope_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
-    /// How the turned part is turned.
-    pub rope: Rope,
+    /// How the turned part is turned; `None` leaves it.
+    pub rope: Option<Rope>,
     /// Factor on the scores.
     pub scale: f32,
+    /// Which keys are seen.
+    pub mask: Mask,
+    /// Scores without a value.
+    pub sinks: Sinks,
+    /// Growth of queries with their position.
+    pub temperature: Option<Temperature>,
+    /// What multiplies the heads' output, in the widened space.
+    pub gate: Option<(&'static str, OutputGate)>,
+    /// As [`Attention::chosen_keys_max`].
+    pub chosen_keys_max: Option<usize>,
+}
+
+impl LatentAttention {
+    /// As DeepSeek V2 and those after it have it, with the widths that the file gives. Where it gives none they are 0, and
+    /// the list of tensors refuses the model by the key that is missing.
+    pub fn of(config: &crate::ModelConfig) -> LatentAttention {
+        let none =
+            crate::config::LatentConfig { q_rank: None, kv_rank: 0, key_dim: 0, value_dim: 0, of_windows: (0, 0, 0) };
+        let latent = config.latent.as_ref().unwrap_or(&none);
+        let rope_dim = config.rope_dimension_count;
+        let (rope, magnitude) = Rope::interleaved(config).of_latent_attention();
+        let query = match latent.q_rank {
+            None => QueryProjection::Full("attn_q"),
+            Some(rank) => {
+                QueryProjection::LowRank { down: "attn_q_a", norm: Norm::Rms("attn_q_a_norm"), up: "attn_q_b", rank }
+            }
+        };
+        LatentAttention {
+            query,
+            kv_down: "attn_kv_a_mqa",
+            kv_norm: Norm::Rms("attn_kv_a_norm"),
+            rope_norm: Norm::None,
+            k_up: "attn_k_b",
+            v_up: "attn_v_b",
+            kv_up: "attn_kv_b",
+            output: "attn_output",
+            kv_rank: latent.kv_rank,
+            nope_dim: latent.key_dim.saturating_sub(rope_dim),
+            rope_dim,
+            value_dim: latent.value_dim,
+            rope: Some(rope),
+            scale: magnitude * magnitude / (latent.key_dim as f32).sqrt(),
+            mask: Mask::Causal,
+            sinks: Sinks::None,
+            temperature: None,
+            gate: None,
+            chosen_keys_max: None,
+        }
+    }
 }
 
 /// Attention to an encoder's output, with its own norm before it.

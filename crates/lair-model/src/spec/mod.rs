@@ -9,15 +9,21 @@
 
 mod ffn;
 mod mixer;
+mod per_layer;
 mod recurrent;
 mod rope;
 pub mod source;
 
-pub use ffn::{DenseAndExperts, DenseFfn, ExpertGroups, ExpertScoring, ExpertsFfn, Ffn, Gate, SharedExperts};
+pub use ffn::{
+    AdjugateExperts, DenseAndExperts, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Gate, LayerInput, SharedExperts,
+    SharedPresence,
+};
+pub use lair_compute::{ExpertGroups, GateFunction, GateSpan, OutputGate, Temperature, Weighing};
 pub use mixer::{
     Attention, AttentionGate, CrossAttention, KvSource, LatentAttention, Mixer, NormSpan, Projections, QueryProjection,
-    Temperature, ValueSource,
+    RelativeBias, Sinks, ValueSource,
 };
+pub use per_layer::{AltUp, Laurel, PerLayerEmbedding, PerLayerInput, StreamEmbedding};
 pub use recurrent::{
     ChannelMix, DecayForm, DecayedAttention, DeltaRates, FirstValues, GatedDeltaNet, KeyHeads, Mamba, Mamba2,
     MambaForm, RwkvGeneration, ShortConvolution, TimeMix,
@@ -45,6 +51,9 @@ pub struct Architecture {
     pub head: fn(&ModelConfig) -> Head,
     /// Whether models of it give hidden states and no text.
     pub is_encoder: bool,
+    /// Whether models of it see a whole text at once and replace the tokens of it that are masked (diffusion), so that none
+    /// can be generated one by one.
+    pub is_diffusion: bool,
     /// How a classifier of pooled hidden states works, where a file has one.
     pub classifier: Classifier,
     /// What runs before the decoder and is attended to by it; `None` in a decoder.
@@ -67,15 +76,25 @@ impl Architecture {
         layer: |_, _| Layer::PRE_NORM,
         head: |_| Head::LOGITS,
         is_encoder: false,
+        is_diffusion: false,
         classifier: Classifier::TANH,
         encoder: None,
         ignored_tensors: &[],
         source: None,
     };
+
+    /// What models of this configuration give: where tokens see those that follow, none can be generated one by one, and
+    /// there are hidden states only, but for models that write by diffusion.
+    pub fn output_in(&self, config: &ModelConfig) -> HeadOutput {
+        match config.is_causal {
+            Some(false) if !self.is_diffusion => HeadOutput::HiddenState,
+            _ => (self.head)(config).output,
+        }
+    }
 }
 
-/// A norm, and the stem of its weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A norm, and the stem of its weight. What is added under the root is the file's, where the norm does not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Norm {
     /// No norm.
     None,
@@ -83,8 +102,14 @@ pub enum Norm {
     Rms(&'static str),
     /// Root mean square, with a weight, where the file has it; else no norm.
     RmsIfThere(&'static str),
-    /// Root mean square, with a weight of this very name: nothing follows it in the file.
-    RmsBare(&'static str),
+    /// Root mean square, with the first of two weights that the file has; it has one (Grok 1 and 2).
+    RmsEither(&'static str, &'static str),
+    /// Root mean square, with weight and bias (Phi 3.5 MoE).
+    RmsBiased(&'static str),
+    /// Root mean square, with a weight, and so much added under the root.
+    RmsAdding(&'static str, f32),
+    /// Root mean square, with a weight in the tensor of this whole name within the layer (PLaMo).
+    RmsNamed(&'static str),
     /// Root mean square without a weight.
     RmsUnweighted,
     /// Mean and variance, with weight and bias.
@@ -93,6 +118,8 @@ pub enum Norm {
     LayerUnbiased(&'static str),
     /// Mean and variance, with a weight and the bias the file has, where it has them; else no norm.
     LayerIfThere(&'static str),
+    /// Mean and variance, with a weight and the bias the file has, and so much added under the root.
+    LayerAdding(&'static str, f32),
     /// Mean and variance without a weight.
     LayerUnweighted,
 }
@@ -101,8 +128,10 @@ impl Norm {
     /// The stem of the weight, if there is one.
     pub fn stem(self) -> Option<&'static str> {
         match self {
-            Norm::Rms(stem) | Norm::RmsBare(stem) | Norm::RmsIfThere(stem) | Norm::Layer(stem) => Some(stem),
+            Norm::Rms(stem) | Norm::RmsIfThere(stem) | Norm::RmsEither(stem, _) => Some(stem),
+            Norm::RmsBiased(stem) | Norm::Layer(stem) => Some(stem),
             Norm::LayerUnbiased(stem) | Norm::LayerIfThere(stem) => Some(stem),
+            Norm::RmsAdding(stem, _) | Norm::RmsNamed(stem) | Norm::LayerAdding(stem, _) => Some(stem),
             Norm::None | Norm::RmsUnweighted | Norm::LayerUnweighted => None,
         }
     }
@@ -110,8 +139,8 @@ impl Norm {
     /// The name of the weight within the layer, if there is one.
     pub fn weight_name(self) -> Option<String> {
         match self {
-            Norm::RmsBare(name) => Some(name.to_owned()),
-            other => other.stem().map(|stem| format!("{stem}.weight")),
+            Norm::RmsNamed(name) => Some(name.to_owned()),
+            norm => norm.stem().map(|stem| format!("{stem}.weight")),
         }
     }
 
@@ -128,14 +157,16 @@ pub struct Embedding {
     pub table: &'static str,
     /// Factor on the rows.
     pub scale: f32,
-    /// Stem of learned positions, `[context_length, hidden_size]`.
-    pub positions: Option<&'static str>,
+    /// Learned positions.
+    pub positions: Positions,
     /// Token types (segments): stem and how many; every token is of the first (BERT).
     pub token_types: Option<(&'static str, usize)>,
     /// Norm of the sum.
     pub norm: Norm,
     /// A second, small embedding for every layer (Gemma 3n and 4).
     pub per_layer: Option<PerLayerEmbedding>,
+    /// Further residual streams (Gemma 3n).
+    pub streams: Option<StreamEmbedding>,
 }
 
 impl Embedding {
@@ -143,26 +174,33 @@ impl Embedding {
     pub const TOKENS: Embedding = Embedding {
         table: "token_embd",
         scale: 1.0,
-        positions: None,
+        positions: Positions::None,
         token_types: None,
         norm: Norm::None,
         per_layer: None,
+        streams: None,
     };
 }
 
-/// Embeddings that every layer adds: a table for all layers, and a projection of the hidden state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PerLayerEmbedding {
-    /// Stem of the table, `[vocabulary_size, layer_count * size]`.
-    pub table: &'static str,
-    /// Factor on its rows.
-    pub scale: f32,
-    /// Stem of the projection of the embedding, `[layer_count * size, hidden_size]`.
-    pub projection: &'static str,
-    /// Norm of the projection, for each layer by itself.
-    pub norm: Norm,
-    /// Elements for each layer.
-    pub size: usize,
+/// Learned positions: stem of `[context_length, hidden_size]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// There are none.
+    None,
+    /// The file has them.
+    Learned(&'static str),
+    /// The file may have them (MPT).
+    IfThere(&'static str),
+}
+
+impl Positions {
+    /// The stem of the table, if there can be one.
+    pub fn stem(self) -> Option<&'static str> {
+        match self {
+            Positions::None => None,
+            Positions::Learned(stem) | Positions::IfThere(stem) => Some(stem),
+        }
+    }
 }
 
 /// How a layer's two halves stand to the residual stream.
@@ -170,8 +208,10 @@ pub struct PerLayerEmbedding {
 pub enum Residual {
     /// The mixer is added, then the feed-forward network reads the sum.
     Sequential,
-    /// Both read the same input (each by its own norm, or both by the mixer's) and are added.
+    /// Both read the same input and are added: each by its own norm, or both by the one norm that there is.
     Parallel,
+    /// Sequential where the file has a norm for the feed-forward network, else parallel (StableLM).
+    SequentialIfNormed,
 }
 
 /// One layer: a mixer and a feed-forward network.
@@ -180,6 +220,8 @@ pub enum Residual {
 /// x += residual_scale * mixer_output_norm(mixer(mixer_norm(x)));   x = mixer_stream_norm(x)
 ///                                                                  x = mixer_second_norm(x + input)
 /// x += residual_scale * ffn_output_norm(ffn(ffn_norm(x)));         x = ffn_stream_norm(x)
+///                                                                  x += embedding_skip * embedding
+/// x += norm(projection(gelu(gate(x)) * per_layer_embedding));      x *= output_scale
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
@@ -211,10 +253,16 @@ pub struct Layer {
     pub normed_stream: Option<f32>,
     /// Factor on what each half adds.
     pub residual_scale: f32,
+    /// A product of two narrow matrices beside the mixer (Gemma 3n).
+    pub laurel: Option<Laurel>,
+    /// How the residual streams of the model pass through the layer (Gemma 3n).
+    pub altup: Option<AltUp>,
     /// The layer's own embedding, mixed in last.
     pub per_layer_input: Option<PerLayerInput>,
     /// Stem of one number that multiplies the layer's result (Gemma 4).
     pub output_scale: Option<&'static str>,
+    /// Stem of one number: the embedding times it is added to the layer's result (Talkie).
+    pub embedding_skip: Option<&'static str>,
 }
 
 impl Layer {
@@ -234,20 +282,12 @@ impl Layer {
         residual: Residual::Sequential,
         normed_stream: None,
         residual_scale: 1.0,
+        laurel: None,
+        altup: None,
         per_layer_input: None,
         output_scale: None,
+        embedding_skip: None,
     };
-}
-
-/// `x += norm(projection(gelu(gate(x)) * per_layer_embedding))`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PerLayerInput {
-    /// Stem of the gate, `[size, hidden_size]`.
-    pub gate: &'static str,
-    /// Stem of the projection back, `[hidden_size, size]`.
-    pub projection: &'static str,
-    /// Norm of what is added.
-    pub norm: Norm,
 }
 
 /// From the residual stream to logits: `softcap(scale * output(norm(x)))`.
@@ -261,21 +301,24 @@ pub struct Head {
     pub scale: f32,
     /// `softcap * tanh(logit / softcap)`.
     pub softcap: Option<f32>,
+    /// The first token of a range that is never chosen, and the first one behind it: their logits are the lowest number
+    /// (pictures of Chameleon).
+    pub left_out: Option<(usize, usize)>,
+    /// Stem of the products that bring further residual streams back, `[streams - 1, hidden_size, hidden_size]`: the head
+    /// reads the mean of all (Gemma 3n).
+    pub streams: Option<&'static str>,
 }
 
 impl Head {
     /// RMS norm and `output`, or the embedding's table where the file has no `output`.
-    pub const LOGITS: Head =
-        Head { norm: Norm::Rms("output_norm"), output: HeadOutput::Logits("output"), scale: 1.0, softcap: None };
-
-    /// What is made of the input in a model of this configuration: where tokens see those that follow, none can be
-    /// generated one by one.
-    pub fn output_in(&self, config: &ModelConfig) -> HeadOutput {
-        match config.is_causal {
-            Some(false) => HeadOutput::HiddenState,
-            _ => self.output,
-        }
-    }
+    pub const LOGITS: Head = Head {
+        norm: Norm::Rms("output_norm"),
+        output: HeadOutput::Logits("output"),
+        scale: 1.0,
+        softcap: None,
+        left_out: None,
+        streams: None,
+    };
 }
 
 /// A classifier of a pooled hidden state: `softmax(output(norm(activation(dense(x)))))`, each part where the file has it.

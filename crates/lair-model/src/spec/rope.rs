@@ -41,6 +41,18 @@ impl Rope {
         Rope { theta: config.window_rope_theta.unwrap_or(self.theta), ..self }
     }
 
+    /// The same as DeepSeek's models scale it, and the factor on both queries and keys that goes with it: the converter
+    /// writes a tenth of the slope, and a slope other than one changes scores only, not the angles' magnitude.
+    pub fn of_latent_attention(self) -> (Rope, f32) {
+        let slope = 10.0 * self.scaling.yarn_log_multiplier;
+        let turned = RopeScaling { yarn_log_multiplier: if slope == 0.0 { 0.0 } else { 1.0 }, ..self.scaling };
+        let growth = match self.scaling.kind {
+            ScalingKind::Yarn => 1.0 + 0.1 * slope * self.scaling.factor.max(1.0).ln(),
+            _ => 1.0,
+        };
+        (Rope { scaling: turned, ..self }, growth * crate::rope_scaling::magnitude(&turned))
+    }
+
     /// The same without scaling.
     pub fn unscaled(self) -> Rope {
         Rope { scaling: RopeScaling::NONE, ..self }
@@ -63,6 +75,8 @@ pub enum RopeFactors {
     None,
     /// One for all contexts (Llama 3).
     Tensor(&'static str),
+    /// The first of a tensor of so many: layers that turn less take what they need (Step 3.5).
+    FirstOf(&'static str, usize),
     /// One for contexts longer than the original one, one for the others (LongRoPE).
     ByContext {
         /// Stem of the factors for long contexts.

@@ -96,6 +96,8 @@ pub enum Parameter {
     Count(&'static str, &'static [&'static str]),
     /// The same, with what counts where none is there.
     CountOr(&'static str, &'static [&'static str], u32),
+    /// The sum of two counts, where both are there.
+    Sum(&'static str, [&'static str; 2]),
     /// A number.
     Number(&'static str, &'static [&'static str]),
     /// The same, with what counts where none is there.
@@ -106,6 +108,8 @@ pub enum Parameter {
     FlagOr(&'static str, &'static [&'static str], bool),
     /// A text that is the same for all models.
     Text(&'static str, &'static str),
+    /// `rope.scaling.yarn_log_multiplier`: a tenth of `mscale_all_dim`, as files of DeepSeek's models have it.
+    YarnSlope,
     /// `vocab_size`.
     VocabularySize,
     /// `rope.dimension_count`: the width of a head by `partial_rotary_factor`.
@@ -128,6 +132,10 @@ const fn name(from: &'static str, to: &'static str) -> Renaming {
 
 const fn part(from: &'static str, to: &'static str, index: usize) -> Renaming {
     Renaming { from, to, change: Change::Part { index, count: 2 } }
+}
+
+const fn third(from: &'static str, to: &'static str, index: usize) -> Renaming {
+    Renaming { from, to, change: Change::Part { index, count: 3 } }
 }
 
 const fn transposed(from: &'static str, to: &'static str) -> Renaming {
@@ -272,6 +280,29 @@ pub const EXAONE_NAMES: &[Renaming] = &[
     name("h.*.mlp.c_proj", "blk.*.ffn_down"),
 ];
 
+/// Baichuan's queries, keys and values in one product.
+pub const BAICHUAN_NAMES: &[Renaming] = &[
+    third("layers.*.self_attn.W_pack", "blk.*.attn_q", 0),
+    third("layers.*.self_attn.W_pack", "blk.*.attn_k", 1),
+    third("layers.*.self_attn.W_pack", "blk.*.attn_v", 2),
+];
+
+/// LLaDA.
+pub const LLADA_NAMES: &[Renaming] = &[
+    name("wte", "token_embd"),
+    name("ln_f", "output_norm"),
+    name("ff_out", "output"),
+    name("blocks.*.attn_norm", "blk.*.attn_norm"),
+    name("blocks.*.q_proj", "blk.*.attn_q"),
+    name("blocks.*.k_proj", "blk.*.attn_k"),
+    name("blocks.*.v_proj", "blk.*.attn_v"),
+    name("blocks.*.attn_out", "blk.*.attn_output"),
+    name("blocks.*.ff_norm", "blk.*.ffn_norm"),
+    name("blocks.*.ff_proj", "blk.*.ffn_gate"),
+    name("blocks.*.up_proj", "blk.*.ffn_up"),
+    name("blocks.*.ff_out", "blk.*.ffn_down"),
+];
+
 /// Hunyuan's norms of queries and keys.
 pub const HUNYUAN_NAMES: &[Renaming] = &[
     name("layers.*.self_attn.query_layernorm", "blk.*.attn_q_norm"),
@@ -287,6 +318,75 @@ pub const GRANITEMOE_NAMES: &[Renaming] = &[
     part("layers.*.shared_mlp.input_linear", "blk.*.ffn_gate_shexp", 0),
     part("layers.*.shared_mlp.input_linear", "blk.*.ffn_up_shexp", 1),
     name("layers.*.shared_mlp.output_linear", "blk.*.ffn_down_shexp"),
+];
+
+/// Attention over compressed keys and values, their widening products in one (DeepSeek V2).
+pub const LATENT_NAMES: &[Renaming] = &[
+    name("layers.*.self_attn.q_a_proj", "blk.*.attn_q_a"),
+    name("layers.*.self_attn.q_a_layernorm", "blk.*.attn_q_a_norm"),
+    name("layers.*.self_attn.q_b_proj", "blk.*.attn_q_b"),
+    name("layers.*.self_attn.kv_a_proj_with_mqa", "blk.*.attn_kv_a_mqa"),
+    name("layers.*.self_attn.kv_a_layernorm", "blk.*.attn_kv_a_norm"),
+    name("layers.*.self_attn.kv_b_proj", "blk.*.attn_kv_b"),
+];
+
+/// Hyper-parameters of DeepSeek V2 and V3.
+pub const LATENT_PARAMETERS: &[Parameter] = &[
+    Parameter::Count("attention.q_lora_rank", &["q_lora_rank"]),
+    Parameter::Count("attention.kv_lora_rank", &["kv_lora_rank"]),
+    Parameter::Sum("attention.key_length", ["qk_nope_head_dim", "qk_rope_head_dim"]),
+    Parameter::Count("attention.value_length", &["v_head_dim"]),
+    Parameter::Count("rope.dimension_count", &["qk_rope_head_dim"]),
+    Parameter::YarnSlope,
+    Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+    Parameter::Count("expert_shared_count", &["n_shared_experts"]),
+    Parameter::CountOr("leading_dense_block_count", &["first_k_dense_replace"], 0),
+    Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
+    Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+];
+
+/// Ling 2.
+pub const BAILING_NAMES: &[Renaming] = &[
+    name("word_embeddings", "token_embd"),
+    name("layers.*.attention.query_key_value", "blk.*.attn_qkv"),
+    name("layers.*.attention.query_layernorm", "blk.*.attn_q_norm"),
+    name("layers.*.attention.key_layernorm", "blk.*.attn_k_norm"),
+    name("layers.*.attention.dense", "blk.*.attn_output"),
+    name("layers.*.mlp.gate.expert", "blk.*.exp_probs_b"),
+];
+
+/// Trinity.
+pub const AFMOE_NAMES: &[Renaming] = &[
+    name("layers.*.self_attn.gate_proj", "blk.*.attn_gate"),
+    name("layers.*.post_attention_layernorm", "blk.*.post_attention_norm"),
+    name("layers.*.pre_mlp_layernorm", "blk.*.ffn_norm"),
+    name("layers.*.post_mlp_layernorm", "blk.*.post_ffw_norm"),
+    name("layers.*.mlp.router.gate", "blk.*.ffn_gate_inp"),
+    name("layers.*.mlp.expert", "blk.*.exp_probs_b"),
+];
+
+/// Arctic's dense network and the norms before both.
+pub const ARCTIC_NAMES: &[Renaming] = &[
+    name("layers.*.residual_layernorm", "blk.*.ffn_norm"),
+    name("layers.*.post_attention_layernorm", "blk.*.ffn_norm_exps"),
+    name("layers.*.residual_mlp.w1", "blk.*.ffn_gate"),
+    name("layers.*.residual_mlp.w2", "blk.*.ffn_down"),
+    name("layers.*.residual_mlp.w3", "blk.*.ffn_up"),
+];
+
+/// SmallThinker's experts.
+pub const SMALLTHINKER_NAMES: &[Renaming] = &[
+    name("layers.*.block_sparse_moe.primary_router", "blk.*.ffn_gate_inp"),
+    name("layers.*.block_sparse_moe.experts.*.gate", "blk.*.ffn_gate_exps"),
+    name("layers.*.block_sparse_moe.experts.*.up", "blk.*.ffn_up_exps"),
+    name("layers.*.block_sparse_moe.experts.*.down", "blk.*.ffn_down_exps"),
+];
+
+/// GroveMoE's smaller experts, one for a group of the others.
+pub const GROVEMOE_NAMES: &[Renaming] = &[
+    name("layers.*.mlp.chunk_experts.*.gate_proj", "blk.*.ffn_gate_chexps"),
+    name("layers.*.mlp.chunk_experts.*.up_proj", "blk.*.ffn_up_chexps"),
+    name("layers.*.mlp.chunk_experts.*.down_proj", "blk.*.ffn_down_chexps"),
 ];
 
 /// The vision part of a model whose text part is converted.

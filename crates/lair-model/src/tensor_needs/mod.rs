@@ -5,10 +5,11 @@ mod recurrent;
 
 use std::collections::HashSet;
 
-use crate::shapes::{AttentionShape, ffn_size, norm_kind};
+use crate::shapes::{AttentionShape, LatentShape, ffn_size, norm_kind};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, HeadOutput,
-    KvSource, LatentAttention, Layer, Mixer, Norm, NormSpan, QueryProjection, RopeFactors, ValueSource,
+    KvSource, LatentAttention, Layer, Mixer, Norm, Positions, QueryProjection, RopeFactors, SharedPresence, Sinks,
+    ValueSource,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -21,6 +22,12 @@ pub enum Presence {
     Optional,
     /// It has to be there unless the tensor of this name is, which is used instead.
     Unless(String),
+    /// It has to be there if the tensor of this name is.
+    With(String),
+    /// It has to be there if the first tensor is, unless the second one is.
+    WithUnless(String, String),
+    /// It may be there and is not used.
+    Unused,
 }
 
 /// A tensor that a declaration speaks of.
@@ -58,6 +65,10 @@ pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result
     list.prefix.clear();
     let head = (architecture.head)(config);
     list.norm(head.norm, config.hidden_size);
+    if let (Some(stem), Some(streams)) = (head.streams, (architecture.embedding)(config).streams) {
+        let shape = [config.hidden_size, config.hidden_size, streams.count - 1];
+        list.add(&format!("{stem}.weight"), &shape, Presence::Required);
+    }
     match head.output {
         HeadOutput::Logits(stem) => {
             // Without it the embedding's table is used.
@@ -88,19 +99,24 @@ impl List<'_> {
     }
 
     fn norm(&mut self, norm: Norm, width: usize) {
-        self.norm_shaped(norm, &[width]);
+        self.norm_of_shape(norm, &[width]);
     }
 
-    fn norm_shaped(&mut self, norm: Norm, shape: &[usize]) {
+    fn norm_of_shape(&mut self, norm: Norm, shape: &[usize]) {
         if let Err(error) = norm_kind(norm, self.config) {
             self.first_error.get_or_insert(error);
         }
-        let (Some(stem), Some(name)) = (norm.stem(), norm.weight_name()) else { return };
+        if let Norm::RmsEither(first, second) = norm {
+            let unless = Presence::Unless(format!("{}{first}.weight", self.prefix));
+            self.add(&format!("{first}.weight"), shape, Presence::Optional);
+            return self.add(&format!("{second}.weight"), shape, unless);
+        }
+        let (Some(stem), Some(weight)) = (norm.stem(), norm.weight_name()) else { return };
         let presence = if norm.is_optional() { Presence::Optional } else { Presence::Required };
-        self.add(&name, shape, presence);
+        self.add(&weight, shape, presence);
         match norm {
-            Norm::Layer(_) => self.add(&format!("{stem}.bias"), shape, Presence::Required),
-            Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) => {
+            Norm::Layer(_) | Norm::RmsBiased(_) => self.add(&format!("{stem}.bias"), shape, Presence::Required),
+            Norm::LayerUnbiased(_) | Norm::LayerIfThere(_) | Norm::LayerAdding(..) => {
                 self.add(&format!("{stem}.bias"), shape, Presence::Optional)
             }
             _ => {}
@@ -112,9 +128,10 @@ impl List<'_> {
     }
 
     fn linear_with(&mut self, stem: &str, columns: usize, rows: usize, presence: Presence) {
+        let of_parts = if presence == Presence::Unused { Presence::Unused } else { Presence::Optional };
         self.add(&format!("{stem}.weight"), &[columns, rows], presence);
-        self.add(&format!("{stem}.bias"), &[rows], Presence::Optional);
-        self.add(&format!("{stem}.scale"), &[1], Presence::Optional);
+        self.add(&format!("{stem}.bias"), &[rows], of_parts.clone());
+        self.add(&format!("{stem}.scale"), &[1], of_parts);
     }
 
     /// A stack of matrices, one for each expert.
@@ -134,8 +151,12 @@ impl List<'_> {
             &[hidden_size, self.config.vocabulary_size],
             Presence::Required,
         );
-        if let Some(stem) = embedding.positions {
-            self.add(&format!("{stem}.weight"), &[hidden_size, self.config.context_length], Presence::Required);
+        if let Some(stem) = embedding.positions.stem() {
+            let presence = match embedding.positions {
+                Positions::IfThere(_) => Presence::Optional,
+                _ => Presence::Required,
+            };
+            self.add(&format!("{stem}.weight"), &[hidden_size, self.config.context_length], presence);
         }
         if let Some((stem, count)) = embedding.token_types {
             self.add(&format!("{stem}.weight"), &[hidden_size, count], Presence::Optional);
@@ -146,6 +167,10 @@ impl List<'_> {
             self.add(&format!("{}.weight", per_layer.table), &table, Presence::Required);
             self.linear(per_layer.projection, hidden_size, width);
             self.norm(per_layer.norm, per_layer.size);
+        }
+        if let Some(streams) = &embedding.streams {
+            let shape = [hidden_size, hidden_size, streams.count - 1];
+            self.add(&format!("{}.weight", streams.projection), &shape, Presence::Required);
         }
         self.norm(embedding.norm, hidden_size);
         Ok(())
@@ -172,12 +197,13 @@ impl List<'_> {
         match &layer.mixer {
             Mixer::Attention(attention) => self.attention(attention, layer_index)?,
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
-            Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index),
+            Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
             Mixer::Mamba(mixer) => self.mamba(mixer)?,
             Mixer::DecayedAttention(mixer) => self.decayed_attention(mixer, layer_index),
             Mixer::TimeMix(mixer) => self.time_mix(mixer)?,
             Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
+            Mixer::Linear(stem) => self.linear(stem, hidden_size, hidden_size),
             Mixer::None => {}
         }
         if let Some(mixer) = &layer.beside {
@@ -196,6 +222,17 @@ impl List<'_> {
             Ffn::ChannelMix(mix) => self.channel_mix(mix, ffn_size(None, self.config, layer_index)?),
             Ffn::Dense(ffn) => self.dense(ffn, ffn_size(ffn.ffn_size, self.config, layer_index)?),
             Ffn::Experts(experts) => self.experts(experts, layer_index)?,
+            Ffn::ExpertsIfThere { experts, dense } => {
+                let router = format!("{}{}.weight", self.prefix, experts.router);
+                let start = self.needs.len();
+                self.experts(experts, layer_index)?;
+                self.require_with(start, &router);
+                let start = self.needs.len();
+                self.dense(dense, ffn_size(dense.ffn_size, self.config, layer_index)?);
+                for need in self.needs[start..].iter_mut().filter(|need| need.presence == Presence::Required) {
+                    need.presence = Presence::Unless(router.clone());
+                }
+            }
             Ffn::DenseAndExperts(both) => {
                 self.dense(&both.dense, ffn_size(both.dense.ffn_size, self.config, layer_index)?);
                 self.norm(both.dense_output_norm, hidden_size);
@@ -207,12 +244,23 @@ impl List<'_> {
         self.norm(layer.ffn_output_norm, hidden_size);
         self.norm(layer.ffn_stream_norm, hidden_size);
         if let Some(input) = &layer.per_layer_input {
-            let size = self.config.per_layer_embedding_size.unwrap_or(0);
-            self.linear(input.gate, hidden_size, size);
-            self.linear(input.projection, size, hidden_size);
+            self.linear(input.gate, hidden_size, input.size);
+            self.linear(input.projection, input.size, hidden_size);
             self.norm(input.norm, hidden_size);
         }
-        if let Some(stem) = layer.output_scale {
+        if let Some(laurel) = &layer.laurel {
+            self.linear(laurel.left, hidden_size, laurel.rank);
+            self.linear(laurel.right, laurel.rank, hidden_size);
+            self.norm(laurel.norm, hidden_size);
+        }
+        if let Some(altup) = &layer.altup {
+            self.linear(altup.router, hidden_size, altup.count);
+            self.norm(altup.router_norm, hidden_size);
+            self.linear(altup.predict, altup.count, altup.count * altup.count);
+            self.linear(altup.correct, altup.count, altup.count);
+            self.add(&format!("{}.weight", altup.correct_scale), &[hidden_size], Presence::Required);
+        }
+        for stem in [layer.output_scale, layer.embedding_skip].into_iter().flatten() {
             self.add(&format!("{stem}.weight"), &[1], Presence::Optional);
         }
         Ok(())
@@ -239,23 +287,36 @@ impl List<'_> {
                 };
                 self.linear_with(names.v, hidden_size, shape.v_width(), v_presence);
             }
-            KvSource::Layer(_) => self.linear(names.q, hidden_size, q_rows),
+            KvSource::Layer(_) => {
+                self.linear(names.q, hidden_size, q_rows);
+                // Checkpoints have them in every layer.
+                self.linear_with(names.k, hidden_size, shape.k_width(), Presence::Unused);
+                self.linear_with(names.v, hidden_size, shape.v_width(), Presence::Unused);
+                if let Some(name) = attention.k_norm.weight_name() {
+                    self.add(&name, &[shape.key_dim], Presence::Unused);
+                }
+            }
         }
-        if let AttentionGate::Tensor(stem) = attention.gate {
-            self.linear(stem, hidden_size, shape.output_width());
+        match attention.gate {
+            AttentionGate::Tensor(stem) => self.linear(stem, hidden_size, shape.output_width()),
+            AttentionGate::Projection(stem, gate) => {
+                self.linear(stem, hidden_size, gate.width(shape.head_count, shape.value_dim));
+            }
+            AttentionGate::None | AttentionGate::BesideQueries => {}
         }
-        let span = |dim: usize, count: usize| match attention.norm_span {
-            NormSpan::Head => vec![dim],
-            NormSpan::HeadParts => vec![dim, count],
-            NormSpan::Row => vec![dim * count],
-        };
-        self.norm_shaped(attention.q_norm, &span(shape.key_dim, shape.head_count));
+        let span = attention.norm_span;
+        self.norm_of_shape(attention.q_norm, &span.weight_shape(shape.key_dim, shape.head_count));
         if attention.kv_source == KvSource::Own {
-            self.norm_shaped(attention.k_norm, &span(shape.key_dim, shape.kv_head_count));
-            self.norm_shaped(attention.v_norm, &span(shape.value_dim, shape.kv_head_count));
+            self.norm_of_shape(attention.k_norm, &span.weight_shape(shape.key_dim, shape.kv_head_count));
+            self.norm_of_shape(attention.v_norm, &span.weight_shape(shape.value_dim, shape.kv_head_count));
         }
-        if let Some(stem) = attention.sinks {
-            self.add(&format!("{stem}.weight"), &[shape.head_count], Presence::Required);
+        self.norm(attention.inner_norm, shape.output_width());
+        self.sinks(attention.sinks, shape.head_count);
+        if let Some(bias) = &attention.relative_bias {
+            let shape = [shape.head_count, bias.bucket_count];
+            let is_first = self.prefix == bias.first_layer;
+            let presence = if is_first { Presence::Required } else { Presence::Optional };
+            self.add(&format!("{}.weight", bias.stem), &shape, presence);
         }
         self.linear(attention.output, shape.output_width(), hidden_size);
         if let Some(rope) = &attention.rope {
@@ -264,23 +325,33 @@ impl List<'_> {
         Ok(())
     }
 
+    fn sinks(&mut self, sinks: Sinks, head_count: usize) {
+        match sinks {
+            Sinks::None => {}
+            Sinks::Tensor(stem) => self.add(&format!("{stem}.weight"), &[head_count], Presence::Required),
+            Sinks::IfThere(stem) => self.add(&format!("{stem}.weight"), &[head_count], Presence::Optional),
+        }
+    }
+
     /// Factors are the model's, not a layer's: their names have no prefix.
     fn rope_factors(&mut self, factors: RopeFactors, pair_count: usize) {
         let stems = match factors {
             RopeFactors::None => [None, None],
-            RopeFactors::Tensor(stem) => [Some(stem), None],
+            RopeFactors::Tensor(stem) | RopeFactors::FirstOf(stem, _) => [Some(stem), None],
             RopeFactors::ByContext { long, short } => [Some(long), Some(short)],
         };
+        let pair_count = if let RopeFactors::FirstOf(_, stored) = factors { stored } else { pair_count };
         for stem in stems.into_iter().flatten() {
             let name = format!("{stem}.weight");
             self.needs.push(TensorNeed { name, shape: vec![pair_count], presence: Presence::Optional });
         }
     }
 
-    fn latent_attention(&mut self, mixer: &LatentAttention, layer_index: usize) {
+    fn latent_attention(&mut self, mixer: &LatentAttention, layer_index: usize) -> Result<(), ModelError> {
         let hidden_size = self.config.hidden_size;
-        let head_count = self.config.head_counts[layer_index];
-        let q_width = head_count * (mixer.nope_dim + mixer.rope_dim);
+        let shape = LatentShape::new(mixer, self.config, layer_index)?;
+        let head_count = shape.head_count;
+        let q_width = head_count * shape.head_dim();
         match mixer.query {
             QueryProjection::Full(stem) => self.linear(stem, hidden_size, q_width),
             QueryProjection::LowRank { down, norm, up, rank } => {
@@ -291,21 +362,52 @@ impl List<'_> {
         }
         self.linear(mixer.kv_down, hidden_size, mixer.kv_rank + mixer.rope_dim);
         self.norm(mixer.kv_norm, mixer.kv_rank);
-        self.stack(mixer.k_up, mixer.nope_dim, mixer.kv_rank, head_count);
-        self.stack(mixer.v_up, mixer.kv_rank, mixer.value_dim, head_count);
+        self.norm(mixer.rope_norm, mixer.rope_dim);
+        let both = head_count * (mixer.nope_dim + mixer.value_dim);
+        self.linear_with(mixer.kv_up, mixer.kv_rank, both, Presence::Optional);
+        let apart = Presence::Unless(format!("{}{}.weight", self.prefix, mixer.kv_up));
+        self.stack_with(mixer.k_up, mixer.nope_dim, mixer.kv_rank, head_count, apart.clone());
+        self.stack_with(mixer.v_up, mixer.kv_rank, mixer.value_dim, head_count, apart);
+        if let Some((stem, gate)) = mixer.gate {
+            self.linear(stem, hidden_size, gate.width(head_count, mixer.value_dim));
+        }
+        self.sinks(mixer.sinks, head_count);
+        if let Some(rope) = &mixer.rope {
+            self.rope_factors(rope.factors, rope.dimension_count / 2);
+        }
         self.linear(mixer.output, head_count * mixer.value_dim, hidden_size);
+        Ok(())
+    }
+
+    /// Whatever was required of the needs from `start` on is now required only with the tensor `other`, which is optional.
+    fn require_with(&mut self, start: usize, other: &str) {
+        for need in &mut self.needs[start..] {
+            need.presence = match std::mem::replace(&mut need.presence, Presence::Optional) {
+                Presence::Required if need.name != other => Presence::With(other.to_owned()),
+                Presence::Unless(unless) => Presence::WithUnless(other.to_owned(), unless),
+                _ => Presence::Optional,
+            };
+        }
     }
 
     fn dense(&mut self, ffn: &DenseFfn, ffn_size: usize) {
         let hidden_size = self.config.hidden_size;
         match ffn.gate {
             Gate::None => self.linear(ffn.up, hidden_size, ffn_size),
+            Gate::IfThere(gate, _) => {
+                self.linear_with(gate, hidden_size, ffn_size, Presence::Optional);
+                self.linear(ffn.up, hidden_size, ffn_size);
+            }
             Gate::Tensor(gate) => {
                 self.linear(gate, hidden_size, ffn_size);
                 self.linear(ffn.up, hidden_size, ffn_size);
             }
             Gate::InUp => self.linear(ffn.up, hidden_size, 2 * ffn_size),
         }
+        if let Some(name) = ffn.inner_divisor {
+            self.add(name, &[ffn_size], Presence::Optional);
+        }
+        self.norm(ffn.inner_norm, ffn_size);
         self.linear(ffn.down, ffn_size, hidden_size);
     }
 
@@ -328,6 +430,7 @@ impl List<'_> {
         }
         if let Some(stem) = ffn.selection_bias {
             self.add(&format!("{stem}.bias"), &[count], Presence::Optional);
+            self.add(stem, &[count], Presence::Optional);
         }
         let presence = match ffn.fused {
             Some(fused) => {
@@ -340,8 +443,19 @@ impl List<'_> {
             self.stack_with(stem, hidden_size, expert_size, count, presence.clone());
         }
         self.stack(ffn.down, expert_size, hidden_size, count);
+        if let Some(adjugates) = &ffn.adjugates {
+            let (size, count) = (adjugates.ffn_size, count / adjugates.group_size.max(1));
+            self.stack(adjugates.gate, hidden_size, size, count);
+            self.stack(adjugates.up, hidden_size, size, count);
+            self.stack(adjugates.down, size, hidden_size, count);
+        }
         if let Some(shared) = &ffn.shared {
+            let start = self.needs.len();
             self.dense(&shared.ffn, ffn_size(shared.ffn.ffn_size, self.config, layer_index)?);
+            if shared.presence == SharedPresence::IfThere {
+                let up = format!("{}{}.weight", self.prefix, shared.ffn.up);
+                self.require_with(start, &up);
+            }
             if let Some(gate) = shared.gate {
                 self.linear(gate, hidden_size, 1);
             }

@@ -40,7 +40,7 @@ impl List<'_> {
         self.add(mixer.decay, &[1, shape.head_count], Presence::Required);
         self.add(mixer.skip, &[1, shape.head_count], Presence::Required);
         self.add(mixer.time_step_bias, &[shape.head_count], Presence::Required);
-        self.norm_shaped(mixer.norm, &[shape.inner_size / shape.group_count, shape.group_count]);
+        self.norm_of_shape(mixer.norm, &[shape.inner_size / shape.group_count, shape.group_count]);
         self.linear(mixer.output, shape.inner_size, hidden_size);
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! The weights of mixers.
 
-use lair_compute::{Attention, Backend, KvLayerLayout, Mask, NormGroup, RopeTable, RowSelection};
+use lair_compute::{Attention, Backend, KeyStorage, KvLayerLayout, Mask, Norm, OutputGate, RopeTable, RowSelection};
 
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::rope_scaling::rope_table;
 use crate::shapes::AttentionShape;
-use crate::spec::{self, AttentionGate, KvSource, NormSpan, Rope, RopeFactors};
+use crate::spec::{self, AttentionGate, KvSource, Rope, RopeFactors, Sinks};
 
 /// Softmax attention of one layer, and which of the model's buffers it uses.
 pub(crate) struct AttentionWeights<B: Backend> {
@@ -15,6 +15,8 @@ pub(crate) struct AttentionWeights<B: Backend> {
     pub(crate) kv: Option<(Adapted<B>, Adapted<B>)>,
     pub(crate) gate: Option<Adapted<B>>,
     pub(crate) region: Attention<B>,
+    /// Norm of the heads' output, and the buffer of what it gives.
+    pub(crate) inner_norm: Option<(Norm<B>, usize)>,
     pub(crate) q_buffer: usize,
     pub(crate) k_buffer: usize,
     pub(crate) v_buffer: usize,
@@ -42,15 +44,29 @@ impl<B: Backend> Builder<'_, B> {
             Some(_) => (width_index(&mut widths.k, shape.k_width()), width_index(&mut widths.v, shape.v_width())),
             None => (0, 0),
         };
-        let gate_buffer = if gate.is_some() { width_index(&mut widths.gate, shape.output_width()) } else { 0 };
+        let gate_width = output_gate(attention).width(shape.head_count, shape.value_dim);
+        let gate_buffer = if gate.is_some() { width_index(&mut widths.gate, gate_width) } else { 0 };
         let mixed_buffer = width_index(&mut widths.mixed, shape.output_width());
         let region = self.attention_region(attention, shape, prefix, kv_layer)?;
-        Ok(AttentionWeights { q, kv, gate, region, q_buffer, k_buffer, v_buffer, gate_buffer, mixed_buffer })
+        let inner_norm = self.norm(prefix, attention.inner_norm)?;
+        let inner_norm = inner_norm.map(|norm| (norm, width_index(&mut self.widths.inner, shape.output_width())));
+        Ok(AttentionWeights {
+            q,
+            kv,
+            gate,
+            region,
+            inner_norm,
+            q_buffer,
+            k_buffer,
+            v_buffer,
+            gate_buffer,
+            mixed_buffer,
+        })
     }
 
     /// What queries see. A file can say that a decoder was trained further to see what follows: then it gives hidden states
     /// only.
-    fn mask(&self, declared: Mask) -> Mask {
+    pub(super) fn mask(&self, declared: Mask) -> Mask {
         match (declared, self.config.is_causal) {
             (Mask::Causal, Some(false)) => Mask::Bidirectional,
             (declared, _) => declared,
@@ -119,7 +135,9 @@ impl<B: Backend> Builder<'_, B> {
             AttentionGate::BesideQueries => {
                 Some(self.projection(attention, prefix, attention.projections.q, beside(shape.key_dim), 0)?)
             }
-            AttentionGate::Tensor(stem) => Some(self.adapted(&format!("{prefix}{stem}"))?),
+            AttentionGate::Tensor(stem) | AttentionGate::Projection(stem, _) => {
+                Some(self.adapted(&format!("{prefix}{stem}"))?)
+            }
         };
         Ok((q, gate))
     }
@@ -175,23 +193,24 @@ impl<B: Backend> Builder<'_, B> {
         Ok(Adapted { linear, low_rank })
     }
 
-    fn attention_region(
+    pub(super) fn attention_region(
         &self,
         attention: &spec::Attention,
         shape: AttentionShape,
         prefix: &str,
         kv_layer: usize,
     ) -> Result<Attention<B>, ModelError> {
-        let group = |dim: usize| match attention.norm_span {
-            NormSpan::Head => NormGroup::Run(dim),
-            NormSpan::HeadParts => NormGroup::Part(dim),
-            NormSpan::Row => NormGroup::Row,
-        };
+        let norm = |norm, dim, heads| self.head_norm(prefix, norm, attention.norm_span, (dim, heads));
         let has_kv = attention.kv_source == KvSource::Own;
-        let kv_norm = |norm, dim| if has_kv { self.norm_of(prefix, norm, group(dim)) } else { Ok(None) };
-        let k_norm = kv_norm(attention.k_norm, shape.key_dim)?;
+        let kv_norm = |kind, dim| if has_kv { norm(kind, dim, shape.kv_head_count) } else { Ok(None) };
+        let q_norm = norm(attention.q_norm, shape.key_dim, shape.head_count)?;
+        // Queries and keys are normalised both or neither.
+        let has_no_norms = attention.q_norm.is_optional() && q_norm.is_none();
+        let k_norm = if has_no_norms { None } else { kv_norm(attention.k_norm, shape.key_dim)? };
         let rope = attention.rope.map(|rope| self.rope(&rope)).transpose()?;
-        let has_plain_keys = has_kv && k_norm.is_none() && attention.softcap.is_none() && attention.sinks.is_none();
+        let sinks = self.sinks(attention.sinks, prefix)?;
+        let sees_all = attention.softcap.is_none() && sinks.is_none();
+        let has_plain_keys = has_kv && k_norm.is_none() && attention.clamp.is_none() && sees_all;
         let key_constant =
             if has_plain_keys { self.key_constant(attention, shape, prefix, rope.as_ref())? } else { None };
         Ok(Attention {
@@ -200,7 +219,8 @@ impl<B: Backend> Builder<'_, B> {
             kv_head_count: shape.kv_head_count,
             key_dim: shape.key_dim,
             value_dim: shape.value_dim,
-            q_norm: self.norm_of(prefix, attention.q_norm, group(shape.key_dim))?,
+            clamp: attention.clamp,
+            q_norm,
             k_norm,
             v_norm: kv_norm(attention.v_norm, shape.value_dim)?,
             norm_order: attention.norm_order,
@@ -208,10 +228,30 @@ impl<B: Backend> Builder<'_, B> {
             scale: attention.scale.unwrap_or(1.0 / (shape.key_dim as f32).sqrt()),
             softcap: attention.softcap,
             mask: self.mask(attention.mask),
-            sinks: attention.sinks.map(|stem| self.vector(&format!("{prefix}{stem}.weight"))).transpose()?,
+            sinks,
             key_constant,
+            relative_bias: match &attention.relative_bias {
+                Some(bias) => {
+                    let sees_what_follows = self.mask(attention.mask).sees_what_follows();
+                    Some(self.relative_bias(bias, prefix, shape.head_count, sees_what_follows)?)
+                }
+                None => None,
+            },
             alibi_slopes: attention.alibi_bias_max.map(|bias_max| alibi_slopes(shape.head_count, bias_max)),
+            key_storage: KeyStorage::Whole,
+            temperature: attention.temperature,
+            gate: output_gate(attention),
         })
+    }
+
+    /// Scores without a value, where there are any.
+    pub(super) fn sinks(&self, sinks: Sinks, prefix: &str) -> Result<Option<B::Vector>, ModelError> {
+        let stem = match sinks {
+            Sinks::None => None,
+            Sinks::Tensor(stem) => Some(stem),
+            Sinks::IfThere(stem) => Some(stem).filter(|stem| self.source.has(&format!("{prefix}{stem}.weight"))),
+        };
+        stem.map(|stem| self.vector(&format!("{prefix}{stem}.weight"))).transpose()
     }
 
     /// What the bias of keys adds to all of them alike. Qwen2's biases reach 354 beside others of 0.5, in just the
@@ -235,16 +275,19 @@ impl<B: Backend> Builder<'_, B> {
         Ok(Some(constant))
     }
 
-    fn rope(&self, rope: &Rope) -> Result<RopeTable, ModelError> {
+    pub(super) fn rope(&self, rope: &Rope) -> Result<RopeTable, ModelError> {
         let stem = match rope.factors {
             RopeFactors::None => None,
-            RopeFactors::Tensor(stem) => Some(stem),
+            RopeFactors::Tensor(stem) | RopeFactors::FirstOf(stem, _) => Some(stem),
             RopeFactors::ByContext { long, short } => {
                 Some(if self.context_length > rope.scaling.original_context_length { long } else { short })
             }
         };
         let name = stem.map(|stem| format!("{stem}.weight")).filter(|name| self.source.has(name));
-        let factors = name.map(|name| self.values(&name)).transpose()?;
+        let mut factors = name.map(|name| self.values(&name)).transpose()?;
+        if let Some(factors) = &mut factors {
+            factors.truncate(rope.dimension_count / 2);
+        }
         if let Some(factors) = &factors
             && !factors.iter().all(|factor| factor.is_finite() && *factor != 0.0)
         {
@@ -255,6 +298,14 @@ impl<B: Backend> Builder<'_, B> {
             });
         }
         Ok(rope_table(rope, factors.as_deref()))
+    }
+}
+
+/// How the output is gated.
+fn output_gate(attention: &spec::Attention) -> OutputGate {
+    match attention.gate {
+        AttentionGate::Projection(_, gate) => gate,
+        AttentionGate::None | AttentionGate::BesideQueries | AttentionGate::Tensor(_) => OutputGate::SIGMOID,
     }
 }
 

@@ -4,7 +4,7 @@ use lair_compute::{Backend, Linear, MatrixBytes, NormGroup, NormKind, RowSelecti
 
 use super::{AdapterParts, BufferWidths, MemoryLayers};
 use crate::shapes::norm_kind;
-use crate::spec::Norm;
+use crate::spec::{Norm, NormSpan};
 use crate::tensor_source::TensorSource;
 use crate::{ModelConfig, ModelError};
 
@@ -96,6 +96,32 @@ impl<'a, B: Backend> Builder<'a, B> {
         Ok(Linear { weight, bias, scale })
     }
 
+    /// The number in the tensor of this stem, where one is declared and the file has it.
+    pub(crate) fn number(&self, prefix: &str, stem: Option<&str>) -> Result<Option<f32>, ModelError> {
+        let name = stem.map(|stem| format!("{prefix}{stem}.weight")).filter(|name| self.source.has(name));
+        name.map(|name| Ok(self.values(&name)?[0])).transpose()
+    }
+
+    /// A norm of heads of this width, of which a row has `head_count`.
+    pub(crate) fn head_norm(
+        &self,
+        prefix: &str,
+        norm: Norm,
+        span: NormSpan,
+        (head_dim, head_count): (usize, usize),
+    ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
+        let group = if span == NormSpan::Row { NormGroup::Row } else { NormGroup::Run(head_dim) };
+        let (NormSpan::HeadFactor, Some(stem)) = (span, norm.stem()) else { return self.norm_of(prefix, norm, group) };
+        // One factor a head becomes one an element, which is what backends have.
+        let name = format!("{prefix}{stem}.weight");
+        let factors = self.values(&name)?;
+        debug_assert_eq!(factors.len(), head_count, "the shape was checked");
+        let elements: Vec<f32> = factors.iter().flat_map(|factor| std::iter::repeat_n(*factor, head_dim)).collect();
+        let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
+        let weight = Some(self.constants(&name, &elements)?);
+        Ok(Some(lair_compute::Norm { kind, group, weight, bias: None, epsilon }))
+    }
+
     /// A norm of whole rows.
     pub(crate) fn norm(&self, prefix: &str, norm: Norm) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
         self.norm_of(prefix, norm, NormGroup::Row)
@@ -109,13 +135,19 @@ impl<'a, B: Backend> Builder<'a, B> {
         group: NormGroup,
     ) -> Result<Option<lair_compute::Norm<B>>, ModelError> {
         let Some((kind, epsilon)) = norm_kind(norm, self.config)? else { return Ok(None) };
-        let name = norm.weight_name().map(|name| format!("{prefix}{name}"));
+        let name = match norm {
+            Norm::RmsEither(stem, other) if !self.source.has(&format!("{prefix}{stem}.weight")) => {
+                Some(format!("{prefix}{other}.weight"))
+            }
+            _ => norm.weight_name().map(|name| format!("{prefix}{name}")),
+        };
         if name.as_ref().is_some_and(|name| norm.is_optional() && !self.source.has(name)) {
             return Ok(None);
         }
         let weight = name.map(|name| self.vector(&name)).transpose()?;
+        let has_bias = kind == NormKind::Layer || matches!(norm, Norm::RmsBiased(_));
         let bias = match norm.stem() {
-            Some(stem) if kind == NormKind::Layer => self.bias(&format!("{prefix}{stem}"))?,
+            Some(stem) if has_bias => self.bias(&format!("{prefix}{stem}"))?,
             _ => None,
         };
         Ok(Some(lair_compute::Norm { kind, group, weight, bias, epsilon }))

@@ -35,8 +35,10 @@ pub(crate) struct DenseWeights<B: Backend> {
     pub(crate) gate: Vec<LowRank<B>>,
     pub(crate) up: Vec<LowRank<B>>,
     pub(crate) down: Vec<LowRank<B>>,
-    /// Which pair of buffers holds gate and up where they are computed apart.
+    /// Which pair of buffers holds gate and up where they are computed apart, for an adapter or for the cutoff.
     pub(crate) wide_buffer: usize,
+    /// How many standard deviations above their mean gates count, and the pair of buffers for that.
+    pub(crate) gate_cutoff: Option<(f32, usize)>,
 }
 
 impl<B: Backend> DenseWeights<B> {

@@ -3,12 +3,16 @@
 mod attention;
 mod builder;
 mod convolution;
+mod cross;
 mod decayed_attention;
 mod delta_net;
 mod ffn;
+mod latent;
 mod low_rank;
 mod mamba;
 mod mamba2;
+mod per_layer;
+mod relative_bias;
 mod rwkv;
 
 use std::sync::Arc;
@@ -19,18 +23,23 @@ use lair_gguf::TensorType;
 pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
 pub(crate) use convolution::ShortConvolutionWeights;
+pub(crate) use cross::{CrossWeights, EncoderWeights};
 pub(crate) use decayed_attention::DecayedAttentionWeights;
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
+pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
 pub(crate) use mamba::MambaWeights;
 pub(crate) use mamba2::Mamba2Weights;
+pub(crate) use per_layer::{
+    AltUpWeights, LaurelWeights, PerLayerEmbeddingWeights, PerLayerInputWeights, PerLayerWidths, StreamWeights,
+};
 pub(crate) use rwkv::{ChannelMixWeights, Narrow, TimeMix6Weights, TimeMix7Weights};
 
 use crate::ModelError;
 use crate::config::limits;
 use crate::shapes::state_layers;
-use crate::spec::{Architecture, Embedding, Head, HeadOutput, Layer, Mixer, Residual, RwkvGeneration};
+use crate::spec::{Architecture, Embedding, HeadOutput, Layer, Mixer, Residual, RwkvGeneration};
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -39,6 +48,7 @@ pub(crate) struct EmbeddingWeights<B: Backend> {
     pub(crate) scale: f32,
     pub(crate) positions: Option<B::Matrix>,
     pub(crate) norm: Option<Norm<B>>,
+    pub(crate) per_layer: Option<PerLayerEmbeddingWeights<B>>,
 }
 
 /// What a model gives for each token.
@@ -73,9 +83,25 @@ pub(crate) struct LayerWeights<B: Backend> {
     pub(crate) parallel: ParallelInput<B>,
     pub(crate) ffn: FfnWeights<B>,
     pub(crate) ffn_stream_norm: Option<Norm<B>>,
-    pub(crate) residual_scale: f32,
+    pub(crate) cross: Option<CrossWeights<B>>,
+    pub(crate) laurel: Option<LaurelWeights<B>>,
+    pub(crate) altup: Option<AltUpWeights<B>>,
+    pub(crate) per_layer_input: Option<PerLayerInputWeights<B>>,
+    /// Factor on the layer's result.
+    pub(crate) output_scale: Option<f32>,
+    /// Factor on the embedding that is added last.
+    pub(crate) embedding_skip: Option<f32>,
+    /// Factor on what the mixer adds.
+    pub(crate) mixer_scale: f32,
     /// Where the halves are added to their normalised input: its factor, and the norm of the feed-forward network's.
     pub(crate) normed_stream: Option<(f32, Option<Norm<B>>)>,
+}
+
+impl<B: Backend> LayerWeights<B> {
+    /// Whether what the layer read is needed after its mixer.
+    pub(crate) fn keeps_input(&self) -> bool {
+        self.mixer_second_norm.is_some() || self.ffn.reads_layer_input()
+    }
 }
 
 /// What mixes tokens.
@@ -83,6 +109,11 @@ pub(crate) enum MixerWeights<B: Backend> {
     None,
     Attention(Box<AttentionWeights<B>>),
     DeltaNet(Box<DeltaNetWeights<B>>),
+    Latent(Box<LatentWeights<B>>),
+    /// The product is the layer's output.
+    Linear {
+        mixed_buffer: usize,
+    },
     Mamba2(Box<Mamba2Weights<B>>),
     Mamba(Box<MambaWeights<B>>),
     ShortConvolution(Box<ShortConvolutionWeights<B>>),
@@ -98,6 +129,8 @@ impl<B: Backend> MixerWeights<B> {
             MixerWeights::None => return None,
             MixerWeights::Attention(weights) => weights.mixed_buffer,
             MixerWeights::DeltaNet(weights) => weights.mixed_buffer,
+            MixerWeights::Latent(weights) => weights.mixed_buffers.1,
+            MixerWeights::Linear { mixed_buffer } => *mixed_buffer,
             MixerWeights::Mamba2(weights) => weights.mixed_buffer,
             MixerWeights::Mamba(weights) => weights.mixed_buffer,
             MixerWeights::ShortConvolution(weights) => weights.mixed_buffer,
@@ -116,12 +149,26 @@ pub(crate) struct BufferWidths {
     pub(crate) v: Vec<usize>,
     pub(crate) gate: Vec<usize>,
     pub(crate) mixed: Vec<usize>,
+    /// Compressed keys and values.
+    pub(crate) latent: Vec<usize>,
+    /// Queries in the compressed space.
+    pub(crate) absorbed: Vec<usize>,
+    /// Results in the compressed space.
+    pub(crate) absorbed_mixed: Vec<usize>,
+    /// What mixers give, after a norm of its own.
+    pub(crate) inner: Vec<usize>,
+    /// Gate and up of feed-forward networks whose gates are cut off.
+    pub(crate) wide: Vec<usize>,
+    /// Embeddings of layers and residual streams.
+    pub(crate) per_layer: PerLayerWidths,
     /// Buffers that recurrent mixers share; a width that one of them needs more than once stands here as often.
     pub(crate) rooms: Vec<usize>,
     /// Width of the first layer's values, where others mix theirs with them.
     pub(crate) shares_values: Option<usize>,
     /// Whether a layer adds its input twice.
     pub(crate) keeps_input: bool,
+    /// Whether a layer adds the embedding.
+    pub(crate) keeps_embedding: bool,
     /// Widest input or output of a product, beside the vocabulary.
     pub(crate) width_max: usize,
 }
@@ -130,7 +177,8 @@ impl BufferWidths {
     /// Takes the width of every buffer, and of the residual stream, into account for the widest product.
     pub(crate) fn note_widest(&mut self, hidden_size: usize) {
         let kinds = [&self.q, &self.k, &self.v, &self.gate, &self.mixed, &self.rooms];
-        let widest = kinds.into_iter().flatten().copied().max().unwrap_or(0);
+        let latent = [&self.latent, &self.absorbed, &self.absorbed_mixed];
+        let widest = kinds.into_iter().chain(latent).flatten().copied().max().unwrap_or(0);
         self.width_max = self.width_max.max(widest).max(hidden_size);
     }
 }
@@ -183,20 +231,29 @@ pub(crate) struct MemoryLayers {
 }
 
 impl<B: Backend> Builder<'_, B> {
-    pub(crate) fn embedding(&self, embedding: &Embedding, is_tied: bool) -> Result<EmbeddingWeights<B>, ModelError> {
+    pub(crate) fn embedding(
+        &mut self,
+        embedding: &Embedding,
+        is_tied: bool,
+    ) -> Result<EmbeddingWeights<B>, ModelError> {
         let table = format!("{}.weight", embedding.table);
         Ok(EmbeddingWeights {
             table: if is_tied { None } else { Some(self.matrix(&table)?) },
             scale: embedding.scale,
             positions: self.positions(embedding)?,
             norm: self.norm("", embedding.norm)?,
+            per_layer: match &embedding.per_layer {
+                Some(per_layer) => Some(self.per_layer_embedding(per_layer)?),
+                None => None,
+            },
         })
     }
 
     /// What is added to each token by its position: learned positions, with the embedding of the first token type, which
     /// every token has, folded in.
     fn positions(&self, embedding: &Embedding) -> Result<Option<B::Matrix>, ModelError> {
-        let positions = embedding.positions.map(|stem| format!("{stem}.weight"));
+        let positions = embedding.positions.stem().map(|stem| format!("{stem}.weight"));
+        let positions = positions.filter(|name| self.source.has(name));
         let types = embedding.token_types.map(|(stem, _)| format!("{stem}.weight"));
         let Some(types) = types.filter(|name| self.source.has(name)) else {
             return positions.map(|name| self.matrix(&name)).transpose();
@@ -235,28 +292,43 @@ impl<B: Backend> Builder<'_, B> {
         architecture: &Architecture,
         layer_index: usize,
     ) -> Result<LayerWeights<B>, ModelError> {
-        let layer = &(architecture.layer)(self.config, layer_index);
-        let prefix = format!("{}.{layer_index}.", architecture.layer_prefix);
-        let mixer_norm = self.norm(&prefix, layer.mixer_norm)?;
-        let ffn_norm = self.norm(&prefix, layer.ffn_norm)?;
+        let layer = (architecture.layer)(self.config, layer_index);
+        self.layer_of(&layer, &format!("{}.{layer_index}.", architecture.layer_prefix), layer_index)
+    }
+
+    /// A layer whose tensors' names begin with `prefix`.
+    pub(super) fn layer_of(
+        &mut self,
+        layer: &Layer,
+        prefix: &str,
+        layer_index: usize,
+    ) -> Result<LayerWeights<B>, ModelError> {
+        let mixer_norm = self.norm(prefix, layer.mixer_norm)?;
+        let ffn_norm = self.norm(prefix, layer.ffn_norm)?;
         let (ffn_norm, normed_stream) = match layer.normed_stream {
             None => (ffn_norm, None),
             Some(scale) => (None, Some((scale, ffn_norm))),
         };
-        let (mixer_norm, ffn_norm, parallel) = match (layer.residual, ffn_norm) {
-            (Residual::Sequential, ffn_norm) => (mixer_norm, ffn_norm, ParallelInput::None),
-            (Residual::Parallel, None) => (None, None, ParallelInput::Shared(mixer_norm)),
-            (Residual::Parallel, Some(ffn_norm)) => (mixer_norm, None, ParallelInput::Own(ffn_norm)),
+        let is_sequential = match layer.residual {
+            Residual::Sequential => true,
+            Residual::Parallel => false,
+            Residual::SequentialIfNormed => ffn_norm.is_some(),
         };
-        self.memory.kv_of_layer.resize(layer_index + 1, None);
+        let (mixer_norm, ffn_norm, parallel) = match (mixer_norm, ffn_norm) {
+            (mixer_norm, ffn_norm) if is_sequential => (mixer_norm, ffn_norm, ParallelInput::None),
+            (Some(mixer_norm), Some(ffn_norm)) => (Some(mixer_norm), None, ParallelInput::Own(ffn_norm)),
+            (mixer_norm, ffn_norm) => (None, None, ParallelInput::Shared(mixer_norm.or(ffn_norm))),
+        };
+        let layer_count = self.memory.kv_of_layer.len().max(layer_index + 1);
+        self.memory.kv_of_layer.resize(layer_count, None);
         let first_state = self.memory.states.len();
         self.memory.states.extend(state_layers(layer, self.config, layer_index)?);
-        let (mixer, mixer_output) = self.mixer(layer, &prefix, layer_index, first_state)?;
+        let (mixer, mixer_output) = self.mixer(layer, prefix, layer_index, first_state)?;
         let mixer_output = mixer_output.map(|stem| self.adapted(&format!("{prefix}{stem}"))).transpose()?;
         let beside = match &layer.beside {
             None => None,
             Some(spec) => {
-                let mut weights = self.mamba2(spec, &prefix, self.memory.states.len() - 1)?;
+                let mut weights = self.mamba2(spec, prefix, self.memory.states.len() - 1)?;
                 let (taken, width) = (mixer.mixed_buffer(), self.widths.mixed[weights.mixed_buffer]);
                 weights.mixed_buffer = other_index(&mut self.widths.mixed, width, |index| Some(index) == taken);
                 Some((Box::new(weights), self.adapted(&format!("{prefix}{}", spec.output))?))
@@ -267,13 +339,31 @@ impl<B: Backend> Builder<'_, B> {
             mixer,
             mixer_output,
             beside,
-            mixer_output_norm: self.norm(&prefix, layer.mixer_output_norm)?,
-            mixer_stream_norm: self.norm(&prefix, layer.mixer_stream_norm)?,
-            mixer_second_norm: self.norm(&prefix, layer.mixer_second_norm)?,
+            mixer_output_norm: self.norm(prefix, layer.mixer_output_norm)?,
+            mixer_stream_norm: self.norm(prefix, layer.mixer_stream_norm)?,
+            mixer_second_norm: self.norm(prefix, layer.mixer_second_norm)?,
             parallel,
-            ffn: self.ffn(layer, ffn_norm, &prefix, layer_index)?,
-            ffn_stream_norm: self.norm(&prefix, layer.ffn_stream_norm)?,
-            residual_scale: layer.residual_scale,
+            ffn: self.ffn(layer, ffn_norm, prefix, layer_index)?,
+            ffn_stream_norm: self.norm(prefix, layer.ffn_stream_norm)?,
+            mixer_scale: match &layer.mixer {
+                Mixer::Attention(attention) => layer.residual_scale * attention.output_scale,
+                _ => layer.residual_scale,
+            },
+            cross: match &layer.cross {
+                Some(cross) => Some(self.cross(cross, prefix, layer_index)?),
+                None => None,
+            },
+            laurel: match &layer.laurel {
+                Some(laurel) => Some(self.laurel(laurel, prefix)?),
+                None => None,
+            },
+            altup: layer.altup.map(|altup| self.altup(&altup, prefix)).transpose()?,
+            per_layer_input: match &layer.per_layer_input {
+                Some(input) => Some(self.per_layer_input(input, prefix, layer_index)?),
+                None => None,
+            },
+            output_scale: self.number(prefix, layer.output_scale)?,
+            embedding_skip: self.number(prefix, layer.embedding_skip)?,
             normed_stream,
         })
     }
@@ -323,13 +413,25 @@ impl<B: Backend> Builder<'_, B> {
                 let weights = self.short_convolution(mixer, prefix, state_layer)?;
                 (MixerWeights::ShortConvolution(Box::new(weights)), Some(mixer.output))
             }
-            Mixer::LatentAttention(_) => unreachable!("a model with this mixer was refused before it was built"),
+            Mixer::LatentAttention(mixer) => {
+                let weights = self.latent_attention(mixer, prefix, layer_index)?;
+                (MixerWeights::Latent(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::Linear(stem) => {
+                let mixed_buffer = width_index(&mut self.widths.mixed, self.config.hidden_size);
+                (MixerWeights::Linear { mixed_buffer }, Some(*stem))
+            }
         })
     }
 
     /// The head, and whether its matrix is the embedding's table too.
-    pub(crate) fn head(&self, head: &Head, embedding: &Embedding) -> Result<(HeadWeights<B>, bool), ModelError> {
-        let HeadOutput::Logits(stem) = head.output_in(self.config) else {
+    pub(crate) fn head(
+        &self,
+        architecture: &Architecture,
+        embedding: &Embedding,
+    ) -> Result<(HeadWeights<B>, bool), ModelError> {
+        let head = (architecture.head)(self.config);
+        let HeadOutput::Logits(stem) = architecture.output_in(self.config) else {
             return Ok((HeadWeights::HiddenState(self.norm("", head.norm)?), false));
         };
         let is_tied = !self.source.has(&format!("{stem}.weight"));

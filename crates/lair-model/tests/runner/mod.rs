@@ -2,7 +2,7 @@
 
 use lair_compute::{Backend, Batch, KvElement, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 use lair_gguf::GgufFile;
-use lair_model::{Activations, LoadOptions, Memory, Model};
+use lair_model::{Activations, Encoded, LoadOptions, Memory, Model};
 
 /// A model with memory for one sequence.
 pub struct Runner<B: Backend> {
@@ -11,6 +11,9 @@ pub struct Runner<B: Backend> {
     activations: Activations<B>,
     memory: Memory<B>,
     page_table: Vec<PageId>,
+    /// Pages for what an encoder makes, and how many tokens it has read.
+    encoded_table: Vec<PageId>,
+    encoded_length: usize,
     position: usize,
 }
 
@@ -25,12 +28,14 @@ impl<B: Backend> Runner<B> {
     /// Makes the same room for a model that is loaded already.
     pub fn of(model: Model<B>, mut backend: B, length: usize, rows_max: usize) -> Runner<B> {
         let page_count = length.div_ceil(PAGE_LENGTH);
-        let kv = backend.kv(&model.kv_layout(KvElement::F32, page_count + 1)).expect("room for the cache");
+        let kv = backend.kv(&model.kv_layout(KvElement::F32, 2 * page_count + 1)).expect("room for the cache");
         let states = model.state_layout(2).map(|layout| backend.states(&layout).expect("room for the states"));
         let activations = model.activations(&mut backend, rows_max).expect("room for the buffers");
         // Pages in reverse order: a page's place must not matter.
         let page_table = (1..=page_count as u32).rev().map(PageId).collect();
-        Runner { model, backend, activations, memory: Memory { kv, states }, page_table, position: 0 }
+        let encoded_table = (page_count as u32 + 1..=2 * page_count as u32).map(PageId).collect();
+        let memory = Memory { kv, states };
+        Runner { model, backend, activations, memory, page_table, encoded_table, encoded_length: 0, position: 0 }
     }
 
     /// What computes.
@@ -65,8 +70,30 @@ impl<B: Backend> Runner<B> {
         self.step_wanting(tokens, &all)
     }
 
+    /// Runs the encoder over the tokens that the steps after it attend to.
+    pub fn encode(&mut self, tokens: &[u32]) {
+        let sequence = SequenceRows {
+            first_row: 0,
+            row_count: tokens.len(),
+            first_position: 0,
+            page_table: &self.encoded_table,
+            state_slot: None,
+            adapter_scales: &[],
+        };
+        let batch = Batch { tokens, sequences: &[sequence] };
+        self.model.encode(&mut self.backend, &mut self.activations, &mut self.memory, &batch);
+        self.encoded_length = tokens.len();
+    }
+
     /// Feeds tokens in one step; returns the logits of some of them, or the hidden states of all.
+    ///
+    /// An encoder reads the tokens of the first step, if it has read none before.
     pub fn step_wanting(&mut self, tokens: &[u32], rows_wanted: &[usize]) -> Vec<f32> {
+        if self.model.has_encoder() && self.encoded_length == 0 {
+            self.encode(tokens);
+        }
+        let encoded = [Encoded { page_table: &self.encoded_table, length: self.encoded_length }];
+        let encoded = if self.model.has_encoder() { &encoded[..] } else { &[] };
         let sequence = SequenceRows {
             first_row: 0,
             row_count: tokens.len(),
@@ -83,7 +110,7 @@ impl<B: Backend> Runner<B> {
             return states;
         }
         let mut logits = vec![f32::NAN; rows_wanted.len() * model.vocabulary_size()];
-        model.forward(backend, activations, memory, &batch, rows_wanted, &mut logits);
+        model.forward_encoded(backend, activations, memory, &batch, encoded, rows_wanted, &mut logits);
         self.position += tokens.len();
         lair_model::check_logits(&logits, self.model.vocabulary_size()).expect("finite logits");
         logits

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// What is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Question {
     pub prompt: String,
     pub max_tokens: usize,
     /// Greedy without one.
     pub seed: Option<u64>,
+    /// The JSON Schema that the answer must follow; without one it goes on to its full length.
+    pub schema: Option<Value>,
 }
 
 /// What came of a question.
@@ -44,6 +46,11 @@ impl Question {
         if let Some(seed) = self.seed {
             body["temperature"] = json!(0.8);
             body["seed"] = json!(seed);
+        }
+        if let Some(schema) = &self.schema {
+            body["response_format"] =
+                json!({ "type": "json_schema", "json_schema": { "name": "s", "schema": schema } });
+            body["ignore_eos"] = json!(false);
         }
         let body = body.to_string();
         let length = body.len();

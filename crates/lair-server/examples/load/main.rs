@@ -43,7 +43,7 @@ impl Options {
 
 type Scenario = fn(&Options) -> Value;
 
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 8] = [
     ("streams", scenarios::streams),
     ("overload", scenarios::overload),
     ("slow_sockets", scenarios::slow_sockets),
@@ -51,6 +51,7 @@ const SCENARIOS: [(&str, Scenario); 7] = [
     ("restart", scenarios::restart),
     ("cancel", scenarios::cancel),
     ("long_prompt", scenarios::long_prompt),
+    ("schema", scenarios::schema),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -25,6 +25,7 @@ fn questions(options: &Options) -> Vec<Question> {
         prompt: text(index, 4 + index * index / 2),
         max_tokens: options.tokens / 2 + index * options.tokens / 16,
         seed: (index % 2 == 1).then_some(index as u64),
+        ..Question::default()
     };
     (0..16).map(question).collect()
 }
@@ -128,7 +129,7 @@ pub fn overload(options: &Options) -> Value {
 /// A normal request beside sockets that say nothing, or their head byte by byte.
 pub fn slow_sockets(options: &Options) -> Value {
     let server = options.start(&[]);
-    let question = Question { prompt: text(1, 8), max_tokens: 8, seed: None };
+    let question = Question { prompt: text(1, 8), max_tokens: 8, ..Question::default() };
     let expected = ask(&server, options, &question).text;
     let rounds = || -> (Vec<Duration>, usize) {
         let answers: Vec<Answer> = (0..100).map(|_| ask(&server, options, &question)).collect();
@@ -194,10 +195,11 @@ pub fn shared_prefix(options: &Options) -> Value {
         prompt: format!("{system}. {} says", text(index, 2 + index % 3)),
         max_tokens: options.tokens,
         seed: Some(index as u64),
+        ..Question::default()
     };
     let questions: Vec<Question> = (0..options.streams).map(question).collect();
     let server = options.start(&[]);
-    ask(&server, options, &Question { prompt: "Hello".to_owned(), max_tokens: 1, seed: None });
+    ask(&server, options, &Question { prompt: "Hello".to_owned(), max_tokens: 1, ..Question::default() });
     let start = Instant::now();
     let seen = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -215,7 +217,7 @@ pub fn shared_prefix(options: &Options) -> Value {
     let mut answers = seen.into_inner().expect("no client panics");
     answers.sort_by_key(|(index, _)| *index);
     let fresh = options.start(&[]);
-    ask(&fresh, options, &Question { prompt: "Hello".to_owned(), max_tokens: 1, seed: None });
+    ask(&fresh, options, &Question { prompt: "Hello".to_owned(), max_tokens: 1, ..Question::default() });
     let alone = alone(&fresh, options, &questions);
     let wrong = answers.iter().zip(&alone).filter(|((_, answer), alone)| answer.text != alone.text).count();
     let computed: u64 = answers.iter().map(|(_, answer)| answer.prompt_tokens - answer.cached_tokens).sum();
@@ -235,8 +237,13 @@ pub fn shared_prefix(options: &Options) -> Value {
 pub fn restart(options: &Options) -> Value {
     let folder = std::env::temp_dir().join(format!("lair-load-{}", std::process::id()));
     let cache = folder.display().to_string();
-    let question = Question { prompt: text(9, options.prompt_tokens), max_tokens: options.tokens, seed: Some(4) };
-    let hello = Question { prompt: "Hello".to_owned(), max_tokens: 1, seed: None };
+    let question = Question {
+        prompt: text(9, options.prompt_tokens),
+        max_tokens: options.tokens,
+        seed: Some(4),
+        ..Question::default()
+    };
+    let hello = Question { prompt: "Hello".to_owned(), max_tokens: 1, ..Question::default() };
     let mut answers = Vec::new();
     let mut has_ended_well = true;
     for _ in 0..2 {
@@ -263,14 +270,14 @@ pub fn restart(options: &Options) -> Value {
 /// Clients that go away while their answer is made, on a server with one place: how long until the next has it.
 pub fn cancel(options: &Options) -> Value {
     let server = options.start(&["--parallel", "1"]);
-    let short = Question { prompt: text(1, 4), max_tokens: 1, seed: None };
+    let short = Question { prompt: text(1, 4), max_tokens: 1, ..Question::default() };
     let expected = ask(&server, options, &short);
     let calm: Vec<Duration> = (0..20).map(|_| ask(&server, options, &short).first).collect();
     let (mut waits, mut wrong) = (Vec::new(), 0);
     for round in 0..options.streams {
         // In the prompt, or while tokens come.
         let words = if round % 2 == 0 { options.prompt_tokens } else { 8 };
-        let endless = Question { prompt: text(100 + round, words), max_tokens: 4000, seed: None };
+        let endless = Question { prompt: text(100 + round, words), max_tokens: 4000, ..Question::default() };
         let mut socket = TcpStream::connect(&server.address).expect("it listens");
         socket.write_all(&endless.bytes(&server.address, &options.model)).expect("sent");
         std::thread::sleep(Duration::from_millis(50 + (round * 37 % 200) as u64));
@@ -285,9 +292,14 @@ pub fn cancel(options: &Options) -> Value {
 /// A long prompt beside streams: how long their tokens pause, and how soon a short prompt gets through.
 pub fn long_prompt(options: &Options) -> Value {
     let server = options.start(&[]);
-    let running = |index: usize| Question { prompt: text(index, 8), max_tokens: 200, seed: Some(index as u64) };
-    let short = Question { prompt: text(40, 20), max_tokens: 8, seed: None };
-    let long = Question { prompt: text(77, options.prompt_tokens), max_tokens: 4, seed: None };
+    let running = |index: usize| Question {
+        prompt: text(index, 8),
+        max_tokens: 200,
+        seed: Some(index as u64),
+        ..Question::default()
+    };
+    let short = Question { prompt: text(40, 20), max_tokens: 8, ..Question::default() };
+    let long = Question { prompt: text(77, options.prompt_tokens), max_tokens: 4, ..Question::default() };
     let calm = ask(&server, options, &running(0));
     let short_alone = ask(&server, options, &Question { prompt: text(41, 20), ..short.clone() });
     let (beside, short_beside, long_beside) = std::thread::scope(|scope| {
@@ -307,6 +319,57 @@ pub fn long_prompt(options: &Options) -> Value {
         "short_first_token_beside_ms": short_beside.first.as_millis(),
         "long_first_token_ms": long_beside.first.as_millis(),
         "wrong": usize::from(beside[0].text != calm.text),
+        "errors": 0,
+    })
+}
+
+/// The same number of tokens with a schema and without, in turn: what the masks cost.
+pub fn schema(options: &Options) -> Value {
+    // Little of it is forced, so that nearly every token needs a mask.
+    let schema = json!({ "type": "array", "minItems": 30, "items": { "type": "string", "minLength": 12 } });
+    let server = options.start(&["--no-speculate"]);
+    let rate = |answers: &[Answer]| {
+        let tokens: u64 = answers.iter().map(|answer| answer.completion_tokens - 1).sum();
+        let longest = answers.iter().map(|answer| answer.total - answer.first).max().unwrap_or_default();
+        tokens as f64 / longest.as_secs_f64()
+    };
+    let question = |index: usize, schema: Option<&Value>, max_tokens| Question {
+        prompt: format!("A JSON array of {} sentences about {}:\n", 30 + index, text(index, 3)),
+        max_tokens,
+        schema: schema.cloned(),
+        ..Question::default()
+    };
+    let all = |schema: Option<&Value>, max_tokens: &[usize]| -> Vec<Answer> {
+        std::thread::scope(|scope| {
+            let server = &server;
+            let one = |(index, &max)| scope.spawn(move || ask(server, options, &question(index, schema, max)));
+            let asked: Vec<_> = max_tokens.iter().enumerate().map(one).collect();
+            asked.into_iter().map(|asked| asked.join().expect("answered")).collect()
+        })
+    };
+    let (mut with, mut without, mut wrong) = (Vec::new(), Vec::new(), 0);
+    let most = vec![options.tokens; options.streams];
+    all(Some(&schema), &most);
+    let start = Instant::now();
+    while with.len() < 3 || start.elapsed().as_secs() < options.seconds {
+        let bound = all(Some(&schema), &most);
+        let counts: Vec<usize> = bound.iter().map(|answer| answer.completion_tokens as usize).collect();
+        // What is cut off is no whole text of JSON, and begins as one.
+        wrong += bound.iter().filter(|answer| !answer.text.trim_start().starts_with("[")).count();
+        with.push(rate(&bound));
+        without.push(rate(&all(None, &counts)));
+    }
+    let median = |rates: &mut Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    };
+    let mut ratios: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with / without).collect();
+    json!({
+        "rounds": with.len(),
+        "tokens_a_second_with": median(&mut with).round(),
+        "tokens_a_second_without": median(&mut without).round(),
+        "ratio": (median(&mut ratios) * 1000.0).round() / 1000.0,
+        "wrong": wrong,
         "errors": 0,
     })
 }

@@ -56,7 +56,8 @@ pub(crate) async fn compiled(
         .await
 }
 
-fn refusal(field: &str, error: &GrammarError) -> ApiError {
+/// A grammar that cannot be had, as the fault of this field.
+pub(crate) fn refusal(field: &str, error: &GrammarError) -> ApiError {
     let hint = error.hint();
     match error {
         GrammarError::Vocabulary { .. } => ApiError::new(ErrorKind::Unsupported, error),

@@ -1,6 +1,6 @@
 //! How the dialects write what an answer must be.
 
-use lair_text::grammar::{ExtraProperties, GrammarSource, SchemaStyle, Whitespace};
+use lair_text::grammar::{ExtraProperties, GrammarSource, SchemaStyle, StructuralTags, TagStructure, Whitespace};
 use serde_json::{Map, Value as Json};
 
 use crate::error::ApiError;
@@ -74,12 +74,37 @@ fn openai_format(fields: &mut Fields) -> Result<Option<ConstraintWish>, ApiError
                 }
             }
         }
+        Some("structural_tag") => structural_tag(FIELD, format).map(Some),
         _ => {
             let found = format.get("type").map_or("missing".to_owned(), Json::to_string);
-            let cause = format!("`response_format.type` is {found}, text, json_object or json_schema expected");
+            let cause =
+                format!("`response_format.type` is {found}, text, json_object, json_schema or structural_tag expected");
             Err(ApiError::bad("response_format.type", cause))
         }
     }
+}
+
+/// `structures` and `triggers` of vLLM's structural tags.
+fn structural_tag(field: &str, map: Map<String, Json>) -> Result<ConstraintWish, ApiError> {
+    let mut fields = Fields::of(map);
+    fields.accept(&["type"]);
+    let named = |name: &str| format!("{field}.{name}");
+    if fields.take("format").is_some() {
+        let cause = format!("`{}` is not supported: `structures` with `triggers` are", named("format"));
+        return Err(ApiError::unsupported(&named("format"), cause));
+    }
+    let structure = |item: Json| -> Result<TagStructure, ApiError> {
+        let Json::Object(map) = item else { return Err(wrong(&named("structures"), &item, "a list of objects")) };
+        let mut fields = Fields::of(map);
+        let begin = fields.required_text("begin")?;
+        let schema = fields.take("schema").unwrap_or(Json::Bool(true));
+        Ok(TagStructure { begin, schema, end: fields.text("end")?.unwrap_or_default() })
+    };
+    let structures = fields.list("structures")?.unwrap_or_default();
+    let structures = structures.into_iter().map(structure).collect::<Result<_, _>>()?;
+    let triggers = fields.texts("triggers")?;
+    let tags = StructuralTags { structures, triggers, style: STYLE };
+    Ok(ConstraintWish::new(field, GrammarSource::StructuralTags(tags)))
 }
 
 /// Ollama's `format`: `json`, or a schema.
@@ -147,6 +172,19 @@ fn structured_outputs(map: Map<String, Json>) -> Result<Vec<ConstraintWish>, Api
     }
     if fields.switch("json_object")?.unwrap_or(false) {
         wishes.push(ConstraintWish::new(&named("json_object"), GrammarSource::AnyObject(style)));
+    }
+    match fields.take("structural_tag") {
+        None => {}
+        Some(Json::Object(map)) => wishes.push(structural_tag(&named("structural_tag"), map)?),
+        // As vLLM's own clients send it.
+        Some(Json::String(text)) => match serde_json::from_str(&text) {
+            Ok(Json::Object(map)) => wishes.push(structural_tag(&named("structural_tag"), map)?),
+            _ => {
+                let cause = "`structured_outputs.structural_tag` is a string that is no JSON object";
+                return Err(ApiError::bad(&named("structural_tag"), cause));
+            }
+        },
+        Some(other) => return Err(wrong(&named("structural_tag"), &other, "an object")),
     }
     for mut wish in expressions(&mut fields, "")? {
         wish.field = named(&wish.field);

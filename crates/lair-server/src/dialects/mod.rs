@@ -11,10 +11,12 @@ mod openai;
 mod openapi;
 mod rerank;
 pub(crate) mod route;
+mod slm;
 mod vectors;
 mod vllm;
 
 pub use ollama::{API_VERSION, parse_keep_alive};
+pub(crate) use slm::CurrentProject;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -53,6 +55,7 @@ fn all() -> Vec<Route> {
         vllm::routes(),
         llama_embedding::routes(),
         rerank::routes(),
+        slm::routes(),
     ];
     lists.into_iter().flatten().collect()
 }
@@ -99,6 +102,8 @@ pub(crate) fn dialect_of(path: &str) -> &'static str {
         "anthropic"
     } else if path.starts_with("/v1/") {
         "openai"
+    } else if ["/load", "/generate", "/info"].contains(&path) {
+        "slm"
     } else {
         "llama_server"
     }
@@ -106,14 +111,16 @@ pub(crate) fn dialect_of(path: &str) -> &'static str {
 
 /// An error in the words of the dialect that a path belongs to.
 pub(crate) fn error_response(path: &str, error: &ApiError) -> Response {
-    let body = match dialect_of(path) {
+    let dialect = dialect_of(path);
+    let body = match dialect {
         "ollama" => ollama::error_body(error),
         "llama_server" => llama_server::error_body(error),
         "anthropic" => anthropic::error_body(error),
+        "slm" => slm::error_body(error),
         _ => openai::error_body(error),
     };
-    let mut response =
-        json_response(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
+    let status = if dialect == "slm" { slm::error_status(error) } else { error.status() };
+    let mut response = json_response(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body);
     // For the log, which does not read bodies.
     response.extensions_mut().insert(error.clone());
     let headers = response.headers_mut();

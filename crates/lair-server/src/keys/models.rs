@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::caller::caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, ProgressSink};
+use crate::projects::ProjectSource;
 
 /// A source as the caller may see it.
 pub(crate) struct SourceForCaller(pub(crate) Arc<dyn ModelSource>);
@@ -32,6 +33,10 @@ impl ModelSource for SourceForCaller {
 
     fn digest(&self, name: &str) -> Option<String> {
         self.0.digest(name)
+    }
+
+    fn projects(&self) -> Option<&dyn ProjectSource> {
+        self.0.projects()
     }
 
     fn list(&self) -> Result<Vec<ModelFacts>, ApiError> {

@@ -113,6 +113,14 @@ pub enum SourceError {
         /// By the one who named the blob.
         expected: u64,
     },
+    /// The server sends all of a file of which a part was asked for.
+    #[error("{host} gives no parts of files{}", size_bytes.map(|bytes| format!(", only all {bytes} bytes")).unwrap_or_default())]
+    NoRanges {
+        /// Host and port.
+        host: String,
+        /// Length of the file, where it is announced.
+        size_bytes: Option<u64>,
+    },
     /// The bytes are not those that were named.
     #[error("its bytes hash to {found}, {expected} is expected")]
     WrongDigest {
@@ -291,6 +299,7 @@ impl SourceError {
             SourceError::Status { status: 404, .. } => "check the name; a private model looks absent without \
                  credentials"
                 .to_string(),
+            SourceError::NoRanges { .. } => "`lair pull` fetches all of it".to_string(),
             SourceError::NothingToFetch { offered, .. } if !offered.is_empty() => {
                 format!("it has {}", offered.join(", "))
             }

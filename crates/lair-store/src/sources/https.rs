@@ -69,8 +69,13 @@ impl HttpsSource {
         answer.length().filter(|length| *length <= i64::MAX as u64).ok_or_else(no_length)
     }
 
+    /// Remembers who gave an answer.
+    pub(super) fn landed_at(&self, answer: &Answer) {
+        *lock(&self.landed) = Some(answer.uri.clone());
+    }
+
     /// Asks where the file was found before, then from the beginning.
-    fn ask(&self, headers: &[(&str, &str)]) -> Result<Answer, SourceError> {
+    pub(super) fn ask(&self, headers: &[(&str, &str)]) -> Result<Answer, SourceError> {
         let landed = lock(&self.landed).clone();
         if let Some(uri) = landed {
             let answer = self.client.get(&uri.to_string(), headers, self.credential.as_ref())?;
@@ -93,7 +98,7 @@ impl RangeSource for HttpsSource {
         let bytes = range_header(range, size_bytes);
         let headers: Vec<(&str, &str)> = bytes.iter().map(|bytes| ("range", bytes.as_str())).collect();
         let answer = self.ask(&headers)?;
-        *lock(&self.landed) = Some(answer.uri.clone());
+        self.landed_at(&answer);
         opened(answer, range, size_bytes)
     }
 }
@@ -147,7 +152,7 @@ fn check_range(answer: &Answer, range: &Range<u64>, size_bytes: u64) -> Result<(
     }
 }
 
-fn parse_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(super) fn parse_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };

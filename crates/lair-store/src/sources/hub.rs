@@ -188,6 +188,10 @@ impl Hub {
         HttpsSource::hub(repository, commit, file, &self.settings)
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     fn get(&self, url: &str, repository: &str) -> Result<Answer, SourceError> {
         let answer = self.client.get(url, &[("accept", "application/json")], self.credential.as_ref())?;
         if answer.is_success() { Ok(answer) } else { Err(self.refused(answer, repository)) }
@@ -262,7 +266,7 @@ fn checked(entry: TreeEntry) -> Result<HubFile, String> {
     Ok(HubFile { path: entry.path, size_bytes, git_sha1: entry.oid, sha256 })
 }
 
-fn is_safe_path(path: &str) -> bool {
+pub(crate) fn is_safe_path(path: &str) -> bool {
     let is_plain = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.len() <= 255

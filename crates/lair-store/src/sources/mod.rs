@@ -12,6 +12,7 @@ mod ollama_key;
 pub(crate) mod package;
 pub(crate) mod package_client;
 pub(crate) mod registry;
+pub(crate) mod remote;
 mod roots;
 pub(crate) mod upload;
 

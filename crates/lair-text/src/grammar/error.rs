@@ -15,6 +15,8 @@ pub enum GrammarKind {
     Lark,
     /// A grammar in llama.cpp's notation.
     Gbnf,
+    /// Free text with parts that have a form.
+    StructuralTag,
 }
 
 impl fmt::Display for GrammarKind {
@@ -25,6 +27,7 @@ impl fmt::Display for GrammarKind {
             Self::Choice => "choice",
             Self::Lark => "Lark grammar",
             Self::Gbnf => "GBNF grammar",
+            Self::StructuralTag => "structural tag",
         })
     }
 }

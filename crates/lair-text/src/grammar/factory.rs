@@ -184,6 +184,7 @@ fn kind_of(source: &GrammarSource) -> GrammarKind {
         GrammarSource::Choice(_) => GrammarKind::Choice,
         GrammarSource::Lark(_) => GrammarKind::Lark,
         GrammarSource::Gbnf(_) => GrammarKind::Gbnf,
+        GrammarSource::StructuralTags(_) => GrammarKind::StructuralTag,
     }
 }
 
@@ -193,6 +194,10 @@ fn check_size(source: &GrammarSource) -> Result<usize, GrammarError> {
         GrammarSource::AnyObject(_) => 0,
         GrammarSource::Schema(schema, _) => schema::check_extent(schema)?,
         GrammarSource::Regex(text) | GrammarSource::Lark(text) | GrammarSource::Gbnf(text) => text.len(),
+        GrammarSource::StructuralTags(tags) => {
+            let schemas = tags.structures.iter().map(|structure| schema::check_extent(&structure.schema));
+            schemas.sum::<Result<usize, _>>()?.saturating_add(tags.text_bytes())
+        }
         GrammarSource::Choice(texts) => {
             if texts.len() > CHOICES_MAX {
                 return Err(GrammarError::TooLarge { kind, what: "texts", found: texts.len(), limit: CHOICES_MAX });
@@ -214,6 +219,8 @@ fn key_of(source: &GrammarSource) -> u64 {
         GrammarSource::Schema(schema, style) => (schema.to_string(), style).hash(&mut hasher),
         GrammarSource::Regex(text) | GrammarSource::Lark(text) | GrammarSource::Gbnf(text) => text.hash(&mut hasher),
         GrammarSource::Choice(texts) => texts.hash(&mut hasher),
+        // What is equal is compared as a whole.
+        GrammarSource::StructuralTags(tags) => tags.triggers.hash(&mut hasher),
     }
     hasher.finish()
 }
@@ -235,6 +242,7 @@ fn compile(
             TopLevelGrammar::from_lark(text.clone())
         }
         GrammarSource::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::lark_of_gbnf(text, tokenizer)?),
+        GrammarSource::StructuralTags(tags) => TopLevelGrammar::from_lark(tags.lark(tokenizer)?),
     };
     let parser = engine.create_parser(grammar).map_err(|error| refusal(kind, &format!("{error:#}")))?;
     let ending = if kind == GrammarKind::Schema { Ending::Json } else { Ending::Open };

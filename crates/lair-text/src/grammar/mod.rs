@@ -1,4 +1,4 @@
-//! Grammars that answers follow: JSON, JSON Schema, regular expressions, choices, Lark and GBNF.
+//! Grammars that answers follow: JSON, JSON Schema, regular expressions, choices, Lark, GBNF and structural tags.
 //!
 //! A [`GrammarFactory`] belongs to one vocabulary and compiles a [`GrammarSource`] to a [`Grammar`]; its
 //! [`GrammarMatcher`] says before each token which may follow and follows the ones that are chosen. The parsing of tokens
@@ -13,6 +13,7 @@ mod limits;
 mod matcher;
 mod schema;
 mod source;
+mod tags;
 mod vocabulary;
 
 pub use error::{GrammarError, GrammarKind};
@@ -25,3 +26,4 @@ pub use schema::lark_schema;
 mod tests;
 
 pub use source::{ExtraProperties, GrammarSource, SchemaStyle, Whitespace};
+pub use tags::{StructuralTags, TagStructure};

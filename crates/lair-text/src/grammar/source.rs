@@ -2,6 +2,8 @@
 
 use serde_json::Value as Json;
 
+use super::tags::StructuralTags;
+
 /// White space between the parts of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Whitespace {
@@ -49,4 +51,6 @@ pub enum GrammarSource {
     Lark(String),
     /// What a grammar in llama.cpp's notation derives from `root`.
     Gbnf(String),
+    /// Free text with parts that have a form.
+    StructuralTags(StructuralTags),
 }

@@ -6,7 +6,8 @@ use lair_gguf::{Metadata, StringArray};
 use serde_json::{Value as Json, json};
 
 use super::{
-    ExtraProperties, Grammar, GrammarError, GrammarFactory, GrammarSource, SchemaStyle, lark_literal, lark_schema,
+    ExtraProperties, Grammar, GrammarError, GrammarFactory, GrammarSource, SchemaStyle, StructuralTags, TagStructure,
+    lark_literal, lark_schema,
 };
 use crate::tokenizer::Tokenizer;
 
@@ -343,4 +344,57 @@ fn a_copy_goes_its_own_way_and_a_wrong_token_is_an_error() {
     second.accept(token_of(&factory, b'c')).expect("it follows");
     assert!(first.is_over() && second.is_over());
     assert!(grammar.matcher().accept(token_of(&factory, b'b')).is_err());
+}
+
+#[test]
+fn behind_a_trigger_one_of_its_parts_must_come() {
+    let structure =
+        |begin: &str, schema: Json, end: &str| TagStructure { begin: begin.to_owned(), schema, end: end.to_owned() };
+    let tags = StructuralTags {
+        structures: vec![
+            structure("<f=one>", json!({ "type": "integer" }), "</f>"),
+            structure("<f=two>", json!({ "const": "x" }), "</f>"),
+            structure("[call]", json!({ "enum": [1, 2] }), ""),
+        ],
+        triggers: vec!["<f=".to_owned(), "[call]".to_owned()],
+        style: SchemaStyle::default(),
+    };
+    let right = [
+        "",
+        "free text, < and <f and [ in it\n",
+        "say <f=one>12</f> and <f=two>\"x\"</f>",
+        "<f=one>-3</f>",
+        "a [call]1 b [call]2",
+    ];
+    let wrong = ["<f=three>1</f>", "<f=one>x</f>", "text <f=one>1", "<f=two>1</f>", "[call]3", "[call]", "a<f="];
+    check(GrammarSource::StructuralTags(tags.clone()), &right, &wrong);
+    let factory = factory();
+    let refused = |tags: StructuralTags| {
+        let source = GrammarSource::StructuralTags(tags);
+        factory.compile(&source).map(|_| ()).expect_err("refused").to_string()
+    };
+    assert!(refused(StructuralTags { triggers: Vec::new(), ..tags.clone() }).contains("no triggers"));
+    assert!(refused(StructuralTags { structures: Vec::new(), ..tags.clone() }).contains("no structures"));
+    assert!(
+        refused(StructuralTags { triggers: vec!["<f=".to_owned()], ..tags.clone() }).contains("structures[2].begin")
+    );
+    let odd = ["<f=", "[call]", "{"].map(str::to_owned).to_vec();
+    assert!(refused(StructuralTags { triggers: odd, ..tags }).contains("triggers[2]"));
+}
+
+#[test]
+fn a_control_token_can_be_a_trigger() {
+    let structure = TagStructure { begin: "<call>f(".to_owned(), schema: json!({ "const": 1 }), end: ")".to_owned() };
+    let tags = StructuralTags {
+        structures: vec![structure],
+        triggers: vec!["<call>".to_owned()],
+        style: SchemaStyle::default(),
+    };
+    let factory = factory();
+    let mut matcher = factory.compile(&GrammarSource::StructuralTags(tags)).expect("it compiles").matcher();
+    let bytes = |text: &str| text.bytes().map(|byte| token_of(&factory, byte)).collect::<Vec<u32>>();
+    let tokens = [bytes("so "), vec![CALL], bytes("f(1)"), bytes(" then"), vec![CALL]].concat();
+    tokens.into_iter().for_each(|token| matcher.accept(token).expect("it follows"));
+    let allowed = matcher.allowed().expect("it goes on");
+    assert!(allowed.contains(token_of(&factory, b'f')) && !allowed.contains(token_of(&factory, b'g')));
 }

@@ -68,7 +68,7 @@ pub fn convert(args: &ConvertArgs) -> Outcome {
 }
 
 /// Writes the file, with a bar for those who wait.
-pub(super) fn write(conversion: &Conversion, path: &Path, is_quiet: bool) -> Result<(), Failure> {
+pub(crate) fn write(conversion: &Conversion, path: &Path, is_quiet: bool) -> Result<(), Failure> {
     let is_shown = !is_quiet && std::io::stderr().is_terminal();
     let bar = if is_shown { ProgressBar::no_length() } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes} {bytes_per_sec} {msg}");

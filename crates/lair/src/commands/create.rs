@@ -4,18 +4,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lair_convert::{Conversion, OutputType};
-use lair_store::modelfile::{
-    CreateError, CreateRequest, CreateStep, Created, Instruction, MODELFILE_BYTES_MAX, Modelfile, QUANTIZATIONS,
-    SaveRequest, create, save, stored_modelfile,
-};
-use lair_store::oci::media_type;
-use lair_store::{ModelName, Note, Reference, Resolved, Store, StoreError};
+use lair_store::modelfile::{CreateStep, Instruction, MODELFILE_BYTES_MAX, Modelfile, stored_modelfile};
+use lair_store::{Entry, ModelName, Reference, Resolved, Store, StoreError};
 use lair_text::go_template::GoTemplate;
 
-use crate::commands::quantize::quantize_file;
 use crate::download_bar::DownloadBar;
 use crate::failure::{ExitCode, Failure, Outcome};
+use crate::make_model::{MakeStep, Maker, Recipe, check_quantization, make};
 use crate::{locate, offline};
 
 /// What to make.
@@ -36,17 +31,34 @@ pub struct CreateArgs {
 
 /// Runs the command.
 pub fn create_model(args: &CreateArgs) -> Outcome {
-    args.quantize.as_deref().map_or(Ok(()), check_quantization)?;
+    args.quantize.as_deref().map_or(Ok(()), |wanted| check_quantization("--quantize", wanted))?;
     let name: ModelName = args.name.parse().map_err(|error| {
         Failure::new(ExitCode::Usage, error).with_hint("a name is `[[HOST/]NAMESPACE/]MODEL[:TAG]`".to_string())
     })?;
     let (modelfile, folder) = read_modelfile(args.file.as_deref())?;
     check_templates(&modelfile)?;
     let store = locate::store()?;
-    let created = match &args.quantize {
-        Some(wanted) => make_quantized(&store, args, &name, wanted, What { modelfile: &modelfile, folder: &folder })?,
-        None => make(&store, &name, &modelfile, &folder, args.json)?,
+    let recipe = Recipe {
+        name: &name,
+        modelfile: &modelfile,
+        folder: &folder,
+        quantization: args.quantize.as_deref(),
+        is_quiet: args.json,
     };
+    let mut tell = |step: MakeStep<'_>| match step {
+        _ if args.json => {}
+        MakeStep::Converting(path) => eprintln!("converting {}", path.display()),
+        MakeStep::Quantizing(wanted) => eprintln!("quantizing to {wanted}"),
+        MakeStep::Store(CreateStep::Hashing(path)) => eprintln!("hashing {}", path.display()),
+        MakeStep::Store(CreateStep::Hashed(_)) => {}
+        MakeStep::Store(CreateStep::Layer(layer)) => eprintln!("using layer {}", layer.digest),
+        MakeStep::Store(CreateStep::Manifest) => eprintln!("writing manifest"),
+    };
+    let mut fetch = |store: &Store, entry: &Entry| {
+        offline::check(&entry.name, &format!("lair pull {}", entry.name))?;
+        Ok(store.fetch(entry, &mut DownloadBar::new(&entry.name, args.json)).map(drop)?)
+    };
+    let created = make(&store, recipe, &mut Maker { tell: &mut tell, fetch: &mut fetch })?;
     for warning in &created.warnings {
         eprintln!("warning: {warning}");
     }
@@ -114,70 +126,6 @@ fn of_files<'p>(paths: impl Iterator<Item = &'p Path>) -> Modelfile {
     Modelfile { instructions: paths.map(from).collect() }
 }
 
-/// The types that Ollama quantizes to; Lair takes its names for them.
-fn check_quantization(wanted: &str) -> Outcome {
-    if QUANTIZATIONS.iter().any(|known| known.eq_ignore_ascii_case(wanted)) {
-        return Ok(());
-    }
-    let cause = format!("`--quantize {wanted}` is none of {}", QUANTIZATIONS.join(", "));
-    Err(Failure::new(ExitCode::Usage, cause).with_hint("`lair quantize` makes files of every other type".to_string()))
-}
-
-/// Makes the model under a name of its own first, so that the name it is to have never means what is half done; then with
-/// the quantized weights and the same settings under that.
-fn make_quantized(
-    store: &Store,
-    args: &CreateArgs,
-    name: &ModelName,
-    wanted: &str,
-    what: What,
-) -> Result<Created, Failure> {
-    let text = name.short();
-    let is_tagged = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    let draft_text = format!("{text}{}unquantized", if is_tagged { "-" } else { ":" });
-    let draft: ModelName = draft_text.parse().map_err(|error| Failure::new(ExitCode::Usage, error))?;
-    let created = make(store, &draft, what.modelfile, what.folder, args.json)?;
-    let outcome = quantize_draft(store, args, name, wanted, &draft_text, created);
-    let removed = store.remove(&draft);
-    let created = outcome?;
-    removed?;
-    Ok(created)
-}
-
-/// What a model is made of.
-#[derive(Clone, Copy)]
-struct What<'a> {
-    modelfile: &'a Modelfile,
-    folder: &'a Path,
-}
-
-fn quantize_draft(
-    store: &Store,
-    args: &CreateArgs,
-    name: &ModelName,
-    wanted: &str,
-    draft: &str,
-    created: Created,
-) -> Result<Created, Failure> {
-    let others = [media_type::PROJECTOR, media_type::ADAPTER, media_type::DRAFT];
-    if let Some(layer) = created.manifest.layers.iter().find(|layer| others.contains(&layer.media_type.as_str())) {
-        let cause = format!("`--quantize` with a layer of the kind {}: only weights are quantized", layer.media_type);
-        return Err(Failure::new(ExitCode::Usage, cause)
-            .with_hint("quantize the file with `lair quantize` and make the model of that".to_string()));
-    }
-    let located = locate::locate(Some(draft), args.json)?;
-    let root = &store.settings().root;
-    std::fs::create_dir_all(root)?;
-    let folder = tempfile::tempdir_in(root)?;
-    let quantized = folder.path().join("quantized.gguf");
-    quantize_file(&located.path, wanted, &quantized, args.json)?;
-    let from = quantized.to_string_lossy();
-    let note = Note::from_source(format!("quantized to {wanted} when it was created"));
-    let request = SaveRequest { name, from: &from, settings: &located.settings, note };
-    let saved = save(store, request)?;
-    Ok(Created { warnings: created.warnings, ..saved })
-}
-
 /// The Modelfile, and the folder that its paths are relative to.
 fn read_modelfile(file: Option<&Path>) -> Result<(Modelfile, PathBuf), Failure> {
     let default = Path::new("Modelfile");
@@ -224,73 +172,4 @@ fn check_templates(modelfile: &Modelfile) -> Outcome {
         return Err(Failure::new(ExitCode::Usage, format!("TEMPLATE: {error}")).with_hint(hint.to_string()));
     }
     Ok(())
-}
-
-/// Makes the model, fetching the one it is made from if the catalogue knows it.
-fn make(
-    store: &Store,
-    name: &ModelName,
-    modelfile: &Modelfile,
-    folder: &Path,
-    is_quiet: bool,
-) -> Result<Created, Failure> {
-    let request = CreateRequest { name, modelfile, folder };
-    let mut tell = |step: CreateStep| match step {
-        _ if is_quiet => {}
-        CreateStep::Hashing(path) => eprintln!("hashing {}", path.display()),
-        CreateStep::Hashed(_) => {}
-        CreateStep::Layer(layer) => eprintln!("using layer {}", layer.digest),
-        CreateStep::Manifest => eprintln!("writing manifest"),
-    };
-    match create(store, request, &mut tell) {
-        Err(CreateError::NotHere(entry)) => {
-            offline::check(&entry.name, &format!("lair pull {}", entry.name))?;
-            store.fetch(&entry, &mut DownloadBar::new(&entry.name, is_quiet))?;
-            Ok(create(store, request, &mut tell)?)
-        }
-        Err(CreateError::NeedsConversion { path, missing, .. })
-            if missing.is_empty() && lair_convert::is_checkpoint(&path) =>
-        {
-            let place = tempfile::tempdir_in(converted_folder(store)?)?;
-            let modelfile = converted(modelfile, folder, &path, place.path(), is_quiet)?;
-            Ok(create(store, CreateRequest { name, modelfile: &modelfile, folder }, &mut tell)?)
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
-/// Where a converted file lies until the store has it: on the store's disk.
-fn converted_folder(store: &Store) -> Result<PathBuf, Failure> {
-    let folder = store.settings().models.clone();
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
-
-/// Converts the checkpoint at `path` into `place`; gives the Modelfile that has the file in its stead.
-fn converted(
-    modelfile: &Modelfile,
-    folder: &Path,
-    path: &Path,
-    place: &Path,
-    is_quiet: bool,
-) -> Result<Modelfile, Failure> {
-    if !is_quiet {
-        eprintln!("converting {}", path.display());
-    }
-    let conversion = Conversion::plan(path, OutputType::Auto)?;
-    let file = place.join("model.gguf");
-    super::convert::write(&conversion, &file, is_quiet)?;
-    let same = |text: &str| {
-        let canonical = |path: &Path| std::fs::canonicalize(path).ok();
-        canonical(&folder.join(text)).is_some_and(|found| Some(found) == canonical(path))
-    };
-    let from = || Instruction::From(file.to_string_lossy().into_owned());
-    let mut instructions = modelfile.instructions.clone();
-    let replaced = instructions.iter_mut().filter(|known| matches!(known, Instruction::From(text) if same(text)));
-    let count = replaced.map(|known| *known = from()).count();
-    if count == 0 {
-        // The folder of the Modelfile itself, which has no FROM.
-        instructions.insert(0, from());
-    }
-    Ok(Modelfile { instructions })
 }

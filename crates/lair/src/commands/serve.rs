@@ -19,10 +19,13 @@ use crate::serve::StoreSource;
 use crate::server_address::{self, PORT, variable};
 use crate::serving::ServingArgs;
 use crate::session::LoadOptions;
+use crate::slm::ServedProjects;
 use crate::speculate::SpeculateArgs;
 
 /// What the program ends with when it is asked to end again while answers run: as a shell says of Ctrl-C.
 const ASKED_TWICE: u8 = 130;
+/// Where SLM Packager's clients look.
+const SLM_PORT: u16 = 8000;
 /// Longest body of a request.
 const BODY_BYTES_MAX: usize = 32 << 20;
 /// Longest file of keys, one a line.
@@ -31,7 +34,7 @@ const KEY_LINES_BYTES_MAX: u64 = 1 << 20;
 /// Where to listen, for whom, and how models are loaded.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Where to listen: ADDRESS, ADDRESS:PORT or :PORT [default: 127.0.0.1:11434]
+    /// Where to listen: ADDRESS, ADDRESS:PORT, :PORT or unix:PATH [default: 127.0.0.1:11434; of `slm serve` 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
     /// The port to listen on
@@ -125,7 +128,20 @@ enum FormatChoice {
 
 /// Runs the command.
 pub fn serve(args: &ServeArgs) -> Outcome {
-    let address = address(args)?;
+    serve_with(args, PORT, None)
+}
+
+/// Serves SLM Packager's projects besides, on its port.
+pub fn serve_projects(args: &ServeArgs, projects: ServedProjects) -> Outcome {
+    serve_with(args, SLM_PORT, Some(projects))
+}
+
+fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects>) -> Outcome {
+    let socket = socket(args)?;
+    let address = match socket {
+        Some(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), usual_port),
+        None => address(args, usual_port)?,
+    };
     let access = args.access.access(address)?;
     let keep_alive = args.keep_alive.clone().unwrap_or_else(|| "5m".to_owned());
     let keep_alive: KeepAlive = parse_keep_alive(&keep_alive).ok_or_else(|| {
@@ -136,7 +152,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
     let prompt_cache = serving.prompt_cache.clone();
     let sequences_max = usize::from(args.parallel);
     let load = LoadOptions { sequences_max, serving: Some(serving), ..args.load.options()? };
-    let source = StoreSource { options: args.speculate.over(load, true)? };
+    let source = StoreSource { options: args.speculate.over(load, true)?, projects };
     let tls = args.access.tls();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connections_max = args.serving.connections_max();
@@ -144,6 +160,7 @@ pub fn serve(args: &ServeArgs) -> Outcome {
     let body_bytes_max = BODY_BYTES_MAX;
     let options = ServerOptions {
         address,
+        socket,
         access,
         keep_alive,
         body_bytes_max,
@@ -155,10 +172,11 @@ pub fn serve(args: &ServeArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let format = args.watching.log_format;
     args.watching.start_log();
-    let ready = |address: SocketAddr| match format {
-        FormatChoice::Text => eprintln!("listening on {scheme}://{address}"),
-        FormatChoice::Json => {
-            log::write(LogLevel::Info, "listening", &[("address", json!(format!("{scheme}://{address}")))]);
+    let ready = |name: &str| {
+        let name = if name.starts_with("unix:") { name.to_owned() } else { format!("{scheme}://{name}") };
+        match format {
+            FormatChoice::Text => eprintln!("listening on {name}"),
+            FormatChoice::Json => log::write(LogLevel::Info, "listening", &[("address", json!(name))]),
         }
     };
     let served = runtime.block_on(lair_server::serve(options, Arc::new(source), ready, asked_to_end()));
@@ -283,13 +301,34 @@ async fn asked_to_end() {
     let _ = interrupted.await;
 }
 
+/// The Unix socket that the user wrote, as llama-server's users do by the ending, or with `unix:` before it.
+fn socket(args: &ServeArgs) -> Result<Option<PathBuf>, Failure> {
+    let Some(written) = args.host.as_deref() else { return Ok(None) };
+    let path = match written.strip_prefix("unix:") {
+        Some(path) => path.strip_prefix("//").unwrap_or(path),
+        None if written.ends_with(".sock") => written,
+        None => return Ok(None),
+    };
+    let refused = |cause: String| Err(Failure::new(ExitCode::Usage, cause));
+    if path.is_empty() {
+        return refused(format!("`{written}` names no socket, unix:PATH expected"));
+    }
+    if let Some(port) = args.port {
+        return refused(format!("--port {port} and the socket `{path}`: a socket has no port"));
+    }
+    if args.access.tls_cert.is_some() {
+        return refused(format!("--tls-cert and the socket `{path}`: nobody else can read what goes over it"));
+    }
+    Ok(Some(PathBuf::from(path)))
+}
+
 /// What the user wrote, as an address: a missing part is the default's.
-fn address(args: &ServeArgs) -> Result<SocketAddr, Failure> {
+fn address(args: &ServeArgs, usual_port: u16) -> Result<SocketAddr, Failure> {
     let mut address = match &args.host {
-        Some(written) => server_address::to_listen_on(written).ok_or_else(|| {
+        Some(written) => server_address::to_listen_on(written, usual_port).ok_or_else(|| {
             Failure::new(ExitCode::Usage, format!("`{written}` is no address to listen on, ADDRESS:PORT expected"))
         })?,
-        None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT),
+        None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), usual_port),
     };
     if let Some(port) = args.port {
         address.set_port(port);

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::answer_printer::{AnswerLook, AnswerPrinter};
+use crate::commands::serve::ServeArgs;
 use crate::commands::show::bytes_text;
 use crate::failure::{ExitCode, Failure, Outcome};
-use crate::locate::{self, Located};
+use crate::locate;
 use crate::sampling::SamplingArgs;
 use crate::session::{Answer, LoadOptions, Message, Prompt, Session, Think, Wishes};
 use crate::slm::project::{DEVICES, FORMATS, RUNTIMES};
 use crate::slm::registry::{self, ListedModel};
 use crate::slm::workshop::Meant;
-use crate::slm::{Project, Workshop};
+use crate::slm::{Opened, Project, ServedProjects, Workshop};
 use crate::{interrupt, machine, offline};
 
 /// Which command.
@@ -61,16 +62,12 @@ enum SlmCommand {
         #[arg(long = "type", default_value = "q4_k_m")]
         quantization: String,
     },
-    /// Answer over HTTP (not there yet; `lair serve` answers other clients)
+    /// Answer over HTTP: SLM Packager's own paths, and all that `lair serve` answers
     Serve {
-        /// A project's file
-        config: Option<PathBuf>,
-        /// Where to listen
-        #[arg(long, default_value = "127.0.0.1")]
-        host: String,
-        /// The port
-        #[arg(long, default_value_t = 8000)]
-        port: u16,
+        /// A project's file or name, to begin with; `POST /load` opens another
+        config: Option<String>,
+        #[command(flatten)]
+        serve: Box<ServeArgs>,
     },
 }
 
@@ -145,12 +142,9 @@ pub fn slm(args: &SlmArgs) -> Outcome {
         SlmCommand::Benchmark { model } => benchmark(model),
         SlmCommand::Rm { model, yes } => remove(model, *yes),
         SlmCommand::Quantize { input, output, quantization } => quantize(input, output.as_deref(), quantization),
-        SlmCommand::Serve { config: _, host, port } => {
-            let cause =
-                format!("SLM Packager's own paths (/load, /generate, /info) are not served on {host}:{port} yet");
-            let hint =
-                "`lair serve` answers clients of OpenAI, Ollama and others; `lair slm run` answers on the terminal";
-            Err(Failure::new(ExitCode::Other, cause).with_hint(hint.to_owned()))
+        SlmCommand::Serve { config, serve } => {
+            let first = config.as_deref().map(open).transpose()?;
+            super::serve::serve_projects(serve, ServedProjects::new(first))
         }
     }
 }
@@ -319,12 +313,6 @@ fn fetch(repository: &str, file: &str) -> Result<PathBuf, Failure> {
     locate::locate(Some(&reference), false).map(|located| located.path)
 }
 
-/// A project with the file it was read from, and the model it means.
-struct Opened {
-    project: Project,
-    located: Located,
-}
-
 /// The project of this name or file. A model of the list that is not here is fetched; any other name is one of
 /// `lair run`, with the defaults of a project.
 fn open(text: &str) -> Result<Opened, Failure> {
@@ -340,16 +328,7 @@ fn open(text: &str) -> Result<Opened, Failure> {
         },
         Meant::ModelFile(path) => return open_model(&path.display().to_string()),
     };
-    let (project, unused) = Project::read(&config)?;
-    for name in unused {
-        eprintln!("warning: `{}`: nothing reads `{name}`", config.display());
-    }
-    for note in project.notes() {
-        eprintln!("note: {note}");
-    }
-    let path = project.model_file(Some(&config))?;
-    let located = locate::locate(Some(&path.display().to_string()), false)?;
-    Ok(Opened { project, located })
+    Opened::read(&config)
 }
 
 fn open_model(reference: &str) -> Result<Opened, Failure> {
@@ -363,12 +342,7 @@ fn open_model(reference: &str) -> Result<Opened, Failure> {
 
 impl Opened {
     fn load(&self) -> Result<Session, Failure> {
-        let options = LoadOptions {
-            context_length: Some(self.project.context_size),
-            threads: Some(self.project.threads),
-            ..LoadOptions::default()
-        };
-        Session::load(&self.located, &self.located.load_options(&Default::default(), &options)?)
+        Session::load(&self.located, &self.load_options(LoadOptions::default())?)
     }
 
     fn wishes(&self, session: &Session) -> Result<Wishes, Failure> {

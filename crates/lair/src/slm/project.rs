@@ -182,7 +182,7 @@ impl Project {
     }
 
     /// As its file says it, every key in SLM Packager's order.
-    fn to_value(&self) -> Value {
+    pub fn to_value(&self) -> Value {
         let Params { temperature, top_p, top_k, max_tokens, stop, stream, repetition_penalty } = &self.params;
         json!({
             "model": {
@@ -206,14 +206,23 @@ impl Project {
     /// # Errors
     /// A format that Lair does not run, a file that is not there.
     pub fn model_file(&self, config: Option<&Path>) -> Result<PathBuf, Failure> {
-        if self.format != "gguf" {
-            let cause = format!("`{}` has the format `{}`: Lair runs GGUF files only so far", self.name, self.format);
-            return Err(Failure::new(ExitCode::BadModel, cause)
-                .with_hint("use a GGUF file of the same model, and `format: gguf`".to_owned()));
-        }
         let path = PathBuf::from(&self.path);
         let beside = config.and_then(Path::parent).map(|folder| folder.join(&path));
         let found = std::iter::once(path.clone()).chain(beside).find(|path| path.exists());
+        let is_run = match self.format.as_str() {
+            "gguf" => true,
+            // The checkpoint of a model as its authors publish it: `lair run` runs such a folder.
+            "pytorch" => found.as_ref().is_some_and(|path| path.is_dir()),
+            _ => false,
+        };
+        if !is_run {
+            let cause = format!(
+                "`{}` has the format `{}`: GGUF files and folders with a checkpoint are run, and `{}` is neither",
+                self.name, self.format, self.path
+            );
+            return Err(Failure::new(ExitCode::BadModel, cause)
+                .with_hint("name a folder of this machine, or a GGUF file with `format: gguf`".to_owned()));
+        }
         found.ok_or_else(|| {
             let cause = format!("the model file `{}` of `{}` is not there", path.display(), self.name);
             Failure::new(ExitCode::NotFound, cause)

@@ -43,6 +43,8 @@ impl TemporaryModel {
 
 /// Few system calls for files of gigabytes.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Factors of the decay of recurrent layers: the state halves in about a token where a time step is 1.
+const DECAY_FACTOR: f32 = -0.7;
 /// Deviation of biases.
 const BIAS_DEVIATION: f32 = 0.02;
 
@@ -58,7 +60,7 @@ impl Synthetic {
         let config = ModelConfig::from_metadata(&metadata).map_err(model_failure)?;
         let facts = Facts {
             layer_count: config.layer_count,
-            heads_a_kv_head: (shape.head_count / shape.kv_head_count) as usize,
+            heads_a_kv_head: shape.head_count.checked_div(shape.kv_head_count).unwrap_or(1) as usize,
             expert_count: shape.experts.map_or(0, |experts| experts.count as usize),
             is_tied: shape.is_tied,
         };
@@ -121,10 +123,13 @@ impl Synthetic {
 /// tensors in which others are put together.
 fn is_there(need: &TensorNeed, shape: &Shape) -> bool {
     match need.presence {
-        Presence::Required | Presence::Unless(_) => true,
+        Presence::Required | Presence::Unless(_) | Presence::With(_) | Presence::WithUnless(..) => true,
+        Presence::Unused => false,
         Presence::Optional => {
             let is_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"].iter().any(|end| need.name.ends_with(end));
-            (is_bias && shape.has_biases) || (need.name == "output.weight" && !shape.is_tied)
+            // Others need the biases of convolutions in models that are recurrent throughout.
+            let is_convolution = need.name.ends_with("ssm_conv1d.bias") && shape.head_count == 0;
+            is_convolution || (is_bias && shape.has_biases) || (need.name == "output.weight" && !shape.is_tied)
         }
     }
 }
@@ -142,6 +147,9 @@ impl Weights {
         self.tensors_written += 1;
         if tensor.name.ends_with("norm.weight") {
             return (0..count).try_for_each(|_| out.write_all(&1.0f32.to_le_bytes()));
+        }
+        if tensor.name.ends_with(".ssm_a") {
+            return (0..count).try_for_each(|_| out.write_all(&DECAY_FACTOR.to_le_bytes()));
         }
         if tensor.name.ends_with(".bias") {
             let mut random = tile::Random(self.tensors_written as u64);
@@ -198,6 +206,9 @@ mod tests {
             ("qwen2.5-7b", 7_615_616_512),
             ("qwen3-0.6b", 596_049_920),
             ("qwen3-30b-a3b", 30_532_122_624),
+            // Of the text part.
+            ("qwen3.5-0.8b", 752_393_024),
+            ("mamba2-1.3b", 1_343_757_312),
         ] {
             assert_eq!(synthetic(shape, "F16").cost().expect("a cost").parameters, parameters, "{shape}");
         }

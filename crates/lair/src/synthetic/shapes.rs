@@ -17,6 +17,21 @@ pub struct Experts {
     pub ffn_size: u32,
 }
 
+/// Recurrent layers: as in `lair_model`'s `RecurrentConfig`.
+#[derive(Clone, Copy, Debug)]
+pub struct Recurrent {
+    /// Taps of the convolution.
+    pub conv_length: u32,
+    /// Width of all heads together.
+    pub inner_size: u32,
+    /// Width of the state.
+    pub state_size: u32,
+    /// Heads (of values).
+    pub head_count: u32,
+    /// Heads of keys, or groups.
+    pub group_count: u32,
+}
+
 /// What is needed to make a model of a shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -28,12 +43,14 @@ pub struct Shape {
     pub layer_count: u32,
     /// Width of the residual stream.
     pub hidden_size: u32,
-    /// Query heads.
+    /// Query heads; 0 in a model without attention.
     pub head_count: u32,
     /// Heads of keys and values.
     pub kv_head_count: u32,
     /// Elements of a head.
     pub head_dim: u32,
+    /// Elements of a head that are turned; all if `None`.
+    pub turned_dim: Option<u32>,
     /// Width of the feed-forward network.
     pub ffn_size: u32,
     /// Positions the model is made for.
@@ -52,6 +69,8 @@ pub struct Shape {
     pub has_biases: bool,
     /// Experts, in a model that has them.
     pub experts: Option<Experts>,
+    /// Recurrent layers, in a model that has them.
+    pub recurrent: Option<Recurrent>,
 }
 
 const LLAMA: Shape = Shape {
@@ -62,6 +81,7 @@ const LLAMA: Shape = Shape {
     head_count: 0,
     kv_head_count: 0,
     head_dim: 64,
+    turned_dim: None,
     ffn_size: 0,
     context_length: 2048,
     rope_theta: 10_000.0,
@@ -71,6 +91,7 @@ const LLAMA: Shape = Shape {
     is_tied: false,
     has_biases: false,
     experts: None,
+    recurrent: None,
 };
 
 const LLAMA_3: Shape = Shape {
@@ -203,6 +224,59 @@ pub const SHAPES: &[Shape] = &[
         experts: Some(Experts { count: 128, used_count: 8, ffn_size: 768 }),
         ..QWEN_3
     },
+    // The same with 8 of its layers: 5.3 billion weights, of which a token takes 0.9, fit a small machine.
+    Shape {
+        name: "qwen3-30b-a3b-8l",
+        architecture: "qwen3moe",
+        layer_count: 8,
+        hidden_size: 2048,
+        head_count: 32,
+        kv_head_count: 4,
+        ffn_size: 6144,
+        is_tied: false,
+        experts: Some(Experts { count: 128, used_count: 8, ffn_size: 768 }),
+        ..QWEN_3
+    },
+    Shape {
+        name: "qwen3.5-0.8b",
+        architecture: "qwen35",
+        layer_count: 24,
+        hidden_size: 1024,
+        head_count: 8,
+        kv_head_count: 2,
+        head_dim: 256,
+        turned_dim: Some(64),
+        ffn_size: 3584,
+        context_length: 262_144,
+        rope_theta: 10_000_000.0,
+        vocabulary_size: 248_320,
+        recurrent: Some(Recurrent {
+            conv_length: 4,
+            inner_size: 2048,
+            state_size: 128,
+            head_count: 16,
+            group_count: 16,
+        }),
+        ..QWEN_3
+    },
+    Shape {
+        name: "mamba2-1.3b",
+        architecture: "mamba2",
+        layer_count: 48,
+        hidden_size: 2048,
+        context_length: 1 << 20,
+        vocabulary: VocabularyKind::BytePair { pre: "gpt-2" },
+        vocabulary_size: 50_288,
+        is_tied: true,
+        recurrent: Some(Recurrent {
+            conv_length: 4,
+            inner_size: 4096,
+            state_size: 128,
+            head_count: 64,
+            group_count: 1,
+        }),
+        ..LLAMA
+    },
 ];
 
 impl Shape {
@@ -230,9 +304,18 @@ impl Shape {
         set("feed_forward_length", self.ffn_size);
         set("attention.head_count", self.head_count);
         set("attention.head_count_kv", self.kv_head_count);
-        set("attention.key_length", self.head_dim);
-        set("attention.value_length", self.head_dim);
-        set("rope.dimension_count", self.head_dim);
+        if self.head_count > 0 {
+            set("attention.key_length", self.head_dim);
+            set("attention.value_length", self.head_dim);
+            set("rope.dimension_count", self.turned_dim.unwrap_or(self.head_dim));
+        }
+        if let Some(recurrent) = self.recurrent {
+            set("ssm.conv_kernel", recurrent.conv_length);
+            set("ssm.inner_size", recurrent.inner_size);
+            set("ssm.state_size", recurrent.state_size);
+            set("ssm.time_step_rank", recurrent.head_count);
+            set("ssm.group_count", recurrent.group_count);
+        }
         if let Some(experts) = self.experts {
             set("expert_count", experts.count);
             set("expert_used_count", experts.used_count);

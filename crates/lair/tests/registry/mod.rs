@@ -219,7 +219,7 @@ impl Memory {
 }
 
 /// A file, or the range of it that is asked for.
-fn file(request: &Request, bytes: &[u8]) -> Reply {
+pub fn file(request: &Request, bytes: &[u8]) -> Reply {
     let Some((first, end)) = request.range() else { return Reply::new(200, bytes) };
     let end = end.min(bytes.len());
     let range = format!("bytes {first}-{}/{}", end - 1, bytes.len());

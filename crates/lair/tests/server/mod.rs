@@ -70,8 +70,18 @@ impl Server {
             let imported = lair().args(["import".into(), path.clone(), PathBuf::from(name)]).output().expect("starts");
             assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
         }
-        let mut command = lair();
-        command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments);
+        Some(Server::spawn(home, &["serve"], arguments, change))
+    }
+
+    /// The same with the words of another command that serves, and without any model.
+    pub fn spawn(
+        home: tempfile::TempDir,
+        words: &[&str],
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Server {
+        let mut command = lair(home.path());
+        command.args(words).args(["--port", "0", "--threads", "2"]).args(arguments);
         change(&mut command);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
         let mut lines = BufReader::new(process.stderr.take().expect("piped"));
@@ -89,7 +99,7 @@ impl Server {
                 more.lock().expect("nobody panics with it").push_str(&std::mem::take(&mut line));
             }
         });
-        Some(Server { home, process, address, said })
+        Server { home, process, address, said }
     }
 
     /// The program in the home of this server.

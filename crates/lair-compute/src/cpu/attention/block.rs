@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use lair_simd::Isa;
 
-use super::super::norm::{gate_by_sigmoid, scale_and_cap};
+use super::super::norm::{gate_head, scale_and_cap};
 use super::super::{Buffer, Cpu, kv::KvLayer, memory::Parts};
-use super::lanes::{QueryBlock, STRIP_MAX, run, strip_length};
+use super::lanes::{QueryBlock, STRIP_MAX, WIDTH, run, strip_length};
+use super::latent_scores::add_latent_scores;
 use super::rotation::rotate;
 use super::scores::{Queries, quantise, score};
 use super::span::{
@@ -14,7 +15,7 @@ use super::span::{
 };
 use super::values::{StripWeights, Values, Weights};
 use crate::kv_layout::KEY_BLOCK;
-use crate::{Attention, Mask, PAGE_LENGTH, SequenceRows};
+use crate::{Attention, KeyStorage, Mask, PAGE_LENGTH, SequenceRows};
 
 /// What a worker needs for itself.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub(in crate::cpu) struct Tile {
     queries: Vec<f32>,
     /// `[strip, key_dim / 32, query of the strip]`.
     blocks: Vec<QueryBlock>,
+    /// `[query, value panel][16]`: what is compared with values, where keys begin with them.
+    latents: Vec<f32>,
     /// Of a strip: `[query]`.
     scores: Vec<PageScores>,
     products: Vec<PageScores>,
@@ -39,7 +42,7 @@ pub(in crate::cpu) struct Tile {
 
 impl Tile {
     /// Makes room for blocks of `queries` queries; it stays.
-    pub(super) fn make_room(&mut self, queries: usize, layer: &KvLayer) {
+    pub(super) fn make_room(&mut self, queries: usize, attention: &Attention<Cpu>, layer: &KvLayer) {
         fn grow<T: Clone>(values: &mut Vec<T>, length: usize, value: T) {
             if values.len() < length {
                 values.resize(length, value);
@@ -47,7 +50,10 @@ impl Tile {
         }
         let layout = &layer.layout;
         let state = state_length(layout);
-        grow(&mut self.query, layout.key_dim, 0.0);
+        grow(&mut self.query, attention.key_dim, 0.0);
+        if attention.key_storage == KeyStorage::BehindValue {
+            grow(&mut self.latents, queries * layout.value_panels() * WIDTH, 0.0);
+        }
         grow(&mut self.queries, queries * layout.key_dim, 0.0);
         grow(&mut self.blocks, queries * layout.key_dim.div_ceil(KEY_BLOCK), QueryBlock::default());
         grow(&mut self.scores, STRIP_MAX, [[0.0; PAGE_LENGTH]; SPAN_PAGES]);
@@ -174,10 +180,23 @@ impl Block<'_> {
         for strip in self.strips(isa) {
             for (index, query) in strip.clone().enumerate() {
                 let (row, head) = self.place(query);
-                let values = &mut tile.query[..dim];
-                values.copy_from_slice(&q.row(row)[head * dim..][..dim]);
+                let all = &mut tile.query[..self.attention.key_dim];
+                all.copy_from_slice(&q.row(row)[head * self.attention.key_dim..][..self.attention.key_dim]);
+                // What is compared with values stands first, where there is any.
+                let (latent, values) = all.split_at_mut(self.attention.key_dim - dim);
                 if self.layer.is_rotated() {
+                    rotate(isa, latent);
                     rotate(isa, values);
+                }
+                if !latent.is_empty() {
+                    let width = layout.value_panels() * WIDTH;
+                    let place = &mut tile.latents[(strip.start + index) * width..][..width];
+                    place[..latent.len()].copy_from_slice(latent);
+                    place[latent.len()..].fill(0.0);
+                }
+                // Nothing may be left to be compared with keys.
+                if dim == 0 {
+                    continue;
                 }
                 if layout.is_quantised() {
                     quantise(isa, values, &mut tile.blocks[strip.start * blocks + index..], strip.len());
@@ -215,6 +234,11 @@ impl Block<'_> {
             Queries::Numbers(&tile.queries[strip.start * dim..][..strip.len() * dim])
         };
         score(isa, layout, &pages, queries, &mut tile.scores[..strip.len()]);
+        if self.attention.key_storage == KeyStorage::BehindValue {
+            let width = layout.value_panels() * WIDTH;
+            let latents = &tile.latents[strip.start * width..][..strip.len() * width];
+            add_latent_scores(isa, layout, &pages, latents, &mut tile.scores[..strip.len()]);
+        }
         for (index, seen) in seen.iter().enumerate() {
             let totals = self.weigh(isa, tile, (strip.start + index, index), span, (seen, &pages));
             set_totals(&mut partials[index * length..][..length], totals);
@@ -260,10 +284,18 @@ impl Block<'_> {
         }
         let scores = &mut tile.scores[index];
         let mut scale = self.attention.scale;
-        if self.attention.softcap.is_some() {
+        if self.attention.softcap.is_some() || self.attention.relative_bias.is_some() {
             let scores = scores[pages_of(seen)].as_flattened_mut();
             scale_and_cap(isa, scores, self.attention.scale, self.attention.softcap);
             scale = 1.0;
+        }
+        if let Some(bias) = &self.attention.relative_bias {
+            let position = self.sequence.first_position + self.rows.start + query / self.group();
+            let head = self.place(query).1;
+            let all = scores.as_flattened_mut();
+            for index in seen.clone() {
+                all[index] += bias.of(head, position, span * SPAN + index);
+            }
         }
         let bias = self.attention.alibi_slopes.as_ref().map(|slopes| {
             let position = self.sequence.first_position + self.rows.start + query / self.group();
@@ -335,7 +367,7 @@ impl Block<'_> {
             rotate(isa, out);
         }
         if let Some(gate) = output.gate {
-            gate_by_sigmoid(isa, out, &gate.row(row)[head * dim..][..dim]);
+            gate_head(isa, self.attention.gate, gate.row(row), head, out);
         }
     }
 }

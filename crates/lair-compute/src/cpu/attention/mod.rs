@@ -21,6 +21,7 @@ mod lanes;
 mod lanes_avx512;
 #[cfg(target_arch = "aarch64")]
 mod lanes_neon;
+mod latent_scores;
 mod rotation;
 mod scores;
 mod span;
@@ -38,11 +39,11 @@ pub(super) use split::Split;
 use super::kv::KvLayer;
 use super::kv_record;
 use super::memory::Parts;
-use super::norm::apply_norm;
+use super::norm::{apply_norm, clamp};
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
 use super::{Buffer, Cpu, Kv};
-use crate::{Attention, AttentionBuffers, Batch, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows};
+use crate::{Attention, AttentionBuffers, Batch, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows, Temperature};
 
 /// Queries (rows times heads of the group) of a block, about: what is read of a span is used so often.
 const QUERIES: usize = 64;
@@ -60,15 +61,15 @@ pub(super) fn attention(
     batch.assert_consistent();
     let AttentionBuffers { q, kv: keys_and_values, gate, output } = buffers;
     let layer = &mut kv.layers[attention.kv_layer];
-    prepare_rows(isa, pool, batch, (attention, attention.q_norm.as_ref()), q);
+    prepare_rows(isa, pool, batch, (attention, attention.q_norm.as_ref(), attention.temperature), q);
     if let Some((keys, values)) = keys_and_values {
-        prepare_rows(isa, pool, batch, (attention, attention.k_norm.as_ref()), keys);
+        prepare_rows(isa, pool, batch, (attention, attention.k_norm.as_ref(), None), keys);
         store(isa, pool, batch, attention, layer, (keys, values));
     }
     let blocks = Blocks::new(batch, attention, layer);
     for worker in workers.iter_mut() {
         // At once as much as the largest block takes, so that later steps allocate nothing.
-        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), layer);
+        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), attention, layer);
     }
     let (q, output) = (&*q, Output { width: output.width, parts: Parts::new(&mut output.values), gate });
     if blocks.are_few_for(pool.worker_count()) {
@@ -132,12 +133,12 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Norms and turns the heads of every row.
+/// Clamps, norms and turns the heads of every row.
 fn prepare_rows(
     isa: Isa,
     pool: &Pool,
     batch: &Batch<'_>,
-    (attention, norm): (&Attention<Cpu>, Option<&Norm<Cpu>>),
+    (attention, norm, temperature): (&Attention<Cpu>, Option<&Norm<Cpu>>, Option<Temperature>),
     buffer: &mut Buffer,
 ) {
     let width = buffer.width;
@@ -145,6 +146,9 @@ fn prepare_rows(
     let prepare = |sequence: &SequenceRows<'_>, index: usize| {
         // SAFETY: every row is prepared once.
         let row = unsafe { parts.part((sequence.first_row + index) * width, width) };
+        if let Some(limit) = attention.clamp {
+            clamp(isa, row, limit);
+        }
         if let (Some(norm), NormOrder::BeforeRope) = (norm, attention.norm_order) {
             apply_norm(isa, norm, row);
         }
@@ -153,6 +157,10 @@ fn prepare_rows(
         }
         if let (Some(norm), NormOrder::AfterRope) = (norm, attention.norm_order) {
             apply_norm(isa, norm, row);
+        }
+        if let Some(temperature) = temperature {
+            let factor = temperature.factor(sequence.first_position + index);
+            row.iter_mut().for_each(|value| *value *= factor);
         }
     };
     for sequence in batch.sequences {
@@ -197,11 +205,15 @@ fn store(
             // SAFETY: every row belongs to one page of one sequence.
             let (keys, values) =
                 unsafe { (keys.part(row * key_width, key_width), values.part(row * value_width, value_width)) };
+            if let Some(limit) = attention.clamp {
+                clamp(isa, values, limit);
+            }
             if let Some(norm) = &attention.v_norm {
                 apply_norm(isa, norm, values);
             }
-            let both = keys.chunks_exact_mut(layout.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
+            let both = keys.chunks_exact_mut(attention.key_dim).zip(values.chunks_exact_mut(layout.value_dim));
             for (head, (key, value)) in both.take(heads).enumerate() {
+                let key = &mut key[attention.key_dim - layout.key_dim..];
                 if let Some(constant) = &attention.key_constant {
                     let constant = &constant[head * layout.key_dim..][..layout.key_dim];
                     key.iter_mut().zip(constant).for_each(|(key, constant)| *key -= constant);

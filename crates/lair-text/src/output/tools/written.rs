@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value as Json, json};
 
 use super::ToolSyntax;
+use crate::grammar::{ExtraProperties, GrammarError, SchemaStyle, Whitespace, lark_schema};
 
 /// How a model writes calls where it is held to it; reading knows more ways.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,9 @@ impl Written {
     }
 }
 
+/// Arguments have the members that their schema names and no others, unless it speaks of them.
+const STYLE: SchemaStyle = SchemaStyle { whitespace: Whitespace::Usual, extra_properties: ExtraProperties::OnlyNamed };
+
 /// The calls that an answer must have.
 #[derive(Clone, Copy, Debug)]
 pub struct CallsWanted<'w> {
@@ -88,7 +92,10 @@ pub struct CallsWanted<'w> {
 impl ToolSyntax {
     /// A grammar in llguidance's variant of Lark for an answer that calls tools in this syntax with arguments that their
     /// schemas allow. `literal` writes a text of the syntax, which may have control tokens in it, as an expression.
-    pub fn grammar(&self, wanted: CallsWanted<'_>, literal: impl Fn(&str) -> String) -> String {
+    ///
+    /// # Errors
+    /// A schema that is wrong, or that cannot be fulfilled.
+    pub fn grammar(&self, wanted: CallsWanted<'_>, literal: impl Fn(&str) -> String) -> Result<String, GrammarError> {
         let written = &self.written;
         let literal = |text: &str| if text.is_empty() { String::new() } else { literal(text) };
         let calls: Vec<String> = (0..wanted.tools.len()).map(|index| format!("call_{index}")).collect();
@@ -105,7 +112,7 @@ impl ToolSyntax {
             calls.join(" | ")
         );
         if let Some(schema) = wanted.answer {
-            let _ = writeln!(lark, "answer: %json {}", compact(schema));
+            let _ = writeln!(lark, "answer: {}", lark_schema(schema, &STYLE)?);
         }
         for (index, tool) in wanted.tools.iter().enumerate() {
             let function = &tool["function"];
@@ -113,9 +120,9 @@ impl ToolSyntax {
             let (before, after) = written.call.split_once("ARGUMENTS").unwrap_or((written.call, ""));
             let (before, after) = (literal(&before.replace("NAME", name)), literal(after));
             let _ = writeln!(lark, "call_{index}: {before} arguments_{index} {after}");
-            write_arguments(&mut lark, index, &function["parameters"], written.arguments, &literal);
+            write_arguments(&mut lark, index, &function["parameters"], written.arguments, &literal)?;
         }
-        lark
+        Ok(lark)
     }
 }
 
@@ -158,11 +165,11 @@ fn write_arguments(
     parameters: &Json,
     style: WrittenArguments,
     literal: &impl Fn(&str) -> String,
-) {
+) -> Result<(), GrammarError> {
     let schema = object_schema(parameters);
     let WrittenArguments::Each { before, after, between, text } = style else {
-        let _ = writeln!(lark, "arguments_{index}: %json {}", compact(&schema));
-        return;
+        let _ = writeln!(lark, "arguments_{index}: {}", lark_schema(&schema, &STYLE)?);
+        return Ok(());
     };
     let nothing = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&nothing);
@@ -174,7 +181,7 @@ fn write_arguments(
     let (mut line, mut rules, mut has_any) = (String::new(), String::new(), false);
     for (place, key) in keys.enumerate() {
         let value = format!("value_{index}_{place}");
-        let (rule, one) = value_rule(&value, &properties[key], &schema, (after, text), literal);
+        let (rule, one) = value_rule(&value, &properties[key], &schema, (after, text), literal)?;
         let one = format!("{} {one}", literal(&before.replace("KEY", key)));
         let separator = if has_any { literal(between) } else { String::new() };
         match (is_required(key), has_any || between.is_empty()) {
@@ -202,6 +209,7 @@ fn write_arguments(
         line
     };
     let _ = write!(lark, "arguments_{index}: {line}\n{rules}");
+    Ok(())
 }
 
 /// The rule of an argument's value, and the expression for it and what stands around it behind its key.
@@ -211,31 +219,33 @@ fn value_rule(
     root: &Json,
     (after, text): (&str, WrittenText),
     literal: &impl Fn(&str) -> String,
-) -> (String, String) {
+) -> Result<(String, String), GrammarError> {
     let quote = if let WrittenText::Quoted(quote) = text { quote } else { "" };
     let is_text = schema["type"] == "string" && !matches!(text, WrittenText::Json);
     if !is_text {
         let mut schema = schema.clone();
-        if let (Some(fields), Some(definitions)) = (schema.as_object_mut(), root.get("$defs")) {
-            fields.insert("$defs".to_owned(), definitions.clone());
+        for place in ["$defs", "definitions"] {
+            if let (Some(fields), Some(definitions)) = (schema.as_object_mut(), root.get(place)) {
+                fields.insert(place.to_owned(), definitions.clone());
+            }
         }
-        return (format!("{name}: %json {}", compact(&schema)), format!("{name} {}", literal(after)));
+        return Ok((format!("{name}: {}", lark_schema(&schema, &STYLE)?), format!("{name} {}", literal(after))));
     }
     let quote_expression = literal(quote);
     if let Some(values) = schema["enum"].as_array() {
         let texts: Vec<String> = values.iter().filter(|value| value.is_string()).map(Json::to_string).collect();
         let around = format!("{quote_expression} {name} {quote_expression} {}", literal(after));
-        return (format!("{name}: {}", texts.join(" | ")), around);
+        return Ok((format!("{name}: {}", texts.join(" | ")), around));
     }
     // A text goes up to what ends it. As one lexeme with it where that is text, too: the lexer looks no further than one.
     let (end, behind) = if quote.is_empty() { (after, "") } else { (quote, after) };
     let end_expression = literal(end);
     if end_expression.starts_with('"') && !end_expression.contains("<[") {
         let rule = format!("{name}[suffix={end_expression}]: /(.|\\n)*/");
-        return (rule, format!("{quote_expression} {name} {}", literal(behind)));
+        return Ok((rule, format!("{quote_expression} {name} {}", literal(behind))));
     }
     let around = format!("{quote_expression} {name} {end_expression} {}", literal(behind));
-    (format!("{name}: /[^<]*/"), around)
+    Ok((format!("{name}: /[^<]*/"), around))
 }
 
 /// The schema of an object that has the members it names and no others, unless it speaks of them.
@@ -246,14 +256,4 @@ fn object_schema(parameters: &Json) -> Json {
         schema.insert("additionalProperties".to_owned(), json!(false));
     }
     Json::Object(schema)
-}
-
-/// A schema as text, with the white space between parts that models write and no other.
-fn compact(schema: &Json) -> String {
-    let mut schema = schema.clone();
-    if let Some(fields) = schema.as_object_mut() {
-        let white = json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false });
-        fields.insert("x-guidance".to_owned(), white);
-    }
-    schema.to_string()
 }

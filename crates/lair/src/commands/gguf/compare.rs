@@ -6,6 +6,7 @@ use clap::Args;
 use lair_gguf::{GgufFile, TensorInfo, check_vocabulary};
 use serde_json::json;
 
+use super::opened::Opened;
 use crate::failure::{ExitCode, Failure, Outcome};
 
 /// What to compare.
@@ -26,8 +27,8 @@ pub struct DiffArgs {
 /// What to check.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The file, or any shard of a split model
-    file: PathBuf,
+    /// The file, any shard of a split model, or as `hf.co/USER/REPOSITORY:QUANT` or a link what a server has
+    file: String,
     /// Read every weight and look for what is infinite or no number
     #[arg(long)]
     values: bool,
@@ -91,17 +92,17 @@ fn what(tensor: &TensorInfo) -> String {
 
 /// Checks a file: opening it checks its structure.
 pub fn check(args: &CheckArgs) -> Outcome {
-    let model = GgufFile::open(&args.file)?;
+    let opened = Opened::new(&args.file)?;
+    let model = opened.model();
     if model.metadata().contains("tokenizer.ggml.tokens") {
         check_vocabulary(model.metadata())?;
     }
     let mut bad = Vec::new();
     if args.values {
         for tensor in model.tensors() {
-            if has_bad_values(&model, tensor)? {
+            if has_bad_values(&opened, tensor)? {
                 bad.push(tensor.name.as_str());
             }
-            model.release_pages();
         }
     }
     let was_valid = bad.is_empty();
@@ -118,7 +119,7 @@ pub fn check(args: &CheckArgs) -> Outcome {
         ));
     }
     if !args.json {
-        println!("{}: fine, {} keys, {} tensors", args.file.display(), model.metadata().len(), model.tensors().len());
+        println!("{}: fine, {} keys, {} tensors", opened.name(), model.metadata().len(), model.tensors().len());
     }
     Ok(())
 }
@@ -126,16 +127,18 @@ pub fn check(args: &CheckArgs) -> Outcome {
 /// Blocks read at a time: a few MiB of numbers.
 const BLOCKS: usize = 4096;
 
-fn has_bad_values(model: &GgufFile, tensor: &TensorInfo) -> Result<bool, Failure> {
+fn has_bad_values(opened: &Opened, tensor: &TensorInfo) -> Result<bool, Failure> {
     let (length, bytes) = (tensor.tensor_type.block_length(), tensor.tensor_type.block_bytes());
     let mut values = vec![0.0; BLOCKS * length];
-    for piece in model.tensor_data(tensor).chunks(BLOCKS * bytes) {
-        let values = &mut values[..piece.len() / bytes * length];
-        lair_quant::dequantize(tensor.tensor_type, piece, values)
-            .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
-        if values.iter().any(|value| !value.is_finite()) {
-            return Ok(true);
+    let mut is_bad = false;
+    opened.read(tensor, |read| {
+        for piece in read.chunks(BLOCKS * bytes) {
+            let values = &mut values[..piece.len() / bytes * length];
+            lair_quant::dequantize(tensor.tensor_type, piece, values)
+                .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
+            is_bad |= values.iter().any(|value| !value.is_finite());
         }
-    }
-    Ok(false)
+        Ok(())
+    })?;
+    Ok(is_bad)
 }

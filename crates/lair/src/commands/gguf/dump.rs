@@ -1,18 +1,22 @@
 //! `lair gguf dump`: keys and tensors, as a table or as JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lair_gguf::{Array, GgufFile, Value};
+use lair_convert::safetensors;
+use lair_gguf::{Array, GgufFile, MappedFile, Value};
 use serde_json::{Value as Json, json};
 
-use crate::failure::Outcome;
+use super::opened::{Opened, Place};
+use crate::commands::show::printable;
+use crate::failure::{ExitCode, Failure, Outcome};
 
 /// What to print.
 #[derive(Args, Debug)]
 pub struct DumpArgs {
-    /// The file, or any shard of a split model
-    file: PathBuf,
+    /// The file, any shard of a split model, or what a server has, as `hf.co/USER/REPOSITORY:QUANT` or a link: of that
+    /// only the headers are fetched. Safetensors files are shown as well
+    file: String,
     /// Leave the tensors out
     #[arg(long)]
     no_tensors: bool,
@@ -26,18 +30,24 @@ pub struct DumpArgs {
 
 /// Runs the command.
 pub fn dump(args: &DumpArgs) -> Outcome {
-    let model = GgufFile::open(&args.file)?;
+    let place = Place::find(&args.file)?;
+    if let Some(paths) = place.safetensors() {
+        return dump_safetensors(args, &paths);
+    }
+    let opened = Opened::at(place, &args.file)?;
+    let model = opened.model();
     if args.json {
-        println!("{:#}", as_json(&model, args));
+        println!("{:#}", as_json(model, args));
         return Ok(());
     }
     println!(
-        "{}: GGUF version {}, {} keys, {} tensors, {} file(s)",
-        model.path().display(),
+        "{}: GGUF version {}, {} keys, {} tensors, {} file(s){}",
+        opened.name(),
         model.version(),
         model.metadata().len(),
         model.tensors().len(),
         model.paths().len(),
+        opened.received_bytes().map(|bytes| format!(", {bytes} bytes fetched")).unwrap_or_default(),
     );
     let width = model.metadata().iter().map(|(key, _)| key.len()).max().unwrap_or(0);
     for (key, value) in model.metadata().iter() {
@@ -59,6 +69,60 @@ pub fn dump(args: &DumpArgs) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// What safetensors files hold: texts of their headers, and tensors with type, shape and place.
+fn dump_safetensors(args: &DumpArgs, paths: &[PathBuf]) -> Outcome {
+    let mut files = Vec::new();
+    for path in paths {
+        let bytes = MappedFile::open(path)?;
+        let header = safetensors::Header::parse(&bytes)
+            .map_err(|fault| Failure::new(ExitCode::BadModel, format!("`{}`: {fault}", file_name(path))))?;
+        files.push((file_name(path), bytes.len(), header));
+    }
+    if args.json {
+        let of_file = |(name, size_bytes, header): &(String, usize, safetensors::Header)| {
+            let tensors: serde_json::Map<_, _> = header
+                .tensors
+                .iter()
+                .map(|tensor| {
+                    let (start, end) = (tensor.start, tensor.start + tensor.size_bytes());
+                    let entry = json!({ "type": tensor.element.name(), "shape": tensor.shape, "bytes": [start, end] });
+                    (tensor.name.clone(), entry)
+                })
+                .collect();
+            let mut file = json!({ "filename": name, "size_bytes": size_bytes, "metadata": header.metadata });
+            if !args.no_tensors {
+                file["tensors"] = Json::Object(tensors);
+            }
+            file
+        };
+        let files: Vec<Json> = files.iter().map(of_file).collect();
+        println!("{:#}", json!({ "filename": args.file, "format": "safetensors", "files": files }));
+        return Ok(());
+    }
+    for (name, size_bytes, header) in &files {
+        println!("{name}: safetensors, {} tensors, {size_bytes} bytes", header.tensors.len());
+        header.metadata.iter().for_each(|(key, value)| println!("{}  {}", printable(key), printable(value)));
+        let tensors = if args.no_tensors { &[][..] } else { &header.tensors[..] };
+        let width = tensors.iter().map(|tensor| printable(&tensor.name).chars().count()).max().unwrap_or(0);
+        for tensor in tensors {
+            let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
+            println!(
+                "{:width$}  {:>24}  {:7}  {:>12} bytes at {}",
+                printable(&tensor.name),
+                shape.join(" x "),
+                tensor.element.name(),
+                tensor.size_bytes(),
+                tensor.start,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn type_text(value: &Value) -> String {

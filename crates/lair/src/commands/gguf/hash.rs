@@ -1,19 +1,17 @@
 //! `lair gguf hash`: hashes of the weights, which do not change with the keys.
 
-use std::path::PathBuf;
-
 use clap::Args;
-use lair_gguf::GgufFile;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::opened::Opened;
 use crate::failure::Outcome;
 
 /// What to hash.
 #[derive(Args, Debug)]
 pub struct HashArgs {
-    /// The file, or any shard of a split model
-    file: PathBuf,
+    /// The file, any shard of a split model, or as `hf.co/USER/REPOSITORY:QUANT` or a link what a server has
+    file: String,
     /// XXH64 instead of SHA-256: fast, for finding damage only
     #[arg(long)]
     xxh64: bool,
@@ -27,19 +25,22 @@ pub struct HashArgs {
 
 /// Runs the command. Lines are those of llama.cpp's `gguf-hash`.
 pub fn hash(args: &HashArgs) -> Outcome {
-    let model = GgufFile::open(&args.file)?;
+    let opened = Opened::new(&args.file)?;
     let kind = if args.xxh64 { "xxh64" } else { "sha256" };
     let mut all = Hasher::new(args.xxh64);
     let mut tensors = Vec::new();
-    for tensor in model.tensors() {
-        let data = model.tensor_data(tensor);
+    for tensor in opened.model().tensors() {
         let mut of_tensor = Hasher::new(args.xxh64);
-        all.update(&data);
+        opened.read(tensor, |bytes| {
+            all.update(bytes);
+            if !args.no_layer {
+                of_tensor.update(bytes);
+            }
+            Ok(())
+        })?;
         if !args.no_layer {
-            of_tensor.update(&data);
             tensors.push((tensor.name.as_str(), of_tensor.finish()));
         }
-        model.release_pages();
     }
     let all = all.finish();
     if args.json {
@@ -49,9 +50,9 @@ pub fn hash(args: &HashArgs) -> Outcome {
         return Ok(());
     }
     for (name, hash) in tensors {
-        println!("{kind:8}  {hash}  {}:{name}", args.file.display());
+        println!("{kind:8}  {hash}  {}:{name}", args.file);
     }
-    println!("{kind:8}  {all}  {}", args.file.display());
+    println!("{kind:8}  {all}  {}", args.file);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! `lair gguf`: looks into model files, changes their keys, compares, splits and joins them.
+//! `lair gguf`: looks into model files, here or on a server, changes their keys, compares, splits and joins them.
 
 mod compare;
 mod dump;
 mod edit;
 mod hash;
+mod opened;
 mod shards;
 
 use clap::{Args, Subcommand};

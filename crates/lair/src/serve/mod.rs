@@ -1,14 +1,16 @@
 //! The models of the server: those of the stores of this machine.
 
+mod create;
+
 use std::path::Path;
+use std::sync::Arc;
 
 use lair_gguf::{GgufFile, Value};
 use lair_server::{
     ApiError, CreateWishes, ErrorKind, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink,
+    ProjectSource,
 };
-use lair_store::modelfile::{
-    CreateError, CreateRequest, CreateStep, Instruction, Message, ModelSettings, Modelfile, create,
-};
+use lair_store::modelfile::ModelSettings;
 use lair_store::{
     CONFIG_BYTES_MAX, Digest, FoundModel, ImageConfig, ModelName, Reference, Resolved, Settings, Store, StoreError,
 };
@@ -18,6 +20,7 @@ use crate::commands::show::json_value;
 use crate::failure::{ExitCode, Failure};
 use crate::locate::{self, Located};
 use crate::session::{LoadOptions, PromptTemplate, Session};
+use crate::slm::{Opened, ServedProjects};
 
 /// Values of metadata that are shown; longer lists, a vocabulary for example, are left out.
 const SHOWN_LIST_MAX: usize = 64;
@@ -26,9 +29,12 @@ const SHOWN_LIST_MAX: usize = 64;
 pub struct StoreSource {
     /// How models are loaded.
     pub options: LoadOptions,
+    /// Projects of SLM Packager, where they are served; their names go before those of the stores.
+    pub projects: Option<ServedProjects>,
 }
 
-fn failure(failure: Failure) -> ApiError {
+/// What a command would end with, as a server says it.
+pub fn failure(failure: Failure) -> ApiError {
     let kind = match failure.code {
         // A file that is no model this program runs is the fault of who brought it.
         ExitCode::Usage | ExitCode::BadModel => ErrorKind::BadRequest,
@@ -162,6 +168,10 @@ fn shown(value: &Value) -> Json {
 }
 
 impl StoreSource {
+    fn project(&self, name: &str) -> Option<Arc<Opened>> {
+        self.projects.as_ref()?.get(name)
+    }
+
     fn locate(&self, name: &str) -> Result<Located, ApiError> {
         resolve(&store()?, name)?;
         locate::locate(Some(name), true).map_err(failure)
@@ -170,6 +180,9 @@ impl StoreSource {
 
 impl ModelSource for StoreSource {
     fn canonical_name(&self, reference: &str) -> Result<String, ApiError> {
+        if let Some(opened) = self.project(reference) {
+            return Ok(opened.project.name.clone());
+        }
         Ok(match resolve(&store()?, reference)? {
             Resolved::Model(model) => model.name,
             Resolved::Missing(entry) => entry.name,
@@ -178,11 +191,18 @@ impl ModelSource for StoreSource {
     }
 
     fn digest(&self, name: &str) -> Option<String> {
+        if let Some(opened) = self.project(name) {
+            return Some(opened.identity());
+        }
         let store = store().ok()?;
         match resolve(&store, name).ok()? {
             Resolved::Model(model) => Some(digest_of(&model)),
             _ => None,
         }
+    }
+
+    fn projects(&self) -> Option<&dyn ProjectSource> {
+        self.projects.as_ref().map(|projects| projects as &dyn ProjectSource)
     }
 
     fn list(&self) -> Result<Vec<ModelFacts>, ApiError> {
@@ -225,6 +245,12 @@ impl ModelSource for StoreSource {
     }
 
     fn load(&self, name: &str) -> Result<LoadedModel, ApiError> {
+        if let Some(opened) = self.project(name) {
+            let facts = ModelFacts { name: name.to_owned(), digest: opened.identity(), ..ModelFacts::default() };
+            let (facts, _) = facts_of_file(facts, &opened.located.path)?;
+            let options = opened.load_options(self.options.clone()).map_err(failure)?;
+            return Ok(Session::load(&opened.located, &options).map_err(failure)?.into_served(&opened.located, facts));
+        }
         let located = self.locate(name)?;
         let store = store()?;
         let facts = match resolve(&store, name)? {
@@ -256,24 +282,7 @@ impl ModelSource for StoreSource {
     }
 
     fn create(&self, name: &str, wishes: &CreateWishes, progress: ProgressSink<'_>) -> Result<(), ApiError> {
-        let store = store()?;
-        let name = model_name(name)?;
-        let modelfile = modelfile_of(wishes)?;
-        let request = CreateRequest { name: &name, modelfile: &modelfile, folder: Path::new("/nonexistent") };
-        let mut tell = |step: CreateStep| {
-            let status = match step {
-                CreateStep::Hashing(_) => "parsing GGUF".to_owned(),
-                CreateStep::Hashed(_) => return,
-                CreateStep::Layer(layer) => format!("using existing layer {}", layer.digest),
-                CreateStep::Manifest => "writing manifest".to_owned(),
-            };
-            progress(Progress { status, ..Progress::default() });
-        };
-        let created = create(&store, request, &mut tell).map_err(create_error)?;
-        for warning in created.warnings {
-            progress(Progress { status: format!("warning: {warning}"), ..Progress::default() });
-        }
-        Ok(())
+        create::create(name, wishes, progress)
     }
 
     fn has_blob(&self, digest: &str) -> Result<bool, ApiError> {
@@ -283,53 +292,6 @@ impl ModelSource for StoreSource {
     fn put_blob(&self, digest: &str, bytes: &mut dyn std::io::Read) -> Result<(), ApiError> {
         store()?.blobs().receive(&parse_digest(digest)?, bytes).map(drop).map_err(store_error)
     }
-}
-
-fn create_error(error: CreateError) -> ApiError {
-    ApiError::new(ErrorKind::BadRequest, error.to_string().replace('\n', ";")).with_hint(error.hint())
-}
-
-/// What a request asks for, in the words of a Modelfile. Files are named by the digests of blobs that were sent before:
-/// no path of this machine can be named from outside.
-fn modelfile_of(wishes: &CreateWishes) -> Result<Modelfile, ApiError> {
-    if let Some(kind) = &wishes.quantize {
-        let cause = format!("`quantize` is `{kind}`: models are not quantized while they are made");
-        return Err(ApiError::unsupported("quantize", cause));
-    }
-    let mut instructions = Vec::new();
-    if let Some(from) = &wishes.from {
-        // A name of this machine's models, not a path.
-        model_name(from)?;
-        instructions.push(Instruction::From(from.clone()));
-    }
-    for (_, digest) in &wishes.files {
-        instructions.push(Instruction::From(parse_digest(digest)?.to_string()));
-    }
-    for (_, digest) in &wishes.adapters {
-        instructions.push(Instruction::Adapter(parse_digest(digest)?.to_string()));
-    }
-    instructions.extend(wishes.template.clone().map(Instruction::Template));
-    instructions.extend(wishes.system.clone().map(Instruction::System));
-    instructions.extend(wishes.license.iter().cloned().map(Instruction::License));
-    for (name, value) in &wishes.parameters {
-        let texts = match value {
-            Json::Array(items) => items.iter().map(text_of).collect(),
-            other => vec![text_of(other)],
-        };
-        instructions.extend(texts.into_iter().map(|value| Instruction::Parameter { name: name.clone(), value }));
-    }
-    for message in &wishes.messages {
-        let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
-        instructions.push(Instruction::Message(Message { role: text("role"), content: text("content") }));
-    }
-    instructions.extend(wishes.renderer.clone().map(Instruction::Renderer));
-    instructions.extend(wishes.parser.clone().map(Instruction::Parser));
-    instructions.extend(wishes.requires.clone().map(Instruction::Requires));
-    Ok(Modelfile { instructions })
-}
-
-fn text_of(value: &Json) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn parse_digest(text: &str) -> Result<Digest, ApiError> {

@@ -1,0 +1,110 @@
+//! Attention over compressed keys and values: what stands before and behind attention in the compressed space.
+//!
+//! Arithmetic, for one token of 128 heads with a rank of 512 and heads of 128: 2 x 128 x 512 x 128 = 17 million
+//! multiply-adds take queries there and results back, as much as 115 positions cost (2 x 128 x 576). In exchange a
+//! position is 576 elements instead of 128 x 320.
+#![allow(unsafe_code)] // Rows of activations are written by several threads.
+
+use super::attention;
+use super::feed_forward::quantised_rows;
+use super::linear::{for_each_row, grow};
+use super::memory::Parts;
+use super::norm::{apply_norm, gate_head};
+use super::product::{Input, Product, TOKENS_MAX, for_each_item};
+use super::tap::observe;
+use super::{Cpu, Kv};
+use crate::{AttentionBuffers, Batch, LatentAttention, LatentBuffers, Linear};
+
+/// The latent attention region.
+pub(super) fn latent_attention(
+    cpu: &mut Cpu,
+    batch: &Batch<'_>,
+    layer: &LatentAttention<Cpu>,
+    kv: &mut Kv,
+    buffers: LatentBuffers<'_, Cpu>,
+) {
+    let LatentBuffers { q, latent, values, absorbed, mixed, gate, output } = buffers;
+    let (isa, rows, heads, rank) = (cpu.isa, batch.row_count(), layer.attention.head_count, layer.kv_rank());
+    let (nope, head_dim) = (layer.nope_dim, layer.nope_dim + layer.rope_dim);
+    let (latent_width, key_dim) = (latent.width, rank + layer.rope_dim);
+    // Taken out and put back: products use the workers beside it.
+    let mut scratch = std::mem::take(&mut cpu.scratch);
+    grow(&mut scratch.normed, rows * heads * nope, 0.0);
+    let (latents, rows_of_values) = (Parts::new(&mut latent.values), Parts::new(&mut values.values));
+    let (compared, queries) = (Parts::new(&mut scratch.normed), Parts::new(&mut absorbed.values));
+    for_each_row(&cpu.pool, rows, &|row| {
+        // SAFETY: every row is prepared once.
+        let (latent, values, compared, queries) = unsafe {
+            (
+                latents.part(row * latent_width, latent_width),
+                rows_of_values.part(row * rank, rank),
+                compared.part(row * heads * nope, heads * nope),
+                queries.part(row * heads * key_dim, heads * key_dim),
+            )
+        };
+        let (compressed, turned) = latent.split_at_mut(rank);
+        if let Some(norm) = &layer.rope_norm {
+            apply_norm(isa, norm, turned);
+        }
+        if let Some(norm) = &layer.kv_norm {
+            apply_norm(isa, norm, compressed);
+        }
+        values.copy_from_slice(compressed);
+        for (head, query) in q.row(row).chunks_exact(head_dim).enumerate() {
+            compared[head * nope..][..nope].copy_from_slice(&query[..nope]);
+            let query_out = &mut queries[head * key_dim..][..key_dim];
+            query_out[..rank].fill(0.0);
+            query_out[rank..].copy_from_slice(&query[nope..]);
+        }
+    });
+    if let Some(k_up) = &layer.k_up {
+        let (compared, byte_rows) = (&scratch.normed[..rows * heads * nope], k_up.weight.byte_rows());
+        let input = quantised_rows((isa, &cpu.pool), rows * heads, compared, nope, &mut scratch.blocks, byte_rows);
+        multiply_heads(cpu, k_up, &input, (rows, heads), (&queries, key_dim));
+    }
+
+    let inner = AttentionBuffers { q: &mut *absorbed, kv: Some((latent, values)), gate: None, output: &mut *mixed };
+    attention::attention((isa, &cpu.pool, &mut cpu.workers[..]), batch, &layer.attention, kv, inner);
+
+    let byte_rows = layer.v_up.weight.byte_rows();
+    let mixed = &mixed.values[..rows * heads * rank];
+    let input = quantised_rows((isa, &cpu.pool), rows * heads, mixed, rank, &mut scratch.blocks, byte_rows);
+    let (width, out) = (output.width, Parts::new(&mut output.values));
+    multiply_heads(cpu, &layer.v_up, &input, (rows, heads), (&out, layer.value_dim));
+    if let Some(gate) = gate {
+        for_each_row(&cpu.pool, rows, &|row| {
+            // SAFETY: every row is gated once.
+            let out = unsafe { out.part(row * width, width) };
+            for (head, out) in out.chunks_exact_mut(layer.value_dim).enumerate() {
+                gate_head(isa, layer.attention.gate, gate.row(row), head, out);
+            }
+        });
+    }
+    cpu.scratch = scratch;
+}
+
+/// Multiplies each head of every row by its own matrix of a stack: `input` is `[rows, heads]` of the matrices' columns,
+/// results start every `stride` elements of `out`.
+fn multiply_heads(
+    cpu: &mut Cpu,
+    linear: &Linear<Cpu>,
+    input: &Input<'_>,
+    (rows, heads): (usize, usize),
+    (out, stride): (&Parts<'_, f32>, usize),
+) {
+    let (isa, pairs) = (cpu.isa, Product::of(linear, 0).pairs());
+    for head in 0..heads {
+        observe(std::iter::once(&linear.weight), head, input, (0..rows).map(|row| row * heads + head));
+    }
+    let count = rows.div_ceil(TOKENS_MAX) * heads * pairs;
+    for_each_item(&cpu.pool, &mut cpu.workers, count, &|scratch, item| {
+        let (first_row, head, pair) = (item / pairs / heads * TOKENS_MAX, item / pairs % heads, item % pairs);
+        let mut list = [0; TOKENS_MAX];
+        let list = &mut list[..TOKENS_MAX.min(rows - first_row)];
+        list.iter_mut().enumerate().for_each(|(index, place)| *place = ((first_row + index) * heads + head) as u32);
+        scratch.multiply_pair(isa, &Product::of(linear, head), pair, (input, list), |place, column, values| {
+            // SAFETY: every row, head and panel is written once.
+            unsafe { out.part(place as usize * stride + column, values.len()) }.copy_from_slice(values);
+        });
+    });
+}

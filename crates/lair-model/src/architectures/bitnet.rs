@@ -1,0 +1,27 @@
+//! BitNet b1.58, whose weights are -1, 0 and 1. A Llama layer with halves as pairs and norms before both products that lead
+//! back to the residual stream; each product has a factor. The head is the embedding's table.
+//!
+//! Reference: Ma et al., "The Era of 1-bit LLMs", section 2. GGUF name: `bitnet`.
+
+use crate::ModelConfig;
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Layer, Mixer, Norm, Rope};
+
+/// BitNet b1.58.
+pub const BITNET: Architecture = Architecture {
+    gguf_name: "bitnet",
+    hf_names: &["BitnetForCausalLM", "BitNetForCausalLM"],
+    layer,
+    ..Architecture::DECODER
+};
+
+fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
+    Layer {
+        mixer: Mixer::Attention(Attention {
+            rope: Some(Rope::half_split(config)),
+            inner_norm: Norm::Rms("attn_sub_norm"),
+            ..Attention::STANDARD
+        }),
+        ffn: Ffn::Dense(DenseFfn { inner_norm: Norm::Rms("ffn_sub_norm"), ..DenseFfn::SWIGLU }),
+        ..Layer::PRE_NORM
+    }
+}
