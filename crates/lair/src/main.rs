@@ -8,8 +8,10 @@ mod chat;
 mod commands;
 mod config;
 mod divergence;
+mod doctor;
 mod download_bar;
 mod failure;
+mod fit;
 mod human;
 mod interrupt;
 mod locate;
@@ -17,6 +19,7 @@ mod machine;
 mod make_model;
 mod measured_machine;
 mod memory_ledger;
+mod offers;
 mod offline;
 mod parameters;
 mod pictures;
@@ -68,6 +71,8 @@ enum Command {
     /// Answer clients of Ollama and OpenAI over HTTP
     #[command(visible_alias = "start", after_help = config::HELP)]
     Serve(Box<commands::serve::ServeArgs>),
+    /// Open the page in a browser: chats, models, measurements
+    Ui(commands::ui::UiArgs),
     /// List the models in the memory of the running server
     Ps(commands::ps::PsArgs),
     /// Have the running server give up the memory of models
@@ -112,6 +117,12 @@ enum Command {
     Unpin(commands::gc::PinArgs),
     /// Estimate whether a model runs here, how fast, and with how much context
     Fit(commands::fit::FitArgs),
+    /// Name the models that are best for this machine, with the reasons
+    Recommend(commands::recommend::RecommendArgs),
+    /// Look for what costs speed, space or safety on this machine, and say what to do about it
+    Doctor(commands::doctor::DoctorArgs),
+    /// Measure a short generation and name what holds it up
+    WhySlow(commands::why_slow::WhySlowArgs),
     /// Make a smaller model file of a larger one
     Quantize(Box<commands::quantize::QuantizeArgs>),
     /// Look into model files, change their keys, split and join them
@@ -160,6 +171,7 @@ fn run(command: Command) -> (Outcome, bool) {
     match command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Serve(args) => (commands::serve::serve(&args), false),
+        Command::Ui(args) => (commands::ui::ui(&args), false),
         Command::Ps(args) => (commands::ps::ps(&args), args.server.json),
         Command::Stop(args) => (commands::ps::stop(&args), args.server.json),
         Command::Key(args) => (commands::key::key(&args), args.is_json()),
@@ -180,6 +192,9 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Gc(args) => (commands::gc::gc(&args), args.json),
         Command::Pin(args) => (commands::gc::pin(&args), args.json),
         Command::Unpin(args) => (commands::gc::unpin(&args), args.json),
+        Command::Recommend(args) => (commands::recommend::recommend(&args), args.json),
+        Command::Doctor(args) => (commands::doctor::doctor(&args), args.json),
+        Command::WhySlow(args) => (commands::why_slow::why_slow(&args), args.json),
         Command::Fit(args) => (commands::fit::fit(&args), args.json),
         Command::Quantize(args) => (commands::quantize::quantize(&args), args.json),
         Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),

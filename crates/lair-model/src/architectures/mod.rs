@@ -303,7 +303,7 @@ mod tests {
             _ => panic!("`{name}` is known"),
         };
         check("qwen36", Some("qwen35"));
-        check("llama9", Some("llama"));
+        check("lama", Some("llama"));
         check("wavelet", None);
         check("", None);
         check(&"x".repeat(1 << 20), None);

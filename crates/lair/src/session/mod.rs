@@ -107,8 +107,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads a model.
+    /// Loads a model. One that does not fit is refused with the estimator's table.
     pub fn load(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
+        Session::load_if_it_fits(located, options)
+            .map_err(|failure| crate::fit::refusal::with_table(failure, located, options))
+    }
+
+    fn load_if_it_fits(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
         let start = Instant::now();
         let file = weights::open(&located.path)?;
         let ledger = options.serving.as_ref().map(|serving| &serving.ledger);

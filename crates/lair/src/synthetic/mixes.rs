@@ -91,9 +91,9 @@ impl Mix {
     /// The type of a tensor of this name, whose rows have `columns` elements and which has `dimensions` of more than one
     /// element.
     pub fn type_of(&self, name: &str, columns: usize, dimensions: usize, facts: &Facts) -> TensorType {
-        // Norms, biases, the router, and what convolutions and recurrences are made of keep their numbers.
-        let is_recurrent = name.contains("ssm_conv1d") || !name.ends_with(".weight");
-        if dimensions < 2 || is_recurrent || name.contains("norm") || name.contains("ffn_gate_inp") {
+        // Norms, biases, the router, short convolutions and what else is no product's matrix keep their numbers.
+        let is_matrix = dimensions >= 2 && name.ends_with(".weight");
+        if !is_matrix || ["norm", "ffn_gate_inp", "ssm_conv1d"].iter().any(|part| name.contains(part)) {
             return F32;
         }
         if matches!(self.base, F32 | F16 | BF16) {

@@ -43,8 +43,6 @@ impl TemporaryModel {
 
 /// Few system calls for files of gigabytes.
 const BUFFER_BYTES: usize = 1 << 20;
-/// Factors of the decay of recurrent layers: the state halves in about a token where a time step is 1.
-const DECAY_FACTOR: f32 = -0.7;
 /// Deviation of biases.
 const BIAS_DEVIATION: f32 = 0.02;
 
@@ -127,8 +125,8 @@ fn is_there(need: &TensorNeed, shape: &Shape) -> bool {
         Presence::Unused => false,
         Presence::Optional => {
             let is_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"].iter().any(|end| need.name.ends_with(end));
-            // Others need the biases of convolutions in models that are recurrent throughout.
-            let is_convolution = need.name.ends_with("ssm_conv1d.bias") && shape.head_count == 0;
+            // Files of Mamba-2 always have those of the convolution.
+            let is_convolution = need.name.ends_with("ssm_conv1d.bias") && shape.state_space.is_some();
             is_convolution || (is_bias && shape.has_biases) || (need.name == "output.weight" && !shape.is_tied)
         }
     }
@@ -148,8 +146,9 @@ impl Weights {
         if tensor.name.ends_with("norm.weight") {
             return (0..count).try_for_each(|_| out.write_all(&1.0f32.to_le_bytes()));
         }
-        if tensor.name.ends_with(".ssm_a") {
-            return (0..count).try_for_each(|_| out.write_all(&DECAY_FACTOR.to_le_bytes()));
+        // Logarithms of what is kept of a state: one that grew would end in infinities.
+        if tensor.name.ends_with("ssm_a") {
+            return (0..count).try_for_each(|_| out.write_all(&(-1.0f32).to_le_bytes()));
         }
         if tensor.name.ends_with(".bias") {
             let mut random = tile::Random(self.tensors_written as u64);

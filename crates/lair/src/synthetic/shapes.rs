@@ -17,19 +17,32 @@ pub struct Experts {
     pub ffn_size: u32,
 }
 
-/// Recurrent layers: as in `lair_model`'s `RecurrentConfig`.
+/// Gated delta nets in most layers.
 #[derive(Clone, Copy, Debug)]
 pub struct Recurrent {
+    /// Heads of values; of keys there are as many.
+    pub head_count: u32,
+    /// Elements of a head.
+    pub head_dim: u32,
     /// Taps of the convolution.
     pub conv_length: u32,
+    /// Every so many layers one has attention.
+    pub attention_interval: u32,
+}
+
+/// State spaces in place of attention (Mamba-2).
+#[derive(Clone, Copy, Debug)]
+pub struct StateSpace {
+    /// Heads.
+    pub head_count: u32,
     /// Width of all heads together.
     pub inner_size: u32,
-    /// Width of the state.
+    /// Elements of the state for each element of a head.
     pub state_size: u32,
-    /// Heads (of values).
-    pub head_count: u32,
-    /// Heads of keys, or groups.
+    /// Groups of heads.
     pub group_count: u32,
+    /// Taps of the convolution.
+    pub conv_length: u32,
 }
 
 /// What is needed to make a model of a shape.
@@ -43,14 +56,12 @@ pub struct Shape {
     pub layer_count: u32,
     /// Width of the residual stream.
     pub hidden_size: u32,
-    /// Query heads; 0 in a model without attention.
+    /// Query heads.
     pub head_count: u32,
     /// Heads of keys and values.
     pub kv_head_count: u32,
     /// Elements of a head.
     pub head_dim: u32,
-    /// Elements of a head that are turned; all if `None`.
-    pub turned_dim: Option<u32>,
     /// Width of the feed-forward network.
     pub ffn_size: u32,
     /// Positions the model is made for.
@@ -71,6 +82,8 @@ pub struct Shape {
     pub experts: Option<Experts>,
     /// Recurrent layers, in a model that has them.
     pub recurrent: Option<Recurrent>,
+    /// State spaces, in a model that has nothing else.
+    pub state_space: Option<StateSpace>,
 }
 
 const LLAMA: Shape = Shape {
@@ -81,7 +94,6 @@ const LLAMA: Shape = Shape {
     head_count: 0,
     kv_head_count: 0,
     head_dim: 64,
-    turned_dim: None,
     ffn_size: 0,
     context_length: 2048,
     rope_theta: 10_000.0,
@@ -92,6 +104,7 @@ const LLAMA: Shape = Shape {
     has_biases: false,
     experts: None,
     recurrent: None,
+    state_space: None,
 };
 
 const LLAMA_3: Shape = Shape {
@@ -237,6 +250,7 @@ pub const SHAPES: &[Shape] = &[
         experts: Some(Experts { count: 128, used_count: 8, ffn_size: 768 }),
         ..QWEN_3
     },
+    // Its language model.
     Shape {
         name: "qwen3.5-0.8b",
         architecture: "qwen35",
@@ -245,18 +259,11 @@ pub const SHAPES: &[Shape] = &[
         head_count: 8,
         kv_head_count: 2,
         head_dim: 256,
-        turned_dim: Some(64),
         ffn_size: 3584,
         context_length: 262_144,
         rope_theta: 10_000_000.0,
         vocabulary_size: 248_320,
-        recurrent: Some(Recurrent {
-            conv_length: 4,
-            inner_size: 2048,
-            state_size: 128,
-            head_count: 16,
-            group_count: 16,
-        }),
+        recurrent: Some(Recurrent { head_count: 16, head_dim: 128, conv_length: 4, attention_interval: 4 }),
         ..QWEN_3
     },
     Shape {
@@ -268,12 +275,12 @@ pub const SHAPES: &[Shape] = &[
         vocabulary: VocabularyKind::BytePair { pre: "gpt-2" },
         vocabulary_size: 50_288,
         is_tied: true,
-        recurrent: Some(Recurrent {
-            conv_length: 4,
+        state_space: Some(StateSpace {
+            head_count: 64,
             inner_size: 4096,
             state_size: 128,
-            head_count: 64,
             group_count: 1,
+            conv_length: 4,
         }),
         ..LLAMA
     },
@@ -307,14 +314,23 @@ impl Shape {
         if self.head_count > 0 {
             set("attention.key_length", self.head_dim);
             set("attention.value_length", self.head_dim);
-            set("rope.dimension_count", self.turned_dim.unwrap_or(self.head_dim));
+            // Of the heads of hybrids a quarter is turned.
+            set("rope.dimension_count", if self.recurrent.is_some() { self.head_dim / 4 } else { self.head_dim });
+        }
+        if let Some(space) = self.state_space {
+            set("ssm.conv_kernel", space.conv_length);
+            set("ssm.inner_size", space.inner_size);
+            set("ssm.state_size", space.state_size);
+            set("ssm.time_step_rank", space.head_count);
+            set("ssm.group_count", space.group_count);
         }
         if let Some(recurrent) = self.recurrent {
+            set("full_attention_interval", recurrent.attention_interval);
             set("ssm.conv_kernel", recurrent.conv_length);
-            set("ssm.inner_size", recurrent.inner_size);
-            set("ssm.state_size", recurrent.state_size);
+            set("ssm.state_size", recurrent.head_dim);
+            set("ssm.group_count", recurrent.head_count);
             set("ssm.time_step_rank", recurrent.head_count);
-            set("ssm.group_count", recurrent.group_count);
+            set("ssm.inner_size", recurrent.head_count * recurrent.head_dim);
         }
         if let Some(experts) = self.experts {
             set("expert_count", experts.count);
