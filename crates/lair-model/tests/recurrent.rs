@@ -11,6 +11,7 @@ use runner::Runner;
 
 /// Every declared architecture with recurrent layers.
 const RECURRENT: &[&str] = &[
+    "arwkv7",
     "falcon-h1",
     "granitehybrid",
     "jamba",
@@ -18,12 +19,15 @@ const RECURRENT: &[&str] = &[
     "lfm2moe",
     "mamba",
     "mamba2",
+    "minimax-01",
     "nemotron_h",
     "nemotron_h_moe",
     "plamo2",
     "qwen35",
     "qwen35moe",
     "qwen3next",
+    "rwkv6",
+    "rwkv7",
 ];
 
 fn cpu(threads: usize) -> Cpu {

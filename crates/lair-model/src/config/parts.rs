@@ -268,3 +268,47 @@ impl LatentConfig {
         }))
     }
 }
+
+/// RWKV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RwkvConfig {
+    /// Elements of a head; divides the hidden size.
+    pub head_size: usize,
+    /// After so many layers each, the stream was halved for half precision (RWKV-6).
+    pub rescale_every: Option<usize>,
+    /// Width of the products that change the token shift (RWKV-6).
+    pub mix_rank: Option<usize>,
+    /// Width of the products that make decays: of RWKV-6, then of RWKV-7.
+    pub decay_ranks: [Option<usize>; 2],
+    /// Width of the products that make rates (RWKV-7).
+    pub rate_rank: Option<usize>,
+    /// Width of the products that mix values (RWKV-7).
+    pub value_rank: Option<usize>,
+    /// Width of the products that make gates, where a model has gates (RWKV-7).
+    pub gate_rank: Option<usize>,
+}
+
+impl RwkvConfig {
+    pub(super) fn read(keys: &Keys<'_>, hidden_size: usize) -> Result<Option<RwkvConfig>, ModelError> {
+        let width = |key: &str| {
+            let width = keys.count(key, 0..=limits::FFN_SIZE_MAX)?;
+            Ok::<_, ModelError>(width.filter(|width| *width > 0))
+        };
+        let Some(head_size) = width("wkv.head_size")? else { return Ok(None) };
+        Ok(Some(RwkvConfig {
+            head_size: match hidden_size.is_multiple_of(head_size) {
+                true => head_size,
+                false => {
+                    let expected = format!("a divisor of the embedding_length {hidden_size}");
+                    return Err(keys.wrong("wkv.head_size", head_size, expected));
+                }
+            },
+            rescale_every: width("rescale_every_n_layers")?,
+            mix_rank: width("time_mix_extra_dim")?,
+            decay_ranks: [width("time_decay_extra_dim")?, width("attention.decay_lora_rank")?],
+            rate_rank: width("attention.iclr_lora_rank")?,
+            value_rank: width("attention.value_residual_mix_lora_rank")?,
+            gate_rank: width("attention.gate_lora_rank")?,
+        }))
+    }
+}

@@ -2,6 +2,8 @@
 
 pub use lair_compute::{DecayForm, KeyHeads};
 
+use lair_compute::Activation;
+
 use super::Norm;
 
 /// Linear attention with the gated delta rule (Yang et al., "Gated Delta Networks").
@@ -162,4 +164,63 @@ pub struct ShortConvolution {
     pub output: &'static str,
     /// Taps.
     pub length: usize,
+}
+
+/// Linear attention with a decay that is the same for all tokens (MiniMax, "MiniMax-01", section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DecayedAttention {
+    /// Stem of queries, keys and values in one: those of the first head, then those of the next.
+    pub qkv: &'static str,
+    /// What all three go through.
+    pub activation: Activation,
+    /// Head `i` of `n` keeps `exp(-slope * 2^(-8 (i + 1) / n))` of its state.
+    pub slope: f32,
+    /// Norm of the output.
+    pub norm: Norm,
+    /// Stem of the output's gate, by its sigmoid.
+    pub gate: &'static str,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+/// The time mixing of RWKV. Names of tensors follow from one start, as `time_mix_`: `key`, `value`, `receptance`, and those
+/// of the narrow products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeMix {
+    /// What their names begin with.
+    pub start: &'static str,
+    /// Which generation of the model.
+    pub generation: RwkvGeneration,
+    /// Whether values are mixed with those of the first layer.
+    pub values: FirstValues,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+/// Generations of RWKV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RwkvGeneration {
+    /// Eagle and Finch.
+    Six,
+    /// Goose.
+    Seven,
+}
+
+/// What a layer of RWKV-7 does with the first layer's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstValues {
+    /// It gives them.
+    Given,
+    /// It mixes its own with them.
+    Mixed,
+}
+
+/// The channel mixing of RWKV: a feed-forward network that also reads the token before,
+/// `value(relu(key(k))^2)`, in RWKV-6 times `sigmoid(receptance(r))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelMix {
+    /// What the names of its tensors begin with.
+    pub start: &'static str,
+    /// Whether it has a receptance.
+    pub generation: RwkvGeneration,
 }
