@@ -28,7 +28,7 @@ pub(crate) use cross::{CrossWeights, EncoderWeights};
 pub(crate) use decayed_attention::DecayedAttentionWeights;
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
-pub(crate) use key_delta::{Chain, KeyDeltaWeights};
+pub(crate) use key_delta::KeyDeltaWeights;
 pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
 pub(crate) use mamba::MambaWeights;

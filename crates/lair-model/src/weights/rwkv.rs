@@ -92,7 +92,7 @@ impl<B: Backend> Builder<'_, B> {
     }
 
     /// Norm of each head, with weights of its own.
-    fn head_norm(&self, stem: &str, head_dim: usize) -> Result<Option<Norm<B>>, ModelError> {
+    fn state_norm(&self, stem: &str, head_dim: usize) -> Result<Option<Norm<B>>, ModelError> {
         if !self.source.has(&format!("{stem}.weight")) {
             return Ok(None);
         }
@@ -143,7 +143,7 @@ impl<B: Backend> Builder<'_, B> {
                 head_count: shape.head_count,
                 head_dim: shape.head_dim,
                 first: self.vector(&format!("{}.weight", name("first")))?,
-                norm: self.head_norm(&name("ln"), shape.head_dim)?.expect("it is required"),
+                norm: self.state_norm(&name("ln"), shape.head_dim)?.expect("it is required"),
             },
             rooms,
             mixed_buffer: width_index(&mut self.widths.mixed, width),
@@ -197,7 +197,7 @@ impl<B: Backend> Builder<'_, B> {
             key_scale: vector("k_k")?,
             key_rate: vector("k_a")?,
             bonus: vector("r_k")?,
-            norm: self.head_norm(&name("ln"), shape.head_dim)?,
+            norm: self.state_norm(&name("ln"), shape.head_dim)?,
         };
         let [receptance, key, value_product] = ["receptance", "key", "value"].map(|stem| self.adapted(&name(stem)));
         self.widths.shares_values = Some(width);
