@@ -10,6 +10,7 @@ mod imatrix_statistics;
 mod mix;
 mod plan;
 mod role;
+mod search;
 mod write;
 
 pub use self::{
@@ -20,5 +21,6 @@ pub use self::{
     mix::{ModelFacts, Place},
     plan::{Importance, Options, Plan, PlannedTensor, Reason, TensorRule},
     role::{Role, layer_of},
+    search::{CANDIDATES, Found, Target, search, size_of},
     write::{Progress, write},
 };

@@ -20,6 +20,7 @@ pub mod perplexity;
 pub mod ps;
 pub mod pull;
 pub mod push;
+pub mod quality;
 pub mod quantize;
 pub mod rm;
 pub mod run;
