@@ -5,6 +5,7 @@ mod answer_format;
 mod answer_printer;
 mod bench;
 mod chat;
+mod choices;
 mod commands;
 mod config;
 mod doctor;
@@ -140,6 +141,8 @@ enum Command {
     Perplexity(commands::perplexity::PerplexityArgs),
     /// Measure how far a model's predictions are from another's
     Kl(commands::kl::KlArgs),
+    /// Compare size, loss and speed of quantizations of a model
+    Quality(commands::quality::QualityArgs),
     /// Ask a model tasks with known answers, and count
     Eval(commands::eval::EvalArgs),
     /// Do as SLM Packager does: its YAML files and commands
@@ -213,6 +216,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Imatrix(args) => (commands::imatrix::imatrix(&args), args.is_json()),
         Command::Kl(args) => (commands::kl::kl(&args), args.json),
+        Command::Quality(args) => (commands::quality::quality(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Config(args) => (commands::config::config(&args), args.is_json()),

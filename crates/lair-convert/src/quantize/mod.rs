@@ -11,6 +11,7 @@ mod imatrix_statistics;
 mod mix;
 mod plan;
 mod role;
+mod search;
 mod write;
 
 pub use self::{
@@ -22,5 +23,6 @@ pub use self::{
     mix::{ModelFacts, Place},
     plan::{Importance, Options, Plan, PlannedTensor, Reason, TensorRule},
     role::{Role, layer_of},
+    search::{CANDIDATES, Found, Target, search, size_of},
     write::{Progress, write},
 };

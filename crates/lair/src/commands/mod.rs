@@ -23,6 +23,7 @@ pub mod perplexity;
 pub mod ps;
 pub mod pull;
 pub mod push;
+pub mod quality;
 pub mod quantize;
 pub mod recommend;
 pub mod rm;
