@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod activation_dump;
 mod adapter_choice;
 mod answer_format;
 mod answer_printer;
@@ -118,6 +119,8 @@ enum Command {
     Gguf(commands::gguf::GgufArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
+    /// Look into a computation: compare what stands behind each layer
+    Debug(Box<commands::debug::DebugArgs>),
     /// Measure how well a model predicts a text
     Perplexity(commands::perplexity::PerplexityArgs),
     /// Ask a model tasks with known answers, and count
@@ -184,6 +187,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Quantize(args) => (commands::quantize::quantize(&args), args.json),
         Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
+        Command::Debug(args) => (commands::debug::debug(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),

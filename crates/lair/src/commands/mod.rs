@@ -5,6 +5,7 @@ pub mod completions;
 pub mod config;
 pub mod convert;
 pub mod create;
+pub mod debug;
 pub mod eval;
 pub mod fit;
 pub mod gc;

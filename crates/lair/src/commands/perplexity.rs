@@ -46,7 +46,7 @@ pub struct PerplexityArgs {
 
 /// What activations are multiplied as, where weights are quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ActivationChoice {
+pub enum ActivationChoice {
     /// Signed bytes with a scale for every 32
     Bytes,
     /// Two bytes: what the first leaves over is coded again
@@ -56,7 +56,8 @@ enum ActivationChoice {
 }
 
 impl ActivationChoice {
-    fn activation_type(self) -> ActivationType {
+    /// The backend's word for it.
+    pub fn activation_type(self) -> ActivationType {
         match self {
             ActivationChoice::Bytes => ActivationType::Bytes,
             ActivationChoice::Words => ActivationType::Words,
