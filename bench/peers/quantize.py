@@ -1,15 +1,20 @@
-"""Quantizes one model with Lair and with llama.cpp, and compares time, size, types and perplexity.
+"""Quantizes one model with Lair and with llama.cpp, and compares time, memory, size, types and perplexity.
 
     python quantize.py LAIR MODEL.gguf TYPE [--text FILE] [--threads N] [--allow-requantize]
 
 Run with a Python that has `llama_cpp` and `gguf`. MODEL is a file in F16, BF16 or F32. Both write to a folder of their own
-that is removed again. The times are of the second of two runs, so that both read the model from memory.
+that is removed again. They take turns, each in a new process; a time is the least of the rounds after the first, so that both
+read the model from memory. Peak memory is the most that was resident, mapped files included. `disk_bytes_per_second` is
+how fast this machine writes a file of the result's size and syncs it.
 """
 
 import argparse
 import ctypes
 import json
+import multiprocessing
+import os
 import pathlib
+import resource
 import subprocess
 import tempfile
 import time
@@ -31,21 +36,48 @@ def silent(level, text, data):
 llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
 
 
-def with_llama(model, out, file_type, threads, again):
+def llama_worker(model, out, file_type, threads, again):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = FILE_TYPES[file_type]
     parameters.nthread = threads
     parameters.allow_requantize = again
     started = time.perf_counter()
     assert llama_cpp.llama_model_quantize(str(model).encode(), str(out).encode(), ctypes.byref(parameters)) == 0
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def with_llama(*arguments):
+    """Seconds, and bytes of peak memory beyond what Python had."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(llama_worker, arguments)
 
 
 def with_lair(lair, model, out, file_type, threads, again):
-    command = [lair, "quantize", str(model), file_type, str(out), "--threads", str(threads), "--force", "--json"]
+    """Seconds, and bytes of peak memory."""
+    command = [lair, "quantize", str(model), file_type, str(out), "--threads", str(threads), "--force", "--quiet"]
     started = time.perf_counter()
-    subprocess.run(command + (["--allow-requantize"] if again else []), check=True, capture_output=True)
-    return time.perf_counter() - started
+    process = subprocess.Popen(command + (["--allow-requantize"] if again else []), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    assert status == 0, f"lair quantize ended with {status}"
+    return seconds, usage.ru_maxrss * 1024
+
+
+def disk_speed(folder, size):
+    block = os.urandom(1 << 22)
+    path = pathlib.Path(folder) / "disk"
+    started = time.perf_counter()
+    with path.open("wb") as file:
+        for _ in range(max(1, size // len(block))):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    seconds = time.perf_counter() - started
+    written = path.stat().st_size
+    path.unlink()
+    return written / seconds
 
 
 def greedy(path, prompt, count):
@@ -67,17 +99,26 @@ def main():
     parser.add_argument("--text", type=pathlib.Path)
     parser.add_argument("--bytes", type=int, default=60_000, help="of the text")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--allow-requantize", action="store_true")
     parser.add_argument("--prompt", default="Once upon a time")
     args = parser.parse_args()
     result = {"model": args.model.name, "type": args.file_type, "threads": args.threads}
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = pathlib.Path(folder) / "theirs.gguf", pathlib.Path(folder) / "ours.gguf"
-        for _ in range(2):
-            result["llama_seconds"] = with_llama(args.model, theirs, args.file_type, args.threads, args.allow_requantize)
-            result["lair_seconds"] = with_lair(
-                args.lair, args.model, ours, args.file_type, args.threads, args.allow_requantize)
+        rounds = {"llama": [], "lair": []}
+        shared = (args.model, args.file_type, args.threads, args.allow_requantize)
+        for _ in range(args.rounds + 1):
+            rounds["llama"].append(with_llama(shared[0], theirs, *shared[1:]))
+            rounds["lair"].append(with_lair(args.lair, shared[0], ours, *shared[1:]))
+        for name, measured in rounds.items():
+            result[f"{name}_seconds"] = min(seconds for seconds, _ in measured[1:])
+            result[f"{name}_peak_bytes"] = max(peak for _, peak in measured)
         result["times_as_fast"] = result["llama_seconds"] / result["lair_seconds"]
+        result["disk_bytes_per_second"] = disk_speed(folder, ours.stat().st_size)
+        written = ours.stat().st_size / result["lair_seconds"]
+        result["percent_of_disk"] = 100 * written / result["disk_bytes_per_second"]
+        result["read_bytes_per_second"] = args.model.stat().st_size / result["lair_seconds"]
         types = [{t.name: t.tensor_type.name for t in gguf.GGUFReader(path).tensors} for path in (theirs, ours)]
         result["equal_types"] = types[0] == types[1]
         result["llama_bytes"], result["lair_bytes"] = theirs.stat().st_size, ours.stat().st_size
@@ -94,4 +135,5 @@ def main():
     print(json.dumps(result, indent=1))
 
 
-main()
+if __name__ == "__main__":
+    main()

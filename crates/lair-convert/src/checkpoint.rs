@@ -43,11 +43,22 @@ impl Checkpoint {
     /// If there is none, a part is missing, a file breaks a rule, or two files hold a tensor of one name.
     pub fn open(path: &Path) -> Result<Checkpoint, ConvertError> {
         let (folder, paths) = weight_files(path)?;
-        let mut checkpoint = Checkpoint { folder, files: Vec::new(), tensors: BTreeMap::new() };
-        for path in paths {
-            checkpoint.add(&path)?;
-        }
+        Checkpoint::of_files(&folder, &paths)
+    }
+
+    /// A checkpoint of these files in `folder`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(crate) fn of_files(folder: &Path, paths: &[PathBuf]) -> Result<Checkpoint, ConvertError> {
+        let mut checkpoint = Checkpoint::without_weights(folder);
+        paths.iter().try_for_each(|path| checkpoint.add(path))?;
         Ok(checkpoint)
+    }
+
+    /// The other files of a folder.
+    pub(crate) fn without_weights(folder: &Path) -> Checkpoint {
+        Checkpoint { folder: folder.to_owned(), files: Vec::new(), tensors: BTreeMap::new() }
     }
 
     fn add(&mut self, path: &Path) -> Result<(), ConvertError> {

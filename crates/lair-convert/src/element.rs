@@ -71,6 +71,11 @@ impl ElementType {
         self.row().3
     }
 
+    /// The type with the bits of a GGUF type, if checkpoints have it.
+    pub fn of_tensor_type(tensor_type: TensorType) -> Option<ElementType> {
+        TABLE.iter().find(|row| row.3 == Some(tensor_type)).map(|row| row.0)
+    }
+
     /// The GGUF type that holds its values without loss, among those that weights are computed with.
     pub fn weight_type(self) -> TensorType {
         match self {

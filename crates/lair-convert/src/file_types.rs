@@ -35,6 +35,17 @@ impl OutputType {
         OutputType::ALL.iter().find(|(known, _)| *known == self).expect("every type stands in the list").1
     }
 
+    /// The type that was asked for; `None` keeps what is there.
+    pub fn tensor_type(self) -> Option<TensorType> {
+        match self {
+            OutputType::F32 => Some(TensorType::F32),
+            OutputType::F16 => Some(TensorType::F16),
+            OutputType::Bf16 => Some(TensorType::BF16),
+            OutputType::Q8_0 => Some(TensorType::Q8_0),
+            OutputType::Auto => None,
+        }
+    }
+
     /// The type of a tensor. Vectors, norms, and what is small and decides much stay in single precision.
     pub(crate) fn of(self, recipe: &Recipe) -> TensorType {
         if keeps_precision(recipe) {

@@ -2,20 +2,26 @@
 //!
 //! [`hf::open`] puts a checkpoint together as a model ([`lair_gguf::GgufFile`]): its tensors under the names of its
 //! architecture's declaration, its hyper-parameters and its tokenizer as metadata. That model can be run as it is, and
-//! written to a file ([`Conversion`]). Nothing in a checkpoint is run. [`quantize`] makes smaller files of larger ones.
+//! written to a file ([`Conversion`]). Nothing in a checkpoint is run. [`quantize`] makes smaller files of larger ones,
+//! [`export`] checkpoints of model files, [`merge`] one model of several, and [`lora`] is about low-rank adapters.
 
 pub mod checkpoint;
 mod convert;
 mod element;
 mod error;
+pub mod export;
 mod file_types;
 pub mod hf;
+pub mod lora;
 mod matrix;
+pub mod merge;
 mod packed;
+mod parallel;
 mod pytorch;
 pub mod quantize;
 mod recipe;
 pub mod safetensors;
+mod safetensors_file;
 mod stored;
 
 pub use checkpoint::is_checkpoint;

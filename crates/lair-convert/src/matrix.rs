@@ -124,6 +124,24 @@ pub(crate) enum RowOrder {
 }
 
 impl RowOrder {
+    /// How many rows a change takes of `rows`, and in which order; else what it expects. A change of columns is none of
+    /// rows.
+    pub(crate) fn of_change(change: Change, rows: usize, head_count: usize) -> Result<(usize, RowOrder), String> {
+        match change {
+            Change::None | Change::Transposed => Ok((rows, RowOrder::From(0))),
+            Change::NeighbourPairs if head_count == 0 || !rows.is_multiple_of(2 * head_count) => {
+                Err(format!("rows in pairs for each of {head_count} heads"))
+            }
+            Change::NeighbourPairs => Ok((rows, RowOrder::NeighbourPairs { head_rows: rows / head_count })),
+            Change::PartsOfHeads if head_count == 0 || !rows.is_multiple_of(3 * head_count) => {
+                Err(format!("three parts of rows for each of {head_count} heads"))
+            }
+            Change::PartsOfHeads => Ok((rows, RowOrder::PartsOfHeads { head_count, head_rows: rows / head_count / 3 })),
+            Change::Part { count, .. } if !rows.is_multiple_of(count) => Err(format!("rows in {count} equal parts")),
+            Change::Part { index, count } => Ok((rows / count, RowOrder::From(index * (rows / count)))),
+        }
+    }
+
     /// The row of the checkpoint that becomes row `index`.
     pub(crate) fn source_row(self, index: usize) -> usize {
         match self {
@@ -137,6 +155,15 @@ impl RowOrder {
                 (rest / head_rows * 3 + part) * head_rows + rest % head_rows
             }
         }
+    }
+}
+
+impl RowOrder {
+    /// For each of the rows of the checkpoint, in order, the row of the model that it became.
+    pub(crate) fn inverse(self, rows: usize) -> Vec<usize> {
+        let mut inverse = vec![0; rows];
+        (0..rows).for_each(|index| inverse[self.source_row(index)] = index);
+        inverse
     }
 }
 
@@ -162,32 +189,12 @@ impl Piece {
             found: vec![found.rows, found.columns],
             expected,
         };
-        let rows = matrix.rows;
-        let (rows, order) = match change {
-            Change::None => (rows, RowOrder::From(0)),
-            Change::Transposed => {
-                let matrix = transposed(matrix).map_err(|matrix| wrong(&matrix, "stored numbers".to_owned()))?;
-                return Ok(Piece { rows: matrix.rows, matrix, order: RowOrder::From(0) });
-            }
-            Change::NeighbourPairs => {
-                if head_count == 0 || !rows.is_multiple_of(2 * head_count) {
-                    return Err(wrong(&matrix, format!("rows in pairs for each of {head_count} heads")));
-                }
-                (rows, RowOrder::NeighbourPairs { head_rows: rows / head_count })
-            }
-            Change::PartsOfHeads => {
-                if head_count == 0 || !rows.is_multiple_of(3 * head_count) {
-                    return Err(wrong(&matrix, format!("three parts of rows for each of {head_count} heads")));
-                }
-                (rows, RowOrder::PartsOfHeads { head_count, head_rows: rows / head_count / 3 })
-            }
-            Change::Part { index, count } => {
-                if !rows.is_multiple_of(count) {
-                    return Err(wrong(&matrix, format!("rows in {count} equal parts")));
-                }
-                (rows / count, RowOrder::From(index * (rows / count)))
-            }
-        };
+        if change == Change::Transposed {
+            let matrix = transposed(matrix).map_err(|matrix| wrong(&matrix, "stored numbers".to_owned()))?;
+            return Ok(Piece { rows: matrix.rows, matrix, order: RowOrder::From(0) });
+        }
+        let (rows, order) =
+            RowOrder::of_change(change, matrix.rows, head_count).map_err(|expected| wrong(&matrix, expected))?;
         Ok(Piece { matrix, rows, order })
     }
 
@@ -262,5 +269,17 @@ mod tests {
     fn parts_of_heads_come_together() {
         let order = RowOrder::PartsOfHeads { head_count: 2, head_rows: 2 };
         assert_eq!(rows(order, 12), [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
+    }
+
+    #[test]
+    fn the_way_back_leads_back() {
+        for order in [
+            RowOrder::From(0),
+            RowOrder::NeighbourPairs { head_rows: 6 },
+            RowOrder::PartsOfHeads { head_count: 2, head_rows: 2 },
+        ] {
+            let inverse = order.inverse(12);
+            assert!((0..12).all(|row| order.source_row(inverse[row]) == row), "{order:?}: {inverse:?}");
+        }
     }
 }

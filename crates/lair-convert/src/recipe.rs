@@ -7,9 +7,10 @@ use half::{bf16, f16};
 use lair_gguf::{MappedFile, TensorBytes, TensorType};
 
 use crate::matrix::{Piece, SourceTensor};
+use crate::parallel::fill_rows;
 
-/// Bytes of numbers that are held at once while a tensor is made.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Elements that are made by all threads before they are written: 16 MiB at most.
+const SLAB_ELEMENTS: usize = 1 << 22;
 
 /// A tensor of the model to be.
 #[derive(Clone)]
@@ -76,21 +77,29 @@ impl Recipe {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let columns = piece.matrix.columns;
-        let rows_max = (CHUNK_BYTES / 4 / columns.max(1)).max(1);
-        let mut values = vec![0.0f32; columns * rows_max.min(piece.rows)];
-        let mut bytes = Vec::new();
+        let row_bytes = tensor_type.size_bytes(columns as u64).unwrap_or(0) as usize;
+        if row_bytes == 0 {
+            // Rows of nothing, or no whole blocks, which the types of a conversion avoid.
+            return Ok(());
+        }
+        let rows_max = (SLAB_ELEMENTS / columns.max(1)).max(1);
+        let mut slab = Vec::new();
         for first in (0..piece.rows).step_by(rows_max) {
-            let count = rows_max.min(piece.rows - first);
-            let values = &mut values[..count * columns];
-            for (index, row) in values.chunks_exact_mut(columns.max(1)).enumerate() {
-                piece.row(files, first + index, row);
-            }
-            if self.offset != 0.0 {
-                values.iter_mut().for_each(|value| *value += self.offset);
-            }
-            bytes.clear();
-            encode(values, tensor_type, &mut bytes)?;
-            out.write_all(&bytes)?;
+            slab.resize(rows_max.min(piece.rows - first) * row_bytes, 0);
+            fill_rows(&mut slab, row_bytes, columns, |offset, out| {
+                let mut values = vec![0.0f32; out.len() / row_bytes * columns];
+                for (index, row) in values.chunks_exact_mut(columns).enumerate() {
+                    piece.row(files, first + offset + index, row);
+                }
+                if self.offset != 0.0 {
+                    values.iter_mut().for_each(|value| *value += self.offset);
+                }
+                let mut bytes = Vec::with_capacity(out.len());
+                encode(&values, tensor_type, &mut bytes)?;
+                out.copy_from_slice(&bytes);
+                Ok::<(), io::Error>(())
+            })?;
+            out.write_all(&slab)?;
         }
         Ok(())
     }

@@ -1,35 +1,11 @@
 //! Files that are damaged or meant to harm: each is refused with a reason, nothing is run, and memory stays small.
-#![allow(unsafe_code)] // The allocator that counts.
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use lair_convert::safetensors::Header;
 use lair_convert::{Fault, StoredTensor, hf, parse_pytorch};
+use lair_testkit::counting::{Counting, peak_of};
 use support::{Checkpoint, checkpoints, safetensors, tensors_of};
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands every call to the system's allocator and only counts besides.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`, and all blocks came from the system.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -101,16 +77,14 @@ fn check_mutations(
     for _ in 0..count {
         let seed = state;
         let bytes = mutated(original, &mut state);
-        let before = NOW.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
-        match parse(&bytes) {
+        let (parsed, peak) = peak_of(|| parse(&bytes));
+        match parsed {
             Ok(tensors) => check_places(&tensors, bytes.len(), seed),
             Err(fault) => {
                 refused += 1;
                 assert!(fault.to_string().len() < 2000, "{what}, seed {seed}: a short reason");
             }
         }
-        let peak = PEAK.load(Ordering::Relaxed).saturating_sub(before);
         assert!(peak < PEAK_MAX, "{what}, seed {seed}: {peak} bytes");
     }
     eprintln!("{what}: {refused} of {count} refused");
@@ -132,10 +106,8 @@ fn two_thousand_mutated_files_cost_little_and_end_in_a_reason() {
 /// Instructions that make much of little.
 fn small_pickles_cost_little() {
     let check = |what: &str, pickle: Vec<u8>| {
-        let before = NOW.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
-        assert!(parse_pytorch(&pickle).is_err(), "{what}");
-        let peak = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+        let (parsed, peak) = peak_of(|| parse_pytorch(&pickle).map(drop));
+        assert!(parsed.is_err(), "{what}");
         assert!(peak < 4 * PEAK_MAX, "{what}: {peak} bytes");
     };
     let of = |instructions: &[u8], count: usize| [&[0x80, 2][..], &instructions.repeat(count)].concat();

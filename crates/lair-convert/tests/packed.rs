@@ -165,6 +165,83 @@ fn fp8(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
     (stored, Packed::grid(outputs, inputs, value))
 }
 
+/// The codes of a matrix, two in a byte.
+fn nibbles(packed: &Packed) -> Vec<u8> {
+    let codes = Packed::grid(packed.outputs, packed.inputs, |output, input| packed.number(output, input) as u8);
+    codes.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// What a code of four bits stands for; the real tables are quantiles of the normal distribution.
+fn code_value(code: u32) -> f32 {
+    (code as f32 - 7.0) / 8.0
+}
+
+fn nf4_state(packed: &Packed, more: Json) -> Stored {
+    let mut state =
+        json!({"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [packed.outputs, packed.inputs]});
+    state.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    let bytes = state.to_string().into_bytes();
+    ("U8", vec![bytes.len()], bytes)
+}
+
+/// Blocks of 64 numbers, each with a factor.
+fn nf4(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs) = (packed.outputs, packed.inputs);
+    let factor = |block: usize| 0.05 + 0.01 * (block % 7) as f32;
+    let factors: Vec<f32> = (0..(outputs * inputs).div_ceil(64)).map(factor).collect();
+    let table: Vec<f32> = (0..16).map(code_value).collect();
+    let stored = vec![
+        ("weight", ("U8", vec![outputs * inputs / 2, 1], nibbles(packed))),
+        ("weight.absmax", ("F32", vec![factors.len()], floats(&factors))),
+        ("weight.quant_map", ("F32", vec![16], floats(&table))),
+        ("weight.quant_state.bitsandbytes__nf4", nf4_state(packed, json!({}))),
+    ];
+    let value =
+        |output: usize, input: usize| code_value(packed.number(output, input)) * factor((output * inputs + input) / 64);
+    (stored, Packed::grid(outputs, inputs, value))
+}
+
+/// The same with factors that are codes themselves.
+fn nf4_nested(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs) = (packed.outputs, packed.inputs);
+    let count = (outputs * inputs).div_ceil(64);
+    let codes: Vec<u8> = (0..count).map(|block| (block * 37 % 256) as u8).collect();
+    let nested_table: Vec<f32> = (0..256).map(|code| (code as f32 - 128.0) / 256.0).collect();
+    let nested: Vec<f32> = (0..count.div_ceil(4)).map(|block| 0.02 + 0.01 * (block % 3) as f32).collect();
+    let factor = |block: usize| nested_table[usize::from(codes[block])] * nested[block / 4] + 0.125;
+    let table: Vec<f32> = (0..16).map(code_value).collect();
+    let value =
+        |output: usize, input: usize| code_value(packed.number(output, input)) * factor((output * inputs + input) / 64);
+    let values = Packed::grid(outputs, inputs, value);
+    let stored = vec![
+        ("weight", ("U8", vec![outputs * inputs / 2, 1], nibbles(packed))),
+        ("weight.absmax", ("U8", vec![count], codes.clone())),
+        ("weight.quant_map", ("F32", vec![16], floats(&table))),
+        ("weight.nested_absmax", ("F32", vec![nested.len()], floats(&nested))),
+        ("weight.nested_quant_map", ("F32", vec![256], floats(&nested_table))),
+        (
+            "weight.quant_state.bitsandbytes__nf4",
+            nf4_state(packed, json!({"nested_blocksize": 4, "nested_offset": 0.125, "nested_dtype": "float32"})),
+        ),
+    ];
+    (stored, values)
+}
+
+fn int8(packed: &Packed) -> (Vec<(&'static str, Stored)>, Vec<f32>) {
+    let (outputs, inputs) = (packed.outputs, packed.inputs);
+    let code = |output: usize, input: usize| packed.number(output, input) as i8 - 8;
+    let scale = |output: usize| 0.5 + 0.25 * (output % 5) as f32;
+    let codes = Packed::grid(outputs, inputs, |output, input| code(output, input) as u8);
+    let scales: Vec<f32> = (0..outputs).map(scale).collect();
+    let stored = vec![
+        ("weight", ("I8", vec![outputs, inputs], codes)),
+        ("SCB", ("F32", vec![outputs], floats(&scales))),
+        ("weight_format", ("U8", vec![], vec![0])),
+    ];
+    let value = |output: usize, input: usize| f32::from(code(output, input)) * (scale(output) / 127.0);
+    (stored, Packed::grid(outputs, inputs, value))
+}
+
 fn converted(bytes: &[u8], change: impl Fn(&mut Json)) -> (tempfile::TempDir, GgufFile) {
     let checkpoint = Checkpoint::without_weights("llama");
     let path = checkpoint.path().join("config.json");
@@ -215,5 +292,8 @@ fn packed_weights_stand_for_their_numbers() {
     let groups = json!({"group_0": {"weights": {"num_bits": 4, "symmetric": true, "type": "int"}}});
     let of_groups = json!({"format": "pack-quantized", "config_groups": groups});
     check("compressed-tensors", compressed, method("compressed-tensors", of_groups));
+    check("NF4", nf4, method("bitsandbytes", json!({"load_in_4bit": true})));
+    check("NF4 with nested factors", nf4_nested, method("bitsandbytes", json!({"load_in_4bit": true})));
+    check("int8", int8, method("bitsandbytes", json!({"load_in_8bit": true})));
     check("FP8", fp8, method("fp8", json!({"weight_block_size": [GROUP, GROUP]})));
 }

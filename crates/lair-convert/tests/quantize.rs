@@ -184,15 +184,23 @@ fn importance_matrices_come_back_from_both_formats() {
         datasets: vec!["wiki.txt".to_owned()],
         chunk_count: 5,
         chunk_size: 512,
+        ..ImportanceMatrix::default()
     };
     let (new, old) = (folder.path().join("i.gguf"), folder.path().join("i.dat"));
     matrix.write(&new).expect("written");
     matrix.write_old(&old).expect("written");
     assert_eq!(ImportanceMatrix::read(&new).expect("valid"), matrix);
-    let back = ImportanceMatrix::read(&old).expect("valid");
+    let mut back = ImportanceMatrix::read(&old).expect("valid");
     assert_eq!(back.entries["a.weight"].means(), [1.0, 2.0, 3.0, 4.0]);
     assert_eq!(back.entries["b.weight"].means(), [1.0, 2.0, 1.0, 1.0], "an expert that saw nothing counts as 1");
-    assert_eq!((back.chunk_count, back.datasets), (5, vec!["wiki.txt".to_owned()]));
+    assert_eq!((back.chunk_count, &back.datasets), (5, &vec!["wiki.txt".to_owned()]));
+
+    // Pieces of text are no rows; an old file's one count stands for all experts.
+    assert!(matches!(back.merge(&matrix), Err(QuantizeError::ImportanceCounts)));
+    back.count_rows(100);
+    assert_eq!(back.entries["a.weight"], entry(&[500.0, 1000.0, 1500.0, 2000.0], &[500.0]));
+    back.merge(&matrix).expect("both count rows");
+    assert_eq!(back.entries["b.weight"], entry(&[502.0, 1004.0, 506.0, 508.0], &[502.0, 500.0]));
 
     matrix.merge(&matrix.clone()).expect("equal shapes");
     assert_eq!(matrix.entries["a.weight"], entry(&[4.0, 8.0, 12.0, 16.0], &[4.0]));

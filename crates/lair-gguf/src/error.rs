@@ -190,9 +190,7 @@ impl GgufError {
     pub fn hint(&self) -> Option<String> {
         match self {
             GgufError::NotGguf { format } => format.hint().map(str::to_owned),
-            GgufError::BigEndian { .. } => {
-                Some("convert it once with `gguf_convert_endian.py FILE little`, of the Python package `gguf`".into())
-            }
+            GgufError::BigEndian { .. } => Some("turn it once: `lair gguf endian FILE little OUT`".into()),
             GgufError::UnsupportedVersion { version } if *version > 3 => {
                 Some("the file is newer than this program: update the program".into())
             }

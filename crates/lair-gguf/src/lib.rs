@@ -17,6 +17,7 @@
 
 mod assembled;
 mod cursor;
+mod endian;
 mod error;
 mod file;
 mod file_type;
@@ -40,6 +41,7 @@ mod vocabulary;
 mod writer;
 
 pub use assembled::{AssembledTensor, TensorBytes, TensorMaker};
+pub use endian::{ByteOrder, byte_order, write_in_order};
 pub use error::GgufError;
 pub use file::{GgufFile, MapMode, OpenOptions, TensorData};
 pub use file_type::file_type_name;

@@ -63,7 +63,7 @@ fn versions_and_orders_of_bytes_are_told_apart() {
     for version in [2_u32, 3] {
         let error = parse(version.swap_bytes()).unwrap_err();
         assert!(error.to_string().contains(&format!("big-endian GGUF version {version}")));
-        assert!(error.hint().unwrap().contains("gguf_convert_endian.py"));
+        assert!(error.hint().unwrap().contains("lair gguf endian"));
     }
     for version in [0, 4, 1000, 0x0102_0304, u32::MAX] {
         assert!(parse(version).unwrap_err().to_string().contains(&format!("version {version} is unknown")));

@@ -1,48 +1,20 @@
 //! Parsing takes at most four times the file's length and 16 MiB, whatever the file says.
 #![allow(clippy::unwrap_used)]
-#![allow(unsafe_code)] // The allocator that counts.
 
 mod raw_file;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use lair_gguf::Header;
+use lair_testkit::counting::{Counting, peak_of};
 use lair_testkit::shared_data;
 use raw_file::{ARRAY, Kind, RawFile, STRING, U8, U64};
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands every call to the system's allocator and only counts besides. The defaults of `realloc` and
-// `alloc_zeroed` go through these two, so that while growing both the old and the new block count.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`, and all blocks came from the system.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Parses `bytes` and gives the most memory that was in use for it at any moment.
 fn peak_of_parsing(bytes: &[u8]) -> usize {
-    let before = NOW.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let header = Header::parse_without_data(bytes);
-    drop(header);
-    PEAK.load(Ordering::Relaxed) - before
+    // The header is dropped within.
+    peak_of(|| drop(Header::parse_without_data(bytes))).1
 }
 
 fn check(name: &str, bytes: &[u8]) {

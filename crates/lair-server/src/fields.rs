@@ -29,6 +29,11 @@ impl Fields {
         Fields { map }
     }
 
+    /// Whether a field is there, be it as `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
     /// A field, whatever it holds; `null` is the same as nothing.
     pub(crate) fn take(&mut self, name: &str) -> Option<Json> {
         self.map.remove(name).filter(|value| !value.is_null())

@@ -26,6 +26,8 @@ pub mod loaded;
 pub mod log;
 mod metrics;
 mod model;
+mod offers;
+mod page;
 mod projects;
 mod rate_limit;
 mod request_log;
@@ -40,7 +42,10 @@ pub use adapters::Adapters;
 pub use dialects::{API_VERSION, parse_keep_alive};
 pub use error::{ApiError, ErrorKind};
 pub use keys::{ApiKey, KEYS_MAX, KeyFile, KeyFileError, KeyRecord, KeyRules, Scope};
-pub use model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts};
+pub use model::{
+    CreateWishes, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink, Prompts,
+};
+pub use offers::{Offer, OfferedFile, Offers};
 pub use projects::{Project, ProjectParams, ProjectSource};
 pub use request_log::{RequestLogMode, RequestLogOptions, record_files};
 pub use server::{App, ServeError, ServerOptions, serve};

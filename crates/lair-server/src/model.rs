@@ -12,7 +12,8 @@ use serde_json::{Map, Value as Json};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::adapters::Adapters;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorKind};
+use crate::offers::{OfferedFile, Offers};
 use crate::projects::ProjectSource;
 
 /// Messages of a conversation: a template runs over all of them more than once.
@@ -110,6 +111,25 @@ pub struct CreateWishes {
     pub quantize: Option<String>,
 }
 
+/// What is asked of the estimator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FitWishes {
+    /// Which model; the default one if not given.
+    pub model: Option<String>,
+    /// Positions of a conversation.
+    pub context_length: Option<usize>,
+    /// Conversations at once.
+    pub users: Option<usize>,
+    /// How keys and values are kept.
+    pub kv_type: Option<String>,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// Another memory than this machine's.
+    pub ram: Option<String>,
+    /// GPUs that are not this machine's.
+    pub gpus: Vec<String>,
+}
+
 /// Takes steps as they happen.
 pub type ProgressSink<'p> = &'p mut dyn FnMut(Progress);
 
@@ -134,6 +154,10 @@ pub trait ModelSource: Send + Sync + 'static {
     /// # Errors
     /// [`crate::ErrorKind::DoesNotFit`] if memory is short: the server then frees some and tries again.
     fn load(&self, name: &str) -> Result<LoadedModel, ApiError>;
+    /// What a model would take and give, without loading it: the object that `lair fit --json` prints.
+    fn fit(&self, _wishes: &FitWishes) -> Result<Json, ApiError> {
+        Err(ApiError::new(ErrorKind::NotFound, "this server estimates nothing"))
+    }
     /// Gives a model a second name.
     fn copy(&self, from: &str, to: &str) -> Result<(), ApiError>;
     /// Forgets a name, and what only it needs.
@@ -144,6 +168,24 @@ pub trait ModelSource: Send + Sync + 'static {
     fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError>;
     /// Makes a model.
     fn create(&self, name: &str, wishes: &CreateWishes, progress: ProgressSink<'_>) -> Result<(), ApiError>;
+    /// Fetches a model as long as it is wanted. What was fetched until then is gone on from another time.
+    fn pull_while(
+        &self,
+        name: &str,
+        insecure: bool,
+        progress: ProgressSink<'_>,
+        _is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), ApiError> {
+        self.pull(name, insecure, progress)
+    }
+    /// Models that could be fetched.
+    fn search(&self, _words: &str) -> Result<Offers, ApiError> {
+        Ok(Offers::default())
+    }
+    /// The files of a model that has several to choose from.
+    fn offered_files(&self, _name: &str) -> Result<Vec<OfferedFile>, ApiError> {
+        Ok(Vec::new())
+    }
     /// Whether a blob, `sha256:...`, is there.
     fn has_blob(&self, digest: &str) -> Result<bool, ApiError>;
     /// Keeps a blob if its bytes are what its digest says.

@@ -27,6 +27,7 @@ use crate::keys::{KeyFileError, Keychain};
 use crate::listener::{Accepted, Listener};
 use crate::loaded::{KeepAlive, LoadedModels};
 use crate::model::ModelSource;
+use crate::page::{Downloads, Page};
 use crate::projects::ProjectSource;
 use crate::rate_limit::WrongKeys;
 use crate::request_log::{RequestLog, RequestLogOptions};
@@ -66,6 +67,8 @@ pub struct ServerOptions {
     pub request_log: Option<RequestLogOptions>,
     /// Where clients save computed prompts under names of their own, if they may.
     pub slot_save_path: Option<PathBuf>,
+    /// The file in which the page keeps conversations; without it there is no page.
+    pub page_file: Option<PathBuf>,
 }
 
 /// Why a server cannot start.
@@ -114,6 +117,10 @@ pub struct App {
     pub(crate) request_log: Option<Arc<RequestLog>>,
     /// What ended last in each slot.
     pub(crate) slots: Arc<Slots>,
+    /// The page, if there is one.
+    pub(crate) page: Option<Page>,
+    /// Models that are being fetched for the page.
+    pub(crate) downloads: Downloads,
     pub(crate) options: ServerOptions,
     pub(crate) started: SystemTime,
 }
@@ -151,6 +158,8 @@ pub async fn serve(
         wrong_keys: WrongKeys::default(),
         request_log: request_log.clone(),
         slots: Arc::default(),
+        page: options.page_file.clone().map(Page::at),
+        downloads: Downloads::default(),
         options: ServerOptions { address: local, ..options },
         started: SystemTime::now(),
     });

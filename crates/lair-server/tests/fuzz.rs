@@ -68,6 +68,7 @@ fn start() -> String {
             body_bytes_max: 1 << 20,
             connections_max: 64,
             slot_save_path: None,
+            page_file: None,
             tls: None,
             request_log: None,
         };

@@ -129,6 +129,11 @@ impl Roofline<'_> {
         self.decode_total(1, context, tokens).limit()
     }
 
+    /// One step of a token of each of `streams` sequences, each behind `context` others.
+    pub fn step(&self, streams: usize, context: usize) -> Limit {
+        self.decode_total(streams, context, 1).limit()
+    }
+
     /// `streams` sequences at once: their prompts of `prompt` tokens, and `answer` tokens for each. The first token of
     /// an answer comes of its prompt.
     pub fn streams(&self, streams: usize, prompt: usize, answer: usize) -> Limit {

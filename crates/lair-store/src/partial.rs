@@ -206,7 +206,7 @@ impl<'p> Partial<'p> {
             let found = self.length + bytes.len() as u64;
             return Err(SourceError::WrongSize { found, expected: self.expected.size_bytes });
         }
-        self.check_magic(self.length, bytes)?;
+        self.check_bytes(self.length, bytes)?;
         self.leave_journal()?;
         self.file.write_at(self.length, bytes).map_err(SourceError::write(&self.path))?;
         self.absorb(bytes);
@@ -214,8 +214,11 @@ impl<'p> Partial<'p> {
         Ok(())
     }
 
-    /// Refuses bytes at `offset` that no model file has there.
-    pub(crate) fn check_magic(&self, offset: u64, bytes: &[u8]) -> Result<(), SourceError> {
+    /// Refuses bytes at `offset` that no model file has there, and all bytes once nobody waits for them.
+    pub(crate) fn check_bytes(&self, offset: u64, bytes: &[u8]) -> Result<(), SourceError> {
+        if self.progress.is_given_up() {
+            return Err(SourceError::GivenUp);
+        }
         let seen = offset.min(GGUF_MAGIC.len() as u64) as usize;
         let is_possible = bytes.iter().zip(&GGUF_MAGIC[seen..]).all(|(found, expected)| found == expected);
         if self.expected.is_gguf && !is_possible {

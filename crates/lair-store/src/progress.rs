@@ -24,6 +24,11 @@ pub trait Progress {
 
     /// The blob is complete, verified and in its place.
     fn finished(&mut self);
+
+    /// Whether who waits for it no longer does: the transfer ends soon, and what is here stays for another time.
+    fn is_given_up(&self) -> bool {
+        false
+    }
 }
 
 /// A [`Progress`] that shows nothing.

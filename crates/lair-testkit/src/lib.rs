@@ -1,5 +1,6 @@
 //! For tests only: where the shared test data lies, tiny models, tolerances.
 
+pub mod counting;
 mod error;
 pub mod fuzz;
 pub mod npy;

@@ -8,9 +8,10 @@ mod bench;
 mod chat;
 mod commands;
 mod config;
-mod divergence;
+mod doctor;
 mod download_bar;
 mod failure;
+mod fit;
 mod human;
 mod interrupt;
 mod locate;
@@ -18,9 +19,11 @@ mod machine;
 mod make_model;
 mod measured_machine;
 mod memory_ledger;
+mod offers;
 mod offline;
 mod parameters;
 mod pictures;
+mod predictor;
 mod prompt_cache;
 mod provenance;
 mod sampling;
@@ -33,6 +36,7 @@ mod speculate;
 mod stored_model;
 mod synthetic;
 mod terminal;
+mod text_chunks;
 mod timings;
 mod weights;
 mod word_wrap;
@@ -69,6 +73,8 @@ enum Command {
     /// Answer clients of Ollama and OpenAI over HTTP
     #[command(visible_alias = "start", after_help = config::HELP)]
     Serve(Box<commands::serve::ServeArgs>),
+    /// Open the page in a browser: chats, models, measurements
+    Ui(commands::ui::UiArgs),
     /// List the models in the memory of the running server
     Ps(commands::ps::PsArgs),
     /// Have the running server give up the memory of models
@@ -113,6 +119,12 @@ enum Command {
     Unpin(commands::gc::PinArgs),
     /// Estimate whether a model runs here, how fast, and with how much context
     Fit(commands::fit::FitArgs),
+    /// Name the models that are best for this machine, with the reasons
+    Recommend(commands::recommend::RecommendArgs),
+    /// Look for what costs speed, space or safety on this machine, and say what to do about it
+    Doctor(commands::doctor::DoctorArgs),
+    /// Measure a short generation and name what holds it up
+    WhySlow(commands::why_slow::WhySlowArgs),
     /// Make a smaller model file of a larger one
     Quantize(Box<commands::quantize::QuantizeArgs>),
     /// Look into model files, change their keys, split and join them
@@ -121,8 +133,12 @@ enum Command {
     Bench(commands::bench::BenchArgs),
     /// Look into a computation: compare what stands behind each layer
     Debug(Box<commands::debug::DebugArgs>),
+    /// Find out which columns of weights matter, for quantizing; merge and show such matrices
+    Imatrix(commands::imatrix::ImatrixArgs),
     /// Measure how well a model predicts a text
     Perplexity(commands::perplexity::PerplexityArgs),
+    /// Measure how far a model's predictions are from another's
+    Kl(commands::kl::KlArgs),
     /// Ask a model tasks with known answers, and count
     Eval(commands::eval::EvalArgs),
     /// Do as SLM Packager does: its YAML files and commands
@@ -163,6 +179,7 @@ fn run(command: Command) -> (Outcome, bool) {
     match command {
         Command::Run(args) => (commands::run::run(&args), args.json),
         Command::Serve(args) => (commands::serve::serve(&args), false),
+        Command::Ui(args) => (commands::ui::ui(&args), false),
         Command::Ps(args) => (commands::ps::ps(&args), args.server.json),
         Command::Stop(args) => (commands::ps::stop(&args), args.server.json),
         Command::Key(args) => (commands::key::key(&args), args.is_json()),
@@ -183,12 +200,17 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Gc(args) => (commands::gc::gc(&args), args.json),
         Command::Pin(args) => (commands::gc::pin(&args), args.json),
         Command::Unpin(args) => (commands::gc::unpin(&args), args.json),
+        Command::Recommend(args) => (commands::recommend::recommend(&args), args.json),
+        Command::Doctor(args) => (commands::doctor::doctor(&args), args.json),
+        Command::WhySlow(args) => (commands::why_slow::why_slow(&args), args.json),
         Command::Fit(args) => (commands::fit::fit(&args), args.json),
         Command::Quantize(args) => (commands::quantize::quantize(&args), args.json),
         Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
         Command::Debug(args) => (commands::debug::debug(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
+        Command::Imatrix(args) => (commands::imatrix::imatrix(&args), args.is_json()),
+        Command::Kl(args) => (commands::kl::kl(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Config(args) => (commands::config::config(&args), args.is_json()),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lair_compute::cpu::CpuOptions;
 use lair_compute::cpu::probe::{self, Peaks};
-use lair_sizing::Machine;
+use lair_sizing::{Hardware, Machine};
 use serde_json::{Value as Json, json};
 
 use crate::bench::machine_of;
@@ -26,6 +26,25 @@ pub struct MeasuredMachine {
     pub machine: Machine,
     /// Whether it was measured now, not before.
     pub is_new: bool,
+}
+
+/// It as hardware without GPUs, with so much memory.
+pub fn hardware(name: String, machine: Machine, available_bytes: Option<u64>) -> Hardware {
+    let mut hardware = Hardware::of_system(name, machine, available_bytes);
+    hardware.system.efficiency.widens_halves = !multiplies_halves();
+    hardware
+}
+
+/// Whether kernels multiply numbers of 16 bits as they are (`docs/decisions/0040`).
+fn multiplies_halves() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
 }
 
 /// What was measured before with these options; measured now if nothing was, or if it is to be done again.

@@ -10,7 +10,7 @@ use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
 use super::product::{Input, Product, TOKENS_MAX, for_each_item};
-use super::quantise::{BLOCK, QuantisedBlock};
+use super::quantise::{BLOCK, InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Adjugates, ExpertGroups, Experts, ExpertsInput, FeedForwardInput, Gating, Linear, Router, Weighing};
@@ -58,16 +58,16 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     let (count, used) = (experts.router.linear.weight.rows(), experts.router.expert_used_count);
     let (ffn_size, hidden_size) = (experts.up.weight.rows(), experts.down.weight.rows());
     let place_count = rows * used;
-    let byte_rows = experts.up.weight.byte_rows().max(experts.router.linear.weight.byte_rows());
-    scratch.reserve(rows, hidden_size, byte_rows);
-    let byte_rows = experts.down.weight.byte_rows();
+    let form = experts.up.weight.form().max(experts.router.linear.weight.form());
+    scratch.reserve(rows, hidden_size, form);
+    let block_rows = experts.down.weight.form().block_rows();
     let shared_size = experts.shared.as_ref().map_or(0, |network| network.up.weight.rows());
     grow(&mut scratch.hidden, place_count * ffn_size, 0.0);
-    grow(&mut scratch.hidden_blocks, byte_rows * (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    grow(&mut scratch.hidden_blocks, block_rows * (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
     let routing = &mut scratch.routing;
     grow(&mut routing.scores, rows * count, 0.0);
     grow(&mut routing.ranks, count, 0.0);
-    grow(&mut routing.router_blocks, byte_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    grow(&mut routing.router_blocks, form.block_rows() * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
     let groups = experts.router.groups.map_or(0, |groups| groups.count);
     routing.group_sums.reserve(groups.saturating_sub(routing.group_sums.len()));
     grow(&mut routing.places, place_count, 0);
@@ -80,13 +80,13 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     // Each expert's last run may be short; the others are full.
     routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
     if let Some(adjugates) = &experts.adjugates {
-        let byte_rows = adjugates.up.weight.byte_rows();
+        let block_rows = adjugates.up.weight.form().block_rows();
         grow(&mut routing.firsts, rows * hidden_size, 0.0);
-        grow(&mut routing.first_blocks, byte_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.first_blocks, block_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
     }
     if experts.shared.is_some() {
         grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
-        grow(&mut routing.shared_blocks, byte_rows * (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.shared_blocks, block_rows * (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
         grow(&mut routing.shared_output, rows * hidden_size, 0.0);
         grow(&mut routing.shared_weights, rows, 0.0);
     }
@@ -100,7 +100,7 @@ pub(super) fn experts(
     input: ExpertsInput<'_, Cpu>,
     residual: &mut Buffer,
 ) {
-    cpu.scratch.reserve(rows, 0, 0);
+    cpu.scratch.reserve(rows, 0, InputForm::Numbers);
     // Taken out and put back: the region uses the rest of the scratch beside it.
     let mut scratch = std::mem::take(&mut cpu.scratch);
     let routing = &mut scratch.routing;
@@ -110,11 +110,9 @@ pub(super) fn experts(
         up: &network.up,
         activation: network.activation,
     });
-    let byte_rows = widening
-        .byte_rows()
-        .max(experts.router.linear.weight.byte_rows())
-        .max(shared.as_ref().map_or(0, Widening::byte_rows))
-        .max(experts.shared_gate.as_ref().map_or(0, |linear| linear.weight.byte_rows()));
+    let of_shared =
+        shared.as_ref().map(Widening::form).max(experts.shared_gate.as_ref().map(|gate| gate.weight.form()));
+    let form = widening.form().max(experts.router.linear.weight.form()).max(of_shared.unwrap_or_default());
     let buffer = match input.experts {
         FeedForwardInput::Residual => &*residual,
         FeedForwardInput::Buffer(buffer) => buffer,
@@ -122,13 +120,13 @@ pub(super) fn experts(
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let router = input.router;
-    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, byte_rows);
+    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, form);
     let all_rows = &scratch.all_rows[..rows];
 
     let routed = router.map(|buffer| {
-        let (values, byte_rows) = (&buffer.values[..rows * buffer.width], experts.router.linear.weight.byte_rows());
+        let (values, form) = (&buffer.values[..rows * buffer.width], experts.router.linear.weight.form());
         let room = &mut routing.router_blocks;
-        quantised_rows((cpu.isa, &cpu.pool), rows, values, buffer.width, room, byte_rows)
+        quantised_rows((cpu.isa, &cpu.pool), rows, values, buffer.width, room, form)
     });
     let routed = routed.as_ref().unwrap_or(&input);
     multiply_rows(cpu, &experts.router.linear, routed, all_rows, &mut routing.scores);
@@ -142,7 +140,7 @@ pub(super) fn experts(
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
-        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.byte_rows());
+        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.form());
         multiply_rows(cpu, &network.down, &hidden, all_rows, &mut routing.shared_output);
         if let Some(linear) = &experts.shared_gate {
             multiply_rows(cpu, linear, &input, all_rows, &mut routing.shared_weights);
@@ -181,7 +179,7 @@ fn run_adjugates(
     let widening = Widening { gate: Some(&adjugates.gate), up: &adjugates.up, activation: experts.activation };
     let (firsts, mut blocks) = (std::mem::take(&mut routing.firsts), std::mem::take(&mut routing.first_blocks));
     let values = &firsts[..rows * width];
-    let input = quantised_rows((cpu.isa, &cpu.pool), rows, values, width, &mut blocks, widening.byte_rows());
+    let input = quantised_rows((cpu.isa, &cpu.pool), rows, values, width, &mut blocks, widening.form());
     run_experts(cpu, (&widening, Weighing::Output), &adjugates.down, &input, routing, room);
     (routing.firsts, routing.first_blocks) = (firsts, blocks);
 }
@@ -356,7 +354,7 @@ fn run_experts(
         }
     });
     let hidden = &hidden[..place_count * ffn_size];
-    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.byte_rows());
+    let hidden = quantised_rows((isa, &cpu.pool), place_count, hidden, ffn_size, blocks, down.weight.form());
     for &(expert, start, length) in runs {
         let rows = places[start..start + length].iter().map(|place| *place as usize);
         observe(std::iter::once(&down.weight), expert, &hidden, rows);

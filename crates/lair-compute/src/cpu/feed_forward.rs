@@ -12,7 +12,7 @@ use super::norm::{activate, apply_norm, divide};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item, for_each_run};
-use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::quantise::{BLOCK, InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Activation, FeedForward, FeedForwardInput, Linear, Norm};
@@ -26,9 +26,9 @@ pub(super) struct Widening<'a> {
 }
 
 impl Widening<'_> {
-    /// Rows of bytes that it reads of a row.
-    pub(super) fn byte_rows(&self) -> usize {
-        self.gate.map_or(0, |gate| gate.weight.byte_rows()).max(self.up.weight.byte_rows())
+    /// The form in which it takes rows.
+    pub(super) fn form(&self) -> InputForm {
+        self.matrices().map(Matrix::form).max().unwrap_or_default()
     }
 
     /// What its input is multiplied with.
@@ -76,7 +76,7 @@ pub(super) fn feed_forward(
 ) {
     let Cpu { isa, pool, workers, scratch, .. } = cpu;
     let isa = *isa;
-    scratch.reserve(rows, 0, 0);
+    scratch.reserve(rows, 0, InputForm::Numbers);
     let widening = Widening { gate: network.gate.as_ref(), up: &network.up, activation: network.activation };
     let buffer = match input {
         FeedForwardInput::Residual => &*residual,
@@ -84,17 +84,18 @@ pub(super) fn feed_forward(
     };
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.byte_rows());
+    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.form());
     let all_rows = &scratch.all_rows[..rows];
     let (hidden, blocks) = (&mut scratch.hidden, &mut scratch.hidden_blocks);
-    let byte_rows = network.down.weight.byte_rows();
+    let form = network.down.weight.form();
     let hidden = match (network.inner_divisor.as_deref(), network.inner_norm.as_ref()) {
-        (None, None) => widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), byte_rows),
+        (None, None) => widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), form),
         inner => {
             // What stands between the products has to be whole rows of numbers before it is quantised.
-            let width = widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), 0).width;
+            let width =
+                widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), InputForm::Numbers).width;
             normalise_inner((isa, pool), &mut hidden[..rows * width], width, inner);
-            quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows)
+            quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, form)
         }
     };
     let after = (network.post_norm.as_ref(), network.residual_scale);
@@ -129,7 +130,7 @@ pub(super) fn widen<'a>(
     input: &Input<'_>,
     all_rows: &[u32],
     (hidden, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
-    byte_rows: usize,
+    form: InputForm,
 ) -> Input<'a> {
     let (rows, width) = (all_rows.len(), widening.up.weight.rows());
     assert!(widening.gate.is_none_or(|gate| gate.weight.rows() == width), "gate and up differ in width");
@@ -141,7 +142,7 @@ pub(super) fn widen<'a>(
         && rows <= STRIP_MAX
     {
         widen_in_runs((isa, pool, workers), widening, gate, input, all_rows, (&out, width));
-        return quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows);
+        return quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, form);
     }
     for_each_item(pool, workers, panels * rows.div_ceil(TOKENS_MAX), &|scratch, item| {
         let (first_row, panel) = (item / panels * TOKENS_MAX, item % panels);
@@ -155,7 +156,7 @@ pub(super) fn widen<'a>(
             if length == PANEL { out.copy_from_slice(&sums[..]) } else { out.copy_from_slice(&sums[..length]) }
         }
     });
-    quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, byte_rows)
+    quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, form)
 }
 
 /// The widening half for few rows: all of a worker's panels of up, then those of gate.
@@ -206,24 +207,24 @@ pub(super) fn activate_rows(
     });
 }
 
-/// Rows as the input of products, quantised as that many rows of bytes.
+/// Rows as the input of products, in the form they take.
 pub(super) fn quantised_rows<'a>(
     (isa, pool): (Isa, &Pool),
     rows: usize,
     values: &'a [f32],
     width: usize,
     blocks: &'a mut Vec<QuantisedBlock>,
-    byte_rows: usize,
+    form: InputForm,
 ) -> Input<'a> {
-    let blocks_a_row = byte_rows * width / BLOCK;
+    let blocks_a_row = form.block_rows() * width / BLOCK;
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
-    if byte_rows > 0 {
+    if blocks_a_row > 0 {
         let parts = Parts::new(blocks);
         for_each_row(pool, rows, &|row| {
             // SAFETY: every row is written once.
             let blocks = unsafe { parts.part(row * blocks_a_row, blocks_a_row) };
-            quantise_row(isa, &values[row * width..][..width], blocks);
+            form.write(isa, &values[row * width..][..width], blocks);
         });
     }
-    Input { values, width, blocks: &blocks[..rows * blocks_a_row], byte_rows }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row], form }
 }

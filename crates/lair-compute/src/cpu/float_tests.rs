@@ -9,6 +9,7 @@ use super::matrix::Matrix;
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{Input, PanelOf, WorkerScratch};
+use super::quantise::{ActivationType, InputForm};
 use super::{Cpu, CpuOptions};
 use crate::{Backend, Linear, MatrixBytes, RowSelection};
 
@@ -71,7 +72,8 @@ fn assert_same(what: &str, actual: &[f32], expected: &[f32]) {
 }
 
 fn cpus() -> Vec<Cpu> {
-    let threads = |isa| [1, 3].map(|threads| Cpu::new(CpuOptions { threads: Some(threads), isa }).expect("threads"));
+    let cpu = |threads, isa| Cpu::new(CpuOptions { threads: Some(threads), isa }).expect("threads");
+    let threads = |isa| [1, 3].map(|threads| cpu(threads, isa).with_activations(ActivationType::F32));
     CHOICES.into_iter().flat_map(threads).collect()
 }
 
@@ -149,7 +151,7 @@ fn two_panels_give_what_each_gives_alone_whatever_their_kinds() {
     let matrices =
         sources.each_ref().map(|source| Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, source).expect("a matrix"));
     let values = numbers.list(19 * columns);
-    let input = Input { values: &values, width: columns, blocks: &[], byte_rows: 0 };
+    let input = Input { values: &values, width: columns, blocks: &[], form: InputForm::Numbers };
     let mut scratch = WorkerScratch::new();
     for isa in CHOICES.map(Isa::detect) {
         for tokens in [1, 3, 8, 19] {
@@ -203,7 +205,7 @@ fn every_matrix_of_a_stack_is_its_own() {
         let source = stack(tensor_type, &numbers.list(count * 18 * columns), columns, count);
         let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix");
         let values = numbers.list(columns);
-        let input = Input { values: &values, width: columns, blocks: &[], byte_rows: 0 };
+        let input = Input { values: &values, width: columns, blocks: &[], form: InputForm::Numbers };
         for (index, panel) in (0..count).flat_map(|index| [(index, 0), (index, 1)]) {
             scratch.multiply(Isa::detect(IsaChoice::Auto), &[PanelOf { matrix: &matrix, index, panel }], &input, &[0]);
             for lane in 0..PANEL.min(18 - panel * PANEL) {

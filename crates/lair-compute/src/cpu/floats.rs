@@ -3,11 +3,13 @@
 use lair_quant::TensorType;
 use lair_simd::Isa;
 
+use super::brain_kernel::{BrainRoom, Sixteen, multiply_brains};
 use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max};
 use super::float_pack::{pack_bytes, pack_values};
 use super::memory::{Memory, Use};
 use super::packed::PANEL;
 use super::pool::Pool;
+use super::quantise::QuantisedBlock;
 use crate::{ComputeError, MatrixBytes};
 
 /// Columns that all strips of tokens take before the next ones: what two panels and a strip have of them (32 KiB if all
@@ -56,6 +58,15 @@ impl Floats {
         match &self.elements {
             Elements::F32(memory) => 4 * memory.len(),
             Elements::F16(memory) | Elements::BF16(memory) => 2 * memory.len(),
+        }
+    }
+
+    /// What the weights are, if they have 16 bits.
+    pub(super) fn sixteen(&self) -> Option<Sixteen> {
+        match &self.elements {
+            Elements::F32(_) => None,
+            Elements::F16(_) => Some(Sixteen::Half),
+            Elements::BF16(_) => Some(Sixteen::Brain),
         }
     }
 
@@ -109,6 +120,28 @@ pub(super) fn multiply_panels<'a, const P: usize>(
         Elements::F16(_) => multiply_elements::<Half, P>(isa, panels.map(FloatPanel::shorts), step, token, sums),
         Elements::BF16(_) => multiply_elements::<Brain, P>(isa, panels.map(FloatPanel::shorts), step, token, sums),
     }
+}
+
+/// What the weights of these panels are, if all are 16 bits of one kind and as long.
+pub(super) fn brain_kind(panels: &[FloatPanel<'_>]) -> Option<Sixteen> {
+    let first = panels.first()?;
+    let is_alike = |panel: &FloatPanel<'_>| {
+        panel.floats.sixteen() == first.floats.sixteen() && panel.floats.columns == first.floats.columns
+    };
+    first.floats.sixteen().filter(|_| panels.iter().all(is_alike))
+}
+
+/// As [`multiply_panels`], of weights that are all 16 bits of this kind with rows in BF16.
+pub(super) fn multiply_brain_panels<'a, const P: usize>(
+    kind: Sixteen,
+    panels: [FloatPanel<'_>; P],
+    token: &dyn Fn(usize) -> &'a [QuantisedBlock],
+    room: &mut BrainRoom,
+    sums: [&mut [[f32; PANEL]]; P],
+) {
+    let is_one_matrix = panels.iter().all(|panel| std::ptr::eq(panel.floats, panels[0].floats));
+    let jump = if is_one_matrix { (P - 1) * panels[0].floats.columns * PANEL } else { 0 };
+    multiply_brains(kind, (panels.map(FloatPanel::shorts), jump), token, room, sums);
 }
 
 /// Whether panels can, and should, be multiplied at once.

@@ -58,17 +58,17 @@ pub(super) fn latent_attention(
         }
     });
     if let Some(k_up) = &layer.k_up {
-        let (compared, byte_rows) = (&scratch.normed[..rows * heads * nope], k_up.weight.byte_rows());
-        let input = quantised_rows((isa, &cpu.pool), rows * heads, compared, nope, &mut scratch.blocks, byte_rows);
+        let (compared, form) = (&scratch.normed[..rows * heads * nope], k_up.weight.form());
+        let input = quantised_rows((isa, &cpu.pool), rows * heads, compared, nope, &mut scratch.blocks, form);
         multiply_heads(cpu, k_up, &input, (rows, heads), (&queries, key_dim));
     }
 
     let inner = AttentionBuffers { q: &mut *absorbed, kv: Some((latent, values)), gate: None, output: &mut *mixed };
     attention::attention((isa, &cpu.pool, &mut cpu.workers[..]), batch, &layer.attention, kv, inner);
 
-    let byte_rows = layer.v_up.weight.byte_rows();
+    let form = layer.v_up.weight.form();
     let mixed = &mixed.values[..rows * heads * rank];
-    let input = quantised_rows((isa, &cpu.pool), rows * heads, mixed, rank, &mut scratch.blocks, byte_rows);
+    let input = quantised_rows((isa, &cpu.pool), rows * heads, mixed, rank, &mut scratch.blocks, form);
     let (width, out) = (output.width, Parts::new(&mut output.values));
     multiply_heads(cpu, &layer.v_up, &input, (rows, heads), (&out, layer.value_dim));
     if let Some(gate) = gate {

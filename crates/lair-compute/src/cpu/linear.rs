@@ -7,7 +7,7 @@ use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, scale_and_cap};
 use super::pool::Pool;
 use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_item};
-use super::quantise::{BLOCK, QuantisedBlock, quantise_row};
+use super::quantise::{BLOCK, InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Head, Linear, Norm};
@@ -34,14 +34,14 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// `byte_rows` as in [`super::matrix::Matrix::byte_rows`].
-    pub(super) fn reserve(&mut self, rows: usize, width: usize, byte_rows: usize) {
+    /// `form` as in [`super::matrix::Matrix::form`].
+    pub(super) fn reserve(&mut self, rows: usize, width: usize, form: InputForm) {
         let length = rows * width;
         grow(&mut self.normed, length, 0.0);
         grow(&mut self.hidden, length, 0.0);
         grow(&mut self.product, length, 0.0);
-        grow(&mut self.blocks, byte_rows * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
-        grow(&mut self.hidden_blocks, byte_rows * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut self.blocks, form.block_rows() * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut self.hidden_blocks, form.block_rows() * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
         self.list_rows(rows);
     }
 
@@ -83,18 +83,18 @@ pub(super) struct Source<'a> {
     pub(super) wanted: Option<&'a [usize]>,
 }
 
-/// Norms (if there is a norm, or a choice of rows) and quantises (as that many rows of bytes) the input of products.
+/// Norms (if there is a norm, or a choice of rows) the input of products and writes it in the form they take.
 pub(super) fn prepare<'a>(
     (isa, pool): (Isa, &Pool),
     rows: usize,
     norm: Option<&Norm<Cpu>>,
     source: Source<'a>,
     (normed, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
-    byte_rows: usize,
+    form: InputForm,
 ) -> Input<'a> {
     let width = source.buffer.width;
     let is_copied = norm.is_some() || source.wanted.is_some();
-    let blocks_a_row = byte_rows * width / BLOCK;
+    let blocks_a_row = form.block_rows() * width / BLOCK;
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
     if is_copied {
         grow(normed, rows * width, 0.0);
@@ -111,13 +111,11 @@ pub(super) fn prepare<'a>(
             }
             values = copy;
         }
-        if byte_rows > 0 {
-            // SAFETY: as above.
-            quantise_row(isa, values, unsafe { block_parts.part(row * blocks_a_row, blocks_a_row) });
-        }
+        // SAFETY: as above.
+        form.write(isa, values, unsafe { block_parts.part(row * blocks_a_row, blocks_a_row) });
     });
     let values = if is_copied { &normed[..rows * width] } else { &source.buffer.values[..rows * width] };
-    Input { values, width, blocks: &blocks[..rows * blocks_a_row], byte_rows }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row], form }
 }
 
 /// `output[row] = norm(input[row])`.
@@ -193,12 +191,12 @@ pub(super) fn project(
     products: &mut [(&Linear<Cpu>, &mut Buffer)],
 ) {
     let Cpu { isa, pool, workers, scratch, .. } = cpu;
-    let byte_rows = products.iter().map(|(linear, _)| linear.weight.byte_rows()).max().unwrap_or(0);
+    let form = products.iter().map(|(linear, _)| linear.weight.form()).max().unwrap_or_default();
     let isa = *isa;
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, norm, source, room, byte_rows);
+    let input = prepare((isa, pool), rows, norm, source, room, form);
     observe(products.iter().map(|(linear, _)| &linear.weight), 0, &input, 0..rows);
     let all_rows = &scratch.all_rows[..rows];
     for products in products.chunks_mut(PRODUCTS_MAX) {
@@ -255,7 +253,7 @@ pub(super) fn project_add(
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.byte_rows());
+    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.form());
     let all_rows = &scratch.all_rows[..rows];
     add_product((*isa, pool, workers), linear, &input, all_rows, after, (&mut scratch.product, residual));
 }
@@ -311,7 +309,7 @@ pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: Some(rows_wanted) };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.byte_rows());
+    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.form());
     observe(std::iter::once(&head.linear.weight), 0, &input, 0..rows);
     let logits = &mut logits[..rows * width];
     let placed = Placed { product: Product::of(&head.linear, 0), output: Parts::new(logits), width };

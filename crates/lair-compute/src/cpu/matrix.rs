@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use lair_simd::Isa;
 
+use super::brain_kernel;
 use super::floats::Floats;
 use super::memory::Parts;
 use super::pack::pack_panel;
 use super::packed::{BLOCK, Layout, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
-use super::quantise::ActivationType;
+use super::quantise::{ActivationType, InputForm};
 use super::tap::Tap;
 use crate::{ComputeError, MatrixBytes};
 
@@ -27,6 +28,8 @@ pub struct Matrix {
     rows: usize,
     columns: usize,
     activations: ActivationType,
+    /// Whether its weights can be multiplied in BF16 here.
+    pub(super) has_brain_products: bool,
     /// Where inputs are added up, if they are.
     pub(super) tap: Option<Arc<Tap>>,
 }
@@ -40,8 +43,12 @@ impl Matrix {
         let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
         let format = lair_quant::format_of(source.tensor_type).ok_or_else(refused)?;
         let Some(shape) = &format.shape else {
+            let floats = Floats::pack(pool, source)?;
+            let has_brain_products =
+                floats.sixteen().is_some() && columns.is_multiple_of(BLOCK) && brain_kernel::is_available(isa);
             return Ok(Matrix {
-                weights: Weights::Floats(Floats::pack(pool, source)?),
+                weights: Weights::Floats(floats),
+                has_brain_products,
                 rows,
                 columns,
                 activations,
@@ -62,7 +69,14 @@ impl Matrix {
                 pack_panel(isa, source, &layout, (place / panels, place % panels), out);
             }
         });
-        Ok(Matrix { weights: Weights::Packed(packed), rows, columns, activations, tap: None })
+        Ok(Matrix {
+            weights: Weights::Packed(packed),
+            has_brain_products: false,
+            rows,
+            columns,
+            activations,
+            tap: None,
+        })
     }
 
     /// The same matrix, with activations of another type.
@@ -93,11 +107,14 @@ impl Matrix {
         self.rows.div_ceil(PANEL)
     }
 
-    /// Rows of bytes that products take of a row of activations: none if they take numbers.
-    pub(super) fn byte_rows(&self) -> usize {
-        match self.weights {
-            Weights::Packed(_) => self.activations.byte_rows(),
-            Weights::Floats(_) => 0,
+    /// The form in which products take a row of activations.
+    pub(super) fn form(&self) -> InputForm {
+        match &self.weights {
+            Weights::Packed(_) => self.activations.form(),
+            Weights::Floats(_) if self.has_brain_products && self.activations == ActivationType::Bytes => {
+                InputForm::Brains
+            }
+            Weights::Floats(_) => InputForm::Numbers,
         }
     }
 

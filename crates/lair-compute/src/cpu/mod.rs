@@ -2,9 +2,13 @@
 //!
 //! Weights are repacked at load into panels of 16 rows ([`packed`]); activations are quantised once for all products
 //! that read them ([`quantise`]); products run panel by panel ([`product`], [`kernel`]). Every sum has one order, fixed
-//! by the shape alone, so results are equal to the bit for any batch, number of threads and instruction set.
+//! by the shape alone, so results are equal to the bit for any batch and number of threads; and for any instruction set, but
+//! for weights of 16 bits where the machine has BF16 products (`brain_kernel`).
 
 mod attention;
+mod brain_kernel;
+#[cfg(test)]
+mod brain_tests;
 mod convolution;
 mod delta_net;
 mod experts;
@@ -95,6 +99,8 @@ pub struct Cpu {
     workers: Vec<WorkerScratch>,
     scratch: Scratch,
     activations: ActivationType,
+    /// Whether weights of 16 bits are multiplied in f32 even where BF16 would be faster.
+    has_exact_plain_weights: bool,
     taps: Option<InputTaps>,
 }
 
@@ -129,6 +135,7 @@ impl Cpu {
             workers,
             scratch: Scratch::default(),
             activations: ActivationType::default(),
+            has_exact_plain_weights: false,
             taps: None,
         })
     }
@@ -136,6 +143,12 @@ impl Cpu {
     /// The same backend, whose matrices, from now on, are multiplied with activations of this type.
     pub fn with_activations(self, activations: ActivationType) -> Cpu {
         Cpu { activations, ..self }
+    }
+
+    /// The same backend, whose F16 and BF16 matrices, from now on, are multiplied in f32 on every machine: the same bits
+    /// everywhere, half as fast where the machine has BF16 products.
+    pub fn with_exact_plain_weights(self) -> Cpu {
+        Cpu { has_exact_plain_weights: true, ..self }
     }
 
     /// The same backend, whose matrices, from now on, add up what they are multiplied with.
@@ -168,6 +181,7 @@ impl Backend for Cpu {
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
         let mut matrix = Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations);
+        matrix.has_brain_products &= !self.has_exact_plain_weights;
         // Parts of a fused tensor read the same input: the first one stands for all.
         let is_first = source.rows() > 0 && source.selection.stored_row(0) == 0;
         matrix.tap =
@@ -184,7 +198,7 @@ impl Backend for Cpu {
     }
 
     fn reserve(&mut self, rows: usize, width: usize) -> Result<(), ComputeError> {
-        self.scratch.reserve(rows, width, self.activations.byte_rows());
+        self.scratch.reserve(rows, width, self.activations.form());
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use lair_simd::Isa;
 
 use super::Cpu;
-use super::floats::multiply_panels;
+use super::brain_kernel::BrainRoom;
+use super::floats::{brain_kind, multiply_brain_panels, multiply_panels};
 use super::kernel::{STRIP_MAX, direct_tokens_max, multiply, multiply_direct, multiply_two};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
@@ -13,7 +14,7 @@ use super::numbers::{Columns, multiply_numbers};
 use super::packed::{BLOCK, PANEL, Packed};
 use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
-use super::quantise::QuantisedBlock;
+use super::quantise::{InputForm, QuantisedBlock};
 use crate::Linear;
 
 /// Tokens whose sums are kept at a time. Their activations (64 bytes for 32 elements) stay in the second-level cache
@@ -33,6 +34,8 @@ pub(super) struct WorkerScratch {
     pub(super) sums: Box<[Sums; PANELS_MAX]>,
     /// Weights as numbers, where activations stay numbers.
     columns: Box<Columns>,
+    /// Weights of 16 bits in pairs of columns.
+    pairs: Box<BrainRoom>,
     pub(super) attention: super::attention::Tile,
 }
 
@@ -42,13 +45,14 @@ impl WorkerScratch {
             chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
             sums: Box::new([[[0.0; PANEL]; 2 * TOKENS_MAX]; PANELS_MAX]),
             columns: Box::new([[0.0; PANEL]; CHUNK]),
+            pairs: Box::new(BrainRoom::new()),
             attention: super::attention::Tile::default(),
         }
     }
 
     /// Products of one or two panels with the given rows of `input`, into `sums[0]` and `sums[1]`.
     pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
-        let are_words = |panel: &PanelOf<'_>| input.byte_rows == 2 && panel.matrix.byte_rows() > 0;
+        let are_words = |panel: &PanelOf<'_>| input.form == InputForm::Words && panel.matrix.form() >= InputForm::Bytes;
         match panels {
             [a, b] if are_words(a) != are_words(b) => {
                 self.multiply(isa, &[*b], input, rows);
@@ -80,8 +84,8 @@ impl WorkerScratch {
             && let (Weights::Packed(first), Weights::Packed(second)) = (&a.matrix.weights, &b.matrix.weights)
             && first.layout.multiplies_like(&second.layout)
             && first.columns == second.columns
-            && a.matrix.byte_rows() > 0
-            && b.matrix.byte_rows() > 0
+            && a.matrix.form() != InputForm::Numbers
+            && b.matrix.form() != InputForm::Numbers
             && rows.len() > direct_tokens_max(isa, &first.layout)
         {
             let [one, two] = &mut *self.sums;
@@ -90,22 +94,33 @@ impl WorkerScratch {
             return;
         }
         let token = |t: usize| input.row(rows[t] as usize);
+        let brains = |t: usize| input.row_blocks(rows[t] as usize);
         if let [a, b] = panels
             && let (Weights::Floats(first), Weights::Floats(second)) = (&a.matrix.weights, &b.matrix.weights)
         {
             let sums = self.sums.each_mut().map(|sums| &mut sums[..rows.len()]);
             let panels = [first.panel(a.index, a.panel), second.panel(b.index, b.panel)];
-            return multiply_panels(isa, panels, &token, sums);
+            if let (true, Some(kind)) = (are_brains(&[*a, *b], input), brain_kind(&panels)) {
+                return multiply_brain_panels(kind, panels, &brains, &mut self.pairs, sums);
+            }
+            if !are_brains(&[*a], input) && !are_brains(&[*b], input) {
+                return multiply_panels(isa, panels, &token, sums);
+            }
         }
         for (panel, sums) in panels.iter().zip(&mut *self.sums) {
             let sums = &mut sums[..rows.len()];
             match &panel.matrix.weights {
                 Weights::Floats(floats) => {
+                    let one = [floats.panel(panel.index, panel.panel)];
+                    if let (true, Some(kind)) = (are_brains(std::slice::from_ref(panel), input), brain_kind(&one)) {
+                        multiply_brain_panels(kind, one, &brains, &mut self.pairs, [sums]);
+                        continue;
+                    }
                     multiply_panels(isa, [floats.panel(panel.index, panel.panel)], &token, [sums]);
                 }
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
-                    if panel.matrix.byte_rows() == 0 {
+                    if panel.matrix.form() == InputForm::Numbers {
                         let room = (&mut self.chunks[0], &mut *self.columns);
                         multiply_numbers(isa, packed, bytes, room, &token, sums);
                     } else if rows.len() <= direct_tokens_max(isa, &packed.layout) {
@@ -172,6 +187,11 @@ impl<'a> Product<'a> {
     pub(super) fn pairs(&self) -> usize {
         self.matrix.panels().div_ceil(PANELS_MAX)
     }
+}
+
+/// Whether these panels take BF16, and have it.
+fn are_brains(panels: &[PanelOf<'_>], input: &Input<'_>) -> bool {
+    input.form == InputForm::Brains && panels.iter().all(|panel| panel.matrix.form() == InputForm::Brains)
 }
 
 /// A panel of a matrix.
@@ -243,10 +263,10 @@ pub(super) struct Input<'a> {
     /// `[rows, width]`.
     pub(super) values: &'a [f32],
     pub(super) width: usize,
-    /// `[rows, byte_rows, width / 32]`; empty if no product needs them.
+    /// `[rows, block rows, width / 32]`: the same in this form; empty if no product needs it.
     pub(super) blocks: &'a [QuantisedBlock],
-    /// Rows of bytes that a row is: 2 for words, 0 if no product needs them.
-    pub(super) byte_rows: usize,
+    /// What the blocks are.
+    pub(super) form: InputForm,
 }
 
 impl<'a> Input<'a> {

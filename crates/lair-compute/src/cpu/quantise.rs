@@ -5,6 +5,8 @@
 //! A byte leaves an error of up to half a step. As words, what is left is coded again, with a scale of its own: a row
 //! is then two rows of bytes, whose products are added, and twice the arithmetic.
 
+#![allow(unsafe_code)] // Blocks that hold numbers of another kind.
+
 use lair_simd::{Isa, LANES, Simd, vectorize};
 
 /// Elements of a block.
@@ -35,12 +37,47 @@ impl ActivationType {
         if hidden_size < WORDS_BELOW { ActivationType::Words } else { ActivationType::Bytes }
     }
 
-    /// Rows of bytes that a row of activations is.
-    pub(super) fn byte_rows(self) -> usize {
+    /// The form in which quantised weights take them.
+    pub(super) fn form(self) -> InputForm {
         match self {
-            ActivationType::Bytes => 1,
-            ActivationType::Words => 2,
-            ActivationType::F32 => 0,
+            ActivationType::Bytes => InputForm::Bytes,
+            ActivationType::Words => InputForm::Words,
+            ActivationType::F32 => InputForm::Numbers,
+        }
+    }
+}
+
+/// What else than numbers a row of activations is prepared as. Products that share a row take the greatest of what each
+/// asks for, and read the numbers themselves where that is not theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum InputForm {
+    /// Nothing.
+    #[default]
+    Numbers,
+    /// BF16, for weights of 16 bits.
+    Brains,
+    /// Signed bytes.
+    Bytes,
+    /// Two signed bytes.
+    Words,
+}
+
+impl InputForm {
+    /// Blocks that 32 elements become.
+    pub(super) fn block_rows(self) -> usize {
+        match self {
+            InputForm::Numbers => 0,
+            InputForm::Brains | InputForm::Bytes => 1,
+            InputForm::Words => 2,
+        }
+    }
+
+    /// Writes a row in this form into as many blocks as it takes.
+    pub(super) fn write(self, isa: Isa, values: &[f32], blocks: &mut [QuantisedBlock]) {
+        match self {
+            InputForm::Numbers => {}
+            InputForm::Brains => round_row(isa, values, blocks),
+            InputForm::Bytes | InputForm::Words => quantise_row(isa, values, blocks),
         }
     }
 }
@@ -61,6 +98,28 @@ pub(super) struct QuantisedBlock {
 impl QuantisedBlock {
     pub(super) const ZERO: QuantisedBlock =
         QuantisedBlock { codes: [0; BLOCK], scale: 0.0, sums: [0; 3], weighted: [0.0; 3], padding: 0 };
+}
+
+/// Rounds a row to BF16, to the nearest and of two to the even one. A block takes as many bytes as 32 such numbers.
+fn round_row(isa: Isa, values: &[f32], blocks: &mut [QuantisedBlock]) {
+    let (chunks, rest) = values.as_chunks::<BLOCK>();
+    assert!(rest.is_empty() && chunks.len() == blocks.len(), "no whole number of blocks");
+    const { assert!(size_of::<QuantisedBlock>() == size_of::<[u16; BLOCK]>()) };
+    // SAFETY: a block is 64 bytes of plain numbers, which may have any bits, and is aligned to more than two of them.
+    let brains = unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast::<[u16; BLOCK]>(), blocks.len()) };
+    vectorize!(isa, round_row_with, chunks: &[[f32; BLOCK]] = chunks, brains: &mut [[u16; BLOCK]] = brains);
+}
+
+#[inline(always)]
+fn round_row_with<S: Simd>(_: S, chunks: &[[f32; BLOCK]], brains: &mut [[u16; BLOCK]]) {
+    for (values, brains) in chunks.iter().zip(brains) {
+        for (value, brain) in values.iter().zip(brains) {
+            let bits = value.to_bits();
+            let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+            // Rounding could make an infinity of what is no number.
+            *brain = if value.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded };
+        }
+    }
 }
 
 /// Quantises a row as bytes, or as words: then `blocks` has room for two rows, and what the first leaves over is in the

@@ -4,6 +4,7 @@ use lair_model::architectures;
 use lair_model::spec::{Architecture, Source};
 use serde_json::{Map, Value as Json};
 
+use super::facts::Facts;
 use crate::checkpoint::Checkpoint;
 use crate::error::{ConvertError, Fault, printable};
 
@@ -104,6 +105,15 @@ impl HfConfig {
     /// Heads of keys and values.
     pub(crate) fn kv_head_count(&self) -> Option<u32> {
         self.count(&["num_key_value_heads", "n_kv_heads", "n_head_kv"]).or_else(|| self.head_count())
+    }
+
+    /// What names and orders of rows follow from.
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            head_count: self.head_count().unwrap_or(0) as usize,
+            kv_head_count: self.kv_head_count().unwrap_or(0) as usize,
+            layer_count: self.layer_count(),
+        }
     }
 
     /// Layers.

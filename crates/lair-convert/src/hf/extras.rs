@@ -29,16 +29,23 @@ pub(crate) fn rope_factors(
     }
 }
 
-/// Llama 3: long waves are stretched, short ones left, and those between blended.
-///
-/// Source: `transformers`, `_compute_llama3_parameters`.
+/// The factors that the keys of a configuration imply.
 fn llama3(config: &HfConfig) -> Vec<f32> {
     let number = |name: &str, otherwise: f64| config.rope_number(name).unwrap_or(otherwise);
-    let base = number("rope_theta", 10_000.0);
-    let dim = config.head_dim().unwrap_or(0);
-    let factor = number("factor", 8.0);
-    let (low, high) = (number("low_freq_factor", 1.0), number("high_freq_factor", 4.0));
-    let original = number("original_max_position_embeddings", 8192.0);
+    let scaling = [
+        number("factor", 8.0),
+        number("low_freq_factor", 1.0),
+        number("high_freq_factor", 4.0),
+        number("original_max_position_embeddings", 8192.0),
+    ];
+    llama3_factors(number("rope_theta", 10_000.0), config.head_dim().unwrap_or(0), scaling)
+}
+
+/// Llama 3: long waves are stretched, short ones left, and those between blended. `scaling` is the factor, those of low and
+/// high frequencies, and the original length.
+///
+/// Source: `transformers`, `_compute_llama3_parameters`.
+pub(crate) fn llama3_factors(base: f64, dim: u32, [factor, low, high, original]: [f64; 4]) -> Vec<f32> {
     let pairs = (0..dim).step_by(2);
     let of_pair = |index: u32| {
         let frequency = f64::from(1.0 / (base as f32).powf(index as f32 / dim as f32));

@@ -2,10 +2,12 @@
 
 mod card;
 mod config;
-mod extras;
+pub(crate) mod extras;
+pub(crate) mod facts;
 mod model_name;
-mod names;
-mod parameters;
+pub(crate) mod names;
+pub(crate) mod parameters;
+pub(crate) mod sources;
 mod special;
 mod tokenizer;
 
@@ -57,7 +59,7 @@ impl Assembly {
         let config = HfConfig::open(&checkpoint)?;
         let (architecture, source) = config.architecture()?;
         let tensors = packed::source_tensors(&checkpoint, &config)?;
-        let Planned { mut recipes, left_out } = plan(tensors, architecture.gguf_name, source, &config)?;
+        let Planned { mut recipes, left_out } = plan(tensors, architecture.gguf_name, source, &config.facts())?;
 
         let mut metadata = Metadata::default();
         metadata.set("general.architecture", architecture.gguf_name);

@@ -6,7 +6,7 @@ use lair_gguf::TensorType;
 use lair_model::spec::Source;
 use lair_model::spec::source::{Change, NormOffset, Renaming};
 
-use super::config::HfConfig;
+use super::facts::Facts;
 use crate::error::{ConvertError, printable};
 use crate::matrix::{Piece, SourceTensor};
 use crate::recipe::Recipe;
@@ -27,7 +27,7 @@ pub(crate) fn plan(
     tensors: Vec<SourceTensor>,
     architecture: &'static str,
     source: &Source,
-    config: &HfConfig,
+    facts: &Facts,
 ) -> Result<Planned, ConvertError> {
     // By the model's name, and by the index of the expert.
     let mut parts: BTreeMap<String, BTreeMap<usize, (SourceTensor, Change)>> = BTreeMap::new();
@@ -35,7 +35,7 @@ pub(crate) fn plan(
     for tensor in tensors {
         let name = tensor.name.replace("e_score_correction_bias", "e_score_correction.bias");
         let name = name.replace(".expert_bias", ".expert.bias");
-        if is_left_out(&name, source) || is_behind_the_last_layer(&name, config) {
+        if is_left_out(&name, source) || is_behind_the_last_layer(&name, facts) {
             left_out.push(tensor.name);
             continue;
         }
@@ -55,7 +55,7 @@ pub(crate) fn plan(
         let first = printable(first);
         return Err(ConvertError::UnusedTensors { architecture, count: unused.len(), first });
     }
-    let recipes = parts.into_iter().map(|(name, parts)| recipe(name, parts, source, config));
+    let recipes = parts.into_iter().map(|(name, parts)| recipe(name, parts, source, facts));
     Ok(Planned { recipes: recipes.collect::<Result<_, _>>()?, left_out })
 }
 
@@ -73,9 +73,9 @@ fn is_left_out(name: &str, source: &Source) -> bool {
 }
 
 /// Whether a tensor belongs to layers that predict further tokens, which stand behind those that run.
-fn is_behind_the_last_layer(name: &str, config: &HfConfig) -> bool {
+fn is_behind_the_last_layer(name: &str, facts: &Facts) -> bool {
     let index = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<u32>().ok());
-    index.is_some_and(|index| config.layer_count().is_some_and(|count| index >= count))
+    index.is_some_and(|index| facts.layer_count.is_some_and(|count| index >= count))
 }
 
 fn without_root<'n>(name: &'n str, source: &Source) -> &'n str {
@@ -83,7 +83,7 @@ fn without_root<'n>(name: &'n str, source: &Source) -> &'n str {
 }
 
 /// What a tensor of the checkpoint makes: names in the model, indices of experts, changes.
-fn targets(name: &str, source: &Source) -> Vec<(String, usize, Change)> {
+pub(crate) fn targets(name: &str, source: &Source) -> Vec<(String, usize, Change)> {
     let name = without_root(name, source);
     let (stem, end) = match name.rsplit_once('.') {
         Some((stem, "weight")) => (stem, "weight"),
@@ -131,7 +131,7 @@ fn recipe(
     name: String,
     parts: BTreeMap<usize, (SourceTensor, Change)>,
     source: &Source,
-    config: &HfConfig,
+    facts: &Facts,
 ) -> Result<Recipe, ConvertError> {
     let count = parts.len();
     if let Some((last, _)) = parts.last_key_value()
@@ -143,8 +143,7 @@ fn recipe(
     }
     let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
     let stem = stem.rsplit('.').next().unwrap_or(stem);
-    let heads = if stem == "attn_k" { config.kv_head_count() } else { config.head_count() };
-    let heads = heads.unwrap_or(0) as usize;
+    let heads = facts.heads_of(stem);
     let mut pieces = Vec::new();
     let mut weight_type: Option<TensorType> = None;
     let mut shapes = Vec::new();
@@ -177,6 +176,8 @@ fn shape_of(name: &str, pieces: &[Piece], shapes: &[Vec<usize>]) -> Result<Vec<u
     Ok(match (dimensions, pieces.len() as u64) {
         (0 | 1, 1) => vec![rows],
         (0 | 1, count) => vec![rows, count],
+        // Scores that one class stores as a single row.
+        (2, 1) if rows == 1 && name.ends_with("exp_probs_b.bias") => vec![columns],
         (2, 1) => vec![columns, rows],
         (2 | 3, count) => vec![columns, rows, count],
         // A convolution: nothing is changed in it.

@@ -11,7 +11,7 @@ use super::config::HfConfig;
 use crate::error::ConvertError;
 
 /// Counts that all models have, or may have.
-const COUNTS: [(&str, &[&str]); 11] = [
+pub(crate) const COUNTS: [(&str, &[&str]); 11] = [
     ("block_count", &["num_hidden_layers", "n_layer", "n_layers", "num_layers"]),
     (
         "context_length",
@@ -29,13 +29,13 @@ const COUNTS: [(&str, &[&str]); 11] = [
 ];
 
 /// Numbers that all models have, or may have.
-const NUMBERS: [(&str, &[&str]); 2] = [
+pub(crate) const NUMBERS: [(&str, &[&str]); 2] = [
     ("attention.layer_norm_rms_epsilon", &["rms_norm_eps", "norm_eps"]),
     ("attention.layer_norm_epsilon", &["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"]),
 ];
 
 /// How experts are chosen, by the words of several families, and the number that GGUF has for it.
-const GATES: [&str; 6] = [
+pub(crate) const GATES: [&str; 6] = [
     "score_function",
     "scoring_func",
     "score_func",
@@ -163,6 +163,10 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
                 let hidden = config.count(&["hidden_size", "n_embd"]);
                 keys.set("feed_forward_length", hidden.and_then(|hidden| hidden.checked_mul(4)));
             }
+        }
+        Parameter::SharedFfn(count, width) => {
+            let product = config.count(&[count]).zip(config.count(&[width])).and_then(|(a, b)| a.checked_mul(b));
+            keys.set("expert_shared_feed_forward_length", product.filter(|width| *width > 0));
         }
         Parameter::KvHeads => keys.set("attention.head_count_kv", config.kv_head_count()),
         Parameter::HeadDim(otherwise) => {

@@ -3,6 +3,7 @@
 //! Each layout is taken apart into the numbers it stands for, row by row; which one a checkpoint has, its configuration
 //! says (`quantization_config`, or `quantization` of MLX).
 
+mod bitsandbytes;
 mod integers;
 mod scaled;
 
@@ -31,6 +32,7 @@ pub(crate) fn source_tensors(checkpoint: &Checkpoint, config: &HfConfig) -> Resu
             scaled::tensors(tensors, method)
         }
         ("compressed-tensors", Some("pack-quantized")) => integers::compressed(tensors, method),
+        ("bitsandbytes", _) => bitsandbytes::tensors(checkpoint),
         ("gptq", _) => integers::gptq(tensors, checkpoint, method),
         ("awq", _) => integers::awq(tensors, method),
         (name, format) => {

@@ -44,6 +44,9 @@ pub enum QuantizeError {
         /// Values the tensor needs.
         expected: u64,
     },
+    /// Two importance matrices that do not count the same.
+    #[error("one importance matrix counts rows, the other pieces of text")]
+    ImportanceCounts,
     /// So few bits that only an importance matrix makes them useful.
     #[error("`{tensor}` would become {to}, which is worthless without an importance matrix")]
     NeedsImportance {

@@ -43,6 +43,16 @@ impl Entry {
     }
 }
 
+/// What the counts of a matrix count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counted {
+    /// Rows that were added up.
+    #[default]
+    Rows,
+    /// Pieces of text: the older format knows no better.
+    Chunks,
+}
+
 /// An importance matrix.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportanceMatrix {
@@ -54,6 +64,8 @@ pub struct ImportanceMatrix {
     pub chunk_count: u32,
     /// Tokens of a piece; 0 if that is not known.
     pub chunk_size: u32,
+    /// What the counts of its entries count.
+    pub counted: Counted,
 }
 
 impl ImportanceMatrix {
@@ -113,13 +125,13 @@ impl ImportanceMatrix {
             }
             entries.insert(name.to_owned(), entry);
         }
-        Ok(ImportanceMatrix { entries, datasets, chunk_count, chunk_size })
+        Ok(ImportanceMatrix { entries, datasets, chunk_count, chunk_size, counted: Counted::Rows })
     }
 
     /// The older format; an error says what was found, and where.
     fn parse_old(bytes: &[u8]) -> Result<ImportanceMatrix, (String, usize)> {
         let mut reader = Reader { bytes, at: 0 };
-        let mut matrix = ImportanceMatrix::default();
+        let mut matrix = ImportanceMatrix { counted: Counted::Chunks, ..ImportanceMatrix::default() };
         let entry_count = reader.count("entries", ENTRY_COUNT_MAX)?;
         for _ in 0..entry_count {
             let name = reader.text()?;
@@ -164,18 +176,19 @@ impl ImportanceMatrix {
         Ok(())
     }
 
-    /// Writes the older format. Counts of experts are lost: their means are stored.
+    /// Writes the older format. Counts of experts are lost: their means are stored. Tensors that saw nothing are left out.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn write_old(&self, path: &Path) -> Result<(), QuantizeError> {
-        let mut bytes = (self.entries.len() as i32).to_le_bytes().to_vec();
+        let seen = || self.entries.iter().filter(|(_, entry)| entry.counts.iter().any(|count| *count > 0.0));
+        let mut bytes = (seen().count() as i32).to_le_bytes().to_vec();
         let put_text = |bytes: &mut Vec<u8>, text: &str| {
             bytes.extend((text.len() as i32).to_le_bytes());
             bytes.extend(text.as_bytes());
         };
         let calls = self.chunk_count.max(1);
-        for (name, entry) in &self.entries {
+        for (name, entry) in seen() {
             put_text(&mut bytes, name);
             bytes.extend((calls as i32).to_le_bytes());
             bytes.extend((entry.sums.len() as i32).to_le_bytes());
@@ -190,17 +203,44 @@ impl ImportanceMatrix {
         })
     }
 
+    /// Makes rows of counted pieces of text, of so many tokens each if the matrix does not say it.
+    pub fn count_rows(&mut self, chunk_size: u32) {
+        if self.counted == Counted::Rows {
+            return;
+        }
+        if self.chunk_size == 0 {
+            self.chunk_size = chunk_size;
+        }
+        let factor = self.chunk_size as f32;
+        for entry in self.entries.values_mut() {
+            entry.sums.iter_mut().chain(&mut entry.counts).for_each(|number| *number *= factor);
+        }
+        self.counted = Counted::Rows;
+    }
+
     /// Adds another matrix to this one.
     ///
     /// # Errors
-    /// If a tensor has another shape there.
+    /// If a tensor has another shape there, or one counts rows and the other pieces of text.
     pub fn merge(&mut self, other: &ImportanceMatrix) -> Result<(), QuantizeError> {
+        if self.counted != other.counted {
+            return Err(QuantizeError::ImportanceCounts);
+        }
         for (name, theirs) in &other.entries {
             let Some(ours) = self.entries.get_mut(name) else {
                 self.entries.insert(name.clone(), theirs.clone());
                 continue;
             };
-            if (ours.sums.len(), ours.counts.len()) != (theirs.sums.len(), theirs.counts.len()) {
+            // The older format has one count for all experts.
+            let experts = ours.counts.len().max(theirs.counts.len());
+            let counts = match theirs.counts[..] {
+                [count] => vec![count; experts],
+                _ => theirs.counts.clone(),
+            };
+            if let [count] = ours.counts[..] {
+                ours.counts = vec![count; experts];
+            }
+            if (ours.sums.len(), ours.counts.len()) != (theirs.sums.len(), counts.len()) {
                 return Err(QuantizeError::ImportanceShape {
                     tensor: name.clone(),
                     found: theirs.sums.len() as u64,
@@ -208,7 +248,7 @@ impl ImportanceMatrix {
                 });
             }
             ours.sums.iter_mut().zip(&theirs.sums).for_each(|(ours, theirs)| *ours += theirs);
-            ours.counts.iter_mut().zip(&theirs.counts).for_each(|(ours, theirs)| *ours += theirs);
+            ours.counts.iter_mut().zip(&counts).for_each(|(ours, theirs)| *ours += theirs);
         }
         for dataset in &other.datasets {
             if !self.datasets.contains(dataset) {

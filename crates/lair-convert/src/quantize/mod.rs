@@ -6,6 +6,7 @@
 mod error;
 mod file_type;
 mod imatrix;
+mod imatrix_statistics;
 mod mix;
 mod plan;
 mod role;
@@ -14,9 +15,10 @@ mod write;
 pub use self::{
     error::QuantizeError,
     file_type::{FILE_TYPES, FileType, tensor_type_from_name},
-    imatrix::{Entry, ImportanceMatrix},
+    imatrix::{Counted, Entry, ImportanceMatrix},
+    imatrix_statistics::{LayerStatistics, TensorStatistics, layer_statistics, tensor_statistics},
     mix::{ModelFacts, Place},
     plan::{Importance, Options, Plan, PlannedTensor, Reason, TensorRule},
-    role::Role,
+    role::{Role, layer_of},
     write::{Progress, write},
 };

@@ -29,9 +29,15 @@ LLAMA = dict(
 FOUR = {**LLAMA, "num_hidden_layers": 4}
 EXPERTS = dict(num_experts_per_tok=2, moe_intermediate_size=16)
 GRANITE = dict(attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0)
+MLA = dict(kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=12, n_routed_experts=4, n_shared_experts=1,
+           first_k_dense_replace=1, **{**LLAMA, "num_key_value_heads": 4})
 LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
+SECTIONS = dict(rope_type="default", rope_theta=10000.0, mrope_section=[1, 1, 2])
+VISION3 = dict(depth=1, hidden_size=16, intermediate_size=32, num_heads=2, out_hidden_size=32, patch_size=4,
+               deepstack_visual_indexes=[0], num_position_embeddings=16)
 LONG = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.5, 2.0, 3.0, 4.0],
             original_max_position_embeddings=16)
 MODELS = {
@@ -76,9 +82,32 @@ MODELS = {
     "hunyuan": ("HunYuanDenseV1", dict(**LLAMA, head_dim=8, pad_token_id=0)),
     "dots1": ("Dots1", dict(**LLAMA, **EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1,
                             n_group=1, topk_group=1, pad_token_id=0)),
+    "ernie4_5moe": ("Ernie4_5_Moe", dict(**FOUR, moe_intermediate_size=16, moe_num_experts=4, moe_k=2, pad_token_id=0,
+                                         moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=3)),
+    "minimax-m2": ("MiniMaxM2", dict(**LLAMA, head_dim=8, num_local_experts=4, num_experts_per_tok=2, rotary_dim=4)),
+    "qwen2vl": ("Qwen2VL", dict(text_config=dict(**LLAMA, rope_parameters=SECTIONS), vision_config=dict(
+        depth=1, embed_dim=16, hidden_size=32, num_heads=2, mlp_ratio=2, patch_size=4))),
+    "qwen3vl": ("Qwen3VL", dict(text_config=dict(**LLAMA, head_dim=8, rope_parameters=SECTIONS), vision_config=VISION3)),
+    "qwen3vlmoe": ("Qwen3VLMoe", dict(text_config=dict(**LLAMA, **EXPERTS, head_dim=8, num_experts=4, rope_parameters=SECTIONS),
+                                      vision_config=VISION3)),
     "glm4moe": ("Glm4Moe", dict(**LLAMA, **EXPERTS, head_dim=8, n_routed_experts=4, n_shared_experts=1,
                                 first_k_dense_replace=1, n_group=1, topk_group=1, partial_rotary_factor=0.5,
                                 pad_token_id=0)),
+    "deepseek2": ("DeepseekV2", dict(**MLA, **EXPERTS, q_lora_rank=None, topk_method="greedy",
+                                     scoring_func="softmax")),
+    "deepseek3": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=2, topk_group=1, routed_scaling_factor=2.5,
+                                     scoring_func="sigmoid")),
+    "deepseek3-yarn": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=1, topk_group=1, scoring_func="sigmoid",
+                                          rope_parameters=dict(**YARN, mscale=1.0, mscale_all_dim=1.0))),
+    "afmoe": ("Afmoe", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, num_shared_experts=1, num_dense_layers=1,
+                            global_attn_every_n_layers=4, sliding_window=16, mup_enabled=True, route_scale=2.0)),
+    "exaone-moe": ("ExaoneMoe", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, num_shared_experts=1,
+                                     first_k_dense_replace=1, n_group=1, topk_group=1, sliding_window=16,
+                                     sliding_window_pattern=4, pad_token_id=0)),
+    "mellum": ("Mellum", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, sliding_window=16, pad_token_id=0,
+                              layer_types=["sliding_attention"] * 3 + ["full_attention"],
+                              rope_parameters=dict.fromkeys(["full_attention", "sliding_attention"], PLAIN))),
+    "olmo": ("Olmo", dict(**LLAMA, pad_token_id=0)),
 }
 
 
@@ -122,7 +151,8 @@ def make(name, family, arguments):
     tokens = [(index * 7 + 3) % V for index in range(24)]
     with tempfile.TemporaryDirectory() as folder:
         config = getattr(t, {"Gemma3": "Gemma3Text"}.get(family, family) + "Config")(**arguments)
-        cls = getattr(t, {"GPT2": "GPT2LMHeadModel"}.get(family, family + "ForCausalLM"))
+        seeing = family + "ForConditionalGeneration"
+        cls = getattr(t, {"GPT2": "GPT2LMHeadModel"}.get(family, seeing if "VL" in family else family + "ForCausalLM"))
         cls(config).float().save_pretrained(folder)
         path = pathlib.Path(folder) / "model.safetensors"
         weights = {key: by_rule(key, value.shape) for key, value in load_file(path).items()}

@@ -67,8 +67,13 @@ impl Checkpoint {
 
 /// Names, shapes and values of a tiny checkpoint's tensors.
 pub fn tensors_of(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    tensors_in(&checkpoints().join(name))
+}
+
+/// The same for the names and shapes in a folder.
+pub fn tensors_in(folder: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let shapes: BTreeMap<String, Vec<usize>> =
-        serde_json::from_value(json_of(&checkpoints().join(name).join("tensors.json"))).expect("shapes");
+        serde_json::from_value(json_of(&folder.join("tensors.json"))).expect("shapes");
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let count: usize = shape.iter().product();
         let values = (0..count as u64).map(|index| value(&name, index)).collect();
@@ -92,7 +97,8 @@ pub fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8
     bytes
 }
 
-fn json_of(path: &Path) -> Json {
+/// The JSON of a file.
+pub fn json_of(path: &Path) -> Json {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).expect("JSON")
 }

@@ -24,7 +24,7 @@ pub const AFMOE: Architecture = Architecture {
             Parameter::Count("expert_shared_count", &["num_shared_experts"]),
             Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
             Parameter::Count("leading_dense_block_count", &["num_dense_layers"]),
-            Parameter::Flag("expert_weights_norm", &["route_norm"]),
+            Parameter::FlagOr("expert_weights_norm", &["route_norm"], true),
             Parameter::Number("expert_weights_scale", &["route_scale"]),
             Parameter::Count("attention.sliding_window", &["sliding_window"]),
         ],

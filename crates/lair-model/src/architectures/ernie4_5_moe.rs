@@ -7,11 +7,31 @@ use lair_compute::Gating;
 
 use super::llama_likes::ERNIE4_5;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertScoring, ExpertsFfn, Ffn, Layer, SharedExperts};
+use crate::spec::source::{ERNIE_MOE_NAMES, Parameter};
+use crate::spec::{Architecture, ExpertScoring, ExpertsFfn, Ffn, Layer, SharedExperts, Source};
 
 /// ERNIE 4.5 with experts.
-pub const ERNIE4_5_MOE: Architecture =
-    Architecture { gguf_name: "ernie4_5-moe", hf_names: &["Ernie4_5_MoeForCausalLM"], layer, source: None, ..ERNIE4_5 };
+pub const ERNIE4_5_MOE: Architecture = Architecture {
+    gguf_name: "ernie4_5-moe",
+    hf_names: &["Ernie4_5_MoeForCausalLM"],
+    layer,
+    source: Some(Source {
+        names: ERNIE_MOE_NAMES,
+        parameters: &[
+            Parameter::Count("expert_count", &["moe_num_experts"]),
+            Parameter::Count("expert_used_count", &["moe_k"]),
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("expert_shared_count", &["moe_num_shared_experts"]),
+            Parameter::SharedFfn("moe_num_shared_experts", "moe_intermediate_size"),
+            Parameter::Count("leading_dense_block_count", &["moe_layer_start_index"]),
+            Parameter::Count("interleave_moe_layer_step", &["moe_layer_interval"]),
+        ],
+        // Layers that predict further tokens.
+        left_out: &["mtp_block.", "mtp_emb_norm.", "mtp_hidden_norm.", "mtp_linear_proj."],
+        ..Source::USUAL
+    }),
+    ..ERNIE4_5
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let layer = (ERNIE4_5.layer)(config, layer_index);

@@ -9,7 +9,7 @@ use lair_compute::{Gating, Mask};
 use super::deepseek::with_experts;
 use super::qwen3;
 use crate::ModelConfig;
-use crate::spec::source::Parameter;
+use crate::spec::source::{EXAONE_MOE_NAMES, Parameter};
 use crate::spec::{Architecture, ExpertsFfn, Layer, Mixer, SharedExperts, Source};
 
 /// EXAONE MoE.
@@ -18,6 +18,7 @@ pub const EXAONE_MOE: Architecture = Architecture {
     hf_names: &["ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM"],
     layer,
     source: Some(Source {
+        names: EXAONE_MOE_NAMES,
         parameters: &[
             Parameter::Count("attention.sliding_window", &["sliding_window"]),
             Parameter::WindowPattern(4),

@@ -21,7 +21,7 @@ pub const GROVEMOE: Architecture = Architecture {
             Parameter::CountOr("experts_per_group", &[], 2),
             Parameter::NumberOr("expert_group_scale", &[], 0.05),
         ],
-        left_out: &[".expert_bias"],
+        left_out: &[".expert.bias"],
         ..Source::USUAL
     }),
     ..Architecture::DECODER

@@ -6,6 +6,7 @@
 
 use super::{qwen2, qwen3, qwen3moe};
 use crate::ModelConfig;
+use crate::spec::source::Parameter;
 use crate::spec::{Architecture, Attention, Layer, Mixer, Rope, Source};
 
 /// InternLM 2.
@@ -67,6 +68,7 @@ pub const QWEN2VL: Architecture = Architecture {
     layer: qwen2::layer,
     // Published models have none, and the converter's own runtime leaves it out.
     ignored_tensors: &["output.bias"],
+    source: Some(Source::TEXT_PART),
     ..Architecture::DECODER
 };
 
@@ -75,6 +77,7 @@ pub const QWEN3VL: Architecture = Architecture {
     gguf_name: "qwen3vl",
     hf_names: &["Qwen3VLForConditionalGeneration"],
     layer: qwen3::layer,
+    source: Some(Source::TEXT_PART),
     classifier: qwen3::QWEN3.classifier,
     ..Architecture::DECODER
 };
@@ -84,6 +87,10 @@ pub const QWEN3VLMOE: Architecture = Architecture {
     gguf_name: "qwen3vlmoe",
     hf_names: &["Qwen3VLMoeForConditionalGeneration"],
     layer: qwen3moe::layer,
+    source: Some(Source {
+        parameters: &[Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"])],
+        ..Source::TEXT_PART
+    }),
     classifier: qwen3::QWEN3.classifier,
     ..Architecture::DECODER
 };

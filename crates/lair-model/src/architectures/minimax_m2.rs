@@ -6,11 +6,26 @@
 use lair_compute::Gating;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, NormSpan, Rope};
+use crate::spec::source::Parameter;
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// MiniMax M2.
-pub const MINIMAX_M2: Architecture =
-    Architecture { gguf_name: "minimax-m2", hf_names: &["MiniMaxM2ForCausalLM"], layer, ..Architecture::DECODER };
+pub const MINIMAX_M2: Architecture = Architecture {
+    gguf_name: "minimax-m2",
+    hf_names: &["MiniMaxM2ForCausalLM"],
+    layer,
+    source: Some(Source {
+        parameters: &[
+            Parameter::RopeDimensions,
+            // Published models say it themselves.
+            Parameter::Count("rope.dimension_count", &["rotary_dim"]),
+            Parameter::Count("expert_feed_forward_length", &["intermediate_size"]),
+            Parameter::CountOr("expert_gating_func", &[], 2),
+        ],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     Layer {

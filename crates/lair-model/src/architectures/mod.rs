@@ -297,7 +297,7 @@ mod tests {
             _ => panic!("`{name}` is known"),
         };
         check("qwen36", Some("qwen35"));
-        check("llama9", Some("llama"));
+        check("llamma", Some("llama"));
         check("wavelet", None);
         check("rwkv99", None);
         check("", None);

@@ -1,26 +1,18 @@
 //! Phi 3.5 MoE. Norms, products and the head have biases; factors of the angles by context; two of sixteen experts.
 //!
 //! Reference: "Phi-3 Technical Report", section 2. Files are made for a runtime that takes its norms for RMS norms and
-//! its router for a softmax; both are followed. GGUF name: `phimoe`.
+//! its router for a softmax; both are followed, so that a
+//! checkpoint that was converted would not be the model that was trained. GGUF name: `phimoe`.
 
 use crate::ModelConfig;
-use crate::spec::source::Parameter;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Head, Layer, Mixer, Norm, Rope, RopeFactors, Source};
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Head, Layer, Mixer, Norm, Rope, RopeFactors};
 
 /// Phi 3.5 MoE.
 pub const PHIMOE: Architecture = Architecture {
     gguf_name: "phimoe",
-    hf_names: &["PhiMoEForCausalLM"],
+    hf_names: &["PhiMoEForCausalLM", "PhimoeForCausalLM"],
     layer,
     head: |_| Head { norm: Norm::RmsBiased("output_norm"), ..Head::LOGITS },
-    source: Some(Source {
-        parameters: &[
-            Parameter::RopeDimensions,
-            Parameter::Count("rope.scaling.original_context_length", &["original_max_position_embeddings"]),
-            Parameter::Count("attention.sliding_window", &["sliding_window"]),
-        ],
-        ..Source::USUAL
-    }),
     ..Architecture::DECODER
 };
 

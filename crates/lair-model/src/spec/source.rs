@@ -37,6 +37,13 @@ impl Source {
         space_prefix: None,
     };
 
+    /// The part for text of a model that also sees, under Llama's names.
+    pub const TEXT_PART: Source = Source {
+        roots: &["model.language_model.", "language_model.model.", "model.", "language_model."],
+        left_out: VISION,
+        ..Source::USUAL
+    };
+
     /// Llama's names, and queries and keys whose halves are turned against each other: GGUF files of these
     /// architectures turn neighbours.
     pub const LLAMA: Source = Source {
@@ -116,6 +123,8 @@ pub enum Parameter {
     RopeDimensions,
     /// `feed_forward_length`, four times the hidden size where the checkpoint does not say.
     FfnOfHidden,
+    /// `expert_shared_feed_forward_length`: so many shared experts of such a width, by their keys.
+    SharedFfn(&'static str, &'static str),
     /// `attention.head_count_kv`, one for each query head where the checkpoint does not say.
     KvHeads,
     /// `attention.key_length` and `value_length` where the checkpoint says neither.
@@ -302,6 +311,8 @@ pub const LLADA_NAMES: &[Renaming] = &[
     name("blocks.*.up_proj", "blk.*.ffn_up"),
     name("blocks.*.ff_out", "blk.*.ffn_down"),
 ];
+/// The scores for the choice of ERNIE's experts.
+pub const ERNIE_MOE_NAMES: &[Renaming] = &[name("layers.*.mlp.moe_statics.e_score_correction", "blk.*.exp_probs_b")];
 
 /// Hunyuan's norms of queries and keys.
 pub const HUNYUAN_NAMES: &[Renaming] = &[
@@ -381,6 +392,9 @@ pub const SMALLTHINKER_NAMES: &[Renaming] = &[
     name("layers.*.block_sparse_moe.experts.*.up", "blk.*.ffn_up_exps"),
     name("layers.*.block_sparse_moe.experts.*.down", "blk.*.ffn_down_exps"),
 ];
+
+/// K-EXAONE's scores for the choice.
+pub const EXAONE_MOE_NAMES: &[Renaming] = &[name("layers.*.mlp.e_score_correction", "blk.*.exp_probs_b")];
 
 /// GroveMoE's smaller experts, one for a group of the others.
 pub const GROVEMOE_NAMES: &[Renaming] = &[

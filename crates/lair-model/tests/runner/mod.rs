@@ -15,10 +15,13 @@ pub struct Runner<B: Backend> {
     encoded_table: Vec<PageId>,
     encoded_length: usize,
     position: usize,
+    /// Factors of the model's adapters.
+    pub adapter_scales: Vec<f32>,
 }
 
 impl<B: Backend> Runner<B> {
     /// Loads the model and makes room for `length` positions in F32, in steps of up to `rows_max` rows.
+    #[allow(dead_code)] // Some tests load with adapters.
     pub fn new(file: &GgufFile, backend: B, length: usize, rows_max: usize) -> Runner<B> {
         let model = Model::load(file, &backend, LoadOptions::default())
             .unwrap_or_else(|error| panic!("{}: {error}", file.path().display()));
@@ -34,8 +37,17 @@ impl<B: Backend> Runner<B> {
         // Pages in reverse order: a page's place must not matter.
         let page_table = (1..=page_count as u32).rev().map(PageId).collect();
         let encoded_table = (page_count as u32 + 1..=2 * page_count as u32).map(PageId).collect();
-        let memory = Memory { kv, states };
-        Runner { model, backend, activations, memory, page_table, encoded_table, encoded_length: 0, position: 0 }
+        Runner {
+            model,
+            backend,
+            activations,
+            memory: Memory { kv, states },
+            page_table,
+            encoded_table,
+            encoded_length: 0,
+            position: 0,
+            adapter_scales: Vec::new(),
+        }
     }
 
     /// What computes.
@@ -100,7 +112,7 @@ impl<B: Backend> Runner<B> {
             first_position: self.position,
             page_table: &self.page_table,
             state_slot: self.memory.states.as_ref().map(|_| StateSlot(1)),
-            adapter_scales: &[],
+            adapter_scales: &self.adapter_scales,
         };
         let batch = Batch { tokens, sequences: &[sequence] };
         let Runner { model, backend, activations, memory, .. } = self;

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod health;
+mod lair;
 mod llama_embedding;
 mod llama_server;
 mod lm_studio;
@@ -56,6 +57,8 @@ fn all() -> Vec<Route> {
         llama_embedding::routes(),
         rerank::routes(),
         slm::routes(),
+        lair::routes(),
+        crate::page::routes(),
     ];
     lists.into_iter().flatten().collect()
 }

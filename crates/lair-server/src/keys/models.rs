@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use crate::caller::caller;
 use crate::error::{ApiError, ErrorKind};
-use crate::model::{CreateWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, ProgressSink};
+use crate::model::{CreateWishes, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, ProgressSink};
+use crate::offers::{OfferedFile, Offers};
 use crate::projects::ProjectSource;
 
 /// A source as the caller may see it.
@@ -57,6 +60,11 @@ impl ModelSource for SourceForCaller {
         self.0.load(name)
     }
 
+    fn fit(&self, wishes: &FitWishes) -> Result<Json, ApiError> {
+        wishes.model.as_deref().map_or(Ok(()), |model| self.check(model))?;
+        self.0.fit(wishes)
+    }
+
     fn copy(&self, from: &str, to: &str) -> Result<(), ApiError> {
         self.check(from)?;
         self.check(to)?;
@@ -71,6 +79,30 @@ impl ModelSource for SourceForCaller {
     fn pull(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {
         self.check(name)?;
         self.0.pull(name, insecure, progress)
+    }
+
+    fn pull_while(
+        &self,
+        name: &str,
+        insecure: bool,
+        progress: ProgressSink<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), ApiError> {
+        self.check(name)?;
+        self.0.pull_while(name, insecure, progress, is_wanted)
+    }
+
+    fn search(&self, words: &str) -> Result<Offers, ApiError> {
+        let mut found = self.0.search(words)?;
+        if let Some(key) = caller().key {
+            found.offers.retain(|offer| key.rules.allows_model(&offer.name));
+        }
+        Ok(found)
+    }
+
+    fn offered_files(&self, name: &str) -> Result<Vec<OfferedFile>, ApiError> {
+        self.check(name)?;
+        self.0.offered_files(name)
     }
 
     fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {

@@ -135,6 +135,9 @@ pub enum SourceError {
         /// First bytes.
         found: Vec<u8>,
     },
+    /// Who waited for it no longer does.
+    #[error("the download was stopped; what is here stays for another time")]
+    GivenUp,
     /// An answer that cannot be used.
     #[error("{host} gives an answer that cannot be used: {problem}")]
     BadAnswer {

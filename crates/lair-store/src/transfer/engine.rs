@@ -251,7 +251,7 @@ impl<'s, 'p, 'q> Sorter<'s, 'p, 'q> {
     }
 
     fn take(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), SourceError> {
-        self.partial.check_magic(offset, &bytes)?;
+        self.partial.check_bytes(offset, &bytes)?;
         self.partial.count(bytes.len() as u64);
         if offset == self.partial.length() {
             self.partial.absorb(&bytes);

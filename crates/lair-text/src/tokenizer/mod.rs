@@ -31,6 +31,7 @@ mod trie;
 mod uncovered;
 mod unigram;
 mod vocabulary;
+mod written_splitting;
 
 use std::ops::Range;
 
@@ -39,6 +40,7 @@ pub use error::TokenizerError;
 pub use named_splitting::pre_tokenizer_names;
 pub use sentence_piece::SentencePieceVocabulary;
 pub use vocabulary::{PIECE_LENGTH_MAX, SpecialIds, TOKEN_COUNT_MAX, TokenId, TokenKind, VOCABULARY_BYTES_MAX};
+pub use written_splitting::pre_tokenizer_json;
 
 use byte_pair::BytePair;
 use decode::{Joiner, Joining};

@@ -11,9 +11,9 @@ use lair_text::tokenizer::{Special, Tokenizer};
 use serde_json::json;
 
 use crate::activation_dump::{Difference, Dump, TOKENS_MAX};
-use crate::commands::perplexity::ActivationChoice;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate;
+use crate::predictor::ActivationChoice;
 
 /// What to look at.
 #[derive(Args, Debug)]

@@ -1,27 +1,27 @@
-//! `lair fit`: whether a model runs here, how fast, and with how much context, before it is loaded.
+//! `lair fit`: whether a model runs here or elsewhere, how fast, and with how much context, before it is fetched or loaded.
 
-use std::io::Write;
-
-use clap::Args;
-use lair_compute::cpu::{ActivationType, CpuOptions};
-use lair_compute::{KvLayerLayout, KvLayout, PAGE_LENGTH};
-use lair_sizing::{Estimate, Use};
-use serde_json::json;
+use clap::{Args, ValueEnum};
+use lair_sizing::numbers::{ExpertNumbers, Numbers, parse_count};
+use lair_sizing::{Purpose, Quant, Sharing};
 
 use crate::commands::run::KvChoice;
-use crate::commands::show::bytes_text;
 use crate::failure::{ExitCode, Failure, Outcome};
+use crate::fit::subjects::{self, Found, Named};
+use crate::fit::{Wishes, check, report};
 use crate::locate;
-use crate::machine;
-use crate::measured_machine::{self, MeasuredMachine};
-use crate::session::activations_of;
 
-/// Which model, for what.
+/// Which model, for what, on what.
 #[derive(Args, Debug)]
 pub struct FitArgs {
-    /// A GGUF file or the short name of a model that is here [default: smollm2]
+    /// A file, a folder, a model's name, or a repository of the hub with all its quantizations [default: smollm2]
     model: Option<String>,
-    /// Positions of a conversation [default: 4096, or as many as the model has]
+    /// Every model of this machine
+    #[arg(long, conflicts_with_all = ["model", "layers"])]
+    all: bool,
+    /// What it is for: decides the context and how fast it must be
+    #[arg(long = "for", value_enum, value_name = "PURPOSE", default_value_t = PurposeArg::Chat)]
+    purpose: PurposeArg,
+    /// Positions of a conversation [default: 4096, for code 16384, for rag 8192, or as many as the model has]
     #[arg(long, value_name = "COUNT")]
     context: Option<usize>,
     /// Conversations at once
@@ -30,143 +30,195 @@ pub struct FitArgs {
     /// How keys and values are kept
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvChoice::Q8_0)]
     kv_type: KvChoice,
-    /// Threads to compute with [default: as many as this process may use]
-    #[arg(long, value_name = "COUNT")]
-    threads: Option<usize>,
-    /// Memory to plan with, in GiB [default: what is free now]
-    #[arg(long, value_name = "GIB")]
-    ram: Option<f64>,
-    /// Measure the machine again
-    #[arg(long)]
-    measure: bool,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Measure these models here and print a table of estimates beside measurements: MODEL, MODEL@128,1024 (contexts),
+    /// synthetic:SHAPE:TYPE, synthetic:SHAPE/LAYERS:TYPE
+    #[arg(long, value_name = "MODELS", num_args = 1.., conflicts_with_all = ["model", "all", "layers", "json"])]
+    check: Vec<String>,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
+    numbers: NumbersArgs,
 }
 
-/// A context in which most conversations can be held.
-const CONTEXT_DEFAULT: usize = 4096;
+/// The machine.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Threads to compute with [default: as many as this process may use]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+    /// Another memory: 16GB, or with its bandwidth 64GB@80GB/s [default: what is free now]
+    #[arg(long, value_name = "SIZE")]
+    ram: Option<String>,
+    /// Another processor: "Ryzen 9 7950X"
+    #[arg(long, value_name = "NAME")]
+    cpu: Option<String>,
+    /// A GPU, by name ("RTX 4090", "2x RTX 3090", "M2 Ultra") or figures (24GB@1000GB/s@165TFLOPS); may be repeated. Lair computes on
+    /// processors: speeds on GPUs are those of engines that use them
+    #[arg(long, value_name = "GPU")]
+    gpu: Vec<String>,
+    /// How several GPUs share a model: layers in turn, or a part of each
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SplitArg::Pipeline)]
+    split: SplitArg,
+    /// Measure this machine again
+    #[arg(long)]
+    measure: bool,
+}
+
+/// A model that has no file: its numbers.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "A model by its numbers")]
+pub struct NumbersArgs {
+    /// All weights: 175B [default: counted from the other numbers]
+    #[arg(long, value_name = "COUNT", value_parser = count, requires = "layers")]
+    parameters: Option<f64>,
+    /// Layers
+    #[arg(long, value_name = "COUNT", requires = "hidden", conflicts_with = "model")]
+    layers: Option<u64>,
+    /// Width of the residual stream
+    #[arg(long, value_name = "COUNT", requires = "layers")]
+    hidden: Option<u64>,
+    /// Query heads [default: of 128 elements]
+    #[arg(long, value_name = "COUNT", requires = "layers", default_value_t = 0, hide_default_value = true)]
+    heads: u64,
+    /// Heads of keys and values [default: as many as query heads]
+    #[arg(long, value_name = "COUNT", requires = "layers", default_value_t = 0, hide_default_value = true)]
+    kv_heads: u64,
+    /// Elements of a head
+    #[arg(long, value_name = "COUNT", requires = "layers", default_value_t = 0, hide_default_value = true)]
+    head_dim: u64,
+    /// Width of the feed-forward network, of each expert where there are some
+    #[arg(long, value_name = "COUNT", requires = "layers", default_value_t = 0, hide_default_value = true)]
+    ffn: u64,
+    /// Tokens of the vocabulary
+    #[arg(long, value_name = "COUNT", requires = "layers", default_value_t = 0, hide_default_value = true)]
+    vocabulary: u64,
+    /// Experts of a layer and how many a token takes: 128/8
+    #[arg(long, value_name = "COUNT/USED", value_parser = experts, requires = "ffn")]
+    experts: Option<(u64, u64)>,
+    /// Its quantization
+    #[arg(long = "type", value_name = "TYPE", value_parser = quant, requires = "layers", default_value = "Q4_K_M")]
+    quant: &'static Quant,
+}
+
+/// The same as a purpose, for the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PurposeArg {
+    /// Conversations
+    Chat,
+    /// Writing and changing code
+    Code,
+    /// Answers from passages that were found
+    Rag,
+}
+
+impl PurposeArg {
+    /// The same as the estimator has it.
+    pub fn purpose(self) -> Purpose {
+        match self {
+            PurposeArg::Chat => Purpose::Chat,
+            PurposeArg::Code => Purpose::Code,
+            PurposeArg::Rag => Purpose::Rag,
+        }
+    }
+}
+
+/// The same as a way to share, for the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    /// Each GPU has some of the layers
+    Pipeline,
+    /// Each GPU has a part of every layer
+    Tensor,
+}
+
+fn count(text: &str) -> Result<f64, String> {
+    parse_count(text).ok_or_else(|| format!("`{text}` is no count; write 175B, 1.5B or 360M"))
+}
+
+fn quant(text: &str) -> Result<&'static Quant, String> {
+    let known = || lair_sizing::quants::QUANTS.iter().map(|quant| quant.name).collect::<Vec<_>>().join(", ");
+    Quant::find(text).ok_or_else(|| format!("`{text}` is none of {}", known()))
+}
+
+fn experts(text: &str) -> Result<(u64, u64), String> {
+    let pair = text.split_once('/').and_then(|(all, used)| Some((all.parse().ok()?, used.parse().ok()?)));
+    pair.ok_or_else(|| format!("`{text}` is no count of experts and of those used; write 128/8"))
+}
+
+impl MachineArgs {
+    /// These as wishes, all else as usual.
+    pub fn wishes(&self) -> Wishes {
+        Wishes {
+            threads: self.threads,
+            ram: self.ram.clone(),
+            cpu: self.cpu.clone(),
+            gpus: self.gpu.clone(),
+            sharing: match self.split {
+                SplitArg::Pipeline => Sharing::Pipeline,
+                SplitArg::Tensor => Sharing::Tensor,
+            },
+            measures: self.measure,
+            ..Wishes::default()
+        }
+    }
+}
+
+impl NumbersArgs {
+    /// The model of these numbers, if there are some.
+    fn found(&self) -> Result<Option<Found>, Failure> {
+        let (Some(layers), Some(hidden)) = (self.layers, self.hidden) else { return Ok(None) };
+        let used = |(count, used_count)| ExpertNumbers {
+            count,
+            used_count,
+            ffn_size: self.ffn,
+            dense_layers: 0,
+            shared_ffn_size: 0,
+        };
+        let numbers = Numbers {
+            parameters: self.parameters,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            ffn: self.ffn,
+            vocabulary: self.vocabulary,
+            experts: self.experts.map(used),
+            ..Numbers::new(layers, hidden, self.quant)
+        };
+        let subject = numbers.subject().map_err(|error| Failure::new(ExitCode::Usage, error))?;
+        let billions = subject.cost.parameters as f64 / 1e9;
+        let name = format!("{billions:.1}B in {}, {layers} layers of {hidden}", self.quant.name);
+        let subjects = vec![Named { name: name.clone(), subject }];
+        Ok(Some(Found { model: name, subjects, fetched_bytes: 0 }))
+    }
+}
 
 /// Runs the command.
 pub fn fit(args: &FitArgs) -> Outcome {
-    if args.users == 0 || args.context == Some(0) {
-        return Err(Failure::new(ExitCode::Usage, "--users and --context are 1 or more"));
-    }
-    let available_bytes = match args.ram {
-        Some(gibibytes) if gibibytes.is_finite() && gibibytes > 0.0 => Some((gibibytes * (1u64 << 30) as f64) as u64),
-        Some(other) => {
-            return Err(Failure::new(ExitCode::Usage, format!("--ram is {other}, a number above 0 expected")));
-        }
-        None => machine::available_memory_bytes(),
-    };
-    let located = locate::locate(args.model.as_deref(), args.json)?;
-    let file = crate::weights::open(&located.path)?;
-    let options = CpuOptions { threads: args.threads, ..CpuOptions::default() };
-    let folder = locate::store()?.settings().root.clone();
-    let measured = measured_machine::this_machine(&folder, &options, args.measure)?;
-    let wanted = Use {
-        context_length: args.context.unwrap_or(CONTEXT_DEFAULT),
+    let wishes = Wishes {
+        purpose: args.purpose.purpose(),
+        context_length: args.context,
         users: args.users,
-        kv_element_bytes: element_bytes(args.kv_type),
-        activation_bytes: if activations_of(&file) == ActivationType::Words { 2 } else { 1 },
-        available_bytes,
+        kv: args.kv_type,
+        ..args.machine.wishes()
     };
-    let tensors_bytes: u64 = file.tensors().iter().map(|tensor| tensor.size_bytes).sum();
-    let metadata_bytes = file.size_bytes().saturating_sub(tensors_bytes);
-    let estimate = Estimate::of(file.metadata(), file.tensors(), metadata_bytes, measured.machine, wanted)
-        .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
+    wishes.check()?;
+    if !args.check.is_empty() {
+        return check::check(&args.check, &wishes);
+    }
+    let found = match args.numbers.found()? {
+        Some(found) => found,
+        None if args.all => subjects::all(&locate::store()?)?,
+        None => subjects::find(&locate::store()?, args.model.as_deref())?,
+    };
+    let answer = wishes.answer(found.model, found.subjects, found.fetched_bytes)?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        return Ok(writeln!(out, "{}", json_of(args, &located.name, &measured, wanted, &estimate))?);
+        use std::io::Write;
+        return Ok(writeln!(out, "{}", report::json(&answer))?);
     }
-    print(&mut out, &located.name, &measured, wanted, &estimate)?;
-    Ok(())
-}
-
-/// Bytes of an element of keys and values with its share of scales, as a page of one head of 128 elements has them.
-fn element_bytes(kv: KvChoice) -> f64 {
-    let (head_dim, layer) = (128, |dim| KvLayerLayout { kv_head_count: 1, key_dim: dim, value_dim: dim });
-    let page = KvLayout { layers: vec![layer(head_dim)], element: kv.element(), page_count: 1 };
-    page.page_bytes() as f64 / (2 * head_dim * PAGE_LENGTH) as f64
-}
-
-fn print(
-    out: &mut impl Write,
-    model: &str,
-    measured: &MeasuredMachine,
-    wanted: Use,
-    estimate: &Estimate,
-) -> std::io::Result<()> {
-    let (memory, speeds) = (&estimate.memory, &estimate.speeds);
-    writeln!(out, "{model}: {}", estimate.verdict.name())?;
-    for reason in &estimate.reasons {
-        writeln!(out, "  {reason}")?;
-    }
-    writeln!(out, "\nMemory")?;
-    let context = wanted.context_length;
-    let users = if wanted.users == 1 { String::new() } else { format!(" for each of {} users", wanted.users) };
-    for (name, size_bytes, what) in [
-        ("weights", memory.weights_bytes, String::new()),
-        (
-            "keys and values",
-            memory.kv_bytes,
-            format!("{context} positions{users}, {} each", bytes_text(estimate.kv_position_bytes as u64)),
-        ),
-        ("recurrent state", memory.state_bytes, String::new()),
-        ("buffers", memory.step_bytes, String::new()),
-        ("vocabulary and such", memory.other_bytes, String::new()),
-        ("in all", memory.total_bytes(), String::new()),
-    ] {
-        if size_bytes > 0 {
-            writeln!(out, "{}", format!("  {name:<22}{:>10}  {what}", bytes_text(size_bytes)).trim_end())?;
-        }
-    }
-    writeln!(out, "  {:<22}{:>10}  positions fit", "longest context", estimate.context_length_max)?;
-    writeln!(out, "\nSpeed, as estimated from what this machine does ({})", measured.name)?;
-    writeln!(out, "  {:<22}{:>10.1}  tokens a second of a prompt", "prefill", speeds.prefill)?;
-    writeln!(out, "  {:<22}{:>10.1}  tokens a second", "decode", speeds.decode)?;
-    writeln!(out, "  {:<22}{:>10.1}  behind {context} positions", "", speeds.decode_at_context)?;
-    if wanted.users > 1 {
-        writeln!(out, "  {:<22}{:>10.1}  of all users together", "", speeds.all_users)?;
-    }
-    writeln!(
-        out,
-        "  {:<22}{:>10.2}  seconds, of a prompt of {} tokens",
-        "first token",
-        speeds.first_token_seconds,
-        context.min(2000)
-    )?;
-    let gigabytes = measured.machine.read_bytes_per_second / 1e9;
-    let said = if measured.is_new { "measured now" } else { "measured before; --measure does it again" };
-    writeln!(out, "  memory is read at {gigabytes:.1} GB/s ({said})")
-}
-
-fn json_of(
-    args: &FitArgs,
-    model: &str,
-    measured: &MeasuredMachine,
-    wanted: Use,
-    estimate: &Estimate,
-) -> serde_json::Value {
-    let (memory, speeds, machine) = (&estimate.memory, &estimate.speeds, &measured.machine);
-    json!({
-        "model": model, "verdict": estimate.verdict.name(), "reasons": estimate.reasons,
-        "context_length": wanted.context_length, "users": wanted.users,
-        "available_bytes": wanted.available_bytes, "context_length_max": estimate.context_length_max,
-        "memory": {
-            "weights_bytes": memory.weights_bytes, "kv_bytes": memory.kv_bytes, "state_bytes": memory.state_bytes,
-            "step_bytes": memory.step_bytes, "other_bytes": memory.other_bytes, "total_bytes": memory.total_bytes(),
-            "kv_position_bytes": estimate.kv_position_bytes,
-        },
-        "speed": {
-            "prefill_tokens_per_second": speeds.prefill, "decode_tokens_per_second": speeds.decode,
-            "decode_at_context_tokens_per_second": speeds.decode_at_context,
-            "all_users_tokens_per_second": speeds.all_users, "first_token_seconds": speeds.first_token_seconds,
-        },
-        "machine": {
-            "name": measured.name, "threads": args.threads, "read_bytes_per_second": machine.read_bytes_per_second,
-            "f32_macs_per_second": machine.f32_macs_per_second, "i16_macs_per_second": machine.i16_macs_per_second,
-            "i8_macs_per_second": machine.i8_macs_per_second, "code_macs_per_second": machine.code_macs_per_second,
-        },
-    })
+    Ok(report::print(&mut out, &answer)?)
 }

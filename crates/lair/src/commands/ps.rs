@@ -91,7 +91,7 @@ fn is_named(own: &str, written: &str) -> bool {
 }
 
 /// Where the server is: as it is written, or where the settings have a server of this machine listen.
-fn base(written: Option<&str>) -> Result<String, Failure> {
+pub(super) fn base(written: Option<&str>) -> Result<String, Failure> {
     let asked = |text: &str| {
         server_address::to_ask(text).ok_or_else(|| {
             Failure::new(ExitCode::Usage, format!("`{text}` is no address of a server, ADDRESS:PORT expected"))

@@ -388,6 +388,7 @@ impl From<QuantizeError> for Failure {
             QuantizeError::NotFinite { .. } | QuantizeError::BadImportance { .. } => Some(ExitCode::BadModel),
             QuantizeError::NeedsImportance { .. }
             | QuantizeError::Requantizes { .. }
+            | QuantizeError::ImportanceCounts
             | QuantizeError::ImportanceShape { .. } => Some(ExitCode::Usage),
             QuantizeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some(ExitCode::NotFound)

@@ -40,6 +40,9 @@ pub struct ServeArgs {
     /// The port to listen on
     #[arg(long, value_name = "NUMBER")]
     port: Option<u16>,
+    /// Answer programs only: without the page for browsers
+    #[arg(long)]
+    no_page: bool,
     #[command(flatten)]
     access: AccessArgs,
     /// How long a model stays in memory after its last request: 10m, 300, -1 for ever [default: 5m]
@@ -157,6 +160,7 @@ fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connections_max = args.serving.connections_max();
     let slot_save_path = args.serving.slot_save_path();
+    let page_file = if args.no_page { None } else { Some(super::ui::conversations_file()?) };
     let body_bytes_max = BODY_BYTES_MAX;
     let options = ServerOptions {
         address,
@@ -166,6 +170,7 @@ fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects
         body_bytes_max,
         connections_max,
         slot_save_path,
+        page_file,
         tls,
         request_log,
     };

@@ -104,6 +104,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("api_key_file", SERVE, "none").with(&[variable("LLAMA_ARG_API_KEY_FILE")]),
     Setting::new("key_file", SERVE, "keys.json in Lair's folder"),
     Setting::new("insecure_no_auth", SERVE, "false"),
+    Setting::new("no_page", SERVE, "false"),
     Setting::new("allowed_host", SERVE, "localhost"),
     Setting::new("allowed_origin", SERVE, "the server's own")
         .with(&[variable("OLLAMA_ORIGINS"), variable("LLAMA_ARG_CORS_ORIGINS")]),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use lair_gguf::{GgufFile, Value};
 use lair_server::{
-    ApiError, CreateWishes, ErrorKind, LoadedModel, ModelDetails, ModelFacts, ModelSource, Progress, ProgressSink,
-    ProjectSource,
+    ApiError, CreateWishes, ErrorKind, FitWishes, LoadedModel, ModelDetails, ModelFacts, ModelSource, OfferedFile,
+    Offers, Progress, ProgressSink, ProjectSource,
 };
 use lair_store::modelfile::ModelSettings;
 use lair_store::{
@@ -19,6 +19,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::commands::show::json_value;
 use crate::failure::{ExitCode, Failure};
 use crate::locate::{self, Located};
+use crate::offers;
 use crate::session::{LoadOptions, PromptTemplate, Session};
 use crate::slm::{Opened, ServedProjects};
 
@@ -263,6 +264,10 @@ impl ModelSource for StoreSource {
         Ok(Session::load(&located, &options).map_err(failure)?.into_served(&located, facts))
     }
 
+    fn fit(&self, wishes: &FitWishes) -> Result<Json, ApiError> {
+        crate::fit::served::answer(&store()?, wishes, failure)
+    }
+
     fn copy(&self, from: &str, to: &str) -> Result<(), ApiError> {
         store()?.copy(&model_name(from)?, &model_name(to)?).map_err(store_error)
     }
@@ -274,6 +279,26 @@ impl ModelSource for StoreSource {
     fn pull(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {
         let reference = Reference::parse(name).map_err(|error| store_error(StoreError::from(error)))?;
         transfer_store(insecure)?.pull(&reference, &mut Steps::new(progress)).map(drop).map_err(store_error)
+    }
+
+    fn pull_while(
+        &self,
+        name: &str,
+        insecure: bool,
+        progress: ProgressSink<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), ApiError> {
+        let reference = Reference::parse(name).map_err(|error| store_error(StoreError::from(error)))?;
+        let mut steps = Steps { is_wanted, ..Steps::new(progress) };
+        transfer_store(insecure)?.pull(&reference, &mut steps).map(drop).map_err(store_error)
+    }
+
+    fn search(&self, words: &str) -> Result<Offers, ApiError> {
+        Ok(offers::search(&store()?, words))
+    }
+
+    fn offered_files(&self, name: &str) -> Result<Vec<OfferedFile>, ApiError> {
+        offers::files(&store()?, name)
     }
 
     fn push(&self, name: &str, insecure: bool, progress: ProgressSink<'_>) -> Result<(), ApiError> {
@@ -306,11 +331,12 @@ struct Steps<'p> {
     completed: u64,
     /// What was told last: a step for every hundredth is enough.
     told: u64,
+    is_wanted: &'p dyn Fn() -> bool,
 }
 
 impl<'p> Steps<'p> {
     fn new(sink: ProgressSink<'p>) -> Steps<'p> {
-        Steps { sink, digest: None, total: 0, completed: 0, told: 0 }
+        Steps { sink, digest: None, total: 0, completed: 0, told: 0, is_wanted: &|| true }
     }
 
     fn tell(&mut self) {
@@ -352,5 +378,9 @@ impl lair_store::Progress for Steps<'_> {
     fn finished(&mut self) {
         self.completed = self.total;
         self.tell();
+    }
+
+    fn is_given_up(&self) -> bool {
+        !(self.is_wanted)()
     }
 }

@@ -181,7 +181,7 @@ fn archive(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) ->
 }
 
 /// Refuses a model whose weights alone are larger than the memory there is.
-pub(super) fn check_weights_fit(file: &GgufFile, available: Option<u64>) -> Result<(), Failure> {
+pub(crate) fn check_weights_fit(file: &GgufFile, available: Option<u64>) -> Result<(), Failure> {
     let needed = fit::least_bytes(file.size_bytes());
     match available {
         Some(available) if available < needed => Err(Failure::new(

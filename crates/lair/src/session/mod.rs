@@ -21,8 +21,8 @@ use lair_text::tokenizer::{ShowSpecial, Tokenizer};
 
 pub use answer::{Answer, Wishes};
 pub use load::ROWS_MAX;
-pub(crate) use load::activations_of;
-use load::{check_weights_fit, load_model};
+use load::load_model;
+pub(crate) use load::{activations_of, check_weights_fit};
 pub use prompt::{Message, Prompt};
 pub use template::PromptTemplate;
 pub use think::Think;
@@ -107,8 +107,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads a model.
+    /// Loads a model. One that does not fit is refused with the estimator's table.
     pub fn load(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
+        Session::load_if_it_fits(located, options)
+            .map_err(|failure| crate::fit::refusal::with_table(failure, located, options))
+    }
+
+    fn load_if_it_fits(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
         let start = Instant::now();
         let file = weights::open(&located.path)?;
         let ledger = options.serving.as_ref().map(|serving| &serving.ledger);
@@ -240,11 +245,6 @@ impl Session {
     /// The chat template as it is written.
     pub fn template_source(&self) -> Option<&str> {
         self.template.as_ref().map(PromptTemplate::source)
-    }
-
-    /// The token that begins a text, where the model wants one.
-    pub fn begin_token(&self) -> Option<u32> {
-        lair_text::prompt::begin_token(&self.tokenizer)
     }
 
     /// The spelling of a token, control tokens included.

@@ -91,8 +91,8 @@ impl Mix {
     /// The type of a tensor of this name, whose rows have `columns` elements and which has `dimensions` of more than one
     /// element.
     pub fn type_of(&self, name: &str, columns: usize, dimensions: usize, facts: &Facts) -> TensorType {
-        // Norms, biases and the router keep their numbers.
-        if dimensions < 2 || name.contains("norm") || name.contains("ffn_gate_inp") {
+        // Norms, biases, the router and short convolutions keep their numbers.
+        if dimensions < 2 || ["norm", "ffn_gate_inp", "ssm_conv1d"].iter().any(|part| name.contains(part)) {
             return F32;
         }
         if matches!(self.base, F32 | F16 | BF16) {

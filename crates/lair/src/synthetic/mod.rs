@@ -144,6 +144,10 @@ impl Weights {
         if tensor.name.ends_with("norm.weight") {
             return (0..count).try_for_each(|_| out.write_all(&1.0f32.to_le_bytes()));
         }
+        // Logarithms of what is kept of a state: one that grew would end in infinities.
+        if tensor.name.ends_with("ssm_a") {
+            return (0..count).try_for_each(|_| out.write_all(&(-1.0f32).to_le_bytes()));
+        }
         if tensor.name.ends_with(".bias") {
             let mut random = tile::Random(self.tensors_written as u64);
             return (0..count).try_for_each(|_| out.write_all(&(BIAS_DEVIATION * random.normal()).to_le_bytes()));

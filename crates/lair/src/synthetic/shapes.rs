@@ -17,6 +17,19 @@ pub struct Experts {
     pub ffn_size: u32,
 }
 
+/// Gated delta nets in most layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Recurrent {
+    /// Heads of values; of keys there are as many.
+    pub head_count: u32,
+    /// Elements of a head.
+    pub head_dim: u32,
+    /// Taps of the convolution.
+    pub conv_length: u32,
+    /// Every so many layers one has attention.
+    pub attention_interval: u32,
+}
+
 /// What is needed to make a model of a shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -52,6 +65,8 @@ pub struct Shape {
     pub has_biases: bool,
     /// Experts, in a model that has them.
     pub experts: Option<Experts>,
+    /// Recurrent layers, in a model that has them.
+    pub recurrent: Option<Recurrent>,
 }
 
 const LLAMA: Shape = Shape {
@@ -71,6 +86,7 @@ const LLAMA: Shape = Shape {
     is_tied: false,
     has_biases: false,
     experts: None,
+    recurrent: None,
 };
 
 const LLAMA_3: Shape = Shape {
@@ -216,6 +232,22 @@ pub const SHAPES: &[Shape] = &[
         experts: Some(Experts { count: 128, used_count: 8, ffn_size: 768 }),
         ..QWEN_3
     },
+    // Its language model.
+    Shape {
+        name: "qwen3.5-0.8b",
+        architecture: "qwen35",
+        layer_count: 24,
+        hidden_size: 1024,
+        head_count: 8,
+        kv_head_count: 2,
+        head_dim: 256,
+        ffn_size: 3584,
+        context_length: 262_144,
+        rope_theta: 10_000_000.0,
+        vocabulary_size: 248_320,
+        recurrent: Some(Recurrent { head_count: 16, head_dim: 128, conv_length: 4, attention_interval: 4 }),
+        ..QWEN_3
+    },
 ];
 
 impl Shape {
@@ -245,7 +277,16 @@ impl Shape {
         set("attention.head_count_kv", self.kv_head_count);
         set("attention.key_length", self.head_dim);
         set("attention.value_length", self.head_dim);
-        set("rope.dimension_count", self.head_dim);
+        // Of the heads of hybrids a quarter is turned.
+        set("rope.dimension_count", if self.recurrent.is_some() { self.head_dim / 4 } else { self.head_dim });
+        if let Some(recurrent) = self.recurrent {
+            set("full_attention_interval", recurrent.attention_interval);
+            set("ssm.conv_kernel", recurrent.conv_length);
+            set("ssm.state_size", recurrent.head_dim);
+            set("ssm.group_count", recurrent.head_count);
+            set("ssm.time_step_rank", recurrent.head_count);
+            set("ssm.inner_size", recurrent.head_count * recurrent.head_dim);
+        }
         if let Some(experts) = self.experts {
             set("expert_count", experts.count);
             set("expert_used_count", experts.used_count);

@@ -12,7 +12,9 @@ with tempfile.TemporaryDirectory() as folder:
     command = [SCHEMATHESIS, "run", sys.argv[1] + "/openapi.json", "--checks", "not_a_server_error", "--mode", "all",
                "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", "1", "--no-color",
                "--continue-on-failure", "--generation-database", "none", "--warnings", "off",
-               "--suppress-health-check", "all"]
+               "--suppress-health-check", "all",
+               # The first key closes the server to all that follows; events of downloads never end.
+               "--exclude-path-regex", "^/lair/v1/(keys|downloads/events)"]
     hooks = {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": folder}
     # Most made-up names are of no model and most made-up messages are none: with some that are right, what is made up in
     # the other fields reaches what stands behind.

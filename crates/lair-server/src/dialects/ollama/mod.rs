@@ -73,7 +73,6 @@ const CREATE_FIELDS: &[Field] = &[
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get(Needs::Nothing, "/", "Says that a server is there.", || async { "Ollama is running" }),
         Route::get(Needs::Key, "/api/version", "The level of the API that is spoken.", version),
         Route::post(
             Scope::Chat,

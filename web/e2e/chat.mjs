@@ -1,0 +1,162 @@
+/** Chats: the first answer, stop, edit, branches, reload, search, settings. */
+import assert from "node:assert/strict";
+import { answered, api, calm, composer, conversation, say, test, visit } from "./harness.mjs";
+
+/** Sets how many bytes a second the page gets, -1 for all: the tiny model is done in a blink, a slow line leaves time to act. */
+async function line(page) {
+  const session = await page.context().newCDPSession(page);
+  return (downloadThroughput) => session.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput, uploadThroughput: -1 });
+}
+
+test("first visit to first answer, and a reload keeps all", async () => {
+  const { page, close } = await visit();
+  await page.getByRole("heading", { name: "What shall we talk about?" }).waitFor();
+  await page.getByRole("button", { name: "Settings of this chat" }).click();
+  await page.getByLabel("Longest answer in tokens").fill("12");
+  await page.getByLabel("Seed").fill("1");
+  await page.getByRole("button", { name: "Close", exact: true }).click();
+  await say(page, "Once upon a time there was a zebra");
+  await page.locator("article.assistant").getByText("tokens/s").waitFor();
+  await answered(page);
+  const text = await page.locator("article.assistant .markdown").innerText();
+  assert.ok(text.trim().length > 0);
+  assert.match(page.url(), /#\/chat\/\w+/);
+  await page.reload();
+  await page.getByText("Once upon a time there was a zebra").last().waitFor();
+  assert.equal(await page.locator("article.assistant .markdown").innerText(), text);
+  const found = await api("/lair/v1/conversations?search=ZEBRA");
+  assert.equal(found.conversations[0].title, "Once upon a time there was a zebra");
+  await close();
+});
+
+test("an answer is stopped, kept, gone on with and made again", async () => {
+  const id = await conversation("Stopping", [["user", "Tell a long story"], ["assistant", "It was"]], { temperature: 0, max_tokens: 400, seed: 1 });
+  const { page, close } = await visit(`/#/chat/${id}`);
+  await page.getByText("Tell a long story").last().waitFor();
+  const slow = await line(page);
+  await slow(6000);
+  await say(page, "And then?");
+  await page.locator("article.assistant").nth(1).locator(".markdown").waitFor();
+  await page.getByRole("button", { name: "Stop", exact: true }).click();
+  await slow(-1);
+  await page.getByText("Stopped").waitFor();
+  await answered(page);
+  const last = page.locator("article.assistant").nth(1);
+  const stopped = await last.locator(".markdown").innerText();
+  let kept = await api(`/lair/v1/conversations/${id}`);
+  assert.equal(kept.messages.at(-1).extra.finish, "stopped");
+  assert.ok(kept.messages.at(-1).content.trim().startsWith(stopped.trim().slice(0, 20)));
+  await api(`/lair/v1/conversations/${id}`, { settings: calm });
+  await page.reload();
+  await last.locator(".markdown").waitFor();
+  const length = (await last.locator(".markdown").innerText()).length;
+  await last.getByRole("button", { name: "Continue" }).click();
+  await page.waitForFunction((before) => document.querySelectorAll("article.assistant .markdown")[1].innerText.length > before, length);
+  await answered(page);
+  await last.hover();
+  await last.getByRole("button", { name: "Answer again" }).click();
+  await last.getByText("2 of 2").waitFor();
+  await answered(page);
+  await last.getByRole("button", { name: "Previous version" }).click();
+  await last.getByText("1 of 2").waitFor();
+  kept = await api(`/lair/v1/conversations/${id}`);
+  assert.equal(kept.messages.length, 5);
+  await close();
+});
+
+test("an answer goes on while another conversation is looked at", async () => {
+  const long = await conversation("Long story", [["user", "Begin"], ["assistant", "It was"]], { temperature: 0, max_tokens: 200, seed: 1 });
+  await conversation("Short story", [["user", "Meanwhile"], ["assistant", "elsewhere"]], calm);
+  const { page, close } = await visit(`/#/chat/${long}`);
+  await page.locator("article.assistant").waitFor();
+  const slow = await line(page);
+  await slow(9000);
+  await say(page, "Go on");
+  await page.locator("article.assistant").nth(1).locator(".markdown").waitFor();
+  await page.getByRole("link", { name: "Short story" }).click();
+  await page.getByText("elsewhere").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Stop", exact: true }).count(), 0, "nothing comes here");
+  await page.getByRole("link", { name: /The model is answering.*Long story/ }).click();
+  await page.getByRole("button", { name: "Stop", exact: true }).waitFor();
+  await slow(-1);
+  await page.locator("article.assistant").nth(1).getByText("200 tokens").waitFor();
+  await answered(page);
+  assert.equal((await api(`/lair/v1/conversations/${long}`)).messages.at(-1).extra.timings.predicted_n, 200);
+  await close();
+});
+
+test("a message is edited into a branch, copied and deleted", async () => {
+  const id = await conversation("Branching", [["user", "One fish"], ["assistant", "Two fish."]], calm);
+  const { page, close } = await visit(`/#/chat/${id}`);
+  const user = page.locator("article.user").first();
+  await user.getByText("One fish").waitFor();
+  await user.getByRole("button", { name: "Edit message" }).click();
+  await page.getByRole("textbox", { name: "Edit message" }).fill("Red fish");
+  await page.getByRole("button", { name: "Save and send" }).click();
+  await user.getByText("2 of 2").waitFor();
+  await answered(page);
+  assert.equal((await api(`/lair/v1/conversations/${id}`)).messages.length, 4);
+  await user.getByRole("button", { name: "Previous version" }).click();
+  await page.getByText("Two fish.").waitFor();
+  await page.locator("article.assistant").getByRole("button", { name: "Copy into a new conversation from here" }).click();
+  await page.waitForURL((url) => !url.hash.includes(id));
+  await page.getByText("Two fish.").waitFor();
+  const copied = await api("/lair/v1/conversations?search=Branching (branch)");
+  assert.equal((await api(`/lair/v1/conversations/${copied.conversations[0].id}`)).messages.length, 2);
+  await page.locator("article.user").getByRole("button", { name: "Delete from here on" }).click();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByText("Two fish.").waitFor({ state: "detached" });
+  assert.equal((await api(`/lair/v1/conversations/${copied.conversations[0].id}`)).messages.length, 0);
+  await close();
+});
+
+test("the gauge says what the tokenizer counts", async () => {
+  const id = await conversation("Counting", [["user", "How many?"], ["assistant", "Some."]], { ...calm, system: "Count." });
+  const { page, close } = await visit(`/#/chat/${id}`);
+  await say(page, "Once more");
+  await page.locator("article.assistant").nth(1).getByText("tokens/s").waitFor();
+  await answered(page);
+  const words = "Ten green bottles";
+  await composer(page).fill(words);
+  const { messages } = await api(`/lair/v1/conversations/${id}`);
+  const prompt = [{ role: "system", content: "Count." }, ...messages.map(({ role, content }) => ({ role, content })), { role: "user", content: words }];
+  const { tokens } = await api("/tokenize", { model: "told", messages: prompt });
+  await page.locator(`[data-testid=gauge][data-used="${tokens.length}"]`).waitFor();
+  await close();
+});
+
+test("conversations are found, named, pinned, foldered, exported, imported and deleted from the list", async () => {
+  const id = await conversation("Walrus facts", [["user", "Do walruses sing?"], ["assistant", "They do."]]);
+  const { page, close } = await visit(`/#/chat/${id}`);
+  await page.getByRole("searchbox", { name: "Search conversations" }).fill("WALRUSES");
+  const row = page.getByRole("link", { name: "Walrus facts" });
+  await row.getByText("Do walruses sing?").waitFor();
+  const act = async (name) => {
+    await page.getByRole("button", { name: /^Actions for this conversation: (Walrus|Seal)/ }).click();
+    await page.getByRole("menuitem", { name, exact: true }).click();
+  };
+  await act("Rename");
+  await page.getByRole("textbox", { name: "Name" }).fill("Seal facts");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("link", { name: "Seal facts" }).waitFor();
+  await act("Pin");
+  await page.getByRole("heading", { name: "Pinned" }).waitFor();
+  await act("Unpin");
+  await page.getByRole("button", { name: "Import and export" }).click();
+  await page.getByRole("menuitem", { name: "New folder" }).click();
+  await page.getByRole("textbox", { name: "Name of the folder" }).fill("Animals");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: "Animals" }).waitFor();
+  await act("Move to Animals");
+  await page.locator("section", { hasText: "Animals" }).getByRole("link", { name: "Seal facts" }).waitFor();
+  const [file] = await Promise.all([page.waitForEvent("download"), act("Export as JSON")]);
+  assert.equal(file.suggestedFilename(), "Seal facts.json");
+  const path = await file.path();
+  await act("Delete");
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("link", { name: "Seal facts" }).waitFor({ state: "detached" });
+  await page.locator("input[data-import]").setInputFiles(path);
+  await page.getByText("1 conversation imported.").waitFor();
+  await page.getByRole("link", { name: "Seal facts" }).waitFor();
+  await close();
+});
