@@ -157,6 +157,10 @@ fn no_hyper_parameter_makes_a_declaration_panic() {
             lair_model::check_support(architecture, &config, config.context_length)?;
             Ok(lair_model::tensor_needs(architecture, &config)?.len())
         };
+        if matches!(list(&metadata), Err(ModelError::Unsupported { .. })) {
+            // Its models with experts cannot be run yet.
+            metadata.remove(&full("expert_count"));
+        }
         for (key, _) in usable_keys() {
             for value in hostile_values() {
                 let mut hostile = metadata.clone();

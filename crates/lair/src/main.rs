@@ -1,5 +1,6 @@
 //! Lair, the local AI runtime: the program.
 
+mod activation_dump;
 mod adapter_choice;
 mod answer_format;
 mod answer_printer;
@@ -135,6 +136,8 @@ enum Command {
     Gguf(commands::gguf::GgufArgs),
     /// Measure how fast a model runs, beside what the machine allows
     Bench(commands::bench::BenchArgs),
+    /// Look into a computation: compare what stands behind each layer
+    Debug(Box<commands::debug::DebugArgs>),
     /// Find out which columns of weights matter, for quantizing; merge and show such matrices
     Imatrix(commands::imatrix::ImatrixArgs),
     /// Measure how well a model predicts a text
@@ -213,6 +216,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Quantize(args) => (commands::quantize::quantize(&args), args.json),
         Command::Gguf(args) => (commands::gguf::gguf(&args), args.is_json()),
         Command::Bench(args) => (commands::bench::bench(&args), args.is_json()),
+        Command::Debug(args) => (commands::debug::debug(&args), args.is_json()),
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Imatrix(args) => (commands::imatrix::imatrix(&args), args.is_json()),
         Command::Kl(args) => (commands::kl::kl(&args), args.json),

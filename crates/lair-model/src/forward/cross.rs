@@ -2,7 +2,7 @@
 
 use lair_compute::{AttentionBuffers, Backend, Batch, PageId, SequenceRows};
 
-use super::{Activations, Memory, norm_stream, run_layer};
+use super::{Activations, Memory, mix, norm_stream, work_on_tokens};
 use crate::model::Model;
 use crate::weights::CrossWeights;
 
@@ -33,7 +33,8 @@ impl<B: Backend> Model<B> {
         self.assert_fits(activations, batch);
         self.embed(backend, activations, batch);
         for layer in &encoder.layers {
-            run_layer(layer, backend, activations, memory, batch, None, None);
+            let rows = mix(layer, backend, activations, memory, batch, None, None);
+            work_on_tokens(layer, backend, activations, rows.expect("all rows are kept"));
         }
         norm_stream(encoder.norm.as_ref(), backend, activations, batch.row_count());
         for weights in self.layers.iter().filter_map(|layer| layer.cross.as_ref()) {

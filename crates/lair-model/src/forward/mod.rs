@@ -12,6 +12,7 @@ mod key_delta;
 mod latent;
 mod mamba;
 mod mamba2;
+mod observer;
 mod per_layer;
 mod rwkv;
 mod short_convolution;
@@ -20,6 +21,7 @@ use lair_compute::{Backend, Batch, ExpertsInput, FeedForwardInput};
 
 use adapters::AdapterRoom;
 pub use cross::Encoded;
+pub use observer::{Observer, Place};
 use per_layer::Rooms;
 
 use crate::ModelError;
@@ -174,7 +176,7 @@ impl<B: Backend> Model<B> {
         // What was encoded, and several streams, are looked at by all rows to the end.
         let can_keep = ascends && self.encoder.is_none() && self.streams.is_none();
         let kept = (can_keep && rows_wanted.len() < batch.row_count()).then_some(rows_wanted);
-        self.run(backend, activations, memory, batch, encoded, kept);
+        self.run(backend, activations, memory, batch, (encoded, kept), &mut ());
         if !rows_wanted.is_empty() {
             let rows = if kept.is_some() { &activations.first_rows[..rows_wanted.len()] } else { rows_wanted };
             backend.head(head, rows, &activations.residual, logits);
@@ -202,7 +204,7 @@ impl<B: Backend> Model<B> {
     ) {
         let rows = batch.row_count();
         assert_eq!(values.len(), rows * self.config().hidden_size, "values and rows of the batch differ in number");
-        self.run(backend, activations, memory, batch, &[], None);
+        self.run(backend, activations, memory, batch, (&[], None), &mut ());
         let norm = match &self.head {
             HeadWeights::Logits(head) => head.norm.as_ref(),
             HeadWeights::HiddenState(norm) => norm.as_ref(),
@@ -220,8 +222,8 @@ impl<B: Backend> Model<B> {
         activations: &mut Activations<B>,
         memory: &mut Memory<B>,
         batch: &Batch<'_>,
-        encoded: &[Encoded<'_>],
-        kept: Option<&[usize]>,
+        (encoded, kept): (&[Encoded<'_>], Option<&[usize]>),
+        observer: &mut impl Observer<B>,
     ) {
         self.assert_fits(activations, batch);
         match &mut activations.adapters {
@@ -239,9 +241,14 @@ impl<B: Backend> Model<B> {
         let rows_that_see = Batch { tokens: batch.tokens, sequences: &rows_that_see };
         let rows_that_see = (!encoded.is_empty()).then_some(&rows_that_see);
         self.embed(backend, activations, batch);
+        observer.see(backend, Place::Embedding, batch.row_count(), &activations.residual);
         for (layer_index, layer) in self.layers.iter().enumerate() {
             let kept = kept.filter(|_| layer_index + 1 == self.layers.len());
-            run_layer(layer, backend, activations, memory, batch, rows_that_see, kept);
+            let rows = mix(layer, backend, activations, memory, batch, rows_that_see, kept);
+            let Some(rows) = rows else { return };
+            observer.see(backend, Place::Mixer(layer_index), rows, &activations.residual);
+            work_on_tokens(layer, backend, activations, rows);
+            observer.see(backend, Place::Layer(layer_index), rows, &activations.residual);
         }
         if let Some(streams) = &self.streams {
             per_layer::gather(streams, backend, activations, batch.row_count());
@@ -303,7 +310,8 @@ fn norm_stream<B: Backend>(
     std::mem::swap(residual, hidden);
 }
 
-fn run_layer<B: Backend>(
+/// The first half of a layer: what lets tokens see others. Gives how many rows are left, or nothing where none is.
+fn mix<B: Backend>(
     layer: &LayerWeights<B>,
     backend: &mut B,
     activations: &mut Activations<B>,
@@ -311,7 +319,7 @@ fn run_layer<B: Backend>(
     batch: &Batch<'_>,
     rows_that_see: Option<&Batch<'_>>,
     kept: Option<&[usize]>,
-) {
+) -> Option<usize> {
     let rows = batch.row_count();
     if let Some(altup) = &layer.altup {
         per_layer::predict(altup, backend, activations, rows);
@@ -348,7 +356,7 @@ fn run_layer<B: Backend>(
     };
     let rows = match kept {
         None => rows,
-        Some([]) => return,
+        Some([]) => return None,
         Some(kept) => {
             for (mixed, _) in mixed.iter().chain(&beside) {
                 backend.keep_rows(kept, &mut activations.mixed[*mixed]);
@@ -396,6 +404,11 @@ fn run_layer<B: Backend>(
     if let (Some(weights), Some(rows_that_see)) = (&layer.cross, rows_that_see) {
         cross::run(weights, backend, activations, memory, rows_that_see);
     }
+    Some(rows)
+}
+
+/// The second half of a layer: what works on each token by itself.
+fn work_on_tokens<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &mut Activations<B>, rows: usize) {
     run_ffn(layer, backend, activations, rows);
     norm_stream(layer.ffn_stream_norm.as_ref(), backend, activations, rows);
     if let Some(altup) = &layer.altup {

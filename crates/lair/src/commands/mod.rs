@@ -5,6 +5,7 @@ pub mod completions;
 pub mod config;
 pub mod convert;
 pub mod create;
+pub mod debug;
 pub mod doctor;
 pub mod eval;
 pub mod export_lora;
