@@ -404,7 +404,15 @@ fn mix<B: Backend>(
     if let (Some(weights), Some(rows_that_see)) = (&layer.cross, rows_that_see) {
         cross::run(weights, backend, activations, memory, rows_that_see);
     }
-    Some(rows)
+    match kept_after {
+        None => Some(rows),
+        Some([]) => None,
+        Some(kept) => {
+            // What stands behind such a network works on the stream alone.
+            backend.keep_rows(kept, &mut activations.residual);
+            Some(kept.len())
+        }
+    }
 }
 
 /// The second half of a layer: what works on each token by itself.
@@ -420,9 +428,6 @@ fn work_on_tokens<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activati
     per_layer::scale_output(layer, backend, activations, rows);
     if let (Some(scale), Some(embedding)) = (layer.embedding_skip, &activations.embedding) {
         backend.add(rows, embedding, scale, &mut activations.residual);
-    }
-    if let Some(kept) = kept_after {
-        backend.keep_rows(kept, &mut activations.residual);
     }
 }
 
