@@ -197,7 +197,7 @@ fn try_page(server: &Server, words: Option<&str>, registry: Option<&str>) {
     println!("{said}");
 }
 
-/// A registry with the tiny model that sends no weights before somebody has asked for `/gate`.
+/// A registry with the tiny model that sends nothing of it before somebody has asked for `/gate`.
 fn gated_registry() -> Option<Http> {
     let model = lair_testkit::shared_data("models/stories260K-f32.gguf")?;
     let (_memory, answer) = in_memory();
@@ -208,7 +208,8 @@ fn gated_registry() -> Option<Http> {
             gate.store(true, Ordering::Release);
             return Reply::new(200, "open");
         }
-        if request.method == "GET" && request.path.contains("/blobs/") {
+        // The manifest too: the server that pulls may have all blobs already.
+        if request.method == "GET" && ["/blobs/", "/manifests/"].iter().any(|part| request.path.contains(part)) {
             server::until(|| gate.load(Ordering::Acquire).then_some(()));
         }
         answer(request)
