@@ -3,7 +3,7 @@
 
 usage: make_synthetic.py SHAPE TYPE VOCAB.gguf OUT.gguf [--from F16.gguf | --blocks]
 
-SHAPE: tinyllama-1.1b, qwen2.5-7b, qwen3-30b-a3b-8l (8 of its 48 layers).   TYPE: F16, Q4_K_M, Q4_0, Q8_0, Q6_K ... as llama.cpp names file types.
+SHAPE: tinyllama-1.1b, qwen2.5-7b, qwen3-30b-a3b-8l (8 of its 48 layers), qwen3.5-0.8b, mamba2-1.3b.   TYPE: F16, Q4_K_M, Q4_0, Q8_0, Q6_K ... as llama.cpp names file types.
 VOCAB.gguf: a file whose vocabulary is taken: about 32,000 SentencePiece pieces for TinyLlama, Qwen2's for the others.
 
 Weights are N(0, 0.02), quantized by llama.cpp's own quantizer, which also chooses the type of each tensor. --from quantizes
@@ -40,15 +40,26 @@ class Shape:
     qkv_bias: bool
     head_dim: int | None = None  # None: the hidden size by the heads.
     experts: tuple[int, int, int] | None = None  # How many, how many a token takes, and their width.
+    recurrent: tuple[int, int, int, int, int] | None = None  # Taps, width of all heads, of the state, heads, groups.
+    tied: bool = False
+    rotary: int | None = None  # Elements of a head that are turned; None: all.
+    interval: int | None = None  # Every so-many-th layer has attention, the others are recurrent; None: none or all.
 
     def tensors(self, vocabulary_size):
         """Name and shape of every tensor, the slowest axis first."""
-        head_dim = self.head_dim or self.hidden // self.heads
+        head_dim = self.head_dim or (self.hidden // self.heads if self.heads else 0)
         q, kv = self.heads * head_dim, self.kv_heads * head_dim
         yield "token_embd.weight", (vocabulary_size, self.hidden)
         yield "output_norm.weight", (self.hidden,)
-        yield "output.weight", (vocabulary_size, self.hidden)
+        if not self.tied:
+            yield "output.weight", (vocabulary_size, self.hidden)
         for i in range(self.layers):
+            if self.architecture == "mamba2":
+                yield from self.mamba2(f"blk.{i}.")
+                continue
+            if self.architecture == "qwen35":
+                yield from self.qwen35(f"blk.{i}.", i, head_dim)
+                continue
             for name, shape in [("attn_norm", (self.hidden,)), ("attn_q", (q, self.hidden)),
                                 ("attn_k", (kv, self.hidden)), ("attn_v", (kv, self.hidden)),
                                 ("attn_output", (self.hidden, q)), ("ffn_norm", (self.hidden,))]:
@@ -57,6 +68,34 @@ class Shape:
             if self.qkv_bias:
                 for name, size in [("attn_q", self.hidden), ("attn_k", kv), ("attn_v", kv)]:
                     yield f"blk.{i}.{name}.bias", (size,)
+
+    def mamba2(self, prefix):
+        taps, inner, state, heads, groups = self.recurrent
+        channels = inner + 2 * groups * state
+        for name, shape in [("attn_norm.weight", (self.hidden,)), ("ssm_in.weight", (inner + channels + heads, self.hidden)),
+                            ("ssm_conv1d.weight", (channels, taps)), ("ssm_conv1d.bias", (channels,)),
+                            ("ssm_dt.bias", (heads,)), ("ssm_a", (heads, 1)), ("ssm_d", (heads, 1)),
+                            ("ssm_norm.weight", (groups, inner // groups)), ("ssm_out.weight", (self.hidden, inner))]:
+            yield prefix + name, shape
+
+    def qwen35(self, prefix, layer, head_dim):
+        taps, inner, state, heads, groups = self.recurrent
+        q, kv, keys = self.heads * head_dim, self.kv_heads * head_dim, groups * state
+        yield f"{prefix}attn_norm.weight", (self.hidden,)
+        if (layer + 1) % self.interval == 0:
+            # Each head's gate lies beside its queries.
+            mixer = [("attn_q.weight", (2 * q, self.hidden)), ("attn_k.weight", (kv, self.hidden)),
+                     ("attn_v.weight", (kv, self.hidden)), ("attn_output.weight", (self.hidden, q)),
+                     ("attn_q_norm.weight", (head_dim,)), ("attn_k_norm.weight", (head_dim,))]
+        else:
+            mixer = [("attn_qkv.weight", (2 * keys + inner, self.hidden)), ("attn_gate.weight", (inner, self.hidden)),
+                     ("ssm_alpha.weight", (heads, self.hidden)), ("ssm_beta.weight", (heads, self.hidden)),
+                     ("ssm_conv1d.weight", (2 * keys + inner, taps)), ("ssm_dt.bias", (heads,)), ("ssm_a", (heads,)),
+                     ("ssm_norm.weight", (inner // heads,)), ("ssm_out.weight", (self.hidden, inner))]
+        for name, shape in mixer:
+            yield prefix + name, shape
+        yield f"{prefix}post_attention_norm.weight", (self.hidden,)
+        yield from self.network(prefix, head_dim)
 
     def network(self, prefix, head_dim):
         if not self.experts:
@@ -77,6 +116,10 @@ SHAPES = {
     "tinyllama-1.1b": Shape("TinyLlama", "llama", 22, 2048, 32, 4, 5632, None, 1e4, 1e-5, False),
     "qwen2.5-7b": Shape("Qwen2.5-7B", "qwen2", 28, 3584, 28, 4, 18944, 152064, 1e6, 1e-6, True),
     "qwen3-30b-a3b-8l": Shape("Qwen3-30B-A3B", "qwen3moe", 8, 2048, 32, 4, 6144, 151936, 1e6, 1e-6, False, 128, (128, 8, 768)),
+    "qwen3.5-0.8b": Shape("Qwen3.5-0.8B", "qwen35", 24, 1024, 8, 2, 3584, 248320, 1e7, 1e-6, False, 256, None,
+                          (4, 2048, 128, 16, 16), True, 64, 4),
+    "mamba2-1.3b": Shape("Mamba2-1.3B", "mamba2", 48, 2048, 0, 0, 0, 50288, 1e4, 1e-5, False, None, None,
+                         (4, 4096, 128, 64, 1), True),
 }
 
 
@@ -90,7 +133,18 @@ def writer_of(shape, vocab_path, out, file_type):
     writer.add_feed_forward_length(shape.ffn)
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
-    writer.add_rope_dimension_count(shape.head_dim or shape.hidden // shape.heads)
+    if shape.heads:
+        writer.add_rope_dimension_count(shape.rotary or shape.head_dim or shape.hidden // shape.heads)
+    if shape.recurrent:
+        taps, inner, state, heads, groups = shape.recurrent
+        writer.add_ssm_conv_kernel(taps)
+        writer.add_ssm_inner_size(inner)
+        writer.add_ssm_state_size(state)
+        writer.add_ssm_time_step_rank(heads)
+        writer.add_ssm_group_count(groups)
+    if shape.architecture == "qwen35":
+        writer.add_rope_dimension_sections([11, 11, 10, 0])
+        writer.add_full_attention_interval(shape.interval)
     if shape.head_dim:
         writer.add_key_length(shape.head_dim)
         writer.add_value_length(shape.head_dim)
@@ -125,15 +179,19 @@ def write(writer, tensors, vector_of, matrix_of, type_of):
     writer.write_ti_data_to_file()
     for name, shape in tensors:
         kind = kind_of(name, shape, type_of)
-        is_matrix = len(shape) > 1 and "ffn_gate_inp" not in name
-        data = matrix_of(shape, kind) if is_matrix else vector_of(name, shape).view(np.uint8)
+        data = matrix_of(shape, kind) if is_matrix(name, shape) else vector_of(name, shape).view(np.uint8)
         writer.write_tensor_data(data)
     writer.close()
 
 
 def kind_of(name, shape, type_of):
-    """Vectors and routers stay numbers, as llama.cpp keeps them."""
-    return type_of(name) if len(shape) > 1 and "ffn_gate_inp" not in name else gguf.GGMLQuantizationType.F32
+    """Vectors, routers and what convolutions and recurrences are made of stay numbers, as llama.cpp keeps them."""
+    return type_of(name) if is_matrix(name, shape) else gguf.GGMLQuantizationType.F32
+
+
+def is_matrix(name, shape):
+    is_kept = any(part in name for part in ("ffn_gate_inp", "ssm_conv1d", "ssm_norm")) or not name.endswith(".weight")
+    return len(shape) > 1 and not is_kept
 
 
 def byte_shape(shape, kind):
@@ -146,9 +204,11 @@ def size_bytes(shape, kind):
 
 
 def random_vector(random):
-    """Norms are 1, biases and routers small."""
+    """Norms are 1, biases, routers and convolutions small, factors of decays negative."""
     def make(name, shape):
-        if name.endswith(".bias") or "ffn_gate_inp" in name:
+        if name.endswith(".ssm_a"):
+            return np.full(shape, -0.7, np.float32)
+        if name.endswith(".bias") or "ffn_gate_inp" in name or "ssm_conv1d" in name:
             return random.standard_normal(shape, np.float32) * np.float32(STANDARD_DEVIATION)
         return np.ones(shape, np.float32)
     return make
@@ -178,7 +238,9 @@ def write_blocks(shape, file_type, vocab_path, out):
         return fill_from(pools[kind], random, size_bytes(dimensions, kind))
 
     write(writer, list(shape.tensors(vocabulary_size)), random_vector(random), matrix,
-          lambda name: MIXES[file_type](name, shape.layers))
+          # A table that is the head too has the type of a head.
+          lambda name: MIXES[file_type]("output.weight" if shape.tied and name == "token_embd.weight" else name,
+                                        shape.layers))
 
 
 def q4_k_m_type(name, layers):

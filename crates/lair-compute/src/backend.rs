@@ -1,10 +1,10 @@
 //! The seam between a model and the machine that runs it.
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
-    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
-    LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
-    VectorBytes,
+    Activation, Attention, AttentionBuffers, Batch, ComputeError, Convolution, ConvolutionBuffers, DecayedAttention,
+    DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head,
+    KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7,
+    Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
 };
 
 /// Runs the regions of a step.
@@ -128,6 +128,46 @@ pub trait Backend: Sized + Send + 'static {
         layer: &DeltaRule<Self>,
         states: &mut Self::States,
         buffers: DeltaRuleBuffers<'_, Self>,
+    );
+
+    /// Linear attention with a constant decay, with its norm and gate.
+    fn decayed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &DecayedAttention<Self>,
+        states: &mut Self::States,
+        buffers: DecayedAttentionBuffers<'_, Self>,
+    );
+
+    /// Mixes each row with the one before it in its sequence, once for each output.
+    fn token_shift(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &TokenShift<Self>,
+        states: &mut Self::States,
+        input: &Self::Buffer,
+        outputs: &mut [ShiftedRows<'_, Self>],
+    );
+
+    /// `values += (other - values) * sigmoid(mix)`, in the first `rows` rows.
+    fn blend(&mut self, rows: usize, mix: &Self::Buffer, other: &Self::Buffer, values: &mut Self::Buffer);
+
+    /// The time mixing of RWKV-6 with its norm and gate.
+    fn rwkv6(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &Rwkv6<Self>,
+        states: &mut Self::States,
+        buffers: Rwkv6Buffers<'_, Self>,
+    );
+
+    /// The time mixing of RWKV-7 with its norm and gate.
+    fn rwkv7(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &Rwkv7<Self>,
+        states: &mut Self::States,
+        buffers: Rwkv7Buffers<'_, Self>,
     );
 
     /// A state space with its gate and norm.

@@ -22,8 +22,9 @@ pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
 pub use latent::{LatentAttention, LatentBuffers};
 pub use recurrent::{
-    Columns, Convolution, ConvolutionBuffers, DecayForm, DeltaRule, DeltaRuleBuffers, KeyHeads, StateDecay, StateSpace,
-    StateSpaceBuffers,
+    Columns, Convolution, ConvolutionBuffers, DecayForm, DecayedAttention, DecayedAttentionBuffers, DeltaRule,
+    DeltaRuleBuffers, KeyHeads, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftHistory, ShiftedRows, StateDecay,
+    StateSpace, StateSpaceBuffers, TokenShift,
 };
 pub use regions::{
     Activation, Adjugates, Attention, AttentionBuffers, ExpertGroups, Experts, ExpertsInput, FeedForward,

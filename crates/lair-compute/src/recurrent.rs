@@ -177,3 +177,149 @@ impl<B: Backend> DeltaRule<B> {
         }
     }
 }
+
+/// Linear attention with a decay that is the same for all tokens (Qin et al., "Lightning Attention-2").
+///
+/// Per head: `S = decay * S + k v^T; o = q^T S`.
+///
+/// State: `head_count * head_dim * head_dim` elements.
+pub struct DecayedAttention<B: Backend> {
+    /// Index among the recurrent layers of the state.
+    pub state_layer: usize,
+    /// Heads.
+    pub head_count: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// What each head keeps of its state.
+    pub decays: Vec<f32>,
+    /// What queries, keys and values go through before.
+    pub activation: Option<Activation>,
+    /// Norm of the output.
+    pub norm: Norm<B>,
+}
+
+/// The buffers of a decayed attention, `[rows, head_count * head_dim]` each.
+pub struct DecayedAttentionBuffers<'a, B: Backend> {
+    /// Changed in place.
+    pub q: &'a mut B::Buffer,
+    /// Changed in place.
+    pub k: &'a mut B::Buffer,
+    /// Changed in place.
+    pub v: &'a mut B::Buffer,
+    /// The output is multiplied by its sigmoid.
+    pub gate: &'a B::Buffer,
+    /// The result.
+    pub output: &'a mut B::Buffer,
+}
+
+/// Whether a token shift is the last one of its layer in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShiftHistory {
+    /// Another one follows, with the same rows.
+    Kept,
+    /// The last row of each sequence becomes the one before the next step's first.
+    Moved,
+}
+
+/// Mixes each row with the one before it (Peng et al., "RWKV"):
+/// `output[i] = x + (previous - x) * (weights[i] + offset[i])`.
+///
+/// State: the last row, in place of a convolution's history.
+pub struct TokenShift<B: Backend> {
+    /// Index among the recurrent layers of the state.
+    pub state_layer: usize,
+    /// For each output, `[width]`.
+    pub weights: Vec<B::Vector>,
+    /// Whether the state moves on.
+    pub history: ShiftHistory,
+}
+
+/// An output of a token shift and what is added to its weights, `[rows, width]` each.
+pub struct ShiftedRows<'a, B: Backend> {
+    /// Absent where the weights are the same for all tokens.
+    pub offset: Option<&'a B::Buffer>,
+    /// The result.
+    pub output: &'a mut B::Buffer,
+}
+
+/// The time mixing of RWKV-6 (Peng et al., "Eagle and Finch", section 3).
+///
+/// Per head, with `w = exp(-exp(decay))`: `o = r^T (S + diag(first) k v^T); S = diag(w) S + k v^T`, and `output = norm(o) *
+/// silu(gate)`.
+///
+/// State: `head_count * head_dim * head_dim` elements.
+pub struct Rwkv6<B: Backend> {
+    /// Index among the recurrent layers of the state.
+    pub state_layer: usize,
+    /// Heads.
+    pub head_count: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// `[head_count * head_dim]`: weight of the token itself.
+    pub first: B::Vector,
+    /// Norm of each head's output.
+    pub norm: Norm<B>,
+}
+
+/// The buffers of RWKV-6's time mixing, `[rows, head_count * head_dim]` each.
+pub struct Rwkv6Buffers<'a, B: Backend> {
+    /// What is read.
+    pub r: &'a B::Buffer,
+    /// Keys.
+    pub k: &'a B::Buffer,
+    /// Values.
+    pub v: &'a B::Buffer,
+    /// The decay's input.
+    pub decay: &'a B::Buffer,
+    /// Multiplies the output by its SiLU.
+    pub gate: &'a B::Buffer,
+    /// The result.
+    pub output: &'a mut B::Buffer,
+}
+
+/// The time mixing of RWKV-7 (Peng et al., "RWKV-7 Goose", section 4).
+///
+/// Per head, with `w = exp(-exp(-1/2) sigmoid(decay))`, `a = sigmoid(rate)`, `e` the keys times `key_scale` brought to
+/// length one, and `k = k (1 + (a - 1) key_rate)`: `S = diag(w) S - (a e) (e^T S)^T + k v^T; o = r^T S`, and
+/// `output = (norm(o) + v sum(r k bonus)) * gate`.
+///
+/// State: `head_count * head_dim * head_dim` elements.
+pub struct Rwkv7<B: Backend> {
+    /// Index among the recurrent layers of the state.
+    pub state_layer: usize,
+    /// Heads.
+    pub head_count: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// `[head_count * head_dim]`: factor on the keys that are removed.
+    pub key_scale: B::Vector,
+    /// `[head_count * head_dim]`: how much the rate changes the keys that are added.
+    pub key_rate: B::Vector,
+    /// `[head_count * head_dim]`: weight of the token itself.
+    pub bonus: B::Vector,
+    /// Norm of each head's output.
+    pub norm: Option<Norm<B>>,
+}
+
+/// The buffers of RWKV-7's time mixing, `[rows, head_count * head_dim]` each.
+pub struct Rwkv7Buffers<'a, B: Backend> {
+    /// What is read.
+    pub r: &'a B::Buffer,
+    /// Keys.
+    pub k: &'a B::Buffer,
+    /// Values.
+    pub v: &'a B::Buffer,
+    /// The decay's input.
+    pub decay: &'a B::Buffer,
+    /// The rate's input.
+    pub rate: &'a B::Buffer,
+    /// Multiplies the output.
+    pub gate: Option<&'a B::Buffer>,
+    /// The result.
+    pub output: &'a mut B::Buffer,
+}
+
+/// Added to the square of a length before keys are divided by it (the published code of RWKV-7).
+pub(crate) const UNIT_EPSILON: f32 = 1e-24;
+/// `exp(-1/2)`: the slowest decay of RWKV-7 leaves the root of that logarithm.
+pub(crate) const DECAY_SPAN: f32 = 0.606_531;

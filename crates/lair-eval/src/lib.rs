@@ -6,12 +6,14 @@
 //! ([`BaseReader`]).
 
 mod base_file;
+mod chart;
 mod divergence;
 mod error;
 mod tally;
 mod tasks;
 
 pub use base_file::{BASE_FLOOR, BaseFileError, BaseReader, BaseShape, BaseWriter};
+pub use chart::{Chart, ChartPoint, best};
 pub use divergence::{Divergence, Estimate, NotFinite, PERCENTILES, Place, Reference, compare, log_sum_exp};
 pub use error::EvalError;
 pub use tally::{Accuracy, Tally, Verdict};

@@ -85,6 +85,42 @@ impl GgufFile {
     }
 }
 
+impl GgufFile {
+    /// The same model with other keys, and with some of its tensors in another type, whose bytes are made: for each tensor,
+    /// in order, its new type and maker, or nothing where it stays as it is.
+    ///
+    /// # Errors
+    /// [`GgufError::Unwritable`] if a tensor's shape is none in its new type.
+    ///
+    /// # Panics
+    /// If `changes` has another length than [`GgufFile::tensors`].
+    pub fn with_changed(
+        &self,
+        metadata: Metadata,
+        changes: Vec<Option<(TensorType, TensorMaker)>>,
+    ) -> Result<GgufFile, GgufError> {
+        assert_eq!(changes.len(), self.tensors().len(), "a change for each tensor, or none");
+        let (mut infos, mut makers) = (Vec::new(), Vec::new());
+        for (tensor, change) in self.tensors().iter().zip(changes) {
+            let (offset, own) = self.place_of(tensor);
+            let mut info = TensorInfo { offset, ..tensor.clone() };
+            let maker = match change {
+                None => own,
+                Some((tensor_type, maker)) => {
+                    info.tensor_type = tensor_type;
+                    info.size_bytes = size_of_tensor(&info.shape, tensor_type).map_err(|expected| {
+                        unwritable(format!("tensor `{}`", info.name), format!("the shape {:?}", info.shape), expected)
+                    })?;
+                    Some(Maker(maker))
+                }
+            };
+            infos.push(info);
+            makers.push(maker);
+        }
+        Ok(GgufFile::of_parts(metadata, self.mappings(), infos, makers))
+    }
+}
+
 /// A maker that can be shown.
 #[derive(Clone)]
 pub(crate) struct Maker(pub(crate) TensorMaker);

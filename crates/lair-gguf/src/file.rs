@@ -290,6 +290,17 @@ impl GgufFile {
         GgufFile { inner: Arc::new(Inner { metadata, version: 3, alignment: 1, tensors, by_name, shards, makers }) }
     }
 
+    /// The files, shared.
+    pub(crate) fn mappings(&self) -> Vec<Arc<Mapping>> {
+        self.inner.shards.iter().map(|shard| Arc::clone(&shard.mapping)).collect()
+    }
+
+    /// Where a tensor of this model begins in its file, and what makes it if it lies in none.
+    pub(crate) fn place_of(&self, tensor: &TensorInfo) -> (u64, Option<Maker>) {
+        let maker = self.inner.index_of(&tensor.name).and_then(|index| self.inner.makers.get(index)?.clone());
+        (self.inner.shards[tensor.shard].data_start + tensor.offset, maker)
+    }
+
     /// A name that more than one tensor has, if there is one.
     pub(crate) fn first_double_name(&self) -> Option<&str> {
         let name = |index: &u32| self.inner.tensors[*index as usize].name.as_str();

@@ -123,7 +123,7 @@ impl ModelCost {
         }
         for layer_index in 0..config.layer_count {
             let layer = (architecture.layer)(&config, layer_index);
-            let states = state_layers(&layer, &config)?;
+            let states = state_layers(&layer, &config, layer_index)?;
             cost.state_elements +=
                 states.iter().map(|state| state.conv_length + state.recurrent_length).sum::<usize>() as u64;
             match &layer.mixer {
@@ -208,7 +208,7 @@ impl Roles {
             let experts: Option<ExpertsFfn> = match (architecture.layer)(config, layer_index).ffn {
                 Ffn::Experts(experts) | Ffn::ExpertsIfThere { experts, .. } => Some(experts),
                 Ffn::DenseAndExperts(both) => Some(both.experts),
-                Ffn::None | Ffn::Dense(_) => None,
+                Ffn::None | Ffn::Dense(_) | Ffn::ChannelMix(_) => None,
             };
             let (Some(experts), Some(counts)) = (experts, &config.experts) else { continue };
             let used_count = counts.expert_used_counts[layer_index];

@@ -3,7 +3,7 @@
 use lair_compute::{NormKind, StateLayerLayout};
 
 use crate::config::{ExpertsConfig, RecurrentConfig};
-use crate::spec::{Attention, LatentAttention, Layer, MambaForm, Mixer, Norm, NormSpan};
+use crate::spec::{Attention, Ffn, LatentAttention, Layer, MambaForm, Mixer, Norm, NormSpan, RwkvGeneration};
 use crate::{ModelConfig, ModelError};
 
 /// Heads of an attention layer.
@@ -270,15 +270,22 @@ fn head_dim(config: &ModelConfig, recurrent: RecurrentConfig) -> Result<usize, M
 }
 
 /// What a layer keeps of a sequence beside keys and values, in the order in which it is built.
-pub(crate) fn state_layers(layer: &Layer, config: &ModelConfig) -> Result<Vec<StateLayerLayout>, ModelError> {
-    let mut states = mixer_states(&layer.mixer, config)?;
+pub(crate) fn state_layers(
+    layer: &Layer,
+    config: &ModelConfig,
+    layer_index: usize,
+) -> Result<Vec<StateLayerLayout>, ModelError> {
+    let mut states = mixer_states(&layer.mixer, config, layer_index)?;
     if let Some(mixer) = layer.beside {
-        states.extend(mixer_states(&Mixer::Mamba2(mixer), config)?);
+        states.extend(mixer_states(&Mixer::Mamba2(mixer), config, layer_index)?);
+    }
+    if let Ffn::ChannelMix(_) = layer.ffn {
+        states.push(StateLayerLayout { conv_length: config.hidden_size, recurrent_length: 0 });
     }
     Ok(states)
 }
 
-fn mixer_states(mixer: &Mixer, config: &ModelConfig) -> Result<Vec<StateLayerLayout>, ModelError> {
+fn mixer_states(mixer: &Mixer, config: &ModelConfig, layer_index: usize) -> Result<Vec<StateLayerLayout>, ModelError> {
     let layout = |taps: usize, channels: usize, recurrent_length: usize| {
         vec![StateLayerLayout { conv_length: (taps - 1) * channels, recurrent_length }]
     };
@@ -296,9 +303,93 @@ fn mixer_states(mixer: &Mixer, config: &ModelConfig) -> Result<Vec<StateLayerLay
             let shape = MambaShape::new(config, mixer.form)?;
             layout(shape.conv_length, shape.inner_size, shape.inner_size * shape.state_size)
         }
+        Mixer::DecayedAttention(_) => vec![StateLayerLayout {
+            conv_length: 0,
+            recurrent_length: config.head_counts[layer_index] * config.key_dim * config.key_dim,
+        }],
+        Mixer::KeyDeltaNet(_) => {
+            let shape = KeyDeltaShape::new(config)?;
+            let conv_length = (shape.conv_length - 1) * shape.width();
+            let convolution = StateLayerLayout { conv_length, recurrent_length: 0 };
+            let recurrent_length = shape.width() * shape.head_dim;
+            vec![StateLayerLayout { conv_length, recurrent_length }, convolution, convolution]
+        }
+        Mixer::TimeMix(mixer) => {
+            let shape = TimeMixShape::new(config, mixer.generation)?;
+            let recurrent_length = shape.head_count * shape.head_dim * shape.head_dim;
+            vec![StateLayerLayout { conv_length: config.hidden_size, recurrent_length }]
+        }
         Mixer::ShortConvolution(mixer) => layout(mixer.length, config.hidden_size, 0),
         Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::Linear(_) => Vec::new(),
     })
+}
+
+/// Heads of a delta rule with a decay for each key element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyDeltaShape {
+    pub(crate) head_count: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) conv_length: usize,
+}
+
+impl KeyDeltaShape {
+    /// Recurrent layers have as many heads as the others: files give the number where there is attention.
+    pub(crate) fn new(config: &ModelConfig) -> Result<KeyDeltaShape, ModelError> {
+        let missing = || ModelError::MissingKey { key: config.key("kda.head_dim"), expected: "the width of a head" };
+        let key_delta = config.key_delta.ok_or_else(missing)?;
+        let head_count = config.head_counts.iter().copied().max().unwrap_or(0);
+        Ok(KeyDeltaShape { head_count, head_dim: key_delta.head_dim, conv_length: key_delta.conv_length })
+    }
+
+    /// Elements of all heads.
+    pub(crate) fn width(&self) -> usize {
+        self.head_count * self.head_dim
+    }
+}
+
+/// Heads and narrow products of RWKV's time mixing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeMixShape {
+    pub(crate) head_count: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) decay_rank: usize,
+    /// RWKV-6: of the token shift.
+    pub(crate) mix_rank: usize,
+    /// RWKV-7.
+    pub(crate) rate_rank: usize,
+    pub(crate) value_rank: usize,
+    /// 0 without gates.
+    pub(crate) gate_rank: usize,
+}
+
+impl TimeMixShape {
+    pub(crate) fn new(config: &ModelConfig, generation: RwkvGeneration) -> Result<TimeMixShape, ModelError> {
+        let missing = |key: &str| ModelError::MissingKey { key: config.key(key), expected: "a width of time mixing" };
+        let rwkv = config.rwkv.ok_or_else(|| missing("wkv.head_size"))?;
+        let width = |key: &str, width: Option<usize>| width.ok_or_else(|| missing(key));
+        let shape = TimeMixShape {
+            head_count: config.hidden_size / rwkv.head_size,
+            head_dim: rwkv.head_size,
+            decay_rank: 0,
+            mix_rank: 0,
+            rate_rank: 0,
+            value_rank: 0,
+            gate_rank: rwkv.gate_rank.unwrap_or(0),
+        };
+        Ok(match generation {
+            RwkvGeneration::Six => TimeMixShape {
+                mix_rank: width("time_mix_extra_dim", rwkv.mix_rank)?,
+                decay_rank: width("time_decay_extra_dim", rwkv.decay_ranks[0])?,
+                ..shape
+            },
+            RwkvGeneration::Seven => TimeMixShape {
+                decay_rank: width("attention.decay_lora_rank", rwkv.decay_ranks[1])?,
+                rate_rank: width("attention.iclr_lora_rank", rwkv.rate_rank)?,
+                value_rank: width("attention.value_residual_mix_lora_rank", rwkv.value_rank)?,
+                ..shape
+            },
+        })
+    }
 }
 
 fn recurrent_config(config: &ModelConfig) -> Result<RecurrentConfig, ModelError> {

@@ -78,7 +78,7 @@ fn layer(layer: &Layer, has_logits: bool) -> Option<&'static str> {
         _ => None,
     };
     mixer.or_else(|| match &layer.ffn {
-        Ffn::None | Ffn::Dense(_) => None,
+        Ffn::None | Ffn::Dense(_) | Ffn::ChannelMix(_) => None,
         Ffn::Experts(ffn) | Ffn::ExpertsIfThere { experts: ffn, .. } => experts(ffn),
         Ffn::DenseAndExperts(both) => experts(&both.experts).or_else(|| {
             (layer.ffn_output_norm != Norm::None).then_some("a norm of the sum of one network and experts")

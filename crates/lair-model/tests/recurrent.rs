@@ -11,19 +11,25 @@ use runner::Runner;
 
 /// Every declared architecture with recurrent layers.
 const RECURRENT: &[&str] = &[
+    "arwkv7",
+    "bailingmoe3",
     "falcon-h1",
     "granitehybrid",
     "jamba",
+    "kimi-linear",
     "lfm2",
     "lfm2moe",
     "mamba",
     "mamba2",
+    "minimax-01",
     "nemotron_h",
     "nemotron_h_moe",
     "plamo2",
     "qwen35",
     "qwen35moe",
     "qwen3next",
+    "rwkv6",
+    "rwkv7",
 ];
 
 fn cpu(threads: usize) -> Cpu {

@@ -18,7 +18,20 @@ fn alone(model: &TinyModel, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn sequences_that_share_steps_get_the_logits_they_get_alone() {
     // Windows, recurrent layers with their states, experts.
-    for name in ["gemma3", "qwen35", "qwen3moe", "falcon-h1", "jamba", "lfm2moe", "nemotron_h", "plamo2", "qwen3next"] {
+    for name in [
+        "gemma3",
+        "qwen35",
+        "qwen3moe",
+        "falcon-h1",
+        "jamba",
+        "lfm2moe",
+        "nemotron_h",
+        "plamo2",
+        "qwen3next",
+        "minimax-01",
+        "rwkv6",
+        "rwkv7",
+    ] {
         let Some(tiny) = TinyModel::make(name) else { return };
         let file = GgufFile::open(tiny.path()).expect("tiny models are valid");
         let mut backend = Reference;

@@ -50,6 +50,9 @@ fn rows_that_are_not_wanted_change_nothing() {
         "lfm2",
         "mamba2",
         "nemotron_h",
+        "minimax-01",
+        "rwkv6",
+        "rwkv7",
     ] {
         let Some(tiny) = TinyModel::make(name) else { return };
         let file = GgufFile::open(tiny.path()).expect("tiny models are valid");

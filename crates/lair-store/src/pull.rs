@@ -120,6 +120,10 @@ impl Store {
             self.pull_blob(&registry, &repository, blob, progress)?;
         }
         // Each was hashed while it arrived, or when it came here earlier.
+        // What came small enough to come whole was not asked about.
+        if progress.is_given_up() {
+            return Err(SourceError::GivenUp.into());
+        }
         progress.status("verifying sha256 digest");
         progress.status("writing manifest");
         let id = self.put_manifest(name, &fetched.bytes)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lair_convert::lora;
 use lair_gguf::GgufFile;
 
 use crate::failure::{ExitCode, Failure};
@@ -12,7 +13,7 @@ use crate::session::LoadOptions;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Adapters")]
 pub struct AdapterArgs {
-    /// A low-rank adapter (LoRA, a GGUF file) for the model; may be given several times
+    /// A low-rank adapter (LoRA: a GGUF file, or a folder of PEFT's) for the model; may be given several times
     #[arg(long, value_name = "FILE")]
     lora: Vec<PathBuf>,
     /// The same with a factor on what it adds
@@ -35,6 +36,11 @@ impl AdapterChoice {
         AdapterChoice { path, scale: 1.0 }
     }
 
+    /// The file with its weights: itself, or that in a folder of PEFT's.
+    pub fn file(&self) -> PathBuf {
+        lora::weights_of(&self.path).unwrap_or_else(|| self.path.clone())
+    }
+
     /// What to call it: its file's name.
     pub fn name(&self) -> String {
         self.path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
@@ -42,10 +48,15 @@ impl AdapterChoice {
 }
 
 impl AdapterArgs {
+    /// These adapters, those without a factor first.
+    pub fn choices(&self) -> Vec<AdapterChoice> {
+        let plain = self.lora.iter().cloned().map(AdapterChoice::of_file);
+        plain.chain(self.lora_scaled.iter().cloned()).collect()
+    }
+
     /// These adapters, behind those of other options.
     pub fn over(&self, mut options: LoadOptions) -> LoadOptions {
-        options.adapters.extend(self.lora.iter().cloned().map(AdapterChoice::of_file));
-        options.adapters.extend(self.lora_scaled.iter().cloned());
+        options.adapters.extend(self.choices());
         options
     }
 }
@@ -59,16 +70,21 @@ fn scaled(text: &str) -> Result<AdapterChoice, String> {
     }
 }
 
-/// Opens the files of adapters.
+/// Opens the files of adapters for the model `base`: GGUF files, and folders as PEFT saves them.
 ///
 /// # Errors
-/// If one is missing or no GGUF file.
-pub fn open(adapters: &[AdapterChoice]) -> Result<Vec<GgufFile>, Failure> {
-    let open = |adapter: &AdapterChoice| GgufFile::open(&adapter.path).map_err(|error| refused(&adapter.path, error));
+/// If one is missing, or neither.
+pub fn open(adapters: &[AdapterChoice], base: &GgufFile) -> Result<Vec<GgufFile>, Failure> {
+    let open = |adapter: &AdapterChoice| match lora::is_peft(&adapter.path) {
+        true => lora::Base::of_model(base)
+            .and_then(|base| lora::open_peft(&adapter.path, &base, None))
+            .map_err(|error| refused(&adapter.path, error)),
+        false => GgufFile::open(&adapter.path).map_err(|error| refused(&adapter.path, error)),
+    };
     adapters.iter().map(open).collect()
 }
 
-fn refused(path: &Path, error: lair_gguf::GgufError) -> Failure {
+fn refused(path: &Path, error: impl std::fmt::Display) -> Failure {
     let missing = !path.exists();
     let failure = Failure::new(
         if missing { ExitCode::NotFound } else { ExitCode::BadModel },
@@ -76,7 +92,8 @@ fn refused(path: &Path, error: lair_gguf::GgufError) -> Failure {
     );
     match missing {
         true => failure,
-        false => failure.with_hint("adapters are GGUF files with `adapter.type` lora".to_owned()),
+        false => failure
+            .with_hint("adapters are GGUF files with `adapter.type` lora, or folders as PEFT saves them".to_owned()),
     }
 }
 

@@ -6,6 +6,7 @@ mod answer_format;
 mod answer_printer;
 mod bench;
 mod chat;
+mod choices;
 mod commands;
 mod config;
 mod doctor;
@@ -95,6 +96,10 @@ enum Command {
     Update(commands::outdated::UpdateArgs),
     /// Make a GGUF file of a checkpoint in safetensors or PyTorch's files
     Convert(commands::convert::ConvertArgs),
+    /// Add low-rank adapters (LoRA) to a model's weights for good
+    ExportLora(commands::export_lora::ExportLoraArgs),
+    /// Make one model of several, as a file in mergekit's YAML says
+    Merge(commands::merge::MergeArgs),
     /// Make a model of a Modelfile
     Create(commands::create::CreateArgs),
     /// Say what a model file is
@@ -139,6 +144,8 @@ enum Command {
     Perplexity(commands::perplexity::PerplexityArgs),
     /// Measure how far a model's predictions are from another's
     Kl(commands::kl::KlArgs),
+    /// Compare size, loss and speed of quantizations of a model
+    Quality(commands::quality::QualityArgs),
     /// Ask a model tasks with known answers, and count
     Eval(commands::eval::EvalArgs),
     /// Do as SLM Packager does: its YAML files and commands
@@ -190,6 +197,8 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Outdated(args) => (commands::outdated::outdated(&args), args.transfer.json),
         Command::Update(args) => (commands::outdated::update(&args), args.outdated.transfer.json),
         Command::Convert(args) => (commands::convert::convert(&args), args.json),
+        Command::Merge(args) => (commands::merge::merge(&args), args.json),
+        Command::ExportLora(args) => (commands::export_lora::export_lora(&args), args.json),
         Command::Create(args) => (commands::create::create_model(&args), args.json),
         Command::Show(args) => (commands::show::show(&args), args.json),
         Command::List(args) => (commands::list::list(&args), args.json),
@@ -211,6 +220,7 @@ fn run(command: Command) -> (Outcome, bool) {
         Command::Perplexity(args) => (commands::perplexity::perplexity(&args), args.json),
         Command::Imatrix(args) => (commands::imatrix::imatrix(&args), args.is_json()),
         Command::Kl(args) => (commands::kl::kl(&args), args.json),
+        Command::Quality(args) => (commands::quality::quality(&args), args.json),
         Command::Eval(args) => (commands::eval::eval(&args), args.json),
         Command::Slm(args) => (commands::slm::slm(&args), false),
         Command::Config(args) => (commands::config::config(&args), args.is_json()),

@@ -135,7 +135,7 @@ impl Predictor {
         }
         file.check_unchanged()?;
         let vocabulary_size = model.vocabulary_size();
-        let rows_max = (LOGITS_BYTES / (4 * vocabulary_size)).clamp(ROWS_MIN, ROWS_MAX);
+        let rows_max = logits_rows_max(vocabulary_size);
         let hidden_size = model.config().hidden_size;
         let page_count = length.div_ceil(PAGE_LENGTH);
         let memory = MemoryOptions { kv_element: options.precision.kv, page_count, state_slot_count: 1, rows_max };
@@ -225,6 +225,11 @@ impl Predictor {
             self.runner.clear_state(slot);
         }
     }
+}
+
+/// Rows of a step whose logits are all wanted.
+pub fn logits_rows_max(vocabulary_size: usize) -> usize {
+    (LOGITS_BYTES / (4 * vocabulary_size.max(1))).clamp(ROWS_MIN, ROWS_MAX)
 }
 
 fn state_slot(runner: &ModelRunner<Cpu>) -> Option<StateSlot> {

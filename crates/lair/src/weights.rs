@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use lair_convert::quantize::{FileType, Options, Plan, at_load};
 use lair_gguf::GgufFile;
 
 use crate::failure::{ExitCode, Failure};
@@ -13,6 +14,16 @@ pub fn open(path: &Path) -> Result<GgufFile, Failure> {
         return Ok(GgufFile::open(path)?);
     }
     Ok(lair_convert::hf::open(path)?)
+}
+
+/// Opens a model for reading, quantized on the way if that is wanted.
+pub fn open_as(path: &Path, file_type: Option<FileType>) -> Result<GgufFile, Failure> {
+    let file = open(path)?;
+    if file_type.is_none() {
+        return Ok(file);
+    }
+    let plan = Plan::new(&file, &Options { file_type, ..Options::default() })?;
+    Ok(at_load(&file, &plan)?)
 }
 
 impl From<lair_convert::ConvertError> for Failure {

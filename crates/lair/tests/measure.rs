@@ -1,4 +1,4 @@
-//! `lair imatrix` and `lair kl` as a user meets them.
+//! `lair imatrix`, `lair kl`, `lair quality` and sizes that `lair quantize` is asked for, as a user meets them.
 
 use std::path::Path;
 use std::process::Output;
@@ -157,4 +157,49 @@ fn a_model_does_not_diverge_from_its_own_base_and_a_smaller_one_does() {
     assert!(refused(folder, &["kl", "small.gguf"], 2).contains("--base"));
     let again = ["kl", "stories.gguf", "--text", "text.txt", "--write-base", "base"];
     assert!(refused(folder, &again, 2).contains("--force"));
+}
+
+#[test]
+fn quantizations_stand_side_by_side() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    for kind in ["Q4_0", "Q8_0"] {
+        json(folder, &["quantize", "stories.gguf", kind, &format!("{kind}.gguf"), "--json"]);
+    }
+    let fixed = ["quality", "Q8_0.gguf", "Q4_0.gguf", "--text", "text.txt", "--chunk-length", "64", "--repeats", "1"];
+    let report = json(folder, &[&fixed[..], &["--reference", "stories.gguf", "--svg", "chart.svg", "--json"]].concat());
+    let rows = report["models"].as_array().expect("a list");
+    let number = |row: usize, name: &str| rows[row][name].as_f64().unwrap_or_else(|| panic!("{name} of {report}"));
+    // The smaller one first, which loses more; neither beats the other.
+    assert!(number(0, "size_bytes") < number(1, "size_bytes") && number(0, "divergence") > number(1, "divergence"));
+    assert!(number(0, "bits_per_weight") < 8.0 && number(1, "bits_per_weight") > 8.0, "{report}");
+    assert!(rows.iter().all(|row| row["is_best"] == true), "{report}");
+    assert!(number(0, "prefill_tokens_per_second") > 0.0 && number(1, "decode_tokens_per_second") > 0.0);
+    let chart = std::fs::read_to_string(folder.join("chart.svg")).expect("a chart");
+    assert!(chart.contains(">Q4_0<") && chart.contains(">Q8_0<"), "{chart}");
+
+    // Without a reference the perplexity counts.
+    let table = lair(folder, &[&fixed[..], &["--no-speed", "--markdown"]].concat());
+    let table = text(&table.stdout);
+    assert!(table.starts_with("| model") && !table.contains("divergence") && table.contains("| Q4_0"), "{table}");
+}
+
+#[test]
+fn a_file_of_a_wanted_size_is_made() {
+    let Some(folder) = folder() else { return };
+    let folder = folder.path();
+    json(folder, &["imatrix", "compute", "text.txt", "-m", "stories.gguf", "--chunk-length", "64", "--json"]);
+    let fixed = ["quantize", "stories.gguf", "out.gguf", "--imatrix", "stories.imatrix.gguf", "--json", "--force"];
+    let made = |more: &[&'static str]| {
+        json(folder, &[&fixed[..], more].concat());
+        std::fs::metadata(folder.join("out.gguf")).expect("it is written").len()
+    };
+    let size = made(&["--target-size", "300KB"]);
+    assert!((270_000..=300_000).contains(&size), "{size}");
+    let plan = json(folder, &["quantize", "stories.gguf", "--target-bpw", "9", "--dry-run", "--json"]);
+    let bits = plan["bits_per_weight"].as_f64().expect("a number");
+    assert!((8.0..=9.0).contains(&bits), "{plan}");
+    assert!(refused(folder, &[&fixed[..], &["--target-size", "1KB"]].concat(), 2).contains("smallest types"));
+    let aimless = ["quantize", "stories.gguf", "Q4_0", "--candidates", "Q4_0", "--force"];
+    assert!(refused(folder, &aimless, 2).contains("no size is wanted"));
 }

@@ -118,8 +118,10 @@ fn every_route_is_closed_to_who_has_no_key_and_names_the_scope_that_lacks() {
             }
             let other = ask(&server, &metrics_only, &method, &path, &json!({}));
             if other.status == 403 && method != "HEAD" {
-                let error = &other.json()["error"];
-                let message = error.as_str().or(error["message"].as_str()).expect("a message").to_owned();
+                let body = other.json();
+                let error = &body["error"];
+                let said = error.as_str().or(error["message"].as_str()).or(body["detail"].as_str());
+                let message = said.unwrap_or_else(|| panic!("no message in {body}")).to_owned();
                 let scope = message.split('`').nth(3).expect("a scope").to_owned();
                 scopes.insert(scope);
             }

@@ -153,6 +153,10 @@ fn a_wrong_type_is_refused_by_every_route() {
     let mut asked = 0;
     for (path, operations) in document["paths"].as_object().expect("an object") {
         let path = &path.replace("/slots/{id}", "/slots/0?action=save");
+        // SLM Packager's are there under `lair slm serve` only: `slm_serve` has them.
+        if ["/load", "/generate"].contains(&path.as_str()) {
+            continue;
+        }
         for (method, operation) in operations.as_object().expect("an object") {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             let Some(properties) = schema["properties"].as_object() else { continue };

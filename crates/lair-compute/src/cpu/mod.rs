@@ -10,6 +10,7 @@ mod brain_kernel;
 #[cfg(test)]
 mod brain_tests;
 mod convolution;
+mod decayed_attention;
 mod delta_net;
 mod experts;
 mod feed_forward;
@@ -53,6 +54,7 @@ mod quantise;
 mod recurrence;
 #[cfg(unix)]
 mod region;
+mod rwkv;
 mod state_space;
 mod tap;
 
@@ -66,9 +68,10 @@ pub use quantise::ActivationType;
 pub use tap::{InputSums, InputTaps};
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
-    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
-    LatentBuffers, Linear, MatrixBytes, Norm, PageId, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
+    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6,
+    Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, TokenShift,
     VectorBytes,
 };
 use linear::Scratch;
@@ -322,6 +325,39 @@ impl Backend for Cpu {
         buffers: ConvolutionBuffers<'_, Self>,
     ) {
         convolution::convolve(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn decayed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &DecayedAttention<Self>,
+        states: &mut States,
+        buffers: DecayedAttentionBuffers<'_, Self>,
+    ) {
+        decayed_attention::decayed_attention(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn rwkv6(&mut self, batch: &Batch<'_>, layer: &Rwkv6<Self>, states: &mut States, buffers: Rwkv6Buffers<'_, Self>) {
+        rwkv::rwkv6(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn rwkv7(&mut self, batch: &Batch<'_>, layer: &Rwkv7<Self>, states: &mut States, buffers: Rwkv7Buffers<'_, Self>) {
+        rwkv::rwkv7(self, batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn token_shift(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &TokenShift<Self>,
+        states: &mut States,
+        input: &Buffer,
+        outputs: &mut [ShiftedRows<'_, Self>],
+    ) {
+        rwkv::token_shift(self, batch, layer, &mut states.layers[layer.state_layer], input, outputs);
+    }
+
+    fn blend(&mut self, rows: usize, mix: &Buffer, other: &Buffer, values: &mut Buffer) {
+        rwkv::blend_rows(self, rows, mix, other, values);
     }
 
     fn state_space(

@@ -326,12 +326,16 @@ pub(super) fn softplus(x: f32) -> f32 {
     if x > 20.0 { x } else { x.exp().ln_1p() }
 }
 
+/// `values[i] *= sigmoid(gate[i])`.
+pub(super) fn gate_by_sigmoid(isa: Isa, values: &mut [f32], gate: &[f32]) {
+    vectorize!(isa, gate_by_sigmoid_with, values: &mut [f32] = values, gate: &[f32] = gate);
+}
+
 /// Multiplies the output of head `head` by its part of the gate.
 pub(super) fn gate_head(isa: Isa, kind: OutputGate, gate: &[f32], head: usize, output: &mut [f32]) {
     match (kind.span, kind.function) {
         (GateSpan::Element, GateFunction::Sigmoid) => {
-            let gate = &gate[head * output.len()..][..output.len()];
-            vectorize!(isa, gate_by_sigmoid_with, values: &mut [f32] = output, gate: &[f32] = gate);
+            gate_by_sigmoid(isa, output, &gate[head * output.len()..][..output.len()]);
         }
         (GateSpan::Element, GateFunction::Softplus) => {
             let gate = &gate[head * output.len()..][..output.len()];

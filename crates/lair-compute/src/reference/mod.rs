@@ -4,17 +4,20 @@
 
 mod attention;
 mod convolution;
+mod decayed_attention;
 mod delta_net;
 mod elementwise;
 mod experts;
 mod latent;
+mod rwkv;
 mod state_space;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers, DeltaRule,
-    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KvLayout, LatentAttention,
-    LatentBuffers, Linear, MatrixBytes, Norm, NormGroup, NormKind, PAGE_LENGTH, PageId, SequenceRows, StateLayout,
-    StateSlot, StateSpace, StateSpaceBuffers, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
+    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward,
+    FeedForwardInput, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, NormGroup, NormKind,
+    PAGE_LENGTH, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, SequenceRows, ShiftedRows, StateLayout, StateSlot,
+    StateSpace, StateSpaceBuffers, TokenShift, VectorBytes,
 };
 pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap, softplus};
@@ -304,6 +307,43 @@ impl Backend for Reference {
         buffers: ConvolutionBuffers<'_, Self>,
     ) {
         convolution::convolve(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn decayed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &DecayedAttention<Self>,
+        states: &mut States,
+        buffers: DecayedAttentionBuffers<'_, Self>,
+    ) {
+        decayed_attention::decayed_attention(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn rwkv6(&mut self, batch: &Batch<'_>, layer: &Rwkv6<Self>, states: &mut States, buffers: Rwkv6Buffers<'_, Self>) {
+        rwkv::rwkv6(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn rwkv7(&mut self, batch: &Batch<'_>, layer: &Rwkv7<Self>, states: &mut States, buffers: Rwkv7Buffers<'_, Self>) {
+        rwkv::rwkv7(batch, layer, &mut states.layers[layer.state_layer], buffers);
+    }
+
+    fn token_shift(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &TokenShift<Self>,
+        states: &mut States,
+        input: &Buffer,
+        outputs: &mut [ShiftedRows<'_, Self>],
+    ) {
+        rwkv::token_shift(batch, layer, &mut states.layers[layer.state_layer], input, outputs);
+    }
+
+    fn blend(&mut self, rows: usize, mix: &Buffer, other: &Buffer, values: &mut Buffer) {
+        for row in 0..rows {
+            for ((value, &other), &mix) in values.row_mut(row).iter_mut().zip(other.row(row)).zip(mix.row(row)) {
+                *value += (other - *value) * sigmoid(mix);
+            }
+        }
     }
 
     fn state_space(

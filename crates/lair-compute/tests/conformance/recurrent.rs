@@ -2,8 +2,10 @@
 
 use lair_compute::reference::Reference;
 use lair_compute::{
-    Activation, Backend, Batch, Columns, Convolution, ConvolutionBuffers, DecayForm, DeltaRule, DeltaRuleBuffers,
-    KeyHeads, NormGroup, NormKind, StateDecay, StateLayerLayout, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    Activation, Backend, Batch, Columns, Convolution, ConvolutionBuffers, DecayForm, DecayedAttention,
+    DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, KeyHeads, NormGroup, NormKind, Rwkv6, Rwkv6Buffers, Rwkv7,
+    Rwkv7Buffers, ShiftHistory, ShiftedRows, StateDecay, StateLayerLayout, StateLayout, StateSlot, StateSpace,
+    StateSpaceBuffers, TokenShift,
 };
 
 use crate::build::{Random, buffer, norm, page_tables, sequences, vector};
@@ -22,7 +24,7 @@ trait Mixer {
         backend: &mut B,
         batch: &Batch<'_>,
         states: &mut B::States,
-        inputs: &[B::Buffer],
+        inputs: &mut [B::Buffer],
         output: &mut B::Buffer,
     );
 }
@@ -58,7 +60,7 @@ impl<const DECAYS: usize> Mixer for Delta<DECAYS> {
         backend: &mut B,
         batch: &Batch<'_>,
         states: &mut B::States,
-        inputs: &[B::Buffer],
+        inputs: &mut [B::Buffer],
         output: &mut B::Buffer,
     ) {
         let mut random = Random(81);
@@ -78,7 +80,7 @@ impl<const DECAYS: usize> Mixer for Delta<DECAYS> {
             norm: norm(backend, NormKind::Rms, NormGroup::Run(VALUE_DIM), Some(&random.values(VALUE_DIM)), None),
             gate_activation: if is_plain { Activation::Silu } else { Activation::Sigmoid },
         };
-        let [qkv, alpha, beta, gate] = inputs else { unreachable!() };
+        let [qkv, alpha, beta, gate] = &*inputs else { unreachable!() };
         let keys = KEY_HEADS * KEY_DIM;
         let (q, k, v) = (columns(qkv, 0), columns(qkv, keys), columns(qkv, 2 * keys));
         backend.delta_rule(batch, &layer, states, DeltaRuleBuffers { q, k, v, alpha, beta, gate, output });
@@ -100,7 +102,7 @@ impl Mixer for Convolved {
         backend: &mut B,
         batch: &Batch<'_>,
         states: &mut B::States,
-        inputs: &[B::Buffer],
+        inputs: &mut [B::Buffer],
         output: &mut B::Buffer,
     ) {
         let mut random = Random(82);
@@ -111,7 +113,7 @@ impl Mixer for Convolved {
             bias: Some(vector(backend, &random.values(CHANNELS))),
             activation: Some(Activation::Silu),
         };
-        let [input, before, after] = inputs else { unreachable!() };
+        let [input, before, after] = &*inputs else { unreachable!() };
         let (input_factor, output_factor) = (Some(before), Some(after));
         backend.convolve(batch, &layer, states, ConvolutionBuffers { input, input_factor, output_factor, output });
     }
@@ -132,7 +134,7 @@ impl<const HEADS: usize, const DIM: usize> Mixer for Space<HEADS, DIM> {
         backend: &mut B,
         batch: &Batch<'_>,
         states: &mut B::States,
-        inputs: &[B::Buffer],
+        inputs: &mut [B::Buffer],
         output: &mut B::Buffer,
     ) {
         let mut random = Random(83);
@@ -154,10 +156,106 @@ impl<const HEADS: usize, const DIM: usize> Mixer for Space<HEADS, DIM> {
             norm: (!is_plain)
                 .then(|| norm(backend, NormKind::Rms, NormGroup::Part(HEADS * DIM / GROUPS), Some(&weight), None)),
         };
-        let [xbc, time_step, gate] = inputs else { unreachable!() };
+        let [xbc, time_step, gate] = &*inputs else { unreachable!() };
         let (x, width) = (columns(xbc, 0), HEADS * DIM);
         let (b, c) = (columns(xbc, width), columns(xbc, width + GROUPS * STATE_SIZE));
         backend.state_space(batch, &layer, states, StateSpaceBuffers { x, b, c, time_step, gate, output });
+    }
+}
+
+/// Linear attention with a constant decay.
+struct Decayed;
+
+const HEADS: usize = 3;
+const HEAD_DIM: usize = 44;
+const WIDTH: usize = HEADS * HEAD_DIM;
+
+impl Mixer for Decayed {
+    const INPUTS: &'static [usize] = &[WIDTH; 4];
+    const OUTPUT: usize = WIDTH;
+    const STATE: StateLayerLayout = StateLayerLayout { conv_length: 0, recurrent_length: WIDTH * HEAD_DIM };
+
+    fn compute<B: Backend>(
+        backend: &mut B,
+        batch: &Batch<'_>,
+        states: &mut B::States,
+        inputs: &mut [B::Buffer],
+        output: &mut B::Buffer,
+    ) {
+        let layer = DecayedAttention {
+            state_layer: 1,
+            head_count: HEADS,
+            head_dim: HEAD_DIM,
+            decays: vec![0.9, 0.5, 0.99],
+            activation: Some(Activation::Silu),
+            norm: norm(backend, NormKind::Rms, NormGroup::Row, Some(&Random(84).values(WIDTH)), None),
+        };
+        let [q, k, v, gate] = inputs else { unreachable!() };
+        backend.decayed_attention(batch, &layer, states, DecayedAttentionBuffers { q, k, v, gate, output });
+    }
+}
+
+/// Two token shifts of one layer, the second with an offset that depends on the first.
+struct Shifted;
+
+impl Mixer for Shifted {
+    const INPUTS: &'static [usize] = &[CHANNELS];
+    const OUTPUT: usize = CHANNELS;
+    const STATE: StateLayerLayout = StateLayerLayout { conv_length: CHANNELS, recurrent_length: 0 };
+
+    fn compute<B: Backend>(
+        backend: &mut B,
+        batch: &Batch<'_>,
+        states: &mut B::States,
+        inputs: &mut [B::Buffer],
+        output: &mut B::Buffer,
+    ) {
+        let mut random = Random(85);
+        let mut shift = |history, count: usize| TokenShift {
+            state_layer: 1,
+            weights: (0..count).map(|_| vector(backend, &random.values(CHANNELS))).collect(),
+            history,
+        };
+        let (first, second) = (shift(ShiftHistory::Kept, 1), shift(ShiftHistory::Moved, 2));
+        let mut buffers = [0; 2].map(|_| backend.buffer(batch.row_count(), CHANNELS).expect("a buffer"));
+        let [offset, other] = &mut buffers;
+        backend.token_shift(batch, &first, states, &inputs[0], &mut [ShiftedRows { offset: None, output: offset }]);
+        let mut outputs = [ShiftedRows { offset: None, output: other }, ShiftedRows { offset: Some(offset), output }];
+        backend.token_shift(batch, &second, states, &inputs[0], &mut outputs);
+        backend.blend(batch.row_count(), offset, other, output);
+    }
+}
+
+/// RWKV's time mixing of a generation.
+struct Time<const GENERATION: usize>;
+
+impl<const GENERATION: usize> Mixer for Time<GENERATION> {
+    const INPUTS: &'static [usize] = &[WIDTH; 6];
+    const OUTPUT: usize = WIDTH;
+    const STATE: StateLayerLayout = StateLayerLayout { conv_length: 0, recurrent_length: WIDTH * HEAD_DIM };
+
+    fn compute<B: Backend>(
+        backend: &mut B,
+        batch: &Batch<'_>,
+        states: &mut B::States,
+        inputs: &mut [B::Buffer],
+        output: &mut B::Buffer,
+    ) {
+        let mut random = Random(86);
+        let (weight, bias) = (random.values(WIDTH), random.values(WIDTH));
+        let heads = norm(backend, NormKind::Layer, NormGroup::Part(HEAD_DIM), Some(&weight), Some(&bias));
+        let [first, key_scale, key_rate] = [0; 3].map(|_| vector(backend, &random.values(WIDTH)));
+        let (head_count, head_dim, state_layer) = (HEADS, HEAD_DIM, 1);
+        let [r, k, v, decay, gate, rate] = &*inputs else { unreachable!() };
+        if GENERATION == 6 {
+            let layer = Rwkv6 { state_layer, head_count, head_dim, first, norm: heads };
+            backend.rwkv6(batch, &layer, states, Rwkv6Buffers { r, k, v, decay, gate, output });
+        } else {
+            let (bonus, norm) = (first, Some(heads));
+            let layer = Rwkv7 { state_layer, head_count, head_dim, key_scale, key_rate, bonus, norm };
+            let gate = Some(gate);
+            backend.rwkv7(batch, &layer, states, Rwkv7Buffers { r, k, v, decay, rate, gate, output });
+        }
     }
 }
 
@@ -198,12 +296,12 @@ fn step<M: Mixer, B: Backend>(
             }
         }
     }
-    let inputs: Vec<B::Buffer> =
+    let mut inputs: Vec<B::Buffer> =
         inputs.iter().zip(M::INPUTS).map(|(values, width)| buffer(backend, rows, *width, values)).collect();
     let mut output = backend.buffer(rows, M::OUTPUT).expect("a buffer");
     let sequences = sequences(shape, tables);
     let batch = Batch { tokens: &vec![0; rows], sequences: &sequences };
-    M::compute(backend, &batch, states, &inputs, &mut output);
+    M::compute(backend, &batch, states, &mut inputs, &mut output);
     read(backend, rows, M::OUTPUT, &output)
 }
 
@@ -248,4 +346,24 @@ fn state_spaces_with_a_decay_a_head() {
 #[test]
 fn state_spaces_with_a_decay_an_element() {
     check::<Space<90, 1>>("state space by elements");
+}
+
+#[test]
+fn linear_attention_with_a_constant_decay() {
+    check::<Decayed>("decayed attention");
+}
+
+#[test]
+fn token_shifts_and_blends() {
+    check::<Shifted>("token shift");
+}
+
+#[test]
+fn the_time_mixing_of_rwkv_6() {
+    check::<Time<6>>("rwkv6");
+}
+
+#[test]
+fn the_time_mixing_of_rwkv_7() {
+    check::<Time<7>>("rwkv7");
 }

@@ -65,6 +65,14 @@ pub enum QuantizeError {
         /// What it would become.
         to: TensorType,
     },
+    /// A size that no choice of types reaches.
+    #[error("a file of {target} bytes is wanted, the smallest types make {least}")]
+    TargetTooSmall {
+        /// What is wanted.
+        target: u64,
+        /// What is possible.
+        least: u64,
+    },
     /// A weight that is infinite or no number.
     #[error("`{tensor}` has a value that is not finite in row {row}")]
     NotFinite {
@@ -92,6 +100,9 @@ impl QuantizeError {
             }
             QuantizeError::ImportanceShape { .. } => {
                 Some("the matrix was computed for another model; `--exclude-weights` leaves tensors out".to_owned())
+            }
+            QuantizeError::TargetTooSmall { .. } => {
+                Some("types of fewer bits need an importance matrix: `--imatrix FILE`".to_owned())
             }
             QuantizeError::NotFinite { .. } => Some("the model is damaged, or was damaged in training".to_owned()),
             _ => None,

@@ -67,6 +67,8 @@ pub enum Reason {
         /// That type.
         wanted: TensorType,
     },
+    /// A search for the least loss in a given size.
+    Searched,
 }
 
 /// What becomes of a tensor.

@@ -45,6 +45,7 @@ mod hunyuan;
 mod hy_v3;
 mod jais;
 mod jamba;
+mod kimi_linear;
 mod laguna;
 mod lfm2;
 mod llama;
@@ -57,6 +58,7 @@ mod mellum;
 mod mimo2;
 mod minicpm;
 mod minicpm3;
+mod minimax_01;
 mod minimax_m2;
 mod minimax_m3;
 mod mistral3;
@@ -85,6 +87,7 @@ mod qwen35moe;
 mod qwen3moe;
 mod qwen3next;
 mod refact;
+mod rwkv;
 mod seed_oss;
 mod smallthinker;
 mod smollm3;
@@ -163,6 +166,8 @@ pub const ALL: &[&Architecture] = &[
     &hy_v3::HY_V3,
     &jais::JAIS,
     &jamba::JAMBA,
+    &kimi_linear::KIMI_LINEAR,
+    &kimi_linear::BAILINGMOE3,
     &laguna::LAGUNA,
     &lfm2::LFM2,
     &lfm2::LFM2MOE,
@@ -189,6 +194,7 @@ pub const ALL: &[&Architecture] = &[
     &minicpm::MINICPM,
     &minicpm3::MINICPM3,
     &minicpm3::PLM,
+    &minimax_01::MINIMAX_01,
     &minimax_m2::MINIMAX_M2,
     &minimax_m3::MINIMAX_M3,
     &mistral3::MISTRAL3,
@@ -221,6 +227,9 @@ pub const ALL: &[&Architecture] = &[
     &qwen3moe::QWEN3MOE,
     &qwen3next::QWEN3NEXT,
     &refact::REFACT,
+    &rwkv::RWKV6,
+    &rwkv::RWKV7,
+    &rwkv::ARWKV7,
     &seed_oss::SEED_OSS,
     &smallthinker::SMALLTHINKER,
     &smollm3::SMOLLM3,
@@ -299,7 +308,6 @@ mod tests {
         check("qwen36", Some("qwen35"));
         check("llamma", Some("llama"));
         check("wavelet", None);
-        check("rwkv99", None);
         check("", None);
         check(&"x".repeat(1 << 20), None);
     }

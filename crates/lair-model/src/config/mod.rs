@@ -9,7 +9,10 @@ mod parts;
 
 use lair_gguf::Metadata;
 
-pub use parts::{ExpertsConfig, IndexerConfig, LatentConfig, Pooling, RecurrentConfig, WindowPattern, XieluConfig};
+pub use parts::{
+    ExpertsConfig, IndexerConfig, KeyDeltaConfig, LatentConfig, Pooling, RecurrentConfig, RwkvConfig, WindowPattern,
+    XieluConfig,
+};
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -111,6 +114,10 @@ pub struct ModelConfig {
     pub experts_every: Option<usize>,
     /// Recurrent layers.
     pub recurrent: Option<RecurrentConfig>,
+    /// Delta rules with a decay for each key element.
+    pub key_delta: Option<KeyDeltaConfig>,
+    /// RWKV.
+    pub rwkv: Option<RwkvConfig>,
     /// Latent attention.
     pub latent: Option<LatentConfig>,
     /// Which keys are read in long contexts.
@@ -225,6 +232,8 @@ impl ModelConfig {
             experts: ExpertsConfig::read(&keys, block_count)?,
             experts_every: keys.count("moe_every_n_layers", 0..=limits::LAYER_COUNT_MAX)?.filter(|step| *step > 0),
             recurrent: RecurrentConfig::read(&keys)?,
+            key_delta: KeyDeltaConfig::read(&keys)?,
+            rwkv: RwkvConfig::read(&keys, hidden_size)?,
             latent: LatentConfig::read(&keys, head_dims.key, head_dims.value)?,
             indexer: IndexerConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,

@@ -268,3 +268,69 @@ impl LatentConfig {
         }))
     }
 }
+
+/// RWKV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RwkvConfig {
+    /// Elements of a head; divides the hidden size.
+    pub head_size: usize,
+    /// After so many layers each, the stream was halved for half precision (RWKV-6).
+    pub rescale_every: Option<usize>,
+    /// Width of the products that change the token shift (RWKV-6).
+    pub mix_rank: Option<usize>,
+    /// Width of the products that make decays: of RWKV-6, then of RWKV-7.
+    pub decay_ranks: [Option<usize>; 2],
+    /// Width of the products that make rates (RWKV-7).
+    pub rate_rank: Option<usize>,
+    /// Width of the products that mix values (RWKV-7).
+    pub value_rank: Option<usize>,
+    /// Width of the products that make gates, where a model has gates (RWKV-7).
+    pub gate_rank: Option<usize>,
+}
+
+impl RwkvConfig {
+    pub(super) fn read(keys: &Keys<'_>, hidden_size: usize) -> Result<Option<RwkvConfig>, ModelError> {
+        let width = |key: &str| {
+            let width = keys.count(key, 0..=limits::FFN_SIZE_MAX)?;
+            Ok::<_, ModelError>(width.filter(|width| *width > 0))
+        };
+        let Some(head_size) = width("wkv.head_size")? else { return Ok(None) };
+        Ok(Some(RwkvConfig {
+            head_size: match hidden_size.is_multiple_of(head_size) {
+                true => head_size,
+                false => {
+                    let expected = format!("a divisor of the embedding_length {hidden_size}");
+                    return Err(keys.wrong("wkv.head_size", head_size, expected));
+                }
+            },
+            rescale_every: width("rescale_every_n_layers")?,
+            mix_rank: width("time_mix_extra_dim")?,
+            decay_ranks: [width("time_decay_extra_dim")?, width("attention.decay_lora_rank")?],
+            rate_rank: width("attention.iclr_lora_rank")?,
+            value_rank: width("attention.value_residual_mix_lora_rank")?,
+            gate_rank: width("attention.gate_lora_rank")?,
+        }))
+    }
+}
+
+/// Delta rules with a decay for each key element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KeyDeltaConfig {
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Taps of the convolutions.
+    pub conv_length: usize,
+    /// The lowest logarithm of a decay, where the file says; negative.
+    pub decay_bound: Option<f32>,
+}
+
+impl KeyDeltaConfig {
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Option<KeyDeltaConfig>, ModelError> {
+        let Some(head_dim) = keys.count("kda.head_dim", 1..=limits::HEAD_DIM_MAX)? else { return Ok(None) };
+        Ok(Some(KeyDeltaConfig {
+            head_dim,
+            conv_length: keys.count("ssm.conv_kernel", 1..=64)?.unwrap_or(4),
+            decay_bound: keys.number("kda.gate_lower_bound", -1e6..=0.0)?,
+        }))
+    }
+}

@@ -6,12 +6,15 @@
 mod adapters;
 mod attention;
 mod cross;
+mod decayed_attention;
 mod delta_net;
+mod key_delta;
 mod latent;
 mod mamba;
 mod mamba2;
 mod observer;
 mod per_layer;
+mod rwkv;
 mod short_convolution;
 
 use lair_compute::{Backend, Batch, ExpertsInput, FeedForwardInput};
@@ -58,6 +61,8 @@ pub struct Activations<B: Backend> {
     absorbed_mixed: Vec<B::Buffer>,
     /// What recurrent mixers share.
     rooms: Vec<B::Buffer>,
+    /// The first layer's values, where others mix theirs with them.
+    first_values: Option<B::Buffer>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     first_rows: Vec<usize>,
     /// For a model with adapters.
@@ -109,6 +114,7 @@ impl<B: Backend> Activations<B> {
             absorbed: buffers(&widths.absorbed)?,
             absorbed_mixed: buffers(&widths.absorbed_mixed)?,
             rooms: buffers(&widths.rooms)?,
+            first_values: widths.shares_values.map(|width| backend.buffer(rows_max, width)).transpose()?,
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
@@ -334,12 +340,20 @@ fn mix<B: Backend>(
     if let (Some(_), Some(norm)) = (&layer.beside, &layer.mixer_norm) {
         backend.norm(rows, norm, &activations.residual, &mut activations.hidden);
     }
+    if let Some((scale, _)) = layer.normed_stream {
+        replace_stream(layer.mixer_norm.as_ref(), scale, backend, activations, rows);
+    }
     let mixed = run_mixer(layer, backend, activations, memory, batch);
     let beside = layer
         .beside
         .as_ref()
         .map(|(weights, output)| (mamba2::run(layer, weights, backend, activations, memory, batch), output));
     let mixed = mixed.zip(layer.mixer_output.as_ref());
+    // A network that reads the token before needs all of them.
+    let (kept, kept_after) = match &layer.ffn {
+        FfnWeights::ChannelMix(_) => (None, kept),
+        _ => (kept, None),
+    };
     let rows = match kept {
         None => rows,
         Some([]) => return None,
@@ -380,6 +394,12 @@ fn mix<B: Backend>(
         backend.add(rows, input, 1.0, &mut activations.residual);
         norm_stream(Some(norm), backend, activations, rows);
     }
+    if let Some((scale, norm)) = &layer.normed_stream {
+        replace_stream(norm.as_ref(), *scale, backend, activations, rows);
+    }
+    if let FfnWeights::ChannelMix(weights) = &layer.ffn {
+        rwkv::channel_mix(weights, backend, activations, memory, batch);
+    }
     per_layer::end_laurel(layer, backend, activations, rows);
     if let (Some(weights), Some(rows_that_see)) = (&layer.cross, rows_that_see) {
         cross::run(weights, backend, activations, memory, rows_that_see);
@@ -401,17 +421,20 @@ fn work_on_tokens<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activati
     if let (Some(scale), Some(embedding)) = (layer.embedding_skip, &activations.embedding) {
         backend.add(rows, embedding, scale, &mut activations.residual);
     }
+    if let Some(kept) = kept_after {
+        backend.keep_rows(kept, &mut activations.residual);
+    }
 }
 
 /// The feed-forward network of a layer, added to the stream.
 fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &mut Activations<B>, rows: usize) {
     let Activations { residual, hidden, input: before_mixer, adapters, wide, .. } = activations;
     let usual = || match &layer.parallel {
-        ParallelInput::None => FeedForwardInput::Residual,
+        ParallelInput::None if layer.normed_stream.is_none() => FeedForwardInput::Residual,
         _ => FeedForwardInput::Buffer(&*hidden),
     };
     let (dense, experts) = match &layer.ffn {
-        FfnWeights::None => (None, None),
+        FfnWeights::None | FfnWeights::ChannelMix(_) => (None, None),
         FfnWeights::Dense(dense) => (Some(dense), None),
         FfnWeights::Experts(experts) => (None, Some(experts)),
         FfnWeights::DenseAndExperts(dense, experts) => (Some(dense), Some(experts)),
@@ -454,6 +477,23 @@ fn run_cut_off<B: Backend>(
     backend.project_add(rows, up, &network.down, network.post_norm.as_ref(), network.residual_scale, residual);
 }
 
+/// Puts the stream's norm in its place, times `scale`, and itself to `hidden`.
+fn replace_stream<B: Backend>(
+    norm: Option<&lair_compute::Norm<B>>,
+    scale: f32,
+    backend: &mut B,
+    activations: &mut Activations<B>,
+    rows: usize,
+) {
+    let Activations { residual, hidden, .. } = activations;
+    match norm {
+        Some(norm) => backend.norm(rows, norm, residual, hidden),
+        None => backend.copy(rows, residual, hidden),
+    }
+    backend.copy(rows, hidden, residual);
+    backend.add(rows, hidden, scale - 1.0, residual);
+}
+
 /// The product of a layer whose mixer is one: its input after its norm. Returns which buffer of `mixed` holds it.
 fn run_linear<B: Backend>(
     layer: &LayerWeights<B>,
@@ -488,6 +528,12 @@ fn run_mixer<B: Backend>(
         }
         MixerWeights::Mamba2(weights) => mamba2::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Mamba(weights) => mamba::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::DecayedAttention(weights) => {
+            decayed_attention::run(layer, weights, backend, activations, memory, batch)
+        }
+        MixerWeights::KeyDelta(weights) => key_delta::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::TimeMix6(weights) => rwkv::time_mix_6(layer, weights, backend, activations, memory, batch),
+        MixerWeights::TimeMix7(weights) => rwkv::time_mix_7(layer, weights, backend, activations, memory, batch),
         MixerWeights::ShortConvolution(weights) => {
             short_convolution::run(layer, weights, backend, activations, memory, batch)
         }
@@ -507,7 +553,7 @@ fn mixer_input<'a, B: Backend>(
 ) -> (Option<&'a lair_compute::Norm<B>>, &'a B::Buffer) {
     match &layer.parallel {
         ParallelInput::Shared(Some(_)) => (None, hidden),
-        _ if layer.beside.is_some() => (None, hidden),
+        _ if layer.beside.is_some() || layer.normed_stream.is_some() => (None, hidden),
         _ => (layer.mixer_norm.as_ref(), residual),
     }
 }

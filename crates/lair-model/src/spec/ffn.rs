@@ -14,6 +14,8 @@ pub enum Ffn {
     Dense(DenseFfn),
     /// A choice of networks for each token.
     Experts(ExpertsFfn),
+    /// One network that also reads the token before (RWKV).
+    ChannelMix(super::ChannelMix),
     /// Both side by side, with norms of their own (Gemma 4).
     DenseAndExperts(DenseAndExperts),
     /// A choice of networks where the file has a router for the layer, else one network.

@@ -2,7 +2,7 @@
 
 use lair_compute::{Mask, NormOrder, OutputGate, Temperature};
 
-use super::{GatedDeltaNet, Mamba, Mamba2, Norm, Rope, ShortConvolution};
+use super::{DecayedAttention, GatedDeltaNet, KeyDeltaNet, Mamba, Mamba2, Norm, Rope, ShortConvolution, TimeMix};
 
 /// What mixes tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +19,12 @@ pub enum Mixer {
     Mamba2(Mamba2),
     /// State space whose time steps, `B` and `C` come of its own channels.
     Mamba(Mamba),
+    /// Linear attention with a constant decay.
+    DecayedAttention(DecayedAttention),
+    /// Linear attention with the gated delta rule and a decay for each key element.
+    KeyDeltaNet(KeyDeltaNet),
+    /// The time mixing of RWKV.
+    TimeMix(TimeMix),
     /// Gated convolution over the last few tokens.
     ShortConvolution(ShortConvolution),
     /// One product of the token itself, `[hidden_size, hidden_size]`: what is left of attention that was found needless

@@ -24,7 +24,10 @@ pub use mixer::{
     RelativeBias, Sinks, ValueSource,
 };
 pub use per_layer::{AltUp, Laurel, PerLayerEmbedding, PerLayerInput, StreamEmbedding};
-pub use recurrent::{DecayForm, DeltaRates, GatedDeltaNet, KeyHeads, Mamba, Mamba2, MambaForm, ShortConvolution};
+pub use recurrent::{
+    ChannelMix, DecayForm, DecayedAttention, DeltaRates, FirstValues, GatedDeltaNet, KeyDeltaNet, KeyHeads, Mamba,
+    Mamba2, MambaForm, RwkvGeneration, ShortConvolution, TimeMix,
+};
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 pub use source::Source;
 
@@ -246,6 +249,8 @@ pub struct Layer {
     pub ffn_stream_norm: Norm,
     /// How the halves are connected.
     pub residual: Residual,
+    /// Both halves are added to their normalised input times this, instead of the stream (MiniMax-01).
+    pub normed_stream: Option<f32>,
     /// Factor on what each half adds.
     pub residual_scale: f32,
     /// A product of two narrow matrices beside the mixer (Gemma 3n).
@@ -275,6 +280,7 @@ impl Layer {
         ffn_output_norm: Norm::None,
         ffn_stream_norm: Norm::None,
         residual: Residual::Sequential,
+        normed_stream: None,
         residual_scale: 1.0,
         laurel: None,
         altup: None,

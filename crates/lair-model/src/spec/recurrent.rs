@@ -2,6 +2,8 @@
 
 pub use lair_compute::{DecayForm, KeyHeads};
 
+use lair_compute::Activation;
+
 use super::Norm;
 
 /// Linear attention with the gated delta rule (Yang et al., "Gated Delta Networks").
@@ -162,4 +164,104 @@ pub struct ShortConvolution {
     pub output: &'static str,
     /// Taps.
     pub length: usize,
+}
+
+/// Linear attention with a decay that is the same for all tokens (MiniMax, "MiniMax-01", section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DecayedAttention {
+    /// Stem of queries, keys and values in one: those of the first head, then those of the next.
+    pub qkv: &'static str,
+    /// What all three go through.
+    pub activation: Activation,
+    /// Head `i` of `n` keeps `exp(-slope * 2^(-8 (i + 1) / n))` of its state.
+    pub slope: f32,
+    /// Norm of the output.
+    pub norm: Norm,
+    /// Stem of the output's gate, by its sigmoid.
+    pub gate: &'static str,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+/// The time mixing of RWKV. Names of tensors follow from one start, as `time_mix_`: `key`, `value`, `receptance`, and those
+/// of the narrow products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeMix {
+    /// What their names begin with.
+    pub start: &'static str,
+    /// Which generation of the model.
+    pub generation: RwkvGeneration,
+    /// Whether values are mixed with those of the first layer.
+    pub values: FirstValues,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+/// Generations of RWKV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RwkvGeneration {
+    /// Eagle and Finch.
+    Six,
+    /// Goose.
+    Seven,
+}
+
+/// What a layer of RWKV-7 does with the first layer's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstValues {
+    /// It gives them.
+    Given,
+    /// It mixes its own with them.
+    Mixed,
+}
+
+/// The channel mixing of RWKV: a feed-forward network that also reads the token before,
+/// `value(relu(key(k))^2)`, in RWKV-6 times `sigmoid(receptance(r))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelMix {
+    /// What the names of its tensors begin with.
+    pub start: &'static str,
+    /// Whether it has a receptance.
+    pub generation: RwkvGeneration,
+}
+
+/// Linear attention with the gated delta rule and a decay for each key element (Kimi Team, "Kimi Linear", section 3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KeyDeltaNet {
+    /// Stems of queries, keys and values, `[head_count * head_dim, hidden_size]` each.
+    pub projections: [&'static str; 3],
+    /// Stems of their convolutions.
+    pub convolutions: [&'static str; 3],
+    /// Stems of the products that make the decay's input, one after the other; the second may be missing.
+    pub decay_input: (&'static str, Option<&'static str>),
+    /// The same for the output's gate, by its sigmoid.
+    pub gate: (&'static str, Option<&'static str>),
+    /// Stem of the learning rate's input, `[head_count, hidden_size]`.
+    pub beta: &'static str,
+    /// Name within the layer of the decay's factors, `[head_count]`.
+    pub decay: &'static str,
+    /// How the decay is made of both.
+    pub decay_form: DecayForm,
+    /// Name within the layer of what is added to the decay's input, `[head_count * head_dim]`.
+    pub time_step_bias: &'static str,
+    /// Norm of each head's output.
+    pub norm: Norm,
+    /// Stem of the projection out.
+    pub output: &'static str,
+}
+
+impl KeyDeltaNet {
+    /// As Kimi Linear has it.
+    pub const STANDARD: KeyDeltaNet = KeyDeltaNet {
+        projections: ["attn_q", "attn_k", "attn_v"],
+        convolutions: ["ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v"],
+        decay_input: ("ssm_f_a", Some("ssm_f_b")),
+        gate: ("ssm_g_a", Some("ssm_g_b")),
+        beta: "ssm_beta",
+        decay: "ssm_a",
+        decay_form: DecayForm::Softplus,
+        time_step_bias: "ssm_dt.bias",
+        norm: Norm::Rms("ssm_norm"),
+        output: "attn_output",
+    };
 }

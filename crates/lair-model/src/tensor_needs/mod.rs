@@ -200,6 +200,9 @@ impl List<'_> {
             Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
             Mixer::Mamba(mixer) => self.mamba(mixer)?,
+            Mixer::DecayedAttention(mixer) => self.decayed_attention(mixer, layer_index),
+            Mixer::KeyDeltaNet(mixer) => self.key_delta_net(mixer)?,
+            Mixer::TimeMix(mixer) => self.time_mix(mixer)?,
             Mixer::ShortConvolution(mixer) => self.short_convolution(mixer),
             Mixer::Linear(stem) => self.linear(stem, hidden_size, hidden_size),
             Mixer::None => {}
@@ -217,6 +220,7 @@ impl List<'_> {
         self.norm(layer.ffn_norm, hidden_size);
         match &layer.ffn {
             Ffn::None => {}
+            Ffn::ChannelMix(mix) => self.channel_mix(mix, ffn_size(None, self.config, layer_index)?),
             Ffn::Dense(ffn) => self.dense(ffn, ffn_size(ffn.ffn_size, self.config, layer_index)?),
             Ffn::Experts(experts) => self.experts(experts, layer_index)?,
             Ffn::ExpertsIfThere { experts, dense } => {

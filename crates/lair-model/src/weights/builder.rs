@@ -1,6 +1,6 @@
 //! Makes a backend's weights from declared names: norms, products, vectors.
 
-use lair_compute::{Backend, Linear, NormGroup, NormKind, RowSelection};
+use lair_compute::{Backend, Linear, MatrixBytes, NormGroup, NormKind, RowSelection};
 
 use super::{AdapterParts, BufferWidths, MemoryLayers};
 use crate::shapes::norm_kind;
@@ -43,6 +43,13 @@ impl<'a, B: Backend> Builder<'a, B> {
         let matrix = self.backend.matrix(&self.source.matrix(name, rows));
         self.source.release_pages();
         Ok(matrix?)
+    }
+
+    /// Some rows of a stack of matrices, whose rows are counted on through all of them.
+    pub(crate) fn flat_matrix_rows(&self, name: &str, rows: RowSelection) -> Result<B::Matrix, ModelError> {
+        let source = self.source.matrix(name, rows);
+        let stored_rows = source.stored_rows * source.count;
+        Ok(self.backend.matrix(&MatrixBytes { stored_rows, count: 1, ..source })?)
     }
 
     /// A whole vector.

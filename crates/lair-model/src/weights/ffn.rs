@@ -2,7 +2,7 @@
 
 use lair_compute::{Adjugates, Backend, Experts, FeedForward, Gating, Norm, Router, RowSelection};
 
-use super::{Builder, DenseWeights, width_index};
+use super::{Builder, ChannelMixWeights, DenseWeights, width_index};
 use crate::ModelError;
 use crate::shapes::{experts_config, ffn_size};
 use crate::spec::{
@@ -14,6 +14,7 @@ pub(crate) enum FfnWeights<B: Backend> {
     /// Nothing.
     None,
     Dense(Box<DenseWeights<B>>),
+    ChannelMix(Box<ChannelMixWeights<B>>),
     Experts(Box<ExpertsWeights<B>>),
     /// A network for every token, then experts, each added by itself.
     DenseAndExperts(Box<DenseWeights<B>>, Box<ExpertsWeights<B>>),
@@ -31,7 +32,7 @@ impl<B: Backend> FfnWeights<B> {
     pub(crate) fn experts(&self) -> Option<&ExpertsWeights<B>> {
         match self {
             FfnWeights::Experts(experts) | FfnWeights::DenseAndExperts(_, experts) => Some(experts),
-            FfnWeights::None | FfnWeights::Dense(_) => None,
+            FfnWeights::None | FfnWeights::Dense(_) | FfnWeights::ChannelMix(_) => None,
         }
     }
 
@@ -55,6 +56,10 @@ impl<B: Backend> Builder<'_, B> {
         let post_norm = self.norm(prefix, layer.ffn_output_norm)?;
         match &layer.ffn {
             Ffn::None => Ok(FfnWeights::None),
+            Ffn::ChannelMix(mix) => {
+                let weights = self.channel_mix(mix, (norm, layer.residual_scale), prefix, layer_index)?;
+                Ok(FfnWeights::ChannelMix(Box::new(weights)))
+            }
             Ffn::Dense(ffn) => Ok(FfnWeights::Dense(self.dense_layer(
                 ffn,
                 (norm, post_norm, layer.residual_scale),

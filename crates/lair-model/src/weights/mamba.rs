@@ -77,6 +77,7 @@ impl<B: Backend> Builder<'_, B> {
             norm: None,
         };
         let silu = Some(Activation::Silu);
+        let wide_rooms = self.widths.rooms([inner_size; 3]);
         Ok(MambaWeights {
             channels,
             gate,
@@ -84,17 +85,12 @@ impl<B: Backend> Builder<'_, B> {
             selection,
             time_step: self.adapted(&stem(mixer.time_step))?,
             region,
-            wide_rooms: self.widths.rooms([inner_size; 3]),
-            rooms: self.small_rooms([rank, state_size, state_size, state_size, state_size, head_count], inner_size),
+            wide_rooms,
+            rooms: self
+                .widths
+                .rooms_beside(&wide_rooms, [rank, state_size, state_size, state_size, state_size, head_count]),
             mixed_buffer: width_index(&mut self.widths.mixed, inner_size),
         })
-    }
-
-    /// Rooms beside three of `wide`.
-    fn small_rooms(&mut self, widths: [usize; 6], wide: usize) -> [usize; 6] {
-        let [a, b, c, d, e, f] = widths;
-        let [.., a, b, c, d, e, f] = self.widths.rooms([wide, wide, wide, a, b, c, d, e, f]);
-        [a, b, c, d, e, f]
     }
 
     /// A matrix with rows of `columns` elements as a vector, column by column.

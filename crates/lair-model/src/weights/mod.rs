@@ -4,14 +4,17 @@ mod attention;
 mod builder;
 mod convolution;
 mod cross;
+mod decayed_attention;
 mod delta_net;
 mod ffn;
+mod key_delta;
 mod latent;
 mod low_rank;
 mod mamba;
 mod mamba2;
 mod per_layer;
 mod relative_bias;
+mod rwkv;
 
 use std::sync::Arc;
 
@@ -22,8 +25,10 @@ pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
 pub(crate) use convolution::ShortConvolutionWeights;
 pub(crate) use cross::{CrossWeights, EncoderWeights};
+pub(crate) use decayed_attention::DecayedAttentionWeights;
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::FfnWeights;
+pub(crate) use key_delta::KeyDeltaWeights;
 pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
 pub(crate) use mamba::MambaWeights;
@@ -31,11 +36,12 @@ pub(crate) use mamba2::Mamba2Weights;
 pub(crate) use per_layer::{
     AltUpWeights, LaurelWeights, PerLayerEmbeddingWeights, PerLayerInputWeights, PerLayerWidths, StreamWeights,
 };
+pub(crate) use rwkv::{ChannelMixWeights, Narrow, TimeMix6Weights, TimeMix7Weights};
 
 use crate::ModelError;
 use crate::config::limits;
 use crate::shapes::state_layers;
-use crate::spec::{Architecture, Embedding, HeadOutput, Layer, Mixer, Residual};
+use crate::spec::{Architecture, Embedding, HeadOutput, Layer, Mixer, Residual, RwkvGeneration};
 
 /// From tokens to the residual stream.
 pub(crate) struct EmbeddingWeights<B: Backend> {
@@ -89,6 +95,8 @@ pub(crate) struct LayerWeights<B: Backend> {
     pub(crate) embedding_skip: Option<f32>,
     /// Factor on what the mixer adds.
     pub(crate) mixer_scale: f32,
+    /// Where the halves are added to their normalised input: its factor, and the norm of the feed-forward network's.
+    pub(crate) normed_stream: Option<(f32, Option<Norm<B>>)>,
 }
 
 impl<B: Backend> LayerWeights<B> {
@@ -111,6 +119,10 @@ pub(crate) enum MixerWeights<B: Backend> {
     Mamba2(Box<Mamba2Weights<B>>),
     Mamba(Box<MambaWeights<B>>),
     ShortConvolution(Box<ShortConvolutionWeights<B>>),
+    DecayedAttention(Box<DecayedAttentionWeights<B>>),
+    KeyDelta(Box<KeyDeltaWeights<B>>),
+    TimeMix6(Box<TimeMix6Weights<B>>),
+    TimeMix7(Box<TimeMix7Weights<B>>),
 }
 
 impl<B: Backend> MixerWeights<B> {
@@ -125,6 +137,10 @@ impl<B: Backend> MixerWeights<B> {
             MixerWeights::Mamba2(weights) => weights.mixed_buffer,
             MixerWeights::Mamba(weights) => weights.mixed_buffer,
             MixerWeights::ShortConvolution(weights) => weights.mixed_buffer,
+            MixerWeights::DecayedAttention(weights) => weights.mixed_buffer,
+            MixerWeights::KeyDelta(weights) => weights.mixed_buffer,
+            MixerWeights::TimeMix6(weights) => weights.mixed_buffer,
+            MixerWeights::TimeMix7(weights) => weights.mixed_buffer,
         })
     }
 }
@@ -151,6 +167,8 @@ pub(crate) struct BufferWidths {
     pub(crate) per_layer: PerLayerWidths,
     /// Buffers that recurrent mixers share; a width that one of them needs more than once stands here as often.
     pub(crate) rooms: Vec<usize>,
+    /// Width of the first layer's values, where others mix theirs with them.
+    pub(crate) shares_values: Option<usize>,
     /// Whether a layer adds its input twice.
     pub(crate) keeps_input: bool,
     /// Whether a layer adds the embedding.
@@ -189,7 +207,16 @@ fn other_index(widths: &mut Vec<usize>, width: usize, taken: impl Fn(usize) -> b
 impl BufferWidths {
     /// Rooms of these widths, all different ones.
     pub(crate) fn rooms<const COUNT: usize>(&mut self, widths: [usize; COUNT]) -> [usize; COUNT] {
-        let mut taken = Vec::with_capacity(COUNT);
+        self.rooms_beside(&[], widths)
+    }
+
+    /// Rooms of these widths, all different ones and none of those that are taken.
+    pub(crate) fn rooms_beside<const COUNT: usize>(
+        &mut self,
+        taken: &[usize],
+        widths: [usize; COUNT],
+    ) -> [usize; COUNT] {
+        let mut taken = taken.to_vec();
         widths.map(|width| {
             let index = other_index(&mut self.rooms, width, |index| taken.contains(&index));
             taken.push(index);
@@ -282,6 +309,10 @@ impl<B: Backend> Builder<'_, B> {
     ) -> Result<LayerWeights<B>, ModelError> {
         let mixer_norm = self.norm(prefix, layer.mixer_norm)?;
         let ffn_norm = self.norm(prefix, layer.ffn_norm)?;
+        let (ffn_norm, normed_stream) = match layer.normed_stream {
+            None => (ffn_norm, None),
+            Some(scale) => (None, Some((scale, ffn_norm))),
+        };
         let is_sequential = match layer.residual {
             Residual::Sequential => true,
             Residual::Parallel => false,
@@ -295,7 +326,7 @@ impl<B: Backend> Builder<'_, B> {
         let layer_count = self.memory.kv_of_layer.len().max(layer_index + 1);
         self.memory.kv_of_layer.resize(layer_count, None);
         let first_state = self.memory.states.len();
-        self.memory.states.extend(state_layers(layer, self.config)?);
+        self.memory.states.extend(state_layers(layer, self.config, layer_index)?);
         let (mixer, mixer_output) = self.mixer(layer, prefix, layer_index, first_state)?;
         let mixer_output = mixer_output.map(|stem| self.adapted(&format!("{prefix}{stem}"))).transpose()?;
         let beside = match &layer.beside {
@@ -337,6 +368,7 @@ impl<B: Backend> Builder<'_, B> {
             },
             output_scale: self.number(prefix, layer.output_scale)?,
             embedding_skip: self.number(prefix, layer.embedding_skip)?,
+            normed_stream,
         })
     }
 
@@ -365,6 +397,25 @@ impl<B: Backend> Builder<'_, B> {
             Mixer::Mamba(mixer) => {
                 let weights = self.mamba(mixer, prefix, state_layer)?;
                 (MixerWeights::Mamba(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::DecayedAttention(mixer) => {
+                let weights = self.decayed_attention(mixer, prefix, layer_index, state_layer)?;
+                (MixerWeights::DecayedAttention(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::KeyDeltaNet(mixer) => {
+                let weights = self.key_delta_net(mixer, prefix, state_layer)?;
+                (MixerWeights::KeyDelta(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::TimeMix(mixer) => {
+                let weights = match mixer.generation {
+                    RwkvGeneration::Six => {
+                        MixerWeights::TimeMix6(Box::new(self.time_mix_6(mixer, prefix, state_layer)?))
+                    }
+                    RwkvGeneration::Seven => {
+                        MixerWeights::TimeMix7(Box::new(self.time_mix_7(mixer, prefix, state_layer)?))
+                    }
+                };
+                (weights, Some(mixer.output))
             }
             Mixer::ShortConvolution(mixer) => {
                 let weights = self.short_convolution(mixer, prefix, state_layer)?;

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use clap::Args;
 use lair_engine::Sampling;
-use lair_eval::{Accuracy, Candidate, EvalError, Generation, Item, Measure, Shots, Tally, Task, Verdict};
+use lair_eval::{Accuracy, EvalError, Generation, Item, Measure, Shots, Tally, Task, Verdict};
 use serde_json::json;
 
+use crate::choices::{ChoiceScorer, TokenizedChoices};
 use crate::commands::run::LoadArgs;
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::interrupt;
-use crate::locate;
-use crate::session::{Prompt, Session, Wishes};
+use crate::locate::{self, Located};
+use crate::predictor::{Precision, tokenizer_of};
+use crate::session::{Prompt, Session, Wishes, activations_of};
 
 /// Which tasks, which model.
 #[derive(Args, Debug)]
@@ -57,65 +59,89 @@ pub fn eval(args: &EvalArgs) -> Outcome {
         return Err(Failure::new(ExitCode::Usage, "--limit is 0, at least 1 expected"));
     }
     let located = locate::locate(args.model.as_deref(), args.json)?;
-    let session = Session::load(&located, &args.load.options()?)?;
     interrupt::catch();
-    let start = Instant::now();
-    let tally = ask_all(&session, &items, args)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let (tally, seconds) = if args.task.measure == Measure::Generated {
+        generate_all(&located, &items, args)?
+    } else {
+        score_all(&located, &items, args)?
+    };
     report(args, &located.name, &tally, seconds)
 }
 
-fn ask_all(session: &Session, items: &[Item], args: &EvalArgs) -> Result<Tally, Failure> {
-    let mut tally = Tally::default();
-    let shows = !args.json && std::io::stderr().is_terminal();
-    let mut shown = Instant::now();
-    for (index, item) in items.iter().enumerate() {
-        tally.add(match item {
-            Item::Choices(choices) => {
-                let scores = choices.options.iter().map(|option| score(session, option));
-                choices.verdict(&scores.collect::<Result<Vec<_>, Failure>>()?)
-            }
-            Item::Generation(item) => {
-                let is_right = item.is_right(&generated(session, item)?);
-                Verdict { plain: is_right, by_byte: is_right, by_token: is_right }
-            }
-        });
-        let asked = index + 1;
-        if interrupt::was_pressed() {
-            let cause = format!("stopped by Ctrl-C after {asked} of {} tasks", items.len());
-            let so_far = format!("so far: {}", sentence(chosen(args.task.measure, &tally)));
-            return Err(Failure::new(ExitCode::Interrupted, cause).with_hint(so_far));
-        }
-        if shows && (shown.elapsed() > PROGRESS || asked == items.len()) {
-            shown = Instant::now();
-            let mut err = std::io::stderr().lock();
-            write!(err, "\r\x1b[2K{asked} of {}: {}", items.len(), sentence(chosen(args.task.measure, &tally)))?;
-            err.flush()?;
-        }
+/// Answers of tasks that are generated, and the seconds they took.
+fn generate_all(located: &Located, items: &[Item], args: &EvalArgs) -> Result<(Tally, f64), Failure> {
+    let session = Session::load(located, &args.load.options()?)?;
+    let start = Instant::now();
+    let mut progress = Progress::new(args, items.len());
+    for item in items {
+        let Item::Generation(item) = item else { unreachable!("a task has items of one kind") };
+        let is_right = item.is_right(&generated(&session, item)?);
+        progress.add(Verdict { plain: is_right, by_byte: is_right, by_token: is_right })?;
     }
-    if shows {
-        writeln!(std::io::stderr())?;
-    }
-    Ok(tally)
+    Ok((progress.end(), start.elapsed().as_secs_f64()))
 }
 
-/// Log-probability of an answer after its context, and its tokens.
-///
-/// Both are tokenised together, as the model would have read them. The answer's tokens are those behind what the context
-/// alone has in common with the whole, so that a token across the border counts for the answer.
-fn score(session: &Session, candidate: &Candidate) -> Result<(f64, usize), Failure> {
-    let whole = session.tokens_of_plain_text(&format!("{}{}", candidate.context, candidate.continuation));
-    let context = session.tokens_of_plain_text(&candidate.context);
-    let common = whole.iter().zip(&context).take_while(|(left, right)| left == right).count();
-    // The first token has nothing before it.
-    let first = common.min(whole.len().saturating_sub(1)).max(1);
-    if whole.len() < 2 {
-        return Ok((f64::NEG_INFINITY, 1));
+/// Answers of tasks that are chosen among given ones, and the seconds they took.
+fn score_all(located: &Located, items: &[Item], args: &EvalArgs) -> Result<(Tally, f64), Failure> {
+    let file = crate::weights::open(&located.path)?;
+    let tokenizer = tokenizer_of(&file)?;
+    let choices = || {
+        items.iter().map(|item| match item {
+            Item::Choices(choices) => choices,
+            Item::Generation(_) => unreachable!("a task has items of one kind"),
+        })
+    };
+    let tasks: Vec<TokenizedChoices> = choices().map(|choices| TokenizedChoices::new(&tokenizer, choices)).collect();
+    let load = args.load.options()?;
+    let precision = Precision { activations: activations_of(&file), kv: load.kv.element() };
+    let mut scorer = ChoiceScorer::load(&file, precision, (load.threads, load.context_length), &tasks)?;
+    let start = Instant::now();
+    let mut progress = Progress::new(args, items.len());
+    for (choices, task) in choices().zip(&tasks) {
+        progress.add(choices.verdict(&scorer.score(task)?))?;
     }
-    // `logprobs[i]` is that of token `i + 1`.
-    let logprobs = session.prompt_logprobs(&whole)?;
-    let answer = &logprobs[first - 1..];
-    Ok((answer.iter().map(|&logprob| f64::from(logprob)).sum(), answer.len()))
+    Ok((progress.end(), start.elapsed().as_secs_f64()))
+}
+
+/// Counts, and shows the estimate so far.
+struct Progress<'a> {
+    args: &'a EvalArgs,
+    count: usize,
+    asked: usize,
+    tally: Tally,
+    shows: bool,
+    shown: Instant,
+}
+
+impl Progress<'_> {
+    fn new(args: &EvalArgs, count: usize) -> Progress<'_> {
+        let shows = !args.json && std::io::stderr().is_terminal();
+        Progress { args, count, asked: 0, tally: Tally::default(), shows, shown: Instant::now() }
+    }
+
+    fn add(&mut self, verdict: Verdict) -> Outcome {
+        self.tally.add(verdict);
+        self.asked += 1;
+        let so_far = || sentence(chosen(self.args.task.measure, &self.tally));
+        if interrupt::was_pressed() {
+            let cause = format!("stopped by Ctrl-C after {} of {} tasks", self.asked, self.count);
+            return Err(Failure::new(ExitCode::Interrupted, cause).with_hint(format!("so far: {}", so_far())));
+        }
+        if self.shows && (self.shown.elapsed() > PROGRESS || self.asked == self.count) {
+            let mut err = std::io::stderr().lock();
+            write!(err, "\r\x1b[2K{} of {}: {}", self.asked, self.count, so_far())?;
+            err.flush()?;
+            self.shown = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Tally {
+        if self.shows {
+            eprintln!();
+        }
+        self.tally
+    }
 }
 
 fn generated(session: &Session, item: &Generation) -> Result<String, Failure> {

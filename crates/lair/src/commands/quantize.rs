@@ -7,8 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lair_convert::quantize::{
-    FILE_TYPES, FileType, Importance, ImportanceMatrix, Options, Plan, Progress, QuantizeError, Reason, TensorRule,
-    tensor_type_from_name, write,
+    CANDIDATES, FILE_TYPES, FileType, Importance, ImportanceMatrix, Options, Plan, Progress, QuantizeError, Reason,
+    Target, TensorRule, search, size_of, tensor_type_from_name, write,
 };
 use lair_gguf::{GgufFile, TensorType, Value};
 use serde_json::json;
@@ -23,7 +23,7 @@ pub struct QuantizeArgs {
     /// A GGUF file (any shard of a split model), or a model that `lair list` shows
     model: String,
     /// The kind of file: Q4_K_M, Q8_0, IQ4_XS ... or COPY; `lair quantize --types` lists all
-    #[arg(value_name = "TYPE", required_unless_present = "types")]
+    #[arg(value_name = "TYPE", required_unless_present_any = ["types", "target_size", "target_bpw"])]
     file_type: Option<String>,
     /// The new file [default: beside the old one, named after it and the type]
     out: Option<PathBuf>,
@@ -51,6 +51,15 @@ pub struct QuantizeArgs {
     /// Leave the head as it is
     #[arg(long)]
     leave_output_tensor: bool,
+    /// Choose a type for each tensor, so that the file has at most this size and loses as little as it can: 900MB, 4.2GiB ...
+    #[arg(long, value_name = "SIZE", value_parser = crate::human::parse_size, conflicts_with_all = ["target_bpw", "pure"])]
+    target_size: Option<u64>,
+    /// The same by bits a weight
+    #[arg(long, value_name = "BITS", conflicts_with = "pure")]
+    target_bpw: Option<f64>,
+    /// The types to choose among [default: IQ2_XS to F16]
+    #[arg(long, value_name = "TYPES", value_delimiter = ',')]
+    candidates: Vec<String>,
     /// One type for all tensors, no mix
     #[arg(long)]
     pure: bool,
@@ -93,11 +102,14 @@ pub fn quantize(args: &QuantizeArgs) -> Outcome {
     let options = options(args, &type_name)?;
     let located = locate::locate(Some(&args.model), args.quiet || args.json)?;
     let model = crate::weights::open(&located.path)?;
-    let plan = Plan::new(&model, &options)?;
+    let plan = match target(args, &model, &options)? {
+        Some(target) => searched(args, &model, &options, &target)?,
+        None => Plan::new(&model, &options)?,
+    };
     if args.dry_run {
         return print_plan(&plan, &options, args.json);
     }
-    let out = out.unwrap_or_else(|| default_out(&args.model, &located.path, &type_name));
+    let out = out.unwrap_or_else(|| default_out(&args.model, &located.path, &ending(args, &type_name)));
     check_out(&model, &plan, &out, args.force)?;
     let started = Instant::now();
     let paths = write_with_bar(&model, &plan, &options, &out, args)?;
@@ -120,12 +132,87 @@ pub fn quantize_file(from: &Path, file_type: &str, out: &Path, is_quiet: bool) -
 /// `IN TYPE [OUT]`, and `IN OUT TYPE` for those who are used to that.
 fn type_and_out(args: &QuantizeArgs) -> (String, Option<PathBuf>) {
     let second = args.file_type.clone().unwrap_or_default();
+    let has_target = args.target_size.is_some() || args.target_bpw.is_some();
+    if has_target && args.out.is_none() && file_type_of(&second).is_err() {
+        // The mix only says what a search begins with.
+        let out = Some(second).filter(|out| !out.is_empty()).map(PathBuf::from);
+        return (TARGET_MIX.to_owned(), out);
+    }
     match &args.out {
         Some(third) if file_type_of(&second).is_err() && file_type_of(&third.to_string_lossy()).is_ok() => {
             (third.to_string_lossy().into_owned(), Some(PathBuf::from(second)))
         }
         out => (second, out.clone()),
     }
+}
+
+/// What a search for types begins with, and is compared with.
+const TARGET_MIX: &str = "Q4_K_M";
+
+/// What the default name of a file ends in.
+fn ending(args: &QuantizeArgs, type_name: &str) -> String {
+    match (args.target_size, args.target_bpw) {
+        (Some(size), _) => size_text(size).replace(' ', ""),
+        (_, Some(bits)) => format!("{bits}bpw"),
+        _ => type_name.to_uppercase(),
+    }
+}
+
+/// What is wanted of a search, if one is.
+fn target(args: &QuantizeArgs, model: &GgufFile, options: &Options) -> Result<Option<Target>, Failure> {
+    let size_bytes = match (args.target_size, args.target_bpw) {
+        (Some(size_bytes), _) => size_bytes,
+        (_, Some(bits)) if bits.is_finite() && bits > 0.0 => {
+            // Keys and vocabulary are no weights.
+            let plan = Plan::new(model, options)?;
+            let head = size_of(&plan)? - plan.sizes().1;
+            head + (bits * plan.element_count() as f64 / 8.0) as u64
+        }
+        (_, Some(bits)) => {
+            return Err(Failure::new(ExitCode::Usage, format!("--target-bpw is {bits}, a number above 0 expected")));
+        }
+        _ if args.candidates.is_empty() => return Ok(None),
+        _ => {
+            let cause = "--candidates are types to choose among, and no size is wanted";
+            return Err(
+                Failure::new(ExitCode::Usage, cause).with_hint("give `--target-size` or `--target-bpw`".to_string())
+            );
+        }
+    };
+    if options.file_type.is_none_or(|file_type| !file_type.is_quantized()) {
+        return Err(Failure::new(ExitCode::Usage, "a size is wanted of a file that is not quantized")
+            .with_hint("leave the type out: it is chosen for each tensor".to_string()));
+    }
+    let named: Result<Vec<TensorType>, Failure> = args.candidates.iter().map(|name| tensor_type_of(name)).collect();
+    let candidates = if args.candidates.is_empty() { CANDIDATES.to_vec() } else { named? };
+    Ok(Some(Target { size_bytes, candidates }))
+}
+
+/// The plan with the types that lose least.
+fn searched(args: &QuantizeArgs, model: &GgufFile, options: &Options, target: &Target) -> Result<Plan, Failure> {
+    interrupt::catch();
+    let is_quiet = args.quiet || args.json;
+    if !is_quiet && options.importance.is_none() {
+        eprintln!("note: without `--imatrix FILE` all columns count alike, and the choice is worse");
+    }
+    let bar = if is_quiet || !std::io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let found = search(model, options, target, &|done, count| {
+        bar.set_length(count as u64);
+        bar.set_position(done as u64);
+        !interrupt::was_pressed()
+    })?;
+    bar.finish_and_clear();
+    if !is_quiet {
+        eprintln!(
+            "{} of {} wanted; expected loss {:.3} times that of {} of {}",
+            size_text(found.size_bytes),
+            size_text(target.size_bytes),
+            found.expected_loss / found.loss_before.max(f64::MIN_POSITIVE),
+            options.file_type.map_or("the model", |file_type| file_type.name),
+            size_text(size_of(&Plan::new(model, options)?)?),
+        );
+    }
+    Ok(found.plan)
 }
 
 /// The mix of this name; nothing for COPY.
@@ -290,7 +377,7 @@ fn print_plan(plan: &Plan, options: &Options, as_json: bool) -> Outcome {
         let note = match tensor.reason {
             Reason::Fallback { wanted } => format!("  (rows are no whole blocks of {wanted})"),
             Reason::Wish => "  (as asked)".to_owned(),
-            Reason::Kept | Reason::Mix => String::new(),
+            Reason::Kept | Reason::Mix | Reason::Searched => String::new(),
         };
         println!(
             "{:width$}  {:>20}  {:>7} -> {:7}  {:>9} -> {:>9}{note}",
@@ -389,6 +476,7 @@ impl From<QuantizeError> for Failure {
             QuantizeError::NeedsImportance { .. }
             | QuantizeError::Requantizes { .. }
             | QuantizeError::ImportanceCounts
+            | QuantizeError::TargetTooSmall { .. }
             | QuantizeError::ImportanceShape { .. } => Some(ExitCode::Usage),
             QuantizeError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some(ExitCode::NotFound)

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use clap::{Args, ValueEnum};
 use lair_compute::KvElement;
+use lair_convert::quantize::FileType;
 use lair_store::modelfile::Parameters;
 use lair_text::grammar::GrammarSource;
 use serde_json::json;
@@ -100,6 +101,9 @@ pub struct LoadArgs {
     /// Threads to compute with [default: as many as this process may use]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
+    /// Quantize the weights while they are loaded, as `lair quantize` would: Q4_K_M, Q8_0 ... Nothing is written
+    #[arg(long, value_name = "TYPE", value_parser = file_type)]
+    quantize: Option<FileType>,
     /// How keys and values are kept
     #[arg(long, alias = "kv", value_enum, value_name = "TYPE", default_value_t = KvChoice::Q8_0)]
     kv_type: KvChoice,
@@ -152,8 +156,13 @@ impl LoadArgs {
             (Some(both), Some(_)) => both,
             _ => self.kv_type,
         };
-        Ok(LoadOptions { context_length: self.context_length, threads: self.threads, kv, ..LoadOptions::default() })
+        let (context_length, threads, quantize) = (self.context_length, self.threads, self.quantize);
+        Ok(LoadOptions { context_length, threads, kv, quantize, ..LoadOptions::default() })
     }
+}
+
+fn file_type(text: &str) -> Result<FileType, String> {
+    FileType::from_name(text).ok_or_else(|| "no kind of file; `lair quantize --types` lists all".to_owned())
 }
 
 /// Runs the command.

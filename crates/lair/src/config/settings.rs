@@ -177,6 +177,7 @@ pub const NO_SETTINGS: &[&str] = &[
     "dimensions",
     "truncate",
     "keepalive",
+    "quantize",
     "format",
     "logit_bias",
     "lora",

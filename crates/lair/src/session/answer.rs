@@ -73,28 +73,6 @@ pub struct Answer {
 const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 
 impl Session {
-    /// Log-probability of each token after the first, given those before it: `[tokens - 1]`.
-    pub fn prompt_logprobs(&self, tokens: &[u32]) -> Result<Vec<f32>, Failure> {
-        let request = Request {
-            tokens: tokens.to_vec(),
-            max_tokens: Some(0),
-            prompt_logprobs: true,
-            adapter_scales: self.adapter_scales(),
-            ..Request::default()
-        };
-        let mut events = self.engine.submit(request).map_err(refusal)?;
-        let mut result = Vec::new();
-        while let Some(event) = events.next_event() {
-            match event {
-                Event::PromptLogprobs { logprobs, .. } => result.extend(logprobs),
-                Event::Failed { error, .. } => return Err(broken(&error)),
-                Event::Token { .. } => {}
-                Event::Finished { .. } => break,
-            }
-        }
-        Ok(result)
-    }
-
     /// Holds an answer to its form, from where the reasoning ends.
     fn constraint(&self, prompt: &Prompt, format: &GrammarSource) -> Result<Constraint, Failure> {
         let prelude = Prelude::after(&self.tokenizer, prompt.reasoning.map(|(style, _)| style), &prompt.tokens);

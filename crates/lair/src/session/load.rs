@@ -1,5 +1,6 @@
 //! From a file to an engine: what fits, and how large the context can be.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lair_compute::KvElement;
@@ -51,7 +52,7 @@ pub(super) fn load_model(
     available: Option<u64>,
 ) -> Result<Loaded, Failure> {
     let model_options = lair_model::LoadOptions { context_length: options.context_length };
-    let adapters = adapter_choice::open(&options.adapters)?;
+    let adapters = adapter_choice::open(&options.adapters, file)?;
     let model = Model::load_with_adapters(file, &adapters, &backend, model_options).map_err(model_failure)?;
     for adapter in &adapters {
         adapter.check_unchanged()?;
@@ -162,10 +163,11 @@ fn load_encoder(
 /// What tells the pages of this model in this setup from others.
 fn origin(file: &GgufFile, options: &LoadOptions, runner: &ModelRunner<Cpu>) -> std::io::Result<Origin> {
     let activations = options.activations.unwrap_or_else(|| activations_of(file));
-    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}", options.kv)];
+    let quantized = options.quantize.map_or(String::new(), |file_type| format!(" of {}", file_type.name));
+    let setup = [runner.backend().isa_name(), &format!("{activations:?}"), &format!("{:?}{quantized}", options.kv)];
     // Keys and values of an adapted model are others.
-    let adapters = options.adapters.iter().map(|adapter| adapter.path.as_path());
-    Origin::new(file.paths().chain(adapters), &setup)
+    let adapters: Vec<_> = options.adapters.iter().map(|adapter| adapter.file()).collect();
+    Origin::new(file.paths().chain(adapters.iter().map(PathBuf::as_path)), &setup)
 }
 
 /// Where the prompts of this model are kept, if they are.

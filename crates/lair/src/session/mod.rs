@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, IsaChoice};
+use lair_convert::quantize::FileType;
 use lair_engine::{EngineHandle, Refusal, Sampling, SequenceError, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::ModelError;
@@ -64,6 +65,8 @@ pub struct LoadOptions {
     pub draft: Option<DraftChoice>,
     /// Low-rank adapters.
     pub adapters: Vec<AdapterChoice>,
+    /// What the weights are quantized to while they are loaded.
+    pub quantize: Option<FileType>,
 }
 
 impl Default for LoadOptions {
@@ -81,6 +84,7 @@ impl Default for LoadOptions {
             speculation: Speculation::Lookup,
             draft: None,
             adapters: Vec::new(),
+            quantize: None,
         }
     }
 }
@@ -115,7 +119,7 @@ impl Session {
 
     fn load_if_it_fits(located: &Located, options: &LoadOptions) -> Result<Session, Failure> {
         let start = Instant::now();
-        let file = weights::open(&located.path)?;
+        let file = weights::open_as(&located.path, options.quantize)?;
         let ledger = options.serving.as_ref().map(|serving| &serving.ledger);
         let _one_at_a_time = ledger.map(|ledger| ledger.begin_load());
         let available = machine::available_memory_bytes();

@@ -91,8 +91,9 @@ impl Mix {
     /// The type of a tensor of this name, whose rows have `columns` elements and which has `dimensions` of more than one
     /// element.
     pub fn type_of(&self, name: &str, columns: usize, dimensions: usize, facts: &Facts) -> TensorType {
-        // Norms, biases, the router and short convolutions keep their numbers.
-        if dimensions < 2 || ["norm", "ffn_gate_inp", "ssm_conv1d"].iter().any(|part| name.contains(part)) {
+        // Norms, biases, the router, short convolutions and what else is no product's matrix keep their numbers.
+        let is_matrix = dimensions >= 2 && name.ends_with(".weight");
+        if !is_matrix || ["norm", "ffn_gate_inp", "ssm_conv1d"].iter().any(|part| name.contains(part)) {
             return F32;
         }
         if matches!(self.base, F32 | F16 | BF16) {

@@ -58,7 +58,7 @@ impl Synthetic {
         let config = ModelConfig::from_metadata(&metadata).map_err(model_failure)?;
         let facts = Facts {
             layer_count: config.layer_count,
-            heads_a_kv_head: (shape.head_count / shape.kv_head_count) as usize,
+            heads_a_kv_head: shape.head_count.checked_div(shape.kv_head_count).unwrap_or(1) as usize,
             expert_count: shape.experts.map_or(0, |experts| experts.count as usize),
             is_tied: shape.is_tied,
         };
@@ -125,7 +125,9 @@ fn is_there(need: &TensorNeed, shape: &Shape) -> bool {
         Presence::Unused => false,
         Presence::Optional => {
             let is_bias = ["attn_q.bias", "attn_k.bias", "attn_v.bias"].iter().any(|end| need.name.ends_with(end));
-            (is_bias && shape.has_biases) || (need.name == "output.weight" && !shape.is_tied)
+            // Files of Mamba-2 always have those of the convolution.
+            let is_convolution = need.name.ends_with("ssm_conv1d.bias") && shape.state_space.is_some();
+            is_convolution || (is_bias && shape.has_biases) || (need.name == "output.weight" && !shape.is_tied)
         }
     }
 }
@@ -203,6 +205,9 @@ mod tests {
             ("qwen2.5-7b", 7_615_616_512),
             ("qwen3-0.6b", 596_049_920),
             ("qwen3-30b-a3b", 30_532_122_624),
+            // Of the text part.
+            ("qwen3.5-0.8b", 752_393_024),
+            ("mamba2-1.3b", 1_343_757_312),
         ] {
             assert_eq!(synthetic(shape, "F16").cost().expect("a cost").parameters, parameters, "{shape}");
         }

@@ -30,6 +30,21 @@ pub struct Recurrent {
     pub attention_interval: u32,
 }
 
+/// State spaces in place of attention (Mamba-2).
+#[derive(Clone, Copy, Debug)]
+pub struct StateSpace {
+    /// Heads.
+    pub head_count: u32,
+    /// Width of all heads together.
+    pub inner_size: u32,
+    /// Elements of the state for each element of a head.
+    pub state_size: u32,
+    /// Groups of heads.
+    pub group_count: u32,
+    /// Taps of the convolution.
+    pub conv_length: u32,
+}
+
 /// What is needed to make a model of a shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -67,6 +82,8 @@ pub struct Shape {
     pub experts: Option<Experts>,
     /// Recurrent layers, in a model that has them.
     pub recurrent: Option<Recurrent>,
+    /// State spaces, in a model that has nothing else.
+    pub state_space: Option<StateSpace>,
 }
 
 const LLAMA: Shape = Shape {
@@ -87,6 +104,7 @@ const LLAMA: Shape = Shape {
     has_biases: false,
     experts: None,
     recurrent: None,
+    state_space: None,
 };
 
 const LLAMA_3: Shape = Shape {
@@ -248,6 +266,24 @@ pub const SHAPES: &[Shape] = &[
         recurrent: Some(Recurrent { head_count: 16, head_dim: 128, conv_length: 4, attention_interval: 4 }),
         ..QWEN_3
     },
+    Shape {
+        name: "mamba2-1.3b",
+        architecture: "mamba2",
+        layer_count: 48,
+        hidden_size: 2048,
+        context_length: 1 << 20,
+        vocabulary: VocabularyKind::BytePair { pre: "gpt-2" },
+        vocabulary_size: 50_288,
+        is_tied: true,
+        state_space: Some(StateSpace {
+            head_count: 64,
+            inner_size: 4096,
+            state_size: 128,
+            group_count: 1,
+            conv_length: 4,
+        }),
+        ..LLAMA
+    },
 ];
 
 impl Shape {
@@ -275,10 +311,19 @@ impl Shape {
         set("feed_forward_length", self.ffn_size);
         set("attention.head_count", self.head_count);
         set("attention.head_count_kv", self.kv_head_count);
-        set("attention.key_length", self.head_dim);
-        set("attention.value_length", self.head_dim);
-        // Of the heads of hybrids a quarter is turned.
-        set("rope.dimension_count", if self.recurrent.is_some() { self.head_dim / 4 } else { self.head_dim });
+        if self.head_count > 0 {
+            set("attention.key_length", self.head_dim);
+            set("attention.value_length", self.head_dim);
+            // Of the heads of hybrids a quarter is turned.
+            set("rope.dimension_count", if self.recurrent.is_some() { self.head_dim / 4 } else { self.head_dim });
+        }
+        if let Some(space) = self.state_space {
+            set("ssm.conv_kernel", space.conv_length);
+            set("ssm.inner_size", space.inner_size);
+            set("ssm.state_size", space.state_size);
+            set("ssm.time_step_rank", space.head_count);
+            set("ssm.group_count", space.group_count);
+        }
         if let Some(recurrent) = self.recurrent {
             set("full_attention_interval", recurrent.attention_interval);
             set("ssm.conv_kernel", recurrent.conv_length);

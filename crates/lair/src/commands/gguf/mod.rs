@@ -3,6 +3,7 @@
 mod compare;
 mod dump;
 mod edit;
+mod endian;
 mod hash;
 mod opened;
 mod shards;
@@ -34,6 +35,8 @@ enum Action {
     Split(shards::SplitArgs),
     /// Join the shards of a model
     Merge(shards::MergeArgs),
+    /// Turn a file's bytes into the order of big-endian machines, or back
+    Endian(endian::EndianArgs),
     /// Check a file: structure, vocabulary, and with --values every weight
     Check(compare::CheckArgs),
 }
@@ -46,7 +49,7 @@ impl GgufArgs {
             Action::Hash(args) => args.json,
             Action::Diff(args) => args.json,
             Action::Check(args) => args.json,
-            Action::Set(_) | Action::New(_) | Action::Split(_) | Action::Merge(_) => false,
+            Action::Set(_) | Action::New(_) | Action::Split(_) | Action::Merge(_) | Action::Endian(_) => false,
         }
     }
 }
@@ -61,6 +64,7 @@ pub fn gguf(args: &GgufArgs) -> Outcome {
         Action::Diff(args) => compare::diff(args),
         Action::Split(args) => shards::split(args),
         Action::Merge(args) => shards::merge(args),
+        Action::Endian(args) => endian::endian(args),
         Action::Check(args) => compare::check(args),
     }
 }
