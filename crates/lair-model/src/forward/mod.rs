@@ -8,7 +8,6 @@ mod attention;
 mod cross;
 mod decayed_attention;
 mod delta_net;
-mod key_delta;
 mod latent;
 mod mamba;
 mod mamba2;
@@ -404,7 +403,15 @@ fn mix<B: Backend>(
     if let (Some(weights), Some(rows_that_see)) = (&layer.cross, rows_that_see) {
         cross::run(weights, backend, activations, memory, rows_that_see);
     }
-    Some(rows)
+    match kept_after {
+        None => Some(rows),
+        Some([]) => None,
+        Some(kept) => {
+            // What stands behind such a network works on the stream alone.
+            backend.keep_rows(kept, &mut activations.residual);
+            Some(kept.len())
+        }
+    }
 }
 
 /// The second half of a layer: what works on each token by itself.
@@ -420,9 +427,6 @@ fn work_on_tokens<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activati
     per_layer::scale_output(layer, backend, activations, rows);
     if let (Some(scale), Some(embedding)) = (layer.embedding_skip, &activations.embedding) {
         backend.add(rows, embedding, scale, &mut activations.residual);
-    }
-    if let Some(kept) = kept_after {
-        backend.keep_rows(kept, &mut activations.residual);
     }
 }
 
@@ -531,7 +535,6 @@ fn run_mixer<B: Backend>(
         MixerWeights::DecayedAttention(weights) => {
             decayed_attention::run(layer, weights, backend, activations, memory, batch)
         }
-        MixerWeights::KeyDelta(weights) => key_delta::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::TimeMix6(weights) => rwkv::time_mix_6(layer, weights, backend, activations, memory, batch),
         MixerWeights::TimeMix7(weights) => rwkv::time_mix_7(layer, weights, backend, activations, memory, batch),
         MixerWeights::ShortConvolution(weights) => {
