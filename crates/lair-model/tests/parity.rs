@@ -39,7 +39,8 @@ const COARSE: [(&str, f64); 15] = [
 /// Models that make what lies in the rounding of GELU larger than a mistake would be: the reference with keys and values in
 /// F16 lies 0.16, 0.06 and 4e-4 from itself. They are compared with GELU rounded in its way, within these bounds; the CPU,
 /// which does not round it, is compared with the naive backend. Gemma 3n and 4 do not reach the 1e-3 and 1e-5 that the data ask
-/// for: 5.0e-3 and 2.6e-4.
+/// for: 5.0e-3 and 2.6e-4. That may be sums in another order, rounded to another F16; it is not shown. (With a wrong rotary
+/// scale both lie more than 1 apart.)
 const AMPLIFYING: [(&str, f64); 3] = [("gemma3n", 1e-2), ("gemma4", 1e-3), ("t5", 1e-5)];
 
 /// Architectures whose tiny models come in more than one form.
@@ -143,7 +144,7 @@ fn every_architecture_gives_the_outputs_of_the_reference_by_the_naive_backend() 
 
 #[test]
 fn models_with_gelu_agree_where_it_is_rounded_as_the_reference_rounds_it() {
-    for (name, _) in COARSE.iter().filter(|(_, error_max)| *error_max == 3e-7) {
+    for (name, _) in COARSE.iter().filter(|(name, _)| *name != "qwen2vl") {
         let Some(model) = TinyModel::make(name) else { return };
         let logits = with_half_precision_gelu(|| run(&model, Reference, [model.tokens.len()]));
         let error = normalised_mean_squared_error(&logits, &model.expected);

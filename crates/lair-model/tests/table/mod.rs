@@ -17,13 +17,14 @@ use lair_testkit::tiny_models::{self, TinyModel};
 use super::{amplifies, cpu, cpu_error, error_max, naive_error};
 
 /// What is not supported of what is declared, and why what is not declared is not.
-const NOTES: [(&str, &str); 17] = [
+const NOTES: [(&str, &str); 19] = [
     ("chameleon", "pictures"),
     ("cogvlm", "pictures, with the experts for them"),
     ("deepseek32", "contexts beyond as many keys as its indexer chooses (published: 2048)"),
     ("deepseek4", "compressed blocks of keys beside a window, with several residual streams"),
     ("dots3note", "contexts beyond as many keys as its indexer chooses"),
     ("dream", "generation: it replaces masked tokens of a whole text (diffusion), which the engine does not"),
+    ("gemma4", "models with experts"),
     ("glm-dsa", "contexts beyond as many keys as its indexer chooses (published: 2048)"),
     ("glm5-next", "several residual streams, and an indexer over pooled keys"),
     ("hy_v4", "several residual streams"),
@@ -35,6 +36,7 @@ const NOTES: [(&str, &str); 17] = [
     ("qwen3tts", "the audio codec"),
     ("refact-moe", "models with experts under this name: the reference leaves the experts out, and none was published"),
     ("rnd1", "generation: as `dream`"),
+    ("t5", "generation: the engine runs no encoder before a decoder"),
 ];
 
 /// What became of a tiny model.
