@@ -29,7 +29,7 @@ const OWN_KEYS: [(&str, &str, &str); 10] = [
 const LLAMA3_SCALINGS: [[f64; 4]; 4] =
     [[8.0, 1.0, 4.0, 8192.0], [32.0, 1.0, 4.0, 8192.0], [16.0, 1.0, 4.0, 8192.0], [8.0, 1.0, 4.0, 32.0]];
 /// Keys that say nothing that a checkpoint does not say otherwise.
-const IMPLIED: [&str; 4] = ["rope.dimension_count", "vocab_size", "expert_group_used_count", "attention.causal"];
+const IMPLIED: [&str; 3] = ["rope.dimension_count", "vocab_size", "attention.causal"];
 
 /// The keys of `config.json`.
 pub(super) fn configuration(

@@ -11,7 +11,7 @@ use super::config::HfConfig;
 use crate::error::ConvertError;
 
 /// Counts that all models have, or may have.
-pub(crate) const COUNTS: [(&str, &[&str]); 11] = [
+pub(crate) const COUNTS: [(&str, &[&str]); 12] = [
     ("block_count", &["num_hidden_layers", "n_layer", "n_layers", "num_layers"]),
     (
         "context_length",
@@ -26,6 +26,7 @@ pub(crate) const COUNTS: [(&str, &[&str]); 11] = [
     ("expert_count", &["num_local_experts", "num_experts", "n_routed_experts"]),
     ("expert_used_count", &["num_experts_per_tok", "num_experts_per_token", "top_k_experts"]),
     ("expert_group_count", &["n_group"]),
+    ("expert_group_used_count", &["topk_group"]),
 ];
 
 /// Numbers that all models have, or may have.
@@ -55,7 +56,6 @@ pub(crate) fn set_parameters(
     for (key, names) in COUNTS {
         keys.set(key, config.count(names));
     }
-    keys.set("expert_group_used_count", config.count(&["topk_group"]));
     for (key, names) in NUMBERS {
         keys.set(key, config.number(names).map(|number| number as f32));
     }
