@@ -285,6 +285,8 @@ pub struct AttentionBuffers<'a, B: Backend> {
     /// `[rows, head_count * value_dim]` or `[rows, head_count]`, as [`Attention::gate`] says: what the output is multiplied
     /// by, before its function.
     pub gate: Option<&'a B::Buffer>,
+    /// Which keys are read of those that are seen; all where nothing was chosen.
+    pub chosen: Option<&'a B::Chosen>,
     /// `[rows, head_count * value_dim]`.
     pub output: &'a mut B::Buffer,
 }

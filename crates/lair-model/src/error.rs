@@ -27,20 +27,6 @@ pub enum ModelError {
         /// The part.
         what: &'static str,
     },
-    /// The model can be run, but not in contexts as long as asked for.
-    #[error(
-        "models of architecture `{architecture}` can be run up to {limit} positions yet, {asked} are asked for: {what}"
-    )]
-    ContextTooLong {
-        /// The architecture.
-        architecture: String,
-        /// The longest context.
-        limit: usize,
-        /// The context asked for.
-        asked: usize,
-        /// The part that longer contexts need.
-        what: &'static str,
-    },
     /// An adapter's file cannot change this model.
     #[error("the adapter `{}` does not fit: {cause}", path.display())]
     Adapter {
@@ -126,7 +112,6 @@ impl ModelError {
             ModelError::Parameter { .. } | ModelError::TensorShape { .. } => {
                 Some("the file contradicts itself: convert or fetch it again".into())
             }
-            ModelError::ContextTooLong { limit, .. } => Some(format!("ask for a context of up to {limit} positions")),
             ModelError::UnusedTensors { .. } => {
                 Some("the file holds a variant of the architecture that this version does not run".into())
             }

@@ -6,10 +6,12 @@
 mod adapters;
 mod attention;
 mod banked;
+mod compressed;
 mod cross;
 mod decayed_attention;
 mod delta_net;
 mod gated_streams;
+mod indexer;
 mod key_delta;
 mod latent;
 mod mamba;
@@ -36,8 +38,8 @@ use crate::ModelError;
 use crate::model::Model;
 use crate::spec::LayerInput;
 use crate::weights::{
-    Adapted, AdapterWidths, BufferWidths, DenseWeights, ExpertsWeights, FfnWeights, HeadWeights, LatentExpertsWeights,
-    LayerWeights, MixerWeights, ParallelInput, SumWeights,
+    Adapted, AdapterWidths, BufferWidths, ChoiceRoom, DenseWeights, ExpertsWeights, FfnWeights, HeadWeights,
+    LatentExpertsWeights, LayerWeights, MixerWeights, ParallelInput, SumWeights,
 };
 
 /// The buffers of a step: made once for so many rows, overwritten by every step.
@@ -78,6 +80,8 @@ pub struct Activations<B: Backend> {
     absorbed_mixed: Vec<B::Buffer>,
     /// What recurrent mixers share.
     rooms: Vec<B::Buffer>,
+    /// Which keys are read, as the last indexer has chosen.
+    chosen: Option<B::Chosen>,
     /// The first layer's values, where others mix theirs with them.
     first_values: Option<B::Buffer>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
@@ -135,6 +139,10 @@ impl<B: Backend> Activations<B> {
             absorbed: buffers(&widths.absorbed)?,
             absorbed_mixed: buffers(&widths.absorbed_mixed)?,
             rooms: buffers(&widths.rooms)?,
+            chosen: match widths.choices {
+                ChoiceRoom { choices: 0, .. } => None,
+                ChoiceRoom { choices, positions } => Some(backend.chosen(rows_max, choices, positions)?),
+            },
             first_values: widths.shares_values.map(|width| backend.buffer(rows_max, width)).transpose()?,
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
@@ -670,6 +678,7 @@ fn run_mixer<B: Backend>(
         MixerWeights::None => return None,
         MixerWeights::Attention(weights) => attention::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::DeltaNet(weights) => delta_net::run(layer, weights, backend, activations, memory, batch),
+        MixerWeights::Compressed(weights) => compressed::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Latent(weights) => latent::run(layer, weights, backend, activations, memory, batch),
         MixerWeights::Linear { mixed_buffer } => {
             run_linear(layer, *mixed_buffer, backend, activations, batch.row_count())

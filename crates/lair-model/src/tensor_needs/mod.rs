@@ -2,6 +2,7 @@
 //! read.
 
 mod gated_streams;
+mod indexer;
 mod recurrent;
 mod streams;
 
@@ -231,6 +232,7 @@ impl List<'_> {
             Mixer::Attention(attention) => self.attention(attention, layer_index)?,
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
             Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
+            Mixer::CompressedAttention(mixer) => self.compressed_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
             Mixer::Mamba(mixer) => self.mamba(mixer)?,
             Mixer::DecayedAttention(mixer) => self.decayed_attention(mixer, layer_index),
@@ -372,6 +374,17 @@ impl List<'_> {
             self.add(&format!("{}.weight", bias.stem), &shape, presence);
         }
         self.linear(attention.output, shape.output_width(), hidden_size);
+        if let Some(indexer) = attention.choice.indexer()
+            && indexer.heads == crate::spec::IndexerHeads::Each
+            && indexer.head_count != shape.kv_head_count
+        {
+            return Err(ModelError::Parameter {
+                key: self.config.key("attention.indexer.head_count"),
+                found: indexer.head_count.to_string(),
+                expected: format!("one for each of the {} heads of keys", shape.kv_head_count),
+            });
+        }
+        self.key_choice(&attention.choice, hidden_size)?;
         if let Some(rope) = &attention.rope {
             self.rope_factors(rope.factors, rope.dimension_count / 2);
         }
@@ -429,6 +442,11 @@ impl List<'_> {
         if let Some(rope) = &mixer.rope {
             self.rope_factors(rope.factors, rope.dimension_count / 2);
         }
+        let q_width = match mixer.query {
+            QueryProjection::Full(_) => hidden_size,
+            QueryProjection::LowRank { rank, .. } => rank,
+        };
+        self.key_choice(&mixer.choice, q_width)?;
         self.linear(mixer.output, head_count * mixer.value_dim, hidden_size);
         Ok(())
     }
