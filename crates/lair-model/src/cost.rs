@@ -285,8 +285,10 @@ impl Roles {
             };
             let (Some(experts), Some(counts)) = (experts, &config.experts) else { continue };
             let used_count = counts.expert_used_counts[layer_index];
+            let prefix = architecture.prefix_of(config, layer_index);
+            tables.extend(experts.table.map(|name| format!("{prefix}{name}")));
             let mut add = |stem: &str, used_count: usize| {
-                stacks.insert(format!("{}{stem}.weight", architecture.prefix_of(config, layer_index)), used_count);
+                stacks.insert(format!("{prefix}{stem}.weight"), used_count);
             };
             for stem in [experts.gate, Some(experts.up), experts.fused, Some(experts.down)].into_iter().flatten() {
                 add(stem, used_count);

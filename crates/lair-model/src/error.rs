@@ -74,6 +74,16 @@ pub enum ModelError {
         /// The shape that the hyper-parameters imply.
         expected: Vec<usize>,
     },
+    /// A tensor holds what it cannot mean.
+    #[error("the tensor `{name}` holds {found}, expected {expected}")]
+    TensorValues {
+        /// Its name.
+        name: String,
+        /// What it holds.
+        found: String,
+        /// What it may hold.
+        expected: String,
+    },
     /// The file has weights that the declaration of its architecture does not use: running it would ignore them.
     #[error("{count} tensors of the file belong to no declared part of `{architecture}`, the first is `{first}`")]
     UnusedTensors {
@@ -109,7 +119,7 @@ impl ModelError {
             ModelError::MissingKey { .. } | ModelError::MissingTensor { .. } => {
                 Some("the file is incomplete or was converted for another program: convert or fetch it again".into())
             }
-            ModelError::Parameter { .. } | ModelError::TensorShape { .. } => {
+            ModelError::Parameter { .. } | ModelError::TensorShape { .. } | ModelError::TensorValues { .. } => {
                 Some("the file contradicts itself: convert or fetch it again".into())
             }
             ModelError::UnusedTensors { .. } => {

@@ -21,8 +21,6 @@ pub fn check_support(architecture: &Architecture, config: &ModelConfig) -> Resul
     let mut missing = architecture.encoder.as_ref().and_then(|encoder| self::encoder(encoder, config));
     missing = missing.or((!is_run_once).then_some("layers that are run several times"));
     missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, has_logits)));
-    let has_tables = config.compression.as_ref().is_some_and(|compression| compression.table_layer_count > 0);
-    missing = missing.or(has_tables.then_some("experts that are chosen by a table of tokens"));
     let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     missing = missing.or_else(|| choices(layers));
     let mut layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));

@@ -444,7 +444,7 @@ impl Backend for Reference {
         for row in 0..rows {
             let normed = normed_row(experts.norm.as_ref(), input_row(&input.experts, residual, row));
             let routed = input.router.map_or(&normed[..], |buffer| buffer.row(row));
-            let mut output = experts::experts_row(experts, &normed, routed);
+            let mut output = experts::experts_row(experts, &normed, routed, input.tokens.get(row).copied());
             if let Some(norm) = &experts.post_norm {
                 apply_norm(norm, &mut output);
             }

@@ -1,6 +1,7 @@
 //! DeepSeek V4. Four residual streams that are mixed by balanced factors; attention whose keys are its values, over a window,
 //! and in most layers over compressed keys of all that came before: every key of four positions that an indexer chooses, or
-//! all those of 128. Results are turned back and taken on in groups of heads. Experts by the root of softplus.
+//! all those of 128. Results are turned back and taken on in groups of heads. Experts by the root of softplus, in the first layers
+//! by a table of tokens.
 //!
 //! References: DeepSeek-AI, "DeepSeek-V4", section 2; Xie et al., "mHC". Layers that predict further tokens, and scores for
 //! pictures, are not run. GGUF name: `deepseek4`.
@@ -29,7 +30,7 @@ const CHOSEN_LENGTH: usize = 4;
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     Layer {
         mixer: Mixer::CompressedAttention(attention(config, layer_index)),
-        ffn: Ffn::Experts(clamped_experts(config, layer_index, Gating::SqrtSoftplus)),
+        ffn: Ffn::Experts(experts(config, layer_index)),
         hyper: Some(StreamMix::balanced(config).around_both()),
         ..Layer::PRE_NORM
     }
@@ -85,6 +86,12 @@ fn attention(config: &ModelConfig, layer_index: usize) -> CompressedAttention {
         group_rank: compression.group_rank,
         output: "attn_output_b",
     }
+}
+
+fn experts(config: &ModelConfig, layer_index: usize) -> ExpertsFfn {
+    let ffn = clamped_experts(config, layer_index, Gating::SqrtSoftplus);
+    let has_table = config.compression.is_some_and(|compression| layer_index < compression.table_layer_count);
+    if has_table { ExpertsFfn { table: Some("ffn_gate_tid2eid.weight"), selection_bias: None, ..ffn } } else { ffn }
 }
 
 /// Experts whose gates are held below, and whose linear parts within, what the file says.

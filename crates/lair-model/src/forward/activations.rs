@@ -53,6 +53,8 @@ pub struct Activations<B: Backend> {
     pub(super) chosen: Option<B::Chosen>,
     /// The first layer's values, where others mix theirs with them.
     pub(super) first_values: Option<B::Buffer>,
+    /// The token of each row, for experts that a table chooses.
+    pub(super) tokens: Vec<u32>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     pub(super) first_rows: Vec<usize>,
     /// For a model with adapters.
@@ -113,6 +115,7 @@ impl<B: Backend> Activations<B> {
                 ChoiceRoom { choices, positions } => Some(backend.chosen(rows_max, choices, positions)?),
             },
             first_values: widths.shares_values.map(|width| backend.buffer(rows_max, width)).transpose()?,
+            tokens: Vec::with_capacity(rows_max),
             first_rows: (0..rows_max).collect(),
             adapters: (adapters.0 > 0)
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))

@@ -51,7 +51,8 @@ fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &m
     if let FfnWeights::DenseAndExperts(dense, experts, Some(sum)) = &layer.ffn {
         return run_sum((dense, experts, sum), backend, activations, rows);
     }
-    let Activations { residual, hidden, input: before_mixer, adapters, wide, .. } = activations;
+    let Activations { residual, hidden, input: before_mixer, adapters, wide, tokens, .. } = activations;
+    let tokens = &tokens[..rows];
     let usual = || match &layer.parallel {
         ParallelInput::None if !layer.ffn_reads_hidden() => FeedForwardInput::Residual,
         _ => FeedForwardInput::Buffer(&*hidden),
@@ -76,7 +77,7 @@ fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &m
     if let Some(weights) = experts {
         if let Some(norm) = &weights.router_norm {
             backend.norm(rows, norm, residual, hidden);
-            let input = ExpertsInput { experts: FeedForwardInput::Residual, router: Some(&*hidden) };
+            let input = ExpertsInput { experts: FeedForwardInput::Residual, router: Some(&*hidden), tokens };
             return backend.experts(rows, &weights.experts, input, residual);
         }
         let kept = || before_mixer.as_ref().expect("a model with such a layer keeps what layers read");
@@ -85,7 +86,7 @@ fn run_ffn<B: Backend>(layer: &LayerWeights<B>, backend: &mut B, activations: &m
             LayerInput::BeforeMixer => FeedForwardInput::Buffer(kept()),
         };
         let router = (weights.router_input == LayerInput::BeforeMixer).then(kept);
-        backend.experts(rows, &weights.experts, ExpertsInput { experts, router }, residual);
+        backend.experts(rows, &weights.experts, ExpertsInput { experts, router, tokens }, residual);
     }
 }
 
@@ -97,7 +98,7 @@ fn run_latent_experts<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, hidden, rooms: all_rooms, per_layer, .. } = activations;
+    let Activations { residual, hidden, rooms: all_rooms, per_layer, tokens, .. } = activations;
     let [narrow, sum] = rooms(all_rooms, latent.rooms);
     match (&layer.parallel, &latent.norm) {
         (ParallelInput::None, Some(norm)) => backend.norm(rows, norm, residual, hidden),
@@ -110,7 +111,7 @@ fn run_latent_experts<B: Backend>(
     backend.project(rows, None, hidden, &mut [(&latent.down, &mut *narrow)]);
     per_layer.scale(backend, rows, 0.0, sum);
     let input =
-        ExpertsInput { experts: FeedForwardInput::Buffer(narrow), router: Some(&*hidden) };
+        ExpertsInput { experts: FeedForwardInput::Buffer(narrow), router: Some(&*hidden), tokens: &tokens[..rows] };
     backend.experts(rows, &weights.experts, input, sum);
     backend.project_add(rows, sum, &latent.up, None, latent.residual_scale, residual);
     if let Some(shared) = &latent.shared {
@@ -125,7 +126,7 @@ fn run_sum<B: Backend>(
     activations: &mut Activations<B>,
     rows: usize,
 ) {
-    let Activations { residual, hidden, input, adapters, per_layer: rooms, .. } = activations;
+    let Activations { residual, hidden, input, adapters, per_layer: rooms, tokens, .. } = activations;
     let both = input.as_mut().expect("a model with such a layer has room for the sum");
     rooms.scale(backend, rows, 0.0, both);
     match adapters.as_mut().filter(|room| room.uses(dense.low_rank())) {
@@ -136,7 +137,7 @@ fn run_sum<B: Backend>(
         backend.norm(rows, norm, residual, hidden);
     }
     let router = experts.router_norm.is_some().then_some(&*hidden);
-    let input = ExpertsInput { experts: FeedForwardInput::Buffer(residual), router };
+    let input = ExpertsInput { experts: FeedForwardInput::Buffer(residual), router, tokens: &tokens[..rows] };
     backend.experts(rows, &experts.experts, input, both);
     backend.norm(rows, &sum.norm, both, hidden);
     backend.add(rows, hidden, sum.residual_scale, residual);

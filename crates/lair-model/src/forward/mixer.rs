@@ -71,7 +71,8 @@ pub(super) fn mix<B: Backend>(
             }
             backend.keep_rows(kept, &mut activations.residual);
             backend.keep_rows(kept, &mut activations.hidden);
-            let Activations { input, embedding, .. } = &mut *activations;
+            let Activations { input, embedding, tokens, .. } = &mut *activations;
+            kept.iter().enumerate().for_each(|(place, row)| tokens[place] = tokens[*row]);
             input.iter_mut().chain(embedding).for_each(|buffer| backend.keep_rows(kept, buffer));
             activations.per_layer.keep_rows(backend, kept);
             activations.gated.iter_mut().for_each(|room| room.keep_rows(backend, kept));

@@ -198,6 +198,8 @@ impl<B: Backend> Model<B> {
             (None, HeadWeights::Logits(head)) => &head.linear.weight,
             (None, HeadWeights::HiddenState(_)) => unreachable!("only a head with logits shares the table"),
         };
+        activations.tokens.clear();
+        activations.tokens.extend_from_slice(batch.tokens);
         backend.embed(table, batch.tokens, embedding.scale, &mut activations.residual);
         if let Some(positions) = &embedding.positions {
             backend.embed_positions(positions, batch, &mut activations.residual);

@@ -2,7 +2,7 @@
 
 use lair_compute::compressor_width;
 
-use super::{List, Presence};
+use super::{Fit, List, Presence};
 use crate::ModelError;
 use crate::shapes::check_compressed;
 use crate::spec::{CompressedAttention, Compressor, Indexer, IndexerHeads, IndexerKeys, KeyChoice};
@@ -79,7 +79,9 @@ impl List<'_> {
         }
         self.key_choice(&mixer.choice, mixer.q_rank)?;
         let group_width = head_count / mixer.group_count * dim;
+        let group_output = self.needs.len();
         self.stack(mixer.group_output, group_width, mixer.group_rank, mixer.group_count);
+        self.needs[group_output].fit = Fit::Stacked;
         self.linear(mixer.output, mixer.group_count * mixer.group_rank, hidden_size);
         Ok(())
     }

@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use crate::shapes::{AttentionShape, LatentShape, ffn_size, norm_kind};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, HeadOutput,
-    KvSource, LatentAttention, Layer, Mixer, Norm, Positions, QueryProjection, RopeFactors, SharedPresence, Sinks,
-    ValueSource,
+    IndexerHeads, KvSource, LatentAttention, Layer, Mixer, Norm, Positions, QueryProjection, RopeFactors,
+    SharedPresence, Sinks, ValueSource,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -55,6 +55,8 @@ pub enum Fit {
     Flat,
     /// It may have more rows.
     MoreRows,
+    /// The matrices of a stack may stand one below the other, as one.
+    Stacked,
 }
 
 /// Every tensor that `architecture` speaks of in a model of this configuration, each once.
@@ -375,7 +377,7 @@ impl List<'_> {
         }
         self.linear(attention.output, shape.output_width(), hidden_size);
         if let Some(indexer) = attention.choice.indexer()
-            && indexer.heads == crate::spec::IndexerHeads::Each
+            && indexer.heads == IndexerHeads::Each
             && indexer.head_count != shape.kv_head_count
         {
             return Err(ModelError::Parameter {
@@ -508,6 +510,10 @@ impl List<'_> {
         }
         if let Some(name) = ffn.expert_scales {
             self.add(name, &[count], Presence::Optional);
+        }
+        if let Some(name) = ffn.table {
+            let used_count = config.expert_used_counts[layer_index];
+            self.add(name, &[used_count, self.config.vocabulary_size], Presence::Required);
         }
         if let Some(stem) = ffn.selection_bias {
             self.add(&format!("{stem}.bias"), &[count], Presence::Optional);

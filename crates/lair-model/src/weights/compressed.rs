@@ -1,8 +1,8 @@
 //! The weights of attention to a window and to compressed keys.
 
 use lair_compute::{
-    Attention, Backend, CompressedKeys, CompressedStorage, KeyStorage, KvLayerLayout, Mask, NormGroup, NormOrder,
-    OutputGate, RopeTable,
+    Attention, Backend, CompressedKeys, CompressedStorage, KeyStorage, KvLayerLayout, Linear, Mask, NormGroup,
+    NormOrder, OutputGate, RopeTable,
 };
 
 use super::indexer::{CompressorWeights, IndexerWeights};
@@ -79,7 +79,8 @@ impl<B: Backend> Builder<'_, B> {
             temperature: None,
             gate: OutputGate::SIGMOID,
         };
-        let group_output = self.linear(&stem(mixer.group_output))?;
+        let weight = self.stack(&format!("{}.weight", stem(mixer.group_output)), mixer.group_count)?;
+        let group_output = Linear { weight, bias: None, scale: 1.0 };
         let (group_count, rank) = (mixer.group_count, mixer.group_rank);
         Ok(CompressedWeights {
             q_down: self.adapted(&stem(mixer.q_down))?,

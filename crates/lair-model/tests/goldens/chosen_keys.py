@@ -74,4 +74,5 @@ def main():
         numpy.save(output / f"{name}.npy", result[FIRST.get(name, STEP - 1) :: STEP])
 
 
-main()
+if __name__ == "__main__":
+    main()

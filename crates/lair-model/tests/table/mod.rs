@@ -17,10 +17,9 @@ use lair_testkit::tiny_models::{self, TinyModel};
 use super::{OWN_MODELS, cpu, cpu_error, error_max, tiny_model};
 
 /// What is not supported of what is declared, and why what is not declared is not.
-const NOTES: [(&str, &str); 14] = [
+const NOTES: [(&str, &str); 13] = [
     ("chameleon", "pictures"),
     ("cogvlm", "pictures, with the experts for them"),
-    ("deepseek4", "models whose first layers choose experts by a table of tokens"),
     ("dream", "generation: it replaces masked tokens of a whole text (diffusion), which the engine does not"),
     ("graniteswitch", "adapters of its own, which tokens of the prompt switch on"),
     ("hrm_text", "prefixes that see what follows"),
