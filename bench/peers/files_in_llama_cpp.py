@@ -35,6 +35,8 @@ SHAPES = {
     "deepseek2": ("attention.q_lora_rank", "without compressed queries llama.cpp knows models of 26 or 27 layers alone"),
     "dots1": ("attn_k.weight", "llama.cpp knows as many key heads as query heads alone"),
     "gemma4": ("map_layer_ids", "llama.cpp takes the last layers with keys of their own for a sliding and a full one"),
+    "qwen35": ("sect_dims", "sections of positions that a checkpoint does not name are those of heads of 256 elements"),
+    "qwen35moe": ("sect_dims", "sections of positions that a checkpoint does not name are those of heads of 256 elements"),
     "olmoe": ("attn_k_norm.weight", "llama.cpp knows as many key heads as query heads alone"),
     "phi3": ("unordered_map::at", "llama.cpp looks for tokens of the published vocabulary in models of this name"),
     "phi3-long": ("unordered_map::at", "llama.cpp looks for tokens of the published vocabulary in models of this name"),
