@@ -35,15 +35,28 @@ pub(crate) enum ValueChange {
     Same,
     /// So much more.
     Plus(f32),
+    /// So many times as much.
+    Times(f32),
+    /// See [`Values::NegatedSecondHalves`].
+    NegatedSecondHalves { head_rows: usize },
     /// See [`Values::NegatedExponential`].
     NegatedExponential,
 }
 
 impl ValueChange {
-    fn apply(self, values: &mut [f32]) {
+    /// Changes the numbers of some rows, the first of which is row `first` of the matrix.
+    fn apply(self, values: &mut [f32], columns: usize, first: usize) {
         match self {
             ValueChange::Same => {}
             ValueChange::Plus(offset) => values.iter_mut().for_each(|value| *value += offset),
+            ValueChange::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            ValueChange::NegatedSecondHalves { head_rows } => {
+                for (index, row) in values.chunks_exact_mut(columns).enumerate() {
+                    if (first + index) % head_rows >= head_rows / 2 {
+                        row.iter_mut().for_each(|value| *value = -*value);
+                    }
+                }
+            }
             ValueChange::NegatedExponential => values.iter_mut().for_each(|value| *value = -value.exp()),
         }
     }
@@ -130,7 +143,7 @@ impl Recipe {
                 for (index, row) in values.chunks_exact_mut(columns).enumerate() {
                     piece.row(files, first + offset + index, row);
                 }
-                self.values.apply(&mut values);
+                self.values.apply(&mut values, columns, first + offset);
                 let mut bytes = Vec::with_capacity(out.len());
                 encode(&values, tensor_type, &mut bytes)?;
                 out.copy_from_slice(&bytes);

@@ -6,7 +6,7 @@ use lair_gguf::TensorType;
 use lair_model::spec::Source;
 use lair_model::spec::source::{Change, End, NormOffset, Renaming, Values};
 
-use super::facts::Facts;
+use super::facts::{Facts, layer_of};
 use crate::error::{ConvertError, printable};
 use crate::matrix::{Piece, SourceTensor};
 use crate::recipe::{Recipe, ValueChange};
@@ -111,8 +111,14 @@ pub(crate) fn targets(name: &str, source: &Source, has_experts: bool) -> Vec<Tar
         _ => (name, "weight"),
     };
     let of_list = |list: &[Renaming]| -> Vec<Target> {
-        let found = list.iter().filter_map(|renaming| Some((renaming, indices(renaming.from, stem)?)));
+        let that_fit = |name: &str| -> Vec<(Renaming, [Option<usize>; 2])> {
+            list.iter().filter_map(|renaming| Some((*renaming, indices(renaming.from, name)?))).collect()
+        };
+        // A name of a bias alone comes first.
+        let of_bias = if end == "bias" { that_fit(name) } else { Vec::new() };
+        let found = if of_bias.is_empty() { that_fit(stem) } else { of_bias };
         found
+            .into_iter()
             .map(|(renaming, [layer, expert])| {
                 // Where there is no layer, what is counted are parts of a stack.
                 let (layer, expert) = if renaming.to.contains('*') { (layer, expert) } else { (None, layer) };
@@ -125,7 +131,12 @@ pub(crate) fn targets(name: &str, source: &Source, has_experts: bool) -> Vec<Tar
                     End::Same => format!("{target}.{end}"),
                     End::Is(end) => format!("{target}{end}"),
                 };
-                Target { name, expert: expert.unwrap_or(0), change, values: renaming.values }
+                Target {
+                    name,
+                    expert: expert.unwrap_or(0).saturating_add(renaming.place),
+                    change,
+                    values: renaming.values,
+                }
             })
             .collect()
     };
@@ -154,6 +165,7 @@ fn indices(pattern: &str, name: &str) -> Option<[Option<usize>; 2]> {
 
 /// Puts one tensor together.
 fn recipe(name: String, parts: BTreeMap<usize, Part>, source: &Source, facts: &Facts) -> Result<Recipe, ConvertError> {
+    let facts = &facts.of_tensor(&name);
     let count = parts.len();
     if let Some((last, _)) = parts.last_key_value()
         && *last != count - 1
@@ -169,8 +181,8 @@ fn recipe(name: String, parts: BTreeMap<usize, Part>, source: &Source, facts: &F
     let mut weight_type: Option<TensorType> = None;
     let mut shapes = Vec::new();
     for Part { tensor, change, values } in parts.into_values() {
-        if values == Values::NegatedExponential {
-            changed = ValueChange::NegatedExponential;
+        if values != Values::Same {
+            changed = value_change(values, stem, &name, &tensor, facts)?;
         }
         let weight = tensor.weight_type;
         // Experts of different types meet in the widest.
@@ -186,6 +198,36 @@ fn recipe(name: String, parts: BTreeMap<usize, Part>, source: &Source, facts: &F
     }
     let weight_type = weight_type.filter(|_| changed == ValueChange::Same).unwrap_or(TensorType::F32);
     Ok(Recipe { name, shape, weight_type, pieces, values: changed })
+}
+
+/// What is made of every number of the tensor `name` of the model.
+fn value_change(
+    values: Values,
+    stem: &str,
+    name: &str,
+    tensor: &SourceTensor,
+    facts: &Facts,
+) -> Result<ValueChange, ConvertError> {
+    Ok(match values {
+        Values::Same => ValueChange::Same,
+        Values::Plus(number) => ValueChange::Plus(number),
+        Values::EmbeddingScale => ValueChange::Times(facts.embedding_scale),
+        Values::HeadScale => ValueChange::Times(facts.head_scale),
+        Values::HalvedByDepth => {
+            let times = layer_of(name).unwrap_or(0).checked_div(facts.halved_every).unwrap_or(0);
+            ValueChange::Times(0.5f32.powi(i32::try_from(times).unwrap_or(i32::MAX)))
+        }
+        Values::NegatedExponential => ValueChange::NegatedExponential,
+        Values::NegatedSecondHalves => {
+            let (rows, heads) = (tensor.shape.first().copied().unwrap_or(0), facts.heads_of(stem));
+            if heads == 0 || !rows.is_multiple_of(2 * heads) {
+                let (name, found) = (tensor.name.clone(), tensor.shape.clone());
+                let expected = format!("rows in pairs for each of {heads} heads");
+                return Err(ConvertError::TensorShape { name, found, expected });
+            }
+            ValueChange::NegatedSecondHalves { head_rows: rows / heads }
+        }
+    })
 }
 
 /// Whether a tensor of the model is the weight of a norm that adds 1, where norms do: those within recurrent mixers do not.
@@ -204,6 +246,8 @@ fn shape_of(name: &str, pieces: &[Piece], shapes: &[Vec<usize>]) -> Result<Vec<u
     let (rows, columns) = (first.0 as u64, first.1 as u64);
     let dimensions = shapes.first().map_or(0, Vec::len);
     Ok(match (dimensions, pieces.len() as u64) {
+        // RWKV's shifts, one behind the other.
+        (_, count) if name.ends_with("time_mix_lerp_fused.weight") => vec![rows * columns, 1, 1, count],
         (0 | 1, 1) => vec![rows],
         (0 | 1, count) => vec![rows, count],
         // Scores that one class stores as a single row.

@@ -8,6 +8,7 @@ use lair_model::spec::source::Parameter;
 use lair_model::spec::{Architecture, Source};
 
 use super::config::{HfConfig, LayerKind};
+use super::derived;
 use crate::error::ConvertError;
 
 /// Counts that all models have, or may have.
@@ -85,18 +86,22 @@ pub(crate) fn set_parameters(
     }
     rope(&mut keys, config)?;
     for parameter in source.parameters {
-        own(&mut keys, *parameter, config);
+        match parameter {
+            Parameter::Derived(derived) => derived::set(&mut keys, *derived, config)?,
+            parameter => own(&mut keys, *parameter, config),
+        }
     }
     Ok(())
 }
 
-struct Keys<'a> {
-    metadata: &'a mut Metadata,
+/// The keys below an architecture's name.
+pub(super) struct Keys<'a> {
+    pub(super) metadata: &'a mut Metadata,
     prefix: &'a str,
 }
 
 impl Keys<'_> {
-    fn set(&mut self, key: &str, value: Option<impl Into<Value>>) {
+    pub(super) fn set(&mut self, key: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.metadata.set(&format!("{}.{key}", self.prefix), value);
         }
@@ -186,6 +191,8 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
             let length = config.count(&["max_position_embeddings"]);
             keys.set("context_length", length.and_then(|length| length.checked_sub(config.padding_positions())));
         }
+        // Others' arithmetic is in a place of its own.
+        Parameter::Derived(_) => {}
         Parameter::Word(key, names) => keys.set(key, config.first(names).and_then(|word| word.as_str())),
         Parameter::HalfOfHeadTurned => {
             let share = config.rope_number("partial_rotary_factor").unwrap_or(0.5);

@@ -77,6 +77,7 @@ mod nemotron_h;
 mod olmo;
 mod olmo2;
 mod olmoe;
+mod openelm;
 mod orion;
 mod phi2;
 mod phi3;
@@ -193,7 +194,7 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::ERNIE4_5,
     &llama_likes::EXAONE,
     &qwen2::PANGU_EMBEDDED,
-    &llama_likes::OPENELM,
+    &openelm::OPENELM,
     &llama_likes::XVERSE,
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,

@@ -3,11 +3,15 @@
 //! A family shares its names ([`LLAMA_NAMES`]); a declaration states only what differs. Sources: the model classes of
 //! `transformers` for the names on the left, the GGUF specification for those on the right.
 
+mod derived;
 mod further;
 mod names;
+mod published;
 
+pub use derived::Derived;
 pub use further::*;
 pub use names::*;
+pub use published::*;
 
 /// What a converter has to know of an architecture's checkpoints.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +69,9 @@ impl Source {
 /// A tensor of the checkpoint and what GGUF calls it, both without `.weight` or `.bias`, which are kept.
 ///
 /// A `*` stands for an index. The first is the layer's; a second one on the left is an expert's, and all experts make
-/// one tensor. A name on the left may come twice: then it makes two tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// one tensor. A name on the left may come twice: then it makes two tensors. One that ends in `.bias` is that of a bias alone,
+/// which then is no other's.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Renaming {
     /// The name in the checkpoint.
     pub from: &'static str,
@@ -78,12 +83,14 @@ pub struct Renaming {
     pub values: Values,
     /// What stands behind the name in a GGUF file.
     pub end: End,
+    /// Its place in a stack of tensors with one name.
+    pub place: usize,
 }
 
 impl Renaming {
     /// A name alone.
     pub const fn new(from: &'static str, to: &'static str) -> Renaming {
-        Renaming { from, to, change: Change::None, values: Values::Same, end: End::Same }
+        Renaming { from, to, change: Change::None, values: Values::Same, end: End::Same, place: 0 }
     }
 
     /// The same with a change.
@@ -94,6 +101,11 @@ impl Renaming {
     /// The same with other numbers.
     pub const fn of(self, values: Values) -> Renaming {
         Renaming { values, ..self }
+    }
+
+    /// The same at a place of a stack.
+    pub const fn at(self, place: usize) -> Renaming {
+        Renaming { place, ..self }
     }
 
     /// The same with an end of its own.
@@ -112,10 +124,20 @@ pub enum End {
 }
 
 /// What is changed in the numbers of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Values {
     /// Nothing.
     Same,
+    /// So much more.
+    Plus(f32),
+    /// Times the factor of the embedding, which files have in the weights.
+    EmbeddingScale,
+    /// The same for the head.
+    HeadScale,
+    /// Halved once for every so many layers before it, as the configuration says.
+    HalvedByDepth,
+    /// Of each head the rows of the second half with the other sign.
+    NegatedSecondHalves,
     /// `-exp(x)`: decays, whose logarithms checkpoints keep.
     NegatedExponential,
 }
@@ -162,6 +184,24 @@ pub enum Change {
     DeltaChannelsInTurn,
     /// All columns are those of value heads, which come in turn.
     ValueHeadColumnsInTurn,
+    /// Of rows of all query heads, then all keys, then all values: those of one part, in the order of halves or of
+    /// neighbours.
+    HeadPart {
+        /// Which part.
+        index: usize,
+        /// Whether `i` of the first half of each head and `i` of the second become neighbours.
+        as_neighbours: bool,
+    },
+    /// Query heads that use keys in turn come together by the key that they use (PLaMo 1).
+    HeadsByKey,
+    /// The same of columns.
+    HeadColumnsByKey,
+    /// The rows of all experts in one matrix, as a stack.
+    ExpertRows,
+    /// The same, then rows and columns of each change places.
+    ExpertRowsTransposed,
+    /// All numbers as one vector.
+    Flat,
     /// The rows of positions behind those that stand for padding (RoBERTa).
     BehindPadding,
     /// Rows and columns change places: GPT-2's weights are `[inputs, outputs]`.
@@ -243,6 +283,8 @@ pub enum Parameter {
     IsClass(&'static str, &'static str),
     /// `context_length` without the positions that stand for padding (RoBERTa).
     ContextBehindPadding,
+    /// What only one family's arithmetic says.
+    Derived(Derived),
     /// A word.
     Word(&'static str, &'static [&'static str]),
     /// Widths and counts of heads in layers without a window, and networks twice as wide in the last layers (Gemma 4).
