@@ -4,7 +4,7 @@ use lair_compute::{Backend, KvElement, KvLayout, Norm, StateLayout};
 use lair_gguf::GgufFile;
 
 use crate::adapter::{Adapter, AdapterSummary};
-use crate::config::Pooling;
+use crate::config::{Pooling, SwitchConfig};
 use crate::forward::{Activations, EncoderFrame};
 use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
@@ -223,7 +223,8 @@ impl<B: Backend> Model<B> {
                 backend.reserve_experts(rows_max, &weights.experts)?;
             }
         }
-        let own = self.switch.as_ref().map_or(0, |switch| switch.slot_count);
+        // As many as the builder has counted, whether the declaration uses them or not.
+        let own = self.config.switch.as_ref().map_or(0, SwitchConfig::slot_count);
         let counts = (own, self.adapters.len());
         Activations::new(backend, &self.widths, (counts, &self.adapter_widths), self.config.hidden_size, rows_max)
     }

@@ -22,7 +22,7 @@ impl SwitchConfig {
     pub(super) fn read(keys: &Keys<'_>, vocabulary_size: usize) -> Result<Option<SwitchConfig>, ModelError> {
         let Some(count) = keys.count("adapters.count", 1..=ADAPTER_COUNT_MAX)? else { return Ok(None) };
         let tokens = |key: &str| {
-            let tokens = keys.counts(key, count, 0..=vocabulary_size - 1)?;
+            let tokens = keys.counts(key, count, 0..=vocabulary_size.saturating_sub(1))?;
             match tokens.len() == count {
                 true => Ok(tokens),
                 false => Err(keys.wrong(
