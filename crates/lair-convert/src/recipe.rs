@@ -29,7 +29,7 @@ pub(crate) struct Recipe {
 }
 
 /// What is made of every number of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ValueChange {
     /// Nothing else.
     Same,
@@ -37,14 +37,28 @@ pub(crate) enum ValueChange {
     Plus(f32),
     /// See [`Values::NegatedExponential`].
     NegatedExponential,
+    /// See [`Values::Exponential`].
+    Exponential,
+    /// So many times as much.
+    Times(f32),
+    /// The same with a factor for each row.
+    TimesRows(Arc<[f32]>),
 }
 
 impl ValueChange {
-    fn apply(self, values: &mut [f32]) {
+    /// Changes the numbers of rows of so many columns, the first of which is row `first` of its matrix.
+    fn apply(&self, values: &mut [f32], first: usize, columns: usize) {
         match self {
             ValueChange::Same => {}
             ValueChange::Plus(offset) => values.iter_mut().for_each(|value| *value += offset),
             ValueChange::NegatedExponential => values.iter_mut().for_each(|value| *value = -value.exp()),
+            ValueChange::Exponential => values.iter_mut().for_each(|value| *value = value.exp()),
+            ValueChange::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            ValueChange::TimesRows(factors) => {
+                for (row, factor) in values.chunks_exact_mut(columns.max(1)).zip(&factors[first..]) {
+                    row.iter_mut().for_each(|value| *value *= factor);
+                }
+            }
         }
     }
 }
@@ -130,7 +144,7 @@ impl Recipe {
                 for (index, row) in values.chunks_exact_mut(columns).enumerate() {
                     piece.row(files, first + offset + index, row);
                 }
-                self.values.apply(&mut values);
+                self.values.apply(&mut values, first + offset, columns);
                 let mut bytes = Vec::with_capacity(out.len());
                 encode(&values, tensor_type, &mut bytes)?;
                 out.copy_from_slice(&bytes);

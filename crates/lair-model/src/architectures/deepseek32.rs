@@ -8,7 +8,8 @@ use lair_compute::Gating;
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer};
+use crate::spec::source::{LATENT_APART_NAMES, LATENT_APART_PARAMETERS};
+use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer, Source};
 
 /// DeepSeek V3.2.
 pub const DEEPSEEK32: Architecture = Architecture {
@@ -16,6 +17,7 @@ pub const DEEPSEEK32: Architecture = Architecture {
     hf_names: &["DeepseekV32ForCausalLM"],
     layer,
     ignored_tensors: INDEXER,
+    source: Some(Source { names: LATENT_APART_NAMES, parameters: LATENT_APART_PARAMETERS, ..Source::USUAL }),
     ..Architecture::DECODER
 };
 

@@ -9,14 +9,21 @@ use lair_compute::{Gating, Mask, OutputGate};
 use super::deepseek::with_experts;
 use super::deepseek32::INDEXER;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{DOTS3_NAMES, DOTS3_PARAMETERS};
+use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer, Norm, Rope, Source};
 
 /// dots.llm3 note.
 pub const DOTS3NOTE: Architecture = Architecture {
     gguf_name: "dots3note",
-    hf_names: &["Dots3NoteForCausalLM"],
+    hf_names: &["Dots3NoteForCausalLM", "Dots3NoteForConditionalGeneration"],
     layer,
     ignored_tensors: INDEXER,
+    source: Some(Source {
+        names: DOTS3_NAMES,
+        parameters: DOTS3_PARAMETERS,
+        left_out: &["vision_encoder.", "audio_encoder.", "mtp."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

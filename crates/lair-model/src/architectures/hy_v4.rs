@@ -9,7 +9,8 @@ use lair_compute::{Activation, Gating, OutputGate, StreamMixing};
 use super::deepseek::with_experts;
 use super::deepseek32::INDEXER;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, Head, LatentAttention, Layer, Mixer, Rope, Sinks, StreamMix};
+use crate::spec::source::{HY_V4_NAMES, HY_V4_PARAMETERS};
+use crate::spec::{Architecture, ExpertsFfn, Head, LatentAttention, Layer, Mixer, Rope, Sinks, Source, StreamMix};
 
 /// HY V4.
 pub const HY_V4: Architecture = Architecture {
@@ -18,6 +19,12 @@ pub const HY_V4: Architecture = Architecture {
     layer,
     head: |config| Head { hyper: Some(StreamMix::kept(config).for_head(StreamMixing::ReadOnly)), ..Head::LOGITS },
     ignored_tensors: INDEXER,
+    source: Some(Source {
+        names: HY_V4_NAMES,
+        parameters: HY_V4_PARAMETERS,
+        left_out: &["mtp_layers."],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

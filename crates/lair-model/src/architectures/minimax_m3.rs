@@ -8,7 +8,10 @@ use lair_compute::{Activation, Gating};
 
 use super::deepseek32::INDEXER;
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts};
+use crate::spec::source::{MINIMAX_M3_NAMES, MINIMAX_M3_PARAMETERS, NormOffset};
+use crate::spec::{
+    Architecture, Attention, DenseFfn, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts, Source,
+};
 
 /// MiniMax M3.
 pub const MINIMAX_M3: Architecture = Architecture {
@@ -16,6 +19,13 @@ pub const MINIMAX_M3: Architecture = Architecture {
     hf_names: &["MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration"],
     layer,
     ignored_tensors: INDEXER,
+    source: Some(Source {
+        names: MINIMAX_M3_NAMES,
+        parameters: MINIMAX_M3_PARAMETERS,
+        norm_offset: NormOffset::One,
+        left_out: &["vision_tower.", "multi_modal_projector.", "patch_merge_mlp."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

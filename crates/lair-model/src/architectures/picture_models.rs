@@ -5,7 +5,8 @@
 
 use super::qwen2;
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mixer, Rope};
+use crate::spec::source::Parameter;
+use crate::spec::{Architecture, Attention, Layer, Mixer, Rope, Source};
 
 /// CogVLM 1 and 2.
 pub const COGVLM: Architecture = Architecture {
@@ -29,6 +30,11 @@ pub const PADDLEOCR: Architecture = Architecture {
     gguf_name: "paddleocr",
     hf_names: &["PaddleOCRVLForConditionalGeneration"],
     layer: qwen2::layer,
+    source: Some(Source {
+        parameters: &[Parameter::VocabularySize],
+        left_out: &["visual.", "mlp_AR.", "projector."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

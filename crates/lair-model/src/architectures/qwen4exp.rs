@@ -8,8 +8,9 @@ use lair_compute::Activation;
 
 use super::qwen35moe;
 use crate::ModelConfig;
+use crate::spec::source::{NormOffset, QWEN4_NAMES, QWEN4_PARAMETERS, VISION};
 use crate::spec::{
-    Architecture, Attention, GatedDeltaNet, GatedStream, GatedStreams, Head, Layer, Mixer, NgramEmbedding, Norm,
+    Architecture, Attention, GatedDeltaNet, GatedStream, GatedStreams, Head, Layer, Mixer, NgramEmbedding, Norm, Source,
 };
 
 /// Qwen 4.
@@ -22,6 +23,13 @@ pub const QWEN4EXP: Architecture = Architecture {
         gated: Some(GatedStream { stem: "output_hc", is_written: false }),
         ..Head::LOGITS
     },
+    source: Some(Source {
+        names: QWEN4_NAMES,
+        parameters: QWEN4_PARAMETERS,
+        norm_offset: NormOffset::One,
+        left_out: VISION,
+        ..Source::TEXT_PART
+    }),
     ignored_tensors: &[
         ".indexer.k_norm.weight",
         ".indexer.k_proj.weight",
