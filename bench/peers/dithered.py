@@ -15,9 +15,11 @@ import sys
 import numpy
 from gguf import GGMLQuantizationType, GGUFReader
 
-# Steps of a block of 32 weights, by the range of its values.
-STEPS = {GGMLQuantizationType.Q4_0: 15, GGMLQuantizationType.Q4_1: 15, GGMLQuantizationType.Q5_0: 31,
-         GGMLQuantizationType.Q5_1: 31, GGMLQuantizationType.Q8_0: 254}
+# Weights that share a scale, and the steps that their range has.
+STEPS = {GGMLQuantizationType.Q4_0: (32, 15), GGMLQuantizationType.Q4_1: (32, 15), GGMLQuantizationType.Q5_0: (32, 31),
+         GGMLQuantizationType.Q5_1: (32, 31), GGMLQuantizationType.Q8_0: (32, 254), GGMLQuantizationType.Q2_K: (16, 3),
+         GGMLQuantizationType.Q3_K: (16, 7), GGMLQuantizationType.Q4_K: (32, 15), GGMLQuantizationType.Q5_K: (32, 31),
+         GGMLQuantizationType.Q6_K: (16, 63)}
 
 
 def main():
@@ -29,11 +31,13 @@ def main():
         if tensor.tensor_type != GGMLQuantizationType.F16 or types[tensor.name] not in STEPS:
             print(tensor.name, types[tensor.name].name, "stays as it is")
             continue
-        blocks = tensor.data.reshape(-1, 32)
-        values = blocks.astype(numpy.float32)
-        step = (values.max(axis=1) - values.min(axis=1)) / STEPS[types[tensor.name]]
-        values += step[:, None] * random.uniform(-0.5, 0.5, values.shape).astype(numpy.float32)
-        blocks[:] = values.astype(numpy.float16)
+        length, steps = STEPS[types[tensor.name]]
+        # A few million weights at a time, so that large tensors fit into memory.
+        for blocks in numpy.array_split(tensor.data.reshape(-1, length), max(1, tensor.data.size >> 22)):
+            values = blocks.astype(numpy.float32)
+            step = (values.max(axis=1) - values.min(axis=1)) / steps
+            values += step[:, None] * random.uniform(-0.5, 0.5, values.shape).astype(numpy.float32)
+            blocks[:] = values.astype(numpy.float16)
     print(out)
 
 

@@ -173,7 +173,8 @@ fn run(cpu: &mut Cpu, attention: &Attention<Cpu>, kv: &mut Kv, table: &[PageId],
         adapter_scales: &[],
     }];
     let batch = Batch { tokens: &tokens, sequences: &sequences };
-    let buffers = AttentionBuffers { q: &mut q, kv: Some((&mut k, &mut v)), gate: None, output: &mut output };
+    let buffers =
+        AttentionBuffers { q: &mut q, kv: Some((&mut k, &mut v)), gate: None, chosen: None, output: &mut output };
     let start = Instant::now();
     cpu.attention(&batch, attention, kv, buffers);
     start.elapsed().as_secs_f64() * 1e9

@@ -1,11 +1,12 @@
 //! The seam between a model and the machine that runs it.
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Batch, ComputeError, Convolution, ConvolutionBuffers, DecayedAttention,
-    DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head,
-    KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7,
-    Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers, StreamFactors, TokenShift,
-    VectorBytes,
+    Activation, Attention, AttentionBuffers, Batch, CompressedAttention, CompressedAttentionBuffers, ComputeError,
+    Convolution, ConvolutionBuffers, DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts,
+    ExpertsInput, FeedForward, FeedForwardInput, Head, KeyChooser, KeyChooserBuffers, KeyCompressor,
+    KeyCompressorBuffers, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6,
+    Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    StreamFactors, TokenShift, VectorBytes,
 };
 
 /// Runs the regions of a step.
@@ -27,6 +28,8 @@ pub trait Backend: Sized + Send + 'static {
     type Kv: Send;
     /// Slots of recurrent state of every recurrent layer.
     type States: Send;
+    /// Which keys the rows of a step read.
+    type Chosen: Send;
 
     /// A matrix in the backend's layout, from the model file.
     fn matrix(&self, source: &MatrixBytes) -> Result<Self::Matrix, ComputeError>;
@@ -45,6 +48,9 @@ pub trait Backend: Sized + Send + 'static {
 
     /// Pages of keys and values.
     fn kv(&self, layout: &KvLayout) -> Result<Self::Kv, ComputeError>;
+
+    /// Room for choices of keys: so many for each of so many rows, in contexts of so many positions.
+    fn chosen(&self, rows: usize, choices: usize, positions: usize) -> Result<Self::Chosen, ComputeError>;
 
     /// Slots of recurrent state, zeroed.
     fn states(&self, layout: &StateLayout) -> Result<Self::States, ComputeError>;
@@ -112,6 +118,35 @@ pub trait Backend: Sized + Send + 'static {
         layer: &LatentAttention<Self>,
         kv: &mut Self::Kv,
         buffers: LatentBuffers<'_, Self>,
+    );
+
+    /// Norms and turns an indexer's queries and keys, stores the keys, and chooses for every row what it reads.
+    fn choose_keys(
+        &mut self,
+        batch: &Batch<'_>,
+        chooser: &KeyChooser<Self>,
+        kv: &mut Self::Kv,
+        buffers: KeyChooserBuffers<'_, Self>,
+        chosen: &mut Self::Chosen,
+    );
+
+    /// Makes and stores the compressed keys that the rows complete; the state keeps what the next step needs.
+    fn compress_keys(
+        &mut self,
+        batch: &Batch<'_>,
+        compressor: &KeyCompressor<Self>,
+        states: &mut Self::States,
+        kv: &mut Self::Kv,
+        buffers: KeyCompressorBuffers<'_, Self>,
+    );
+
+    /// Attention over a window and compressed keys beside it.
+    fn compressed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &CompressedAttention<Self>,
+        kv: &mut Self::Kv,
+        buffers: CompressedAttentionBuffers<'_, Self>,
     );
 
     /// A causal convolution over each channel's last tokens; the state keeps what the next step needs of them.

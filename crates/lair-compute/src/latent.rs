@@ -45,6 +45,8 @@ pub struct LatentBuffers<'a, B: Backend> {
     pub absorbed: &'a mut B::Buffer,
     /// `[rows, head_count * kv_rank]`: room for results in the compressed space.
     pub mixed: &'a mut B::Buffer,
+    /// Which keys are read of those that are seen; all where nothing was chosen.
+    pub chosen: Option<&'a B::Chosen>,
     /// What the output is multiplied by, as [`Attention::gate`] says.
     pub gate: Option<&'a B::Buffer>,
     /// `[rows, head_count * value_dim]`.

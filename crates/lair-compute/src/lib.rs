@@ -6,6 +6,8 @@
 
 mod backend;
 mod batch;
+mod chosen;
+mod compressed;
 pub mod cpu;
 mod error;
 mod kv_layout;
@@ -19,6 +21,11 @@ mod streams;
 
 pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
+pub use chosen::{KeyChooser, KeyChooserBuffers, KeyScoring, KeyUnit};
+pub use compressed::{
+    CompressedAttention, CompressedAttentionBuffers, CompressedKeys, CompressedStorage, KeyCompressor,
+    KeyCompressorBuffers, compressor_history, compressor_width,
+};
 pub use error::ComputeError;
 pub use kv_layout::{KvElement, KvLayerLayout, KvLayout};
 pub use latent::{LatentAttention, LatentBuffers};

@@ -285,6 +285,8 @@ pub struct AttentionBuffers<'a, B: Backend> {
     /// `[rows, head_count * value_dim]` or `[rows, head_count]`, as [`Attention::gate`] says: what the output is multiplied
     /// by, before its function.
     pub gate: Option<&'a B::Buffer>,
+    /// Which keys are read of those that are seen; all where nothing was chosen.
+    pub chosen: Option<&'a B::Chosen>,
     /// `[rows, head_count * value_dim]`.
     pub output: &'a mut B::Buffer,
 }
@@ -369,6 +371,9 @@ pub struct Router<B: Backend> {
     pub groups: Option<ExpertGroups>,
     /// A factor on the weight of each expert, after all else, `[expert_count]` (Gemma 4).
     pub expert_scales: Option<B::Vector>,
+    /// The experts of each token of the vocabulary, `[vocabulary_size, expert_used_count]`, which it takes whatever their
+    /// scores; those are their weights (DeepSeek V4).
+    pub table: Option<Vec<u32>>,
 }
 
 /// A mixture of experts: each token takes some of many feed-forward networks.
@@ -424,11 +429,14 @@ pub struct ExpertsInput<'a, B: Backend> {
     pub experts: FeedForwardInput<'a, B>,
     /// What the router reads, without a norm; the experts' normalised input if `None`.
     pub router: Option<&'a B::Buffer>,
+    /// The token of each row, where experts are chosen by a table.
+    pub tokens: &'a [u32],
 }
 
 impl<B: Backend> ExpertsInput<'_, B> {
     /// Both read the residual stream.
-    pub const RESIDUAL: ExpertsInput<'static, B> = ExpertsInput { experts: FeedForwardInput::Residual, router: None };
+    pub const RESIDUAL: ExpertsInput<'static, B> =
+        ExpertsInput { experts: FeedForwardInput::Residual, router: None, tokens: &[] };
 }
 
 /// From the residual stream to logits.

@@ -256,8 +256,12 @@ impl Piece {
             let order = (0..matrix.columns).map(|column| order.source_row(column)).collect::<Vec<_>>();
             return Ok(Piece { column_order: Some(order.into()), ..Piece::whole(matrix) });
         }
-        if change == Change::ValueHeadColumnsInTurn {
-            let order = heads_in_turn(matrix.columns, 0, facts).map_err(|expected| wrong(&matrix, expected))?;
+        if let Change::ValueHeadColumnsInTurn | Change::HeadColumnsByKey = change {
+            let order = match change {
+                Change::HeadColumnsByKey => heads_by_key(matrix.columns, facts),
+                _ => heads_in_turn(matrix.columns, 0, facts),
+            };
+            let order = order.map_err(|expected| wrong(&matrix, expected))?;
             return Ok(Piece { column_order: Some(order.into()), ..Piece::whole(matrix) });
         }
         let (rows, order) =
@@ -328,6 +332,8 @@ fn listed(change: Change, rows: usize, facts: &Facts) -> Result<Option<Vec<usize
             let part = key_group_part(index, rows, facts)?;
             if as_neighbours { in_neighbours(&part, key_group_dim(rows, facts)?) } else { part }
         }
+        Change::HeadPart { index, as_neighbours } => head_part(index, as_neighbours, rows, facts)?,
+        Change::HeadsByKey => heads_by_key(rows, facts)?,
         Change::DeltaInputs => {
             [0, 1, 2].map(|part| delta_part(part, rows, facts)).into_iter().collect::<Result<Vec<_>, _>>()?.concat()
         }
@@ -339,6 +345,39 @@ fn listed(change: Change, rows: usize, facts: &Facts) -> Result<Option<Vec<usize
         _ => return Ok(None),
     };
     Ok(Some(list))
+}
+
+/// Of rows of all query heads, all keys and all values those of one part (0 to 2).
+fn head_part(part: usize, as_neighbours: bool, rows: usize, facts: &Facts) -> Result<Vec<usize>, String> {
+    let counts = [facts.head_count, facts.kv_head_count, facts.kv_head_count];
+    let heads: usize = counts.iter().sum();
+    if heads == 0 || !rows.is_multiple_of(heads) {
+        return Err(format!("rows for {} query heads, and {} of keys and of values", counts[0], counts[1]));
+    }
+    let dim = rows / heads;
+    let start = counts[..part].iter().sum::<usize>() * dim;
+    let list: Vec<usize> = (start..start + counts[part] * dim).collect();
+    match as_neighbours {
+        true if dim.is_multiple_of(2) => Ok(in_neighbours(&list, dim)),
+        true => Err("heads of an even width".to_owned()),
+        false => Ok(list),
+    }
+}
+
+/// Query heads that use keys in turn, by the key that they use: places `[turns, keys, head_dim]` become `[keys, turns,
+/// head_dim]`.
+fn heads_by_key(count: usize, facts: &Facts) -> Result<Vec<usize>, String> {
+    let (heads, keys) = (facts.head_count, facts.kv_head_count);
+    if keys == 0 || heads == 0 || !heads.is_multiple_of(keys) || !count.is_multiple_of(heads) {
+        return Err(format!("{heads} heads that share {keys} keys"));
+    }
+    let dim = count / heads;
+    let of_head = |index: usize| {
+        let (key, turn) = (index / (heads / keys), index % (heads / keys));
+        let first = (turn * keys + key) * dim;
+        first..first + dim
+    };
+    Ok((0..heads).flat_map(of_head).collect())
 }
 
 /// The width of a head where rows are `[key heads, queries of each + 2, head_dim]`.

@@ -35,25 +35,34 @@ pub(crate) enum ValueChange {
     Same,
     /// So much more.
     Plus(f32),
+    /// So many times as much.
+    Times(f32),
+    /// See [`Values::NegatedSecondHalves`].
+    NegatedSecondHalves { head_rows: usize },
     /// See [`Values::NegatedExponential`].
     NegatedExponential,
     /// See [`Values::Exponential`].
     Exponential,
-    /// So many times as much.
-    Times(f32),
-    /// The same with a factor for each row.
+    /// So many times as much, with a factor for each row.
     TimesRows(Arc<[f32]>),
 }
 
 impl ValueChange {
-    /// Changes the numbers of rows of so many columns, the first of which is row `first` of its matrix.
-    fn apply(&self, values: &mut [f32], first: usize, columns: usize) {
+    /// Changes the numbers of some rows, the first of which is row `first` of the matrix.
+    fn apply(&self, values: &mut [f32], columns: usize, first: usize) {
         match self {
             ValueChange::Same => {}
             ValueChange::Plus(offset) => values.iter_mut().for_each(|value| *value += offset),
+            ValueChange::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            ValueChange::NegatedSecondHalves { head_rows } => {
+                for (index, row) in values.chunks_exact_mut(columns).enumerate() {
+                    if (first + index) % *head_rows >= *head_rows / 2 {
+                        row.iter_mut().for_each(|value| *value = -*value);
+                    }
+                }
+            }
             ValueChange::NegatedExponential => values.iter_mut().for_each(|value| *value = -value.exp()),
             ValueChange::Exponential => values.iter_mut().for_each(|value| *value = value.exp()),
-            ValueChange::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
             ValueChange::TimesRows(factors) => {
                 for (row, factor) in values.chunks_exact_mut(columns.max(1)).zip(&factors[first..]) {
                     row.iter_mut().for_each(|value| *value *= factor);
@@ -144,7 +153,7 @@ impl Recipe {
                 for (index, row) in values.chunks_exact_mut(columns).enumerate() {
                     piece.row(files, first + offset + index, row);
                 }
-                self.values.apply(&mut values, first + offset, columns);
+                self.values.apply(&mut values, columns, first + offset);
                 let mut bytes = Vec::with_capacity(out.len());
                 encode(&values, tensor_type, &mut bytes)?;
                 out.copy_from_slice(&bytes);

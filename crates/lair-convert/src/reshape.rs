@@ -14,18 +14,22 @@ pub(crate) fn reshaped(tensor: SourceTensor, change: Change, facts: &Facts) -> R
     let expected = match change {
         Change::Channels | Change::DeltaChannelsInTurn => "[channels, 1, taps] or [channels, taps], stored as numbers",
         Change::Column => "a vector",
+        Change::Flat => "numbers in order",
+        Change::ExpertRows | Change::ExpertRowsTransposed => "as many rows for each expert, stored as numbers",
         Change::StateGroups => "a vector that falls into the groups of the state space",
         Change::AlternateColumns(_) | Change::AlternateColumnsTransposed(_) => {
             "an even number of columns, stored as numbers"
         }
         Change::PartTransposed { .. } => "equal parts of columns, stored as numbers",
-        Change::ExpertRows | Change::ExpertRowsTransposed => "the same rows for each expert, stored as numbers",
         _ => return Ok(tensor),
     };
     let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
     let made = match change {
         Change::Channels | Change::DeltaChannelsInTurn => channels(tensor),
         Change::Column => rows_of_vector(tensor, None),
+        Change::Flat => flat(tensor),
+        Change::ExpertRows => stack_of_experts(tensor, facts.expert_count, false),
+        Change::ExpertRowsTransposed => stack_of_experts(tensor, facts.expert_count, true),
         Change::StateGroups => rows_of_vector(tensor, Some(facts.state_group_count.max(1))),
         Change::AlternateColumns(index) => columns_of(tensor, (index, 2, 2), false),
         Change::AlternateColumnsTransposed(index) => columns_of(tensor, (index, 2, 2), true),
@@ -33,8 +37,6 @@ pub(crate) fn reshaped(tensor: SourceTensor, change: Change, facts: &Facts) -> R
             let first = tensor.shape.last().map_or(0, |columns| columns / count.max(1) * index);
             columns_of(tensor, (first, 1, count), true)
         }
-        Change::ExpertRows => matrices_of_experts(tensor, facts.expert_count, false),
-        Change::ExpertRowsTransposed => matrices_of_experts(tensor, facts.expert_count, true),
         _ => None,
     };
     made.ok_or_else(|| ConvertError::TensorShape { name, found: shape, expected: expected.to_owned() })
@@ -53,6 +55,65 @@ fn channels(tensor: SourceTensor) -> Option<SourceTensor> {
     let elements = Elements::Stored { element, file, start, row_stride: taps, column_stride: 1 };
     let rows = tensor.shape[0];
     Some(SourceTensor { shape: vec![rows, taps], matrices: vec![Matrix { rows, columns: taps, elements }], ..tensor })
+}
+
+/// All numbers as one vector.
+fn flat(tensor: SourceTensor) -> Option<SourceTensor> {
+    let length = tensor.shape.iter().product();
+    let first = tensor.matrices.first()?;
+    let elements = match first.elements.clone() {
+        Elements::Stored { element, file, start, row_stride, column_stride: 1 }
+            if tensor.matrices.len() <= 1 && (row_stride == first.columns || first.rows <= 1) =>
+        {
+            Elements::Stored { element, file, start, row_stride: 1, column_stride: 1 }
+        }
+        // A stack whose matrices lie one behind the other has the numbers of its first and all behind them.
+        Elements::Stored { element, file, start, row_stride, column_stride: 1 }
+            if row_stride == first.columns && follow_one_another(&tensor.matrices) =>
+        {
+            Elements::Stored { element, file, start, row_stride: 1, column_stride: 1 }
+        }
+        Elements::Values(values) => Elements::Values(values),
+        _ => return None,
+    };
+    Some(SourceTensor { shape: vec![length], matrices: vec![Matrix { rows: length, columns: 1, elements }], ..tensor })
+}
+
+/// Whether each matrix begins where the one before it ends.
+fn follow_one_another(matrices: &[Matrix]) -> bool {
+    let place = |matrix: &Matrix| match matrix.elements {
+        Elements::Stored { element, file, start, .. } => {
+            Some((file, start, start + (matrix.rows * matrix.columns * element.size_bytes()) as u64))
+        }
+        _ => None,
+    };
+    let follows = |pair: &[Matrix]| match (place(&pair[0]), place(&pair[1])) {
+        (Some((file, _, end)), Some((other, start, _))) => file == other && end == start,
+        _ => false,
+    };
+    matrices.windows(2).all(follows)
+}
+
+/// Rows of all experts as a matrix for each, whose rows and columns may change places.
+fn stack_of_experts(tensor: SourceTensor, count: usize, is_transposed: bool) -> Option<SourceTensor> {
+    let ([rows, columns], [matrix]) = (&tensor.shape[..], &tensor.matrices[..]) else { return None };
+    let (rows, columns) = (*rows, *columns);
+    if count == 0 || !rows.is_multiple_of(count) {
+        return None;
+    }
+    let Elements::Stored { element, file, start, row_stride, column_stride } = matrix.elements else { return None };
+    let rows = rows / count;
+    let (shape, strides) = match is_transposed {
+        true => ([columns, rows], (column_stride, row_stride)),
+        false => ([rows, columns], (row_stride, column_stride)),
+    };
+    let of_expert = |index: usize| {
+        let start = start + (index * rows * row_stride * element.size_bytes()) as u64;
+        let elements = Elements::Stored { element, file, start, row_stride: strides.0, column_stride: strides.1 };
+        Matrix { rows: shape[0], columns: shape[1], elements }
+    };
+    let matrices = (0..count).map(of_expert).collect();
+    Some(SourceTensor { shape: vec![count, shape[0], shape[1]], matrices, ..tensor })
 }
 
 /// A vector as rows of one number, or as so many equal rows.
@@ -98,26 +159,5 @@ fn columns_of(
         let last = shape.len() - 1;
         shape.swap(last, last - 1);
     }
-    Some(SourceTensor { shape, matrices, ..tensor })
-}
-
-/// The rows of a matrix as a matrix for each expert, whose rows may become columns.
-fn matrices_of_experts(tensor: SourceTensor, count: usize, is_transposed: bool) -> Option<SourceTensor> {
-    let ([all, columns], [matrix]) = (&tensor.shape[..], &tensor.matrices[..]) else { return None };
-    let Elements::Stored { element, file, start, row_stride, column_stride } = matrix.elements else { return None };
-    if count == 0 || !all.is_multiple_of(count) {
-        return None;
-    }
-    let rows = all / count;
-    let of_expert = |expert: usize| {
-        let start = start + (expert * rows * row_stride * element.size_bytes()) as u64;
-        let (rows, columns, (row_stride, column_stride)) = match is_transposed {
-            true => (*columns, rows, (column_stride, row_stride)),
-            false => (rows, *columns, (row_stride, column_stride)),
-        };
-        Matrix { rows, columns, elements: Elements::Stored { element, file, start, row_stride, column_stride } }
-    };
-    let matrices: Vec<Matrix> = (0..count).map(of_expert).collect();
-    let shape = vec![count, matrices[0].rows, matrices[0].columns];
     Some(SourceTensor { shape, matrices, ..tensor })
 }

@@ -23,7 +23,8 @@ fn greatest(tokens: &[Token]) -> f32 {
 }
 
 fn weights(tokens: &[Token]) -> Vec<f64> {
-    tokens.iter().map(|token| weight(token.1 - greatest(tokens))).collect()
+    let best = greatest(tokens);
+    tokens.iter().map(|token| weight(token.1 - best)).collect()
 }
 
 fn sort_by_logit(tokens: &mut [Token]) {
@@ -32,9 +33,9 @@ fn sort_by_logit(tokens: &mut [Token]) {
 
 /// How many of the first tokens have so much weight.
 fn count_until(tokens: &[Token], by: &[Token], is_enough: impl Fn(f64) -> bool) -> usize {
-    let mut sum = 0.0;
+    let (best, mut sum) = (greatest(by), 0.0);
     let reached = tokens.iter().position(|token| {
-        sum += weight(token.1 - greatest(by));
+        sum += weight(token.1 - best);
         is_enough(sum)
     });
     reached.map_or(tokens.len(), |place| place + 1)
@@ -220,7 +221,7 @@ impl Numbers {
 #[test]
 fn the_sampler_chooses_what_the_naive_one_chooses() {
     let mut numbers = Numbers(0);
-    let lengths = [1, 2, 7, 8, 9, 63, 64, 65, 130, 1000, 5003];
+    let lengths = [1, 2, 7, 8, 9, 63, 64, 65, 130, 1000, 5003, 9000];
     for round in 0..1200 {
         let length = numbers.pick(&lengths);
         let logits = numbers.logits(length);
@@ -241,6 +242,39 @@ fn the_sampler_chooses_what_the_naive_one_chooses() {
                 let survivors = sampler.survivors(&mut worked_on, &sampling, &history, draws).unwrap();
                 assert!(survivors.iter().map(|one| one.token).eq(tokens.iter().map(|one| one.0)), "{}", name());
             }
+        }
+    }
+}
+
+/// Flat distributions, of which top-p leaves thousands of tokens: these are not listed.
+#[test]
+fn wide_nuclei_are_those_of_the_naive_sampler() {
+    let mut numbers = Numbers(1 << 40);
+    let length = 12_000;
+    for round in 0..100 {
+        let spread = numbers.pick(&[0.0, 0.01, 0.3, 1.0, 2.0]);
+        let is_coarse = numbers.next() < 0.4;
+        let logits: Vec<f32> = (0..length)
+            .map(|_| {
+                let normal = ((0..6).map(|_| numbers.next()).sum::<f64>() - 3.0) as f32 * spread;
+                // Many equal ones, so that the last that stays is one of them.
+                if is_coarse { (normal * 8.0).round() / 8.0 } else { normal }
+            })
+            .collect();
+        let sampling = Sampling {
+            top_p: numbers.pick(&[0.3, 0.7, 0.9, 0.95, 0.999]),
+            min_p: numbers.pick(&[0.0, 0.0, 0.05, 0.4]),
+            temperature: numbers.pick(&[1.0, 0.8, 1.7]),
+            ..Sampling::default()
+        };
+        let (mut alone, mut vectors) =
+            (Sampler::with_isa(length, IsaChoice::Scalar), Sampler::with_isa(length, IsaChoice::Auto));
+        for draw in 0..4 {
+            let draws = Draws::new(round, draw);
+            let expected = sample(&logits, &sampling, &[], draws).map(|found| found.0);
+            let mut worked_on = logits.clone();
+            assert_eq!(alone.sample(&mut worked_on, &sampling, &[], draws), expected, "{round}, {sampling:?}");
+            assert_eq!(vectors.sample(&mut worked_on, &sampling, &[], draws), expected, "{round}, {sampling:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use lair_compute::Mask;
 use lair_gguf::{Metadata, TensorInfo, TensorType};
 
 use crate::shapes::{AttentionShape, LatentShape, state_layers};
-use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, KvSource, Mixer};
+use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, Indexer, KeyChoice, KeyUnit, KvSource, Mixer};
 use crate::{ModelConfig, ModelError, Presence, architectures, tensor_needs};
 
 /// What a model costs.
@@ -21,7 +21,7 @@ pub struct ModelCost {
     pub parameters: u64,
     /// The matrices that tokens are multiplied with.
     pub matrices: Vec<MatrixCost>,
-    /// The layers with attention, in order.
+    /// The layers with attention, in order; behind one of them what chooses its keys, and compressed keys, where it has any.
     pub attention: Vec<AttentionCost>,
     /// Elements of recurrent state (f32) that each token of a sequence reads and writes.
     pub state_elements: u64,
@@ -152,8 +152,9 @@ impl ModelCost {
                         kept_elements: if attention.kv_source == KvSource::Own { elements } else { 0 },
                         read_elements: elements,
                         macs_a_key: shape.head_count * (shape.key_dim + shape.value_dim),
-                        window: window(attention.mask),
+                        window: narrower(window(attention.mask), chosen_keys(&attention.choice)),
                     });
+                    cost.attention.extend(attention.choice.indexer().map(indexer_cost));
                 }
                 Mixer::LatentAttention(latent) => {
                     let shape = LatentShape::new(latent, &config, layer_index)?;
@@ -162,8 +163,27 @@ impl ModelCost {
                         kept_elements: elements,
                         read_elements: elements,
                         macs_a_key: shape.head_count * (shape.key_dim() + shape.kv_rank),
-                        window: window(latent.mask),
+                        window: narrower(window(latent.mask), chosen_keys(&latent.choice)),
                     });
+                    cost.attention.extend(latent.choice.indexer().map(indexer_cost));
+                }
+                Mixer::CompressedAttention(attention) => {
+                    let (dim, heads) = (attention.head_dim, config.head_counts[layer_index]);
+                    let part = |length: usize| AttentionCost {
+                        kept_elements: dim,
+                        read_elements: dim,
+                        macs_a_key: heads * 2 * dim,
+                        window: Some(length),
+                    };
+                    cost.attention.push(part(attention.window));
+                    // Room is kept at every position.
+                    let compressed = attention.compressor.map(|compressor| AttentionCost {
+                        window: chosen_keys(&attention.choice),
+                        macs_a_key: (heads * 2 * dim).div_ceil(compressor.length),
+                        ..part(0)
+                    });
+                    cost.attention.extend(compressed);
+                    cost.attention.extend(attention.choice.indexer().map(indexer_cost));
                 }
                 _ => {}
             }
@@ -204,6 +224,33 @@ fn window(mask: Mask) -> Option<usize> {
     }
 }
 
+/// The lesser of two limits.
+fn narrower(a: Option<usize>, b: Option<usize>) -> Option<usize> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Positions that a query reads at most where keys are chosen.
+fn chosen_keys(choice: &KeyChoice) -> Option<usize> {
+    let indexer = choice.indexer()?;
+    Some(match indexer.unit {
+        KeyUnit::Key | KeyUnit::Compressed { .. } => indexer.chosen_count,
+        KeyUnit::Pool { length, .. } | KeyUnit::Block { length, .. } => indexer.chosen_count.saturating_mul(length),
+    })
+}
+
+/// What an indexer keeps and computes beside the attention it chooses for.
+fn indexer_cost(indexer: &Indexer) -> AttentionCost {
+    AttentionCost {
+        kept_elements: indexer.head_dim,
+        read_elements: indexer.head_dim,
+        macs_a_key: indexer.head_count * indexer.head_dim,
+        window: None,
+    }
+}
+
 /// What tensors are used for, as far as it cannot be seen from their shape.
 struct Roles {
     head: Option<String>,
@@ -238,8 +285,10 @@ impl Roles {
             };
             let (Some(experts), Some(counts)) = (experts, &config.experts) else { continue };
             let used_count = counts.expert_used_counts[layer_index];
+            let prefix = architecture.prefix_of(config, layer_index);
+            tables.extend(experts.table.map(|name| format!("{prefix}{name}")));
             let mut add = |stem: &str, used_count: usize| {
-                stacks.insert(format!("{}{stem}.weight", architecture.prefix_of(config, layer_index)), used_count);
+                stacks.insert(format!("{prefix}{stem}.weight"), used_count);
             };
             for stem in [experts.gate, Some(experts.up), experts.fused, Some(experts.down)].into_iter().flatten() {
                 add(stem, used_count);

@@ -27,20 +27,6 @@ pub enum ModelError {
         /// The part.
         what: &'static str,
     },
-    /// The model can be run, but not in contexts as long as asked for.
-    #[error(
-        "models of architecture `{architecture}` can be run up to {limit} positions yet, {asked} are asked for: {what}"
-    )]
-    ContextTooLong {
-        /// The architecture.
-        architecture: String,
-        /// The longest context.
-        limit: usize,
-        /// The context asked for.
-        asked: usize,
-        /// The part that longer contexts need.
-        what: &'static str,
-    },
     /// An adapter's file cannot change this model.
     #[error("the adapter `{}` does not fit: {cause}", path.display())]
     Adapter {
@@ -88,6 +74,16 @@ pub enum ModelError {
         /// The shape that the hyper-parameters imply.
         expected: Vec<usize>,
     },
+    /// A tensor holds what it cannot mean.
+    #[error("the tensor `{name}` holds {found}, expected {expected}")]
+    TensorValues {
+        /// Its name.
+        name: String,
+        /// What it holds.
+        found: String,
+        /// What it may hold.
+        expected: String,
+    },
     /// The file has weights that the declaration of its architecture does not use: running it would ignore them.
     #[error("{count} tensors of the file belong to no declared part of `{architecture}`, the first is `{first}`")]
     UnusedTensors {
@@ -123,10 +119,9 @@ impl ModelError {
             ModelError::MissingKey { .. } | ModelError::MissingTensor { .. } => {
                 Some("the file is incomplete or was converted for another program: convert or fetch it again".into())
             }
-            ModelError::Parameter { .. } | ModelError::TensorShape { .. } => {
+            ModelError::Parameter { .. } | ModelError::TensorShape { .. } | ModelError::TensorValues { .. } => {
                 Some("the file contradicts itself: convert or fetch it again".into())
             }
-            ModelError::ContextTooLong { limit, .. } => Some(format!("ask for a context of up to {limit} positions")),
             ModelError::UnusedTensors { .. } => {
                 Some("the file holds a variant of the architecture that this version does not run".into())
             }

@@ -72,7 +72,7 @@ impl<B: Backend> Model<B> {
         let architecture = architectures::find(file.architecture()?)?;
         let config = ModelConfig::from_metadata(file.metadata())?;
         let context_length = options.context_length.unwrap_or(config.context_length);
-        check_support(architecture, &config, context_length)?;
+        check_support(architecture, &config)?;
         let needs = tensor_needs(architecture, &config)?;
         let source = TensorSource::new(file, architecture, &config, &needs)?;
 

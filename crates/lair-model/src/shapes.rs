@@ -1,6 +1,11 @@
 //! Widths of a layer's parts: declaration and configuration put together, with the rules between them checked.
 
+mod choice;
+
 use lair_compute::{NormKind, StateLayerLayout};
+
+pub(crate) use choice::check_compressed;
+use choice::{choice_state, history};
 
 use crate::config::{ExpertsConfig, RecurrentConfig};
 use crate::spec::{Attention, Ffn, LatentAttention, Layer, MambaForm, Mixer, Norm, NormSpan, RwkvGeneration};
@@ -326,7 +331,13 @@ fn mixer_states(mixer: &Mixer, config: &ModelConfig, layer_index: usize) -> Resu
             vec![StateLayerLayout { conv_length: config.hidden_size, recurrent_length }]
         }
         Mixer::ShortConvolution(mixer) => layout(mixer.length, config.hidden_size, 0),
-        Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) | Mixer::Linear(_) => Vec::new(),
+        Mixer::CompressedAttention(mixer) => {
+            let own = mixer.compressor.map(|compressor| history(&compressor, mixer.head_dim));
+            own.into_iter().chain(choice_state(&mixer.choice)).collect()
+        }
+        Mixer::LatentAttention(mixer) => choice_state(&mixer.choice).into_iter().collect(),
+        Mixer::Attention(mixer) => choice_state(&mixer.choice).into_iter().collect(),
+        Mixer::None | Mixer::Linear(_) => Vec::new(),
     })
 }
 

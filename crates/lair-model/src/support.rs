@@ -3,20 +3,16 @@
 use lair_compute::Mask;
 
 use crate::spec::{
-    Architecture, Attention, Encoder, EncoderInput, ExpertsFfn, Ffn, HeadOutput, LatentAttention, Layer, LayerInput,
-    Mixer, Norm, Residual,
+    Architecture, Attention, Encoder, EncoderInput, ExpertsFfn, Ffn, HeadOutput, KeyChoice, LatentAttention, Layer,
+    LayerInput, Mixer, Norm, Residual,
 };
 use crate::{ModelConfig, ModelError};
 
-/// Checks that the forward pass can run every part of a model, in contexts of up to `context_length` positions.
+/// Checks that the forward pass can run every part of a model.
 ///
 /// # Errors
-/// [`ModelError::Unsupported`] names the first part that cannot; [`ModelError::ContextTooLong`] tells what is possible.
-pub fn check_support(
-    architecture: &Architecture,
-    config: &ModelConfig,
-    context_length: usize,
-) -> Result<(), ModelError> {
+/// [`ModelError::Unsupported`] names the first part that cannot.
+pub fn check_support(architecture: &Architecture, config: &ModelConfig) -> Result<(), ModelError> {
     let has_logits = architecture.output_in(config) != HeadOutput::HiddenState;
     let has_logits = has_logits && !architecture.is_diffusion;
     let is_causal = config.is_causal != Some(false);
@@ -25,21 +21,14 @@ pub fn check_support(
     let mut missing = architecture.encoder.as_ref().and_then(|encoder| self::encoder(encoder, config));
     missing = missing.or((!is_run_once).then_some("layers that are run several times"));
     missing = missing.or_else(|| layers.into_iter().find_map(|parts| layer(&parts, has_logits)));
+    let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
+    missing = missing.or_else(|| choices(layers));
     let mut layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
     missing = missing.or_else(|| if is_causal { None } else { layers.find_map(|parts| only_before(&parts)) });
     if let Some(what) = missing {
         return Err(ModelError::Unsupported { architecture: architecture.gguf_name.to_owned(), what });
     }
-    let layers = (0..config.layer_count).map(|layer_index| (architecture.layer)(config, layer_index));
-    match layers.filter_map(|parts| context_limit(&parts)).min() {
-        Some(limit) if context_length > limit => Err(ModelError::ContextTooLong {
-            architecture: architecture.gguf_name.to_owned(),
-            limit,
-            asked: context_length,
-            what: "attention to keys that an indexer chooses",
-        }),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What can see only what stands before, in a model that its file says to be no decoder.
@@ -51,18 +40,36 @@ fn only_before(layer: &Layer) -> Option<&'static str> {
         {
             Some("windows of a decoder whose file says that it sees what follows")
         }
+        Mixer::CompressedAttention(_) => Some("compressed keys in a model whose file says that it sees what follows"),
+        Mixer::Attention(_) | Mixer::LatentAttention(_) if choice_of(layer) != KeyChoice::All => {
+            Some("keys that are chosen in a model whose file says that it sees what follows")
+        }
         Mixer::None | Mixer::Attention(_) | Mixer::LatentAttention(_) => None,
         _ => Some("recurrent layers in a model whose file says that it sees what follows"),
     }
 }
 
-/// The longest context a layer can be run in, where there is a limit.
-fn context_limit(layer: &Layer) -> Option<usize> {
+/// Which keys a layer reads.
+fn choice_of(layer: &Layer) -> KeyChoice {
     match &layer.mixer {
-        Mixer::Attention(attention) => attention.chosen_keys_max,
-        Mixer::LatentAttention(attention) => attention.chosen_keys_max,
-        _ => None,
+        Mixer::Attention(attention) => attention.choice,
+        Mixer::LatentAttention(attention) => attention.choice,
+        Mixer::CompressedAttention(attention) => attention.choice,
+        _ => KeyChoice::All,
     }
+}
+
+/// A layer that reads what an earlier one has chosen, where none has.
+fn choices(layers: impl Iterator<Item = Layer>) -> Option<&'static str> {
+    let mut has_chosen = false;
+    for layer in layers {
+        match choice_of(&layer) {
+            KeyChoice::Indexed(_) => has_chosen = true,
+            KeyChoice::Earlier if !has_chosen => return Some("keys that an earlier layer has chosen, where none has"),
+            KeyChoice::Earlier | KeyChoice::All => {}
+        }
+    }
+    None
 }
 
 fn encoder(encoder: &Encoder, config: &ModelConfig) -> Option<&'static str> {

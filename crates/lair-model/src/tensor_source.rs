@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lair_compute::{MatrixBytes, RowSelection, VectorBytes};
-use lair_gguf::{GgufFile, TensorInfo};
+use lair_gguf::{GgufFile, TensorInfo, TensorType};
 
 use crate::spec::Architecture;
 use crate::tensor_needs::{Fit, Presence, TensorNeed};
@@ -115,6 +115,27 @@ impl<'a> TensorSource<'a> {
         }
     }
 
+    /// The elements of a tensor of whole numbers, all of them below `limit`.
+    pub(crate) fn indices(&self, name: &str, limit: usize) -> Result<Vec<u32>, ModelError> {
+        let tensor = self.tensor(name);
+        let wrong = |found: String| ModelError::TensorValues {
+            name: name.to_owned(),
+            found,
+            expected: format!("whole numbers of 32 bits below {limit}"),
+        };
+        if tensor.tensor_type != TensorType::I32 {
+            return Err(wrong(format!("elements of type {}", tensor.tensor_type)));
+        }
+        let data = self.file.tensor_data(tensor);
+        let (elements, _) = AsRef::<[u8]>::as_ref(&data).as_chunks::<4>();
+        // A number below zero is too large, too.
+        let indices = elements.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        match indices.clone().find(|index| *index as usize >= limit) {
+            Some(index) => Err(wrong(index.cast_signed().to_string())),
+            None => Ok(indices.collect()),
+        }
+    }
+
     /// # Panics
     /// If the tensor was not declared: loading and declaration have come apart.
     fn tensor(&self, name: &str) -> &'a TensorInfo {
@@ -133,6 +154,10 @@ fn check_shape(need: &TensorNeed, tensor: &TensorInfo) -> Result<(), ModelError>
     let fits = match need.fit {
         Fit::Exact => false,
         Fit::Flat => trimmed(&tensor.shape) == trimmed(&[expected.iter().product()]),
+        Fit::Stacked => {
+            let (columns, rows) = (expected[0], expected[1..].iter().product());
+            trimmed(&tensor.shape) == trimmed(&[columns, rows])
+        }
         Fit::MoreRows => {
             let [columns, rows] = [0, 1].map(|index| tensor.shape.get(index).copied().unwrap_or(1));
             tensor.shape.len() <= 2 && columns == expected[0] && rows >= expected[1]

@@ -103,21 +103,3 @@ fn widths_that_cannot_be_are_refused() {
         Err(ModelError::MissingTensor { .. })
     ));
 }
-
-#[test]
-fn a_context_beyond_what_an_indexer_chooses_is_refused() {
-    let mut model = apart();
-    let keys: Vec<(String, lair_gguf::Value)> =
-        model.metadata.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
-    for (key, value) in keys {
-        model.metadata.set(&key.replace("deepseek2.", "deepseek32."), value);
-    }
-    model.metadata.set("general.architecture", "deepseek32");
-    model.metadata.set("deepseek32.attention.indexer.top_k", 32u32);
-    let load = |context_length| {
-        let options = lair_model::LoadOptions { context_length };
-        Model::load(&model.open(), &Reference, options).map(|_| ())
-    };
-    assert!(load(Some(32)).is_ok());
-    assert!(matches!(load(Some(33)), Err(ModelError::ContextTooLong { limit: 32, asked: 33, .. })));
-}

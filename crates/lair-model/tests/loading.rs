@@ -107,6 +107,17 @@ fn usable_keys() -> Vec<(&'static str, Value)> {
         ("expert_gating_func", 2u32.into()),
         ("leading_dense_block_count", 1u32.into()),
         ("hyper_connection.count", 2u32.into()),
+        ("hyper_connection.sinkhorn_iterations", 2u32.into()),
+        ("attention.indexer.head_count", 1u32.into()),
+        ("attention.indexer.key_length", 32u32.into()),
+        ("attention.indexer.local_blocks", 1u32.into()),
+        ("attention.indexer.kpool", 4u32.into()),
+        ("attention.indexer.kpool_select_tail", true.into()),
+        ("attention.compress_ratios", 4u32.into()),
+        ("attention.compress_rope_freq_base", 10_000.0f32.into()),
+        ("attention.output_group_count", 2u32.into()),
+        ("attention.output_lora_rank", 8u32.into()),
+        ("hash_layer_count", 0u32.into()),
         ("hyper_connection.low_rank", 4u32.into()),
         ("activation.situ_beta", 4f32.into()),
         ("kda.head_dim", 16u32.into()),
@@ -170,7 +181,7 @@ fn no_hyper_parameter_makes_a_declaration_panic() {
         }
         let list = |metadata: &lair_gguf::Metadata| -> Result<usize, ModelError> {
             let config = ModelConfig::from_metadata(metadata)?;
-            lair_model::check_support(architecture, &config, config.context_length)?;
+            lair_model::check_support(architecture, &config)?;
             Ok(lair_model::tensor_needs(architecture, &config)?.len())
         };
         if matches!(list(&metadata), Err(ModelError::Unsupported { .. })) {

@@ -13,7 +13,9 @@ use runner::Runner;
 const RECURRENT: &[&str] = &[
     "arwkv7",
     "bailingmoe3",
+    "deepseek4",
     "falcon-h1",
+    "glm5-next",
     "granitehybrid",
     "jamba",
     "kimi-k3",

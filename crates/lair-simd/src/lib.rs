@@ -14,6 +14,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod exponentials;
 mod isa;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
@@ -23,6 +26,7 @@ mod simd;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
+pub use exponentials::Exponentials;
 pub use isa::{Isa, IsaChoice};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;

@@ -3,12 +3,15 @@
 use crate::Simd;
 
 /// Below this `exp` is taken as of this: the smallest normal result.
-const EXP_LOWEST: f32 = -87.336_54;
+pub(crate) const EXP_LOWEST: f32 = -87.336_54;
 /// Above this `exp` is taken as of this: the largest finite result.
-const EXP_HIGHEST: f32 = 88.376_26;
+pub(crate) const EXP_HIGHEST: f32 = 88.376_26;
 /// ln 2 cut to 12 bits, so that its multiples up to 2^11 are exact, and the rest (the split of the Cephes library).
-const LN_2_HIGH: f32 = 0.693_359_4;
-const LN_2_LOW: f32 = -2.121_944_4e-4;
+pub(crate) const LN_2_HIGH: f32 = 0.693_359_4;
+pub(crate) const LN_2_LOW: f32 = -2.121_944_4e-4;
+/// `exp(r) = 1 + r + r^2 p(r)` for `|r| <= ln(2) / 2`: coefficients of `p`, highest power first (the Cephes library's expf).
+pub(crate) const EXP_COEFFICIENTS: [f32; 6] =
+    [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
 
 /// `exp(x)`, relative error below 2e-7. Magnitudes past the range of f32 give its smallest or largest normal number;
 /// what is no number counts as very negative.
@@ -18,9 +21,8 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let r = s.fma(n, s.splat(-LN_2_HIGH), x);
     let r = s.fma(n, s.splat(-LN_2_LOW), r);
-    // exp(r) = 1 + r + r^2 p(r) for |r| <= ln(2) / 2: coefficients of the Cephes library's expf.
-    let mut p = s.splat(1.987_569_1e-4);
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
+    let mut p = s.splat(EXP_COEFFICIENTS[0]);
+    for &coefficient in &EXP_COEFFICIENTS[1..] {
         p = s.fma(p, r, s.splat(coefficient));
     }
     let value = s.add(s.fma(p, s.mul(r, r), r), s.splat(1.0));

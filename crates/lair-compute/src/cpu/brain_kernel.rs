@@ -21,8 +21,9 @@ use super::quantise::{BLOCK, QuantisedBlock};
 const STRIP_MAX: usize = 12;
 /// Up to so many tokens, weights are put into pairs on their way from memory.
 const DIRECT_MAX: usize = STRIP_MAX;
-/// Columns that are put into pairs at a time: two panels of them take 16 KiB.
-const CHUNK: usize = 256;
+/// Columns that are put into pairs at a time: two panels of them take 32 KiB, twelve tokens 12 KiB, and both stay in a
+/// first-level cache of 48 KiB. Sums are read and written once for each chunk, so it is as long as that allows.
+const CHUNK: usize = 512;
 /// How many columns ahead weights are asked for where they come from memory: 16 KiB.
 const AHEAD: usize = 512;
 

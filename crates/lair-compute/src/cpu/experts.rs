@@ -120,7 +120,7 @@ pub(super) fn experts(
     };
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let router = input.router;
+    let (router, row_tokens) = (input.router, input.tokens);
     let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, form);
     let all_rows = &scratch.all_rows[..rows];
 
@@ -131,7 +131,7 @@ pub(super) fn experts(
     });
     let routed = routed.as_ref().unwrap_or(&input);
     multiply_rows(cpu, &experts.router.linear, routed, all_rows, &mut routing.scores);
-    routing.choose(&experts.router, rows);
+    routing.choose(&experts.router, rows, row_tokens);
     routing.sort(rows, experts.router.linear.weight.rows());
     let room = (&mut scratch.hidden, &mut scratch.hidden_blocks);
     run_experts(cpu, (&widening, experts.weighing), &experts.down, &input, routing, room);
@@ -213,34 +213,32 @@ fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_row
 
 impl Routing {
     /// Chooses the experts of every row. Of equal scores the lower index wins.
-    fn choose(&mut self, router: &Router<Cpu>, rows: usize) {
+    fn choose(&mut self, router: &Router<Cpu>, rows: usize, tokens: &[u32]) {
         let (count, used) = (router.linear.weight.rows(), router.expert_used_count);
         self.used_count = used;
         self.choices.clear();
-        for scores in self.scores[..rows * count].chunks_exact_mut(count) {
+        for (row, scores) in self.scores[..rows * count].chunks_exact_mut(count).enumerate() {
             match router.gating {
                 Gating::Softmax => softmax(scores),
                 Gating::Sigmoid => scores.iter_mut().for_each(|x| *x = sigmoid(*x)),
                 Gating::SoftmaxOfChosen => {}
                 Gating::SqrtSoftplus => scores.iter_mut().for_each(|x| *x = softplus(*x).sqrt()),
             }
-            self.ranks.clear();
-            self.ranks.extend_from_slice(scores);
-            if let Some(bias) = &router.selection_bias {
-                self.ranks.iter_mut().zip(bias).for_each(|(rank, bias)| *rank += bias);
+            match &router.table {
+                Some(table) => {
+                    let chosen = table[tokens[row] as usize * used..][..used].iter();
+                    self.choices.extend(chosen.map(|&index| (index, scores[index as usize])));
+                }
+                None => {
+                    let room = (&mut self.ranks, &mut self.group_sums, &mut self.order);
+                    order_by_rank(router, scores, room);
+                    self.choices.extend(self.order[..used].iter().map(|&index| (index, scores[index as usize])));
+                }
             }
-            if let Some(groups) = router.groups {
-                leave_best_groups(groups, &mut self.ranks, &mut self.group_sums);
-            }
-            let rank = |index: u32| self.ranks[index as usize];
-            self.order.clear();
-            self.order.extend(0..count as u32);
-            self.order.sort_unstable_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
-            let start = self.choices.len();
-            self.choices.extend(self.order[..used].iter().map(|&index| (index, scores[index as usize])));
-            weigh(router, &mut self.choices[start..]);
+            let choices = &mut self.choices[row * used..];
+            weigh(router, choices);
             if let Some(scales) = &router.expert_scales {
-                self.choices[start..].iter_mut().for_each(|(expert, weight)| *weight *= scales[*expert as usize]);
+                choices.iter_mut().for_each(|(expert, weight)| *weight *= scales[*expert as usize]);
             }
         }
     }
@@ -289,6 +287,26 @@ impl Routing {
             *next += 1;
         }
     }
+}
+
+/// Orders the experts of a row by what they are chosen by, best first.
+fn order_by_rank(
+    router: &Router<Cpu>,
+    scores: &[f32],
+    (ranks, group_sums, order): (&mut Vec<f32>, &mut Vec<(f32, u32)>, &mut Vec<u32>),
+) {
+    ranks.clear();
+    ranks.extend_from_slice(scores);
+    if let Some(bias) = &router.selection_bias {
+        ranks.iter_mut().zip(bias).for_each(|(rank, bias)| *rank += bias);
+    }
+    if let Some(groups) = router.groups {
+        leave_best_groups(groups, ranks, group_sums);
+    }
+    let rank = |index: u32| ranks[index as usize];
+    order.clear();
+    order.extend(0..scores.len() as u32);
+    order.sort_unstable_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
 }
 
 /// Ranks of experts outside of the best groups, by the sum of their two best ranks, become the lowest. Of equal groups the

@@ -23,7 +23,7 @@ pub(super) fn latent_attention(
     kv: &mut Kv,
     buffers: LatentBuffers<'_, Cpu>,
 ) {
-    let LatentBuffers { q, latent, values, absorbed, mixed, gate, output } = buffers;
+    let LatentBuffers { q, latent, values, absorbed, mixed, chosen, gate, output } = buffers;
     let (isa, rows, heads, rank) = (cpu.isa, batch.row_count(), layer.attention.head_count, layer.kv_rank());
     let (nope, head_dim) = (layer.nope_dim, layer.nope_dim + layer.rope_dim);
     let (latent_width, key_dim) = (latent.width, rank + layer.rope_dim);
@@ -63,7 +63,8 @@ pub(super) fn latent_attention(
         multiply_heads(cpu, k_up, &input, (rows, heads), (&queries, key_dim));
     }
 
-    let inner = AttentionBuffers { q: &mut *absorbed, kv: Some((latent, values)), gate: None, output: &mut *mixed };
+    let kv_rows = Some((latent, values));
+    let inner = AttentionBuffers { q: &mut *absorbed, kv: kv_rows, gate: None, chosen, output: &mut *mixed };
     attention::attention((isa, &cpu.pool, &mut cpu.workers[..]), batch, &layer.attention, kv, inner);
 
     let form = layer.v_up.weight.form();
@@ -85,7 +86,7 @@ pub(super) fn latent_attention(
 
 /// Multiplies each head of every row by its own matrix of a stack: `input` is `[rows, heads]` of the matrices' columns,
 /// results start every `stride` elements of `out`.
-fn multiply_heads(
+pub(super) fn multiply_heads(
     cpu: &mut Cpu,
     linear: &Linear<Cpu>,
     input: &Input<'_>,

@@ -10,6 +10,7 @@ mod banked;
 mod brain_kernel;
 #[cfg(test)]
 mod brain_tests;
+mod compressed;
 mod convolution;
 mod decayed_attention;
 mod delta_net;
@@ -64,6 +65,7 @@ mod tap;
 
 use std::num::NonZeroUsize;
 
+pub use attention::Chosen;
 pub use kv::{Kv, States};
 use lair_simd::Isa;
 pub use lair_simd::IsaChoice;
@@ -72,10 +74,11 @@ pub use quantise::ActivationType;
 pub use tap::{InputSums, InputTaps};
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
-    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward,
-    FeedForwardInput, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId, Rwkv6,
-    Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
+    Activation, Attention, AttentionBuffers, Backend, Batch, CompressedAttention, CompressedAttentionBuffers,
+    ComputeError, Convolution, ConvolutionBuffers, DecayedAttention, DecayedAttentionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KeyChooser, KeyChooserBuffers,
+    KeyCompressor, KeyCompressorBuffers, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId,
+    Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
     StreamFactors, TokenShift, VectorBytes,
 };
 use linear::Scratch;
@@ -185,6 +188,7 @@ impl Backend for Cpu {
     type Buffer = Buffer;
     type Kv = Kv;
     type States = States;
+    type Chosen = Chosen;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
         let mut matrix = Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations);
@@ -216,6 +220,10 @@ impl Backend for Cpu {
 
     fn kv(&self, layout: &KvLayout) -> Result<Kv, ComputeError> {
         Kv::new(layout)
+    }
+
+    fn chosen(&self, rows: usize, choices: usize, positions: usize) -> Result<Chosen, ComputeError> {
+        Chosen::new(rows, choices, positions)
     }
 
     fn states(&self, layout: &StateLayout) -> Result<States, ComputeError> {
@@ -309,6 +317,40 @@ impl Backend for Cpu {
         buffers: LatentBuffers<'_, Self>,
     ) {
         latent::latent_attention(self, batch, layer, kv, buffers);
+    }
+
+    fn choose_keys(
+        &mut self,
+        batch: &Batch<'_>,
+        chooser: &KeyChooser<Self>,
+        kv: &mut Kv,
+        buffers: KeyChooserBuffers<'_, Self>,
+        chosen: &mut Chosen,
+    ) {
+        let resources = (self.isa, &self.pool, &mut self.workers[..]);
+        attention::choose_keys(resources, batch, chooser, kv, buffers, chosen);
+    }
+
+    fn compress_keys(
+        &mut self,
+        batch: &Batch<'_>,
+        compressor: &KeyCompressor<Self>,
+        states: &mut States,
+        kv: &mut Kv,
+        buffers: KeyCompressorBuffers<'_, Self>,
+    ) {
+        let state = &mut states.layers[compressor.state_layer];
+        compressed::compress_keys(self, batch, compressor, state, kv, buffers);
+    }
+
+    fn compressed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &CompressedAttention<Self>,
+        kv: &mut Kv,
+        buffers: CompressedAttentionBuffers<'_, Self>,
+    ) {
+        compressed::compressed_attention(self, batch, layer, kv, buffers);
     }
 
     fn delta_rule(

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::chosen::Chosen;
 use super::{Buffer, KvLayer, Reference, apply_norm, dot, sigmoid, soft_cap, softplus};
 use crate::{
     Attention, AttentionBuffers, Batch, GateFunction, GateSpan, KeyStorage, Mask, Norm, NormOrder, OutputGate,
@@ -31,7 +32,8 @@ pub(super) fn attention(
         for row in rows.first_row..rows.first_row + rows.row_count {
             let position = rows.first_position + row - rows.first_row;
             let output = buffers.output.row_mut(row);
-            attend(attention, layer, rows, position, buffers.q.row(row), output);
+            let source = Source { layer, mask: attention.mask, stride: 1, chosen: buffers.chosen };
+            attend(attention, &[source], rows, (row, position), buffers.q.row(row), output);
             if let Some(gate) = buffers.gate {
                 apply_gate(attention.gate, gate.row(row), attention.value_dim, output);
             }
@@ -61,7 +63,12 @@ fn clamp(row: &mut [f32], limit: Option<f32>) {
 }
 
 /// Clamps, norms and turns the heads of a row of queries or keys.
-fn prepare(row: &mut [f32], attention: &Attention<Reference>, norm: Option<&Norm<Reference>>, position: usize) {
+pub(super) fn prepare(
+    row: &mut [f32],
+    attention: &Attention<Reference>,
+    norm: Option<&Norm<Reference>>,
+    position: usize,
+) {
     let order = attention.norm_order;
     clamp(row, attention.clamp);
     if let (Some(norm), NormOrder::BeforeRope) = (norm, order) {
@@ -78,7 +85,7 @@ fn prepare(row: &mut [f32], attention: &Attention<Reference>, norm: Option<&Norm
 }
 
 /// Rotary embedding of one head.
-fn turn(head: &mut [f32], rope: &RopeTable, position: usize) {
+pub(super) fn turn(head: &mut [f32], rope: &RopeTable, position: usize) {
     for index in 0..rope.frequencies.len() {
         let (first, second) = rope.pair(index);
         let (cosine, sine) = rope.cosine_sine(index, position);
@@ -116,7 +123,7 @@ fn store(
 }
 
 /// Where a position lies in the cache.
-fn slot(page_table: &[PageId], position: usize) -> usize {
+pub(super) fn slot(page_table: &[PageId], position: usize) -> usize {
     page_table[position / PAGE_LENGTH].0 as usize * PAGE_LENGTH + position % PAGE_LENGTH
 }
 
@@ -133,25 +140,42 @@ fn seen(mask: Mask, position: usize, rows: &SequenceRows<'_>) -> Range<usize> {
     }
 }
 
+/// Keys that attention reads.
+pub(super) struct Source<'a> {
+    pub(super) layer: &'a KvLayer,
+    /// Which of them a query sees.
+    pub(super) mask: Mask,
+    /// Of so many positions only the last is a key.
+    pub(super) stride: usize,
+    /// Which of those are read; all where nothing was chosen.
+    pub(super) chosen: Option<&'a Chosen>,
+}
+
 /// Attention of one row: `[head_count * key_dim]` queries to `[head_count * value_dim]`.
-fn attend(
+pub(super) fn attend(
     attention: &Attention<Reference>,
-    layer: &KvLayer,
+    sources: &[Source<'_>],
     rows: &SequenceRows<'_>,
-    position: usize,
+    (row, position): (usize, usize),
     queries: &[f32],
     output: &mut [f32],
 ) {
     let (key_dim, value_dim) = (attention.key_dim, attention.value_dim);
     let heads_a_group = attention.head_count / attention.kv_head_count;
-    let range = seen(attention.mask, position, rows);
     for head in 0..attention.head_count {
         let query = &queries[head * key_dim..][..key_dim];
         let kv_head = head / heads_a_group;
-        let mut scores: Vec<f64> = range
-            .clone()
-            .map(|key_position| {
-                let slot = slot(rows.page_table, key_position);
+        let mut keys = Vec::new();
+        for source in sources {
+            let read = seen(source.mask, position, rows)
+                .filter(|key_position| (key_position + 1).is_multiple_of(source.stride))
+                .filter(|key_position| source.chosen.is_none_or(|chosen| chosen.reads(row, kv_head, *key_position)));
+            keys.extend(read.map(|key_position| (source.layer, key_position)));
+        }
+        let mut scores: Vec<f64> = keys
+            .iter()
+            .map(|(layer, key_position)| {
+                let slot = slot(rows.page_table, *key_position);
                 let product = match attention.key_storage {
                     KeyStorage::Whole => {
                         dot(query, &layer.keys[slot * layer.key_width + kv_head * key_dim..][..key_dim])
@@ -166,14 +190,14 @@ fn attend(
                 let distance = -(key_position.abs_diff(position) as f64);
                 let slope = attention.alibi_slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[head]));
                 let bias = attention.relative_bias.as_ref();
-                let bias = bias.map_or(0.0, |bias| f64::from(bias.of(head, position, key_position)));
+                let bias = bias.map_or(0.0, |bias| f64::from(bias.of(head, position, *key_position)));
                 f64::from(score) + slope * distance + bias
             })
             .collect();
         softmax(&mut scores, attention.sinks.as_ref().map(|sinks| f64::from(sinks[head])));
         let mut sums = vec![0.0f64; value_dim];
-        for (key_position, &weight) in range.clone().zip(&scores) {
-            let slot = slot(rows.page_table, key_position);
+        for ((layer, key_position), &weight) in keys.iter().zip(&scores) {
+            let slot = slot(rows.page_table, *key_position);
             let value = &layer.values[slot * layer.value_width + kv_head * value_dim..][..value_dim];
             for (sum, &value) in sums.iter_mut().zip(value) {
                 *sum += weight * f64::from(value);

@@ -4,10 +4,15 @@ use super::{Reference, activate, add_scaled, apply_linear, network_row, sigmoid,
 use crate::{Activation, ExpertGroups, Experts, Gating, Linear, Router, Weighing};
 
 /// The chosen experts' outputs on one normed row, weighted and summed, with the shared network's. `routed` is what the
-/// router reads.
-pub(super) fn experts_row(experts: &Experts<Reference>, normed: &[f32], routed: &[f32]) -> Vec<f32> {
+/// router reads, `token` what a table chooses by.
+pub(super) fn experts_row(
+    experts: &Experts<Reference>,
+    normed: &[f32],
+    routed: &[f32],
+    token: Option<u32>,
+) -> Vec<f32> {
     let mut sum = vec![0.0; experts.down.weight.rows];
-    let (choices, scores) = route(&experts.router, routed);
+    let (choices, scores) = route(&experts.router, routed, token);
     for &(expert, weight) in &choices {
         let (input_weight, weight) = match experts.weighing {
             Weighing::Output => (1.0, weight),
@@ -56,8 +61,8 @@ fn expert_row(
     product(down, &wide)
 }
 
-/// The experts a row takes, best first, with their weights, and the scores of all. Of equal scores the lower index wins.
-fn route(router: &Router<Reference>, routed: &[f32]) -> (Vec<(usize, f32)>, Vec<f32>) {
+/// The experts a row takes, best first or as a table has them, with their weights, and the scores of all. Of equal scores the lower index wins.
+fn route(router: &Router<Reference>, routed: &[f32], token: Option<u32>) -> (Vec<(usize, f32)>, Vec<f32>) {
     let mut scores = vec![0.0; router.linear.weight.rows];
     apply_linear(&router.linear, 0, routed, &mut scores);
     match router.gating {
@@ -74,6 +79,11 @@ fn route(router: &Router<Reference>, routed: &[f32]) -> (Vec<(usize, f32)>, Vec<
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| ranks[b].total_cmp(&ranks[a]));
     order.truncate(router.expert_used_count);
+    if let Some(table) = &router.table {
+        let start = token.expect("a token for each row") as usize * router.expert_used_count;
+        order.clear();
+        order.extend(table[start..start + router.expert_used_count].iter().map(|&expert| expert as usize));
+    }
     let mut weights = weights_of(router, &scores, &order);
     if let Some(scales) = &router.expert_scales {
         weights.iter_mut().zip(&order).for_each(|(weight, &expert)| *weight *= scales[expert]);

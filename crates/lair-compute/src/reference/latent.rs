@@ -11,7 +11,7 @@ pub(super) fn latent_attention(
     kv: &mut KvLayer,
     buffers: LatentBuffers<'_, Reference>,
 ) {
-    let LatentBuffers { q, latent, values, absorbed, mixed, gate, output } = buffers;
+    let LatentBuffers { q, latent, values, absorbed, mixed, chosen, gate, output } = buffers;
     let (rank, heads) = (layer.kv_rank(), layer.attention.head_count);
     for row in 0..batch.row_count() {
         let compressed = &mut latent.row_mut(row)[..rank];
@@ -34,7 +34,7 @@ pub(super) fn latent_attention(
             out[rank..].copy_from_slice(turned);
         }
     }
-    let inner = AttentionBuffers { q: absorbed, kv: Some((latent, values)), gate: None, output: &mut *mixed };
+    let inner = AttentionBuffers { q: absorbed, kv: Some((latent, values)), gate: None, chosen, output: &mut *mixed };
     attention(batch, &layer.attention, kv, inner);
     for row in 0..batch.row_count() {
         for head in 0..heads {

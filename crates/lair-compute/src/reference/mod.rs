@@ -4,6 +4,8 @@
 
 mod attention;
 mod banked;
+mod chosen;
+mod compressed;
 mod convolution;
 mod decayed_attention;
 mod delta_net;
@@ -18,12 +20,14 @@ mod streams;
 use std::sync::Arc;
 
 use crate::{
-    Activation, Attention, AttentionBuffers, Backend, Batch, ComputeError, Convolution, ConvolutionBuffers,
-    DecayedAttention, DecayedAttentionBuffers, DeltaRule, DeltaRuleBuffers, Experts, ExpertsInput, FeedForward,
-    FeedForwardInput, Head, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, NormGroup, NormKind,
-    PAGE_LENGTH, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, SequenceRows, ShiftedRows, StateLayout, StateSlot,
-    StateSpace, StateSpaceBuffers, StreamFactors, TokenShift, VectorBytes,
+    Activation, Attention, AttentionBuffers, Backend, Batch, CompressedAttention, CompressedAttentionBuffers,
+    ComputeError, Convolution, ConvolutionBuffers, DecayedAttention, DecayedAttentionBuffers, DeltaRule,
+    DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KeyChooser, KeyChooserBuffers,
+    KeyCompressor, KeyCompressorBuffers, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm,
+    NormGroup, NormKind, PAGE_LENGTH, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, SequenceRows, ShiftedRows,
+    StateLayout, StateSlot, StateSpace, StateSpaceBuffers, StreamFactors, TokenShift, VectorBytes,
 };
+pub use chosen::Chosen;
 pub use elementwise::with_half_precision_gelu;
 use elementwise::{activate, sigmoid, soft_cap, softplus};
 
@@ -107,6 +111,7 @@ impl Backend for Reference {
     type Buffer = Buffer;
     type Kv = Kv;
     type States = States;
+    type Chosen = Chosen;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
         source.check()?;
@@ -151,6 +156,10 @@ impl Backend for Reference {
             }
         });
         Ok(Kv { layers: layers.collect() })
+    }
+
+    fn chosen(&self, _rows: usize, _choices: usize, _positions: usize) -> Result<Chosen, ComputeError> {
+        Ok(Chosen::default())
     }
 
     fn states(&self, layout: &StateLayout) -> Result<States, ComputeError> {
@@ -295,6 +304,39 @@ impl Backend for Reference {
         latent::latent_attention(batch, layer, &mut kv.layers[layer.attention.kv_layer], buffers);
     }
 
+    fn choose_keys(
+        &mut self,
+        batch: &Batch<'_>,
+        chooser: &KeyChooser<Self>,
+        kv: &mut Kv,
+        buffers: KeyChooserBuffers<'_, Self>,
+        chosen: &mut Chosen,
+    ) {
+        chosen::choose_keys(batch, chooser, &mut kv.layers[chooser.kv_layer], buffers, chosen);
+    }
+
+    fn compress_keys(
+        &mut self,
+        batch: &Batch<'_>,
+        compressor: &KeyCompressor<Self>,
+        states: &mut States,
+        kv: &mut Kv,
+        buffers: KeyCompressorBuffers<'_, Self>,
+    ) {
+        let state = &mut states.layers[compressor.state_layer];
+        compressed::compress_keys(batch, compressor, state, kv, buffers);
+    }
+
+    fn compressed_attention(
+        &mut self,
+        batch: &Batch<'_>,
+        layer: &CompressedAttention<Self>,
+        kv: &mut Kv,
+        buffers: CompressedAttentionBuffers<'_, Self>,
+    ) {
+        compressed::compressed_attention(batch, layer, kv, buffers);
+    }
+
     fn delta_rule(
         &mut self,
         batch: &Batch<'_>,
@@ -402,7 +444,7 @@ impl Backend for Reference {
         for row in 0..rows {
             let normed = normed_row(experts.norm.as_ref(), input_row(&input.experts, residual, row));
             let routed = input.router.map_or(&normed[..], |buffer| buffer.row(row));
-            let mut output = experts::experts_row(experts, &normed, routed);
+            let mut output = experts::experts_row(experts, &normed, routed, input.tokens.get(row).copied());
             if let Some(norm) = &experts.post_norm {
                 apply_norm(norm, &mut output);
             }

@@ -245,6 +245,7 @@ fn run<B: Backend>(backend: &mut B, case: &Case, steps: &[Step]) -> Vec<f32> {
             q: &mut q,
             kv: Some((&mut k, &mut v)),
             gate: case.has_gate.then_some(&gate),
+            chosen: None,
             output: &mut output,
         };
         backend.attention(&batch, &layer, &mut kv, buffers);
@@ -384,7 +385,13 @@ fn copied_pages_hold_the_same_keys_and_values() {
             let tables = [table.to_vec()];
             let sequences = sequences(&step.shape, &tables);
             let batch = Batch { tokens: &vec![0; rows], sequences: &sequences };
-            let buffers = AttentionBuffers { q: &mut q, kv: Some((&mut k, &mut v)), gate: None, output: &mut output };
+            let buffers = AttentionBuffers {
+                q: &mut q,
+                kv: Some((&mut k, &mut v)),
+                gate: None,
+                chosen: None,
+                output: &mut output,
+            };
             backend.attention(&batch, &layer, &mut kv, buffers);
             result = read(backend, rows, case.heads * case.value_dim, &output);
             backend.copy_page(&mut kv, PageId(1), PageId(3));

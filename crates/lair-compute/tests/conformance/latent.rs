@@ -95,6 +95,7 @@ fn run<B: Backend>(backend: &mut B, case: &Case, ends: &[usize]) -> Vec<f32> {
             values: &mut values,
             absorbed: &mut absorbed,
             mixed: &mut mixed,
+            chosen: None,
             gate: case.gate.map(|_| &gate),
             output: &mut output,
         };

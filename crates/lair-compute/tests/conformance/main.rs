@@ -4,6 +4,7 @@
 mod attention;
 mod banked;
 mod build;
+mod chosen;
 mod latent;
 mod network;
 mod parts;

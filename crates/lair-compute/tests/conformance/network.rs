@@ -208,10 +208,18 @@ struct Mixture {
     weighing: Weighing,
     /// Whether the router reads another buffer.
     reads_apart: bool,
+    /// Whether tokens have their experts in a table.
+    has_table: bool,
     adjugates: Option<[MatrixBytes; 3]>,
 }
 
 const EXPERTS: usize = 6;
+const VOCABULARY: u32 = 13;
+
+/// The two experts of a token, which may be one.
+fn table_row(token: u32) -> [u32; 2] {
+    [token * 7 % EXPERTS as u32, token * token % EXPERTS as u32]
+}
 
 impl Mixture {
     fn random(tensor_type: TensorType, gating: Gating, normalise: bool, has_bias: bool, has_shared: bool) -> Mixture {
@@ -230,6 +238,7 @@ impl Mixture {
             groups: None,
             weighing: Weighing::Output,
             reads_apart: false,
+            has_table: false,
             adjugates: None,
         }
     }
@@ -247,6 +256,7 @@ impl Mixture {
                 scale: 1.5,
                 groups: self.groups,
                 expert_scales: self.reads_apart.then(|| vector(backend, &Random(80).values(EXPERTS))),
+                table: self.has_table.then(|| (0..VOCABULARY).flat_map(table_row).collect()),
             },
             gate: Some(linear(backend, &self.gate, bias(EXPERTS * WIDE, 74).as_deref())),
             up: linear(backend, &self.up, bias(EXPERTS * WIDE, 75).as_deref()),
@@ -282,8 +292,28 @@ fn run_experts<B: Backend>(backend: &mut B, mixture: &Mixture, rows: std::ops::R
     let routed = Random(78).values(100 * HIDDEN);
     let routed = buffer(backend, count, HIDDEN, &routed[rows.start * HIDDEN..rows.end * HIDDEN]);
     let router = mixture.reads_apart.then_some(&routed);
-    backend.experts(count, &experts, ExpertsInput { router, ..ExpertsInput::RESIDUAL }, &mut residual);
+    let tokens: Vec<u32> = rows.map(|row| row as u32 * 5 % VOCABULARY).collect();
+    let input = ExpertsInput { router, tokens: &tokens, ..ExpertsInput::RESIDUAL };
+    backend.experts(count, &experts, input, &mut residual);
     read(backend, count, HIDDEN, &residual)
+}
+
+#[test]
+fn experts_that_a_table_chooses_agree_with_the_reference_and_ignore_the_batch() {
+    for tensor_type in [TensorType::F32, TensorType::Q8_0] {
+        let mut mixture = Mixture::random(tensor_type, Gating::SqrtSoftplus, true, false, true);
+        let by_scores = run_experts(&mut Reference, &mixture, 0..33);
+        mixture.has_table = true;
+        let what = format!("{tensor_type}, by a table");
+        let expected = run_experts(&mut Reference, &mixture, 0..33);
+        assert_ne!(expected, by_scores);
+        let together = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, 0..33));
+        assert_close(&what, &together, &expected, limit(tensor_type));
+        for row in [0, 32] {
+            let alone = on_every_cpu(&what, |cpu| run_experts(cpu, &mixture, row..row + 1));
+            assert_bits(&format!("{what}, row {row}"), &alone, &together[row * HIDDEN..(row + 1) * HIDDEN]);
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use lair_model::architectures;
 use lair_model::spec::{Architecture, Source};
 use serde_json::{Map, Value as Json};
 
+use super::derived;
 use super::facts::{DeltaFacts, Facts};
 use crate::checkpoint::Checkpoint;
 use crate::error::{ConvertError, Fault, printable};
@@ -127,6 +128,9 @@ impl HfConfig {
             "GraniteMoeHybridForCausalLM" if !kinds.contains(&LayerKind::Recurrent) => {
                 Some(if self.has_experts() { "granitemoe" } else { "granite" })
             }
+            "NomicBertModel" if self.count(&["moe_every_n_layers"]).is_some_and(|step| step > 0) => {
+                Some("nomic-bert-moe")
+            }
             "NemotronHForCausalLM" if self.names_expert_layers() => Some("nemotron_h_moe"),
             _ => None,
         }
@@ -217,6 +221,10 @@ impl HfConfig {
     /// Heads of keys and values.
     pub(crate) fn kv_head_count(&self) -> Option<u32> {
         // Falcon's classes write a count that they do not mean.
+        // PLaMo 1 says how many query heads share a key; its other count is not meant.
+        if let Some(shared) = self.count(&["n_shared_head"]) {
+            return self.head_count()?.checked_div(shared);
+        }
         if self.flag(&["multi_query"]) == Some(true) && self.flag(&["new_decoder_architecture"]) != Some(true) {
             return Some(1);
         }
@@ -228,18 +236,26 @@ impl HfConfig {
     pub(crate) fn facts(&self) -> Facts {
         let count = |names: &[&str]| self.count(names).unwrap_or(0) as usize;
         let delta = ["linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"];
+        let kv_heads = derived::kv_heads_of_layers(self);
+        // Jais, by either parametrisation.
+        let by_width = self.number(&["mup_output_alpha"]).zip(self.number(&["mup_width_scale"]));
+        let head_scale = by_width.map(|(alpha, scale)| alpha * scale).or_else(|| self.number(&["width_scale"]));
         Facts {
             head_count: count(HEAD_COUNTS),
             kv_head_count: self.kv_head_count().unwrap_or(0) as usize,
             layer_count: self.layer_count(),
             has_experts: self.has_experts(),
-            expert_count: count(EXPERT_COUNTS),
             tail_rows: count(&["qk_rope_head_dim"]),
             indexer_key_rows: count(&["indexer_head_dim"]),
             turned_rows: self.turned_rows(),
             padding_positions: self.padding_positions() as usize,
             state_group_count: count(&["mamba_n_groups", "n_groups"]),
             delta: DeltaFacts::new(delta.map(|name| count(&[name]))),
+            expert_count: count(EXPERT_COUNTS),
+            kv_heads_of_layers: kv_heads.map(|heads| heads.into_iter().map(|count| count as usize).collect()),
+            embedding_scale: self.number(&["mup_embeddings_scale", "embeddings_scale"]).unwrap_or(1.0) as f32,
+            head_scale: head_scale.unwrap_or(1.0) as f32,
+            halved_every: count(&["rescale_every"]),
         }
     }
 
@@ -271,7 +287,8 @@ impl HfConfig {
     /// Layers.
     pub(crate) fn layer_count(&self) -> Option<u32> {
         let listed = || u32::try_from(self.layer_kinds()?.len()).ok();
-        self.count(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"]).or_else(listed)
+        self.count(&["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers"])
+            .or_else(listed)
     }
 
     /// What mixes tokens in each layer, where the checkpoint lists that.
@@ -325,6 +342,32 @@ impl HfConfig {
     }
 }
 
+/// YaRN whose numbers stand beside the other keys (Grok 2, which calls it `original`; PLaMo 3).
+fn flat_scaling(keys: &Map<String, Json>) -> Map<String, Json> {
+    const NUMBERS: [&str; 5] =
+        ["original_max_position_embeddings", "extrapolation_factor", "attn_factor", "beta_fast", "beta_slow"];
+    let mut rope = Map::new();
+    let scales = |factor: &&Json| factor.as_f64().is_some_and(|factor| factor != 1.0);
+    if let (Some("yarn" | "original"), Some(factor)) =
+        (keys.get("rope_type").and_then(Json::as_str), keys.get("scaling_factor"))
+    {
+        rope.insert("factor".to_owned(), factor.clone());
+        let there = NUMBERS.iter().filter_map(|name| Some(((*name).to_owned(), keys.get(*name)?.clone())));
+        rope.extend(there);
+    } else if let (Some(factor), Some(original)) =
+        (keys.get("rope_scaling_factor").filter(scales), keys.get("initial_context_length"))
+    {
+        rope.insert("factor".to_owned(), factor.clone());
+        rope.insert("original_max_position_embeddings".to_owned(), original.clone());
+        rope.insert("beta_fast".to_owned(), Json::from(32.0));
+        rope.insert("beta_slow".to_owned(), Json::from(1.0));
+    }
+    if !rope.is_empty() {
+        rope.insert("rope_type".to_owned(), Json::from("yarn"));
+    }
+    rope
+}
+
 /// The object of angles that counts for layers without a window, and the base of those with one.
 fn rope_of(keys: &Map<String, Json>) -> (Map<String, Json>, Option<f64>) {
     let object = |json: Option<&Json>| json.and_then(Json::as_object).cloned();
@@ -332,6 +375,7 @@ fn rope_of(keys: &Map<String, Json>) -> (Map<String, Json>, Option<f64>) {
     let window = all.get("sliding_attention").and_then(|part| part["rope_theta"].as_f64());
     let beside = WINDOW_THETA.iter().find_map(|name| keys.get(*name)?.as_f64());
     let mut rope = object(all.get("full_attention").or_else(|| all.get("indexed_attention"))).unwrap_or(all);
+    rope.extend(flat_scaling(keys));
     // A base for each layer, where kinds of layers differ.
     let bases = keys.get("rope_theta").and_then(Json::as_array);
     let types = keys.get("layer_types").and_then(Json::as_array);

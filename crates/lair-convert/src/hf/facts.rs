@@ -3,7 +3,7 @@
 use lair_gguf::{GgufError, Metadata};
 
 /// Counts of a model; those that its files do not say are 0 or missing, and who needs them refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts {
     /// Query heads.
     pub(crate) head_count: usize,
@@ -13,8 +13,6 @@ pub(crate) struct Facts {
     pub(crate) layer_count: Option<u32>,
     /// Whether there are experts.
     pub(crate) has_experts: bool,
-    /// Experts.
-    pub(crate) expert_count: usize,
     /// Rows of a head that are turned, behind others that are not.
     pub(crate) tail_rows: usize,
     /// Rows of an indexer's key.
@@ -27,6 +25,16 @@ pub(crate) struct Facts {
     pub(crate) state_group_count: usize,
     /// Heads of a delta net, where there is one.
     pub(crate) delta: Option<DeltaFacts>,
+    /// Experts.
+    pub(crate) expert_count: usize,
+    /// Heads of keys and values of each layer, where they differ.
+    pub(crate) kv_heads_of_layers: Option<Vec<usize>>,
+    /// What the embedding is multiplied by.
+    pub(crate) embedding_scale: f32,
+    /// What logits are multiplied by.
+    pub(crate) head_scale: f32,
+    /// After so many layers what they add is halved once more; 0 for never (RWKV 6).
+    pub(crate) halved_every: usize,
 }
 
 /// Heads of a delta net; none of these is 0, and value heads fall evenly to key heads.
@@ -77,14 +85,24 @@ impl Facts {
             kv_head_count,
             layer_count,
             has_experts,
-            expert_count,
             tail_rows: count("rope.dimension_count").unwrap_or(0),
             indexer_key_rows: count("attention.indexer.key_length").unwrap_or(0),
             turned_rows,
             padding_positions: 0,
             state_group_count,
             delta,
+            expert_count,
+            kv_heads_of_layers: None,
+            embedding_scale: 1.0,
+            head_scale: 1.0,
+            halved_every: 0,
         })
+    }
+
+    /// The same for the tensor `name` of a model: layers may differ.
+    pub(crate) fn of_tensor(&self, name: &str) -> Facts {
+        let kv_heads = self.kv_heads_of_layers.as_ref().and_then(|heads| heads.get(layer_of(name)?));
+        Facts { kv_head_count: kv_heads.copied().unwrap_or(self.kv_head_count), ..self.clone() }
     }
 
     /// The heads of the delta net, else what is expected.
@@ -96,4 +114,9 @@ impl Facts {
     pub(crate) fn heads_of(&self, stem: &str) -> usize {
         if stem == "attn_k" { self.kv_head_count } else { self.head_count }
     }
+}
+
+/// The layer that a tensor of a model belongs to.
+pub(crate) fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }

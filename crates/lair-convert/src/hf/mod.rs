@@ -2,6 +2,7 @@
 
 mod card;
 mod config;
+mod derived;
 mod encoders;
 pub(crate) mod extras;
 pub(crate) mod facts;
@@ -13,11 +14,14 @@ pub(crate) mod sources;
 mod special;
 mod tokenizer;
 mod values;
+mod vocabularies;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use lair_gguf::{AssembledTensor, GgufFile, MappedFile, Metadata, TensorType};
+use lair_model::spec::Source;
+use lair_model::spec::source::{Derived, Parameter};
 use lair_model::{ModelConfig, check_tensors, tensor_needs};
 
 pub(crate) use self::config::HfConfig;
@@ -26,7 +30,7 @@ use self::names::{Planned, plan};
 use crate::checkpoint::Checkpoint;
 use crate::error::{ConvertError, Fault};
 use crate::file_types::file_type_of;
-use crate::matrix::SourceTensor;
+use crate::matrix::{Piece, SourceTensor};
 use crate::packed;
 use crate::recipe::Recipe;
 
@@ -62,6 +66,7 @@ impl Assembly {
         let config = HfConfig::open(&checkpoint)?;
         let (architecture, source) = config.architecture()?;
         let tensors = packed::source_tensors(&checkpoint, &config)?;
+        let numbers = numbers_of_tensors(&tensors, source, &checkpoint);
         let Planned { mut recipes, left_out, keys } = plan(tensors, architecture.gguf_name, source, &config)?;
 
         let mut metadata = Metadata::default();
@@ -70,6 +75,9 @@ impl Assembly {
         card::set_card(&mut metadata, &checkpoint, &config, counts.total, counts.label())?;
         parameters::set_parameters(&mut metadata, architecture, source, &config)?;
         values::set_keys(&mut metadata, keys, &checkpoint.files)?;
+        for (key, number) in numbers {
+            metadata.set(&format!("{}.{key}", architecture.gguf_name), number);
+        }
         encoders::set_pooling(&mut metadata, &checkpoint, architecture)?;
         encoders::set_token_types(&mut metadata, architecture, &config);
         metadata.set("general.quantization_version", QUANTIZATION_VERSION);
@@ -100,6 +108,23 @@ impl Assembly {
         });
         Ok(GgufFile::assemble(self.metadata.clone(), self.files.to_vec(), tensors.collect())?)
     }
+}
+
+/// Hyper-parameters that are stored as tensors of one element.
+fn numbers_of_tensors(tensors: &[SourceTensor], source: &Source, checkpoint: &Checkpoint) -> Vec<(&'static str, f32)> {
+    let number = |parameter: &Parameter| {
+        let Parameter::Derived(Derived::NumberOfTensor(key, name)) = parameter else { return None };
+        let tensor =
+            tensors.iter().find(|tensor| tensor.name.strip_prefix("model.").unwrap_or(&tensor.name) == *name)?;
+        let [matrix] = &tensor.matrices[..] else { return None };
+        let mut value = [0.0];
+        if (matrix.rows, matrix.columns) == (1, 1) {
+            Piece::whole(matrix.clone()).row(&checkpoint.files, 0, &mut value);
+            return Some((*key, value[0]));
+        }
+        None
+    };
+    source.parameters.iter().filter_map(number).collect()
 }
 
 /// How many parameters there are.

@@ -7,7 +7,7 @@ use lair_model::spec::Source;
 use lair_model::spec::source::{Change, End, Layers, NormOffset, Renaming, Values};
 
 use super::config::{HfConfig, LayerKind};
-use super::facts::Facts;
+use super::facts::{Facts, layer_of};
 use super::values;
 use crate::error::{ConvertError, printable};
 use crate::latent::latent_part;
@@ -53,7 +53,7 @@ pub(crate) fn plan(
             unused.push(tensor.name.clone());
         }
         for Target { name: target, expert, change, values, layers, is_key } in targets {
-            let layer = layer_of(&target);
+            let layer = layer_of_target(&target);
             let kind = layer.and_then(|layer| kinds.get(layer)).copied().unwrap_or(LayerKind::Attention);
             let is_other = match layers {
                 Layers::All => false,
@@ -94,7 +94,7 @@ pub(crate) fn plan(
 }
 
 /// The layer of a tensor of the model.
-fn layer_of(name: &str) -> Option<usize> {
+fn layer_of_target(name: &str) -> Option<usize> {
     name.split_once("blk.")?.1.split('.').next()?.trim_start_matches('+').parse().ok()
 }
 
@@ -162,8 +162,14 @@ pub(crate) fn targets(name: &str, source: &Source, has_experts: bool) -> Vec<Tar
         _ => (name, "weight"),
     };
     let of_list = |list: &[Renaming]| -> Vec<Target> {
-        let found = list.iter().filter_map(|renaming| Some((renaming, indices(renaming.from, stem)?)));
+        let that_fit = |name: &str| -> Vec<(Renaming, [Option<usize>; 2])> {
+            list.iter().filter_map(|renaming| Some((*renaming, indices(renaming.from, name)?))).collect()
+        };
+        // A name of a bias alone comes first.
+        let of_bias = if end == "bias" { that_fit(name) } else { Vec::new() };
+        let found = if of_bias.is_empty() { that_fit(stem) } else { of_bias };
         found
+            .into_iter()
             .map(|(renaming, [layer, expert])| {
                 // Where there is no layer, what is counted are parts of a stack.
                 let is_of_layer = renaming.to.contains(['*', '+']);
@@ -181,7 +187,8 @@ pub(crate) fn targets(name: &str, source: &Source, has_experts: bool) -> Vec<Tar
                 };
                 let is_key = renaming.end == End::Key;
                 let (values, layers) = (renaming.values, renaming.layers);
-                Target { name, expert: expert.unwrap_or(0), change, values, layers, is_key }
+                let expert = expert.unwrap_or(0).saturating_add(renaming.place);
+                Target { name, expert, change, values, layers, is_key }
             })
             .collect()
     };
@@ -217,6 +224,7 @@ fn recipe(
     facts: &Facts,
     config: &HfConfig,
 ) -> Result<Recipe, ConvertError> {
+    let facts = &facts.of_tensor(&name);
     let count = parts.len();
     if let Some((last, _)) = parts.last_key_value()
         && *last != count - 1
@@ -234,8 +242,7 @@ fn recipe(
     let is_table = parts.values().all(|part| part.change == Change::TableParts);
     for Part { tensor, change, values } in parts.into_values() {
         if values != Values::Same {
-            let rows = tensor.matrices.first().map_or(0, |matrix| matrix.rows);
-            changed = values::change_of(values, &tensor.name, rows, config)?;
+            changed = value_change(values, stem, &name, &tensor, (facts, config))?;
         }
         let weight = tensor.weight_type;
         // Experts of different types meet in the widest.
@@ -255,6 +262,40 @@ fn recipe(
     }
     let weight_type = weight_type.filter(|_| changed == ValueChange::Same).unwrap_or(TensorType::F32);
     Ok(Recipe { name, shape, weight_type, pieces, values: changed })
+}
+
+/// What is made of every number of the tensor `name` of the model.
+fn value_change(
+    values: Values,
+    stem: &str,
+    name: &str,
+    tensor: &SourceTensor,
+    (facts, config): (&Facts, &HfConfig),
+) -> Result<ValueChange, ConvertError> {
+    Ok(match values {
+        Values::Same => ValueChange::Same,
+        Values::Plus(number) => ValueChange::Plus(number),
+        Values::EmbeddingScale => ValueChange::Times(facts.embedding_scale),
+        Values::HeadScale => ValueChange::Times(facts.head_scale),
+        Values::HalvedByDepth => {
+            let times = layer_of(name).unwrap_or(0).checked_div(facts.halved_every).unwrap_or(0);
+            ValueChange::Times(0.5f32.powi(i32::try_from(times).unwrap_or(i32::MAX)))
+        }
+        Values::NegatedExponential => ValueChange::NegatedExponential,
+        Values::NegatedSecondHalves => {
+            let (rows, heads) = (tensor.shape.first().copied().unwrap_or(0), facts.heads_of(stem));
+            if heads == 0 || !rows.is_multiple_of(2 * heads) {
+                let (name, found) = (tensor.name.clone(), tensor.shape.clone());
+                let expected = format!("rows in pairs for each of {heads} heads");
+                return Err(ConvertError::TensorShape { name, found, expected });
+            }
+            ValueChange::NegatedSecondHalves { head_rows: rows / heads }
+        }
+        of_configuration => {
+            let rows = tensor.matrices.first().map_or(0, |matrix| matrix.rows);
+            return values::change_of(of_configuration, &tensor.name, rows, config);
+        }
+    })
 }
 
 /// Whether a tensor of the model is the weight of a norm that adds 1, where norms do: those within recurrent mixers do not.
@@ -287,6 +328,8 @@ fn shape_of(name: &str, pieces: &[Piece], shapes: &[Vec<usize>]) -> Result<Vec<u
     let (rows, columns) = (first.0 as u64, first.1 as u64);
     let dimensions = shapes.first().map_or(0, Vec::len);
     Ok(match (dimensions, pieces.len() as u64) {
+        // RWKV's shifts, one behind the other.
+        (_, count) if name.ends_with("time_mix_lerp_fused.weight") => vec![rows * columns, 1, 1, count],
         (0 | 1, 1) => vec![rows],
         (0 | 1, count) => vec![rows, count],
         // Scores that one class stores as a single row.

@@ -8,6 +8,7 @@ use lair_model::spec::source::Parameter;
 use lair_model::spec::{Architecture, Source};
 
 use super::config::{HfConfig, LayerKind};
+use super::derived;
 use super::layer_parameters::of_layers;
 use crate::error::{ConvertError, printable};
 
@@ -96,11 +97,15 @@ pub(crate) fn set_parameters(
             let what = format!("`{name}` of `{}` in `{}`", printable(word), architecture.gguf_name);
             return Err(ConvertError::Unsupported { what });
         }
-        own(&mut keys, *parameter, config);
+        match parameter {
+            Parameter::Derived(derived) => derived::set(&mut keys, *derived, config)?,
+            parameter => own(&mut keys, *parameter, config),
+        }
     }
     Ok(())
 }
 
+/// The keys below an architecture's name.
 pub(super) struct Keys<'a> {
     pub(super) metadata: &'a mut Metadata,
     prefix: &'a str,
@@ -207,6 +212,8 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
             let length = config.count(&["max_position_embeddings"]);
             keys.set("context_length", length.and_then(|length| length.checked_sub(config.padding_positions())));
         }
+        // Others' arithmetic is in a place of its own.
+        Parameter::Derived(_) => {}
         Parameter::Word(key, names) => keys.set(key, config.first(names).and_then(|word| word.as_str())),
         Parameter::HalfOfHeadTurned => {
             let share = config.rope_number("partial_rotary_factor").unwrap_or(0.5);

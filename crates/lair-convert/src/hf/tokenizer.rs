@@ -11,7 +11,7 @@ use lair_text::tokenizer::{SentencePieceVocabulary, TOKEN_COUNT_MAX, TokenKind, 
 use serde_json::{Value as Json, json};
 
 use super::config::HfConfig;
-use super::{encoders, special};
+use super::{encoders, special, vocabularies};
 use crate::checkpoint::Checkpoint;
 use crate::error::{ConvertError, Fault, printable};
 
@@ -67,6 +67,7 @@ pub(crate) fn set_tokenizer(
     };
     let kind = files.tokenizer.as_ref().map(|tokenizer| kind_of(tokenizer, checkpoint)).transpose()?;
     let size = config.count(&["vocab_size"]).map(|size| size as usize);
+    let mut roles = Vec::new();
     if let Some(bytes) = pieces {
         let vocabulary =
             SentencePieceVocabulary::read(&bytes).map_err(|error| wrong(checkpoint, "tokenizer.model", error))?;
@@ -84,16 +85,22 @@ pub(crate) fn set_tokenizer(
             Kind::WordPieces => encoders::word_pieces(metadata, tokenizer, checkpoint, size)?,
             Kind::Unigram => encoders::unigram(metadata, tokenizer, checkpoint, size)?,
         }
+    } else if let Some(found) = vocabularies::set(metadata, checkpoint, &files, size)? {
+        roles = found;
     } else if let (Some(vocabulary), Some(merges)) = (checkpoint.json("vocab.json")?, checkpoint.text("merges.txt")?) {
         let (tokenizer, name) = of_old_files(vocabulary, &merges, &files, class)?;
         byte_pairs_named(metadata, &tokenizer, checkpoint, name, size)?;
     } else {
-        let expected = "`tokenizer.json`, `tokenizer.model`, or `vocab.json` and `merges.txt`";
+        let expected = "`tokenizer.json`, `tokenizer.model`, `tokenizer.jsonl`, `rwkv_vocab_v20230424.txt`, `qwen.tiktoken`, or \
+                        `vocab.json` and `merges.txt`";
         let found = if checkpoint.folder.join("tekken.json").is_file() { "`tekken.json`" } else { "no tokenizer" };
         let path = checkpoint.folder.clone();
         return Err(ConvertError::NotACheckpoint { path, found: found.to_owned(), expected });
     }
     special::set_special(metadata, checkpoint, &files)?;
+    for (role, id) in roles {
+        metadata.set(&format!("tokenizer.ggml.{role}_token_id"), id);
+    }
     if metadata.optional_str("tokenizer.ggml.model")? == Some("gpt2")
         && !metadata.contains("tokenizer.ggml.add_bos_token")
     {
@@ -103,7 +110,7 @@ pub(crate) fn set_tokenizer(
     Ok(())
 }
 
-fn wrong(checkpoint: &Checkpoint, name: &str, error: TokenizerError) -> ConvertError {
+pub(super) fn wrong(checkpoint: &Checkpoint, name: &str, error: TokenizerError) -> ConvertError {
     Fault::malformed("the tokenizer", error, "one that is supported").in_file(&checkpoint.folder.join(name))
 }
 

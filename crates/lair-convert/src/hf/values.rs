@@ -25,10 +25,7 @@ pub(crate) fn change_of(
     config: &HfConfig,
 ) -> Result<ValueChange, ConvertError> {
     Ok(match values {
-        Values::Same => ValueChange::Same,
-        Values::NegatedExponential => ValueChange::NegatedExponential,
         Values::Exponential => ValueChange::Exponential,
-        Values::PlusOne => ValueChange::Plus(1.0),
         Values::Times(keys) => {
             let factor: f64 = keys.iter().filter_map(|key| config.number(&[key])).product();
             if factor == 1.0 { ValueChange::Same } else { ValueChange::Times(factor as f32) }
@@ -53,6 +50,8 @@ pub(crate) fn change_of(
             })?;
             ValueChange::TimesRows(factors.into())
         }
+        // What follows from the tensor and its place is known elsewhere.
+        _ => ValueChange::Same,
     })
 }
 

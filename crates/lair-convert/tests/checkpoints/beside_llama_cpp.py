@@ -18,6 +18,7 @@ import gguf
 import numpy as np
 
 import make
+import other_models
 
 H, HEADS, KV, FFN, LAYERS, V = 32, 4, 2, 64, 2, make.V
 DIM = H // HEADS
@@ -80,14 +81,26 @@ MODELS = {
          "mlp.dense_4h_to_h.weight": [H, FFN]}, "transformer.encoder.layers")),
 }
 
-# Every model gets the tiny tokenizer, whatever its own is.
+MODELS |= other_models.MODELS
+
+# Every model but those of `other_models.VOCABULARIES` gets the tiny tokenizer, whatever its own is. The first PLaMo's only size stands in the converter's code.
 CONVERT = """
 import sys
-source, folder, out, name = sys.argv[1:]
+source, folder, out, name, has_own = sys.argv[1:]
 sys.path[:0] = [source + "/gguf-py", source]
+import transformers
+import other_models
+of_qwen = has_own == "yes" and name == "QWenLMHeadModel"
+load = other_models.QwenTokenizer if of_qwen else transformers.PreTrainedTokenizerFast.from_pretrained
+transformers.AutoTokenizer.from_pretrained = lambda path, **_: load(path)
 import conversion.base as base, conversion
+if name == "PlamoForCausalLM":
+    import inspect, conversion.plamo as plamo
+    code = inspect.getsource(plamo).replace("5120", "32").replace("8, 5, 128", "2, 2, 8").replace("head_count_kv(5)", "head_count_kv(2)")
+    exec(compile(code, "plamo", "exec"), vars(plamo))
 base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
-conversion.get_model_class(name).set_vocab = base.TextModel._set_vocab_gpt2
+if has_own == "no":
+    conversion.get_model_class(name).set_vocab = base.TextModel._set_vocab_gpt2
 sys.argv = ["convert", folder, "--outfile", out, "--outtype", "f32"]
 import convert_hf_to_gguf
 convert_hf_to_gguf.main()
@@ -112,10 +125,13 @@ def golden(source, name):
     with tempfile.TemporaryDirectory() as place:
         made = pathlib.Path(place) / "checkpoint"
         made.mkdir()
+        if name in other_models.VOCABULARIES:
+            other_models.VOCABULARIES[name](folder)
         make.whole(name, made)
         out = pathlib.Path(place) / "out.gguf"
-        command = [sys.executable, "-c", CONVERT, str(source), str(made), str(out), cls]
-        done = subprocess.run(command, capture_output=True, text=True)
+        command = [sys.executable, "-c", CONVERT, str(source), str(made), str(out), cls,
+                   "yes" if name in other_models.VOCABULARIES else "no"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=make.HERE)
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1][:300])
         reader = gguf.GGUFReader(out)
@@ -124,7 +140,10 @@ def golden(source, name):
         keys = {key: field.contents() for key, field in reader.fields.items() if key.startswith(architecture + ".")}
         result = {"architecture": architecture, "keys": keys,
                   "tensors": {tensor.name: of_tensor(tensor) for tensor in sorted(reader.tensors, key=lambda t: t.name)}}
-        (folder / "gguf.json").write_text(json.dumps(result, indent=1) + "\n")
+        if name in other_models.VOCABULARIES:
+            result["tokenizer"] = {key: field.contents() for key, field in reader.fields.items()
+                                   if key.startswith("tokenizer.ggml.")}
+        (folder / "gguf.json").write_text(json.dumps(result).replace('"], "', '"],\n "') + "\n")
         print(name, architecture, len(result["tensors"]), "tensors")
 
 

@@ -328,7 +328,7 @@ def real(folder):
 
 def whole(name, folder):
     folder = pathlib.Path(folder)
-    own = [path for path in (HERE / name).glob("tokenizer*.json")]
+    own = [path for start in ("tokenizer*", "rwkv_vocab*", "qwen.tiktoken") for path in (HERE / name).glob(start)]
     for path in [HERE / name / "config.json", *(own or (HERE / "tokenizer").iterdir())]:
         (folder / path.name).write_bytes(path.read_bytes())
     shapes = json.loads((HERE / name / "tensors.json").read_text())

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use lair_testkit::tiny_models::value;
 use serde_json::{Value as Json, json};
 
+/// How names of a tokenizer's files begin.
+const TOKENIZERS: [&str; 3] = ["tokenizer", "rwkv_vocab", "qwen.tiktoken"];
+
 /// Where the golden files lie.
 pub fn checkpoints() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../lair-convert/tests/checkpoints")
@@ -63,11 +66,14 @@ impl Checkpoint {
         std::fs::copy(checkpoints().join(name).join("config.json"), folder.path().join("config.json")).expect("copied");
         // Some have a tokenizer of their own.
         let own = checkpoints().join(name);
-        let has_own = own.join("tokenizer.json").is_file();
+        let is_tokenizer = |name: &str| TOKENIZERS.iter().any(|start| name.starts_with(start));
+        let has_own = ["tokenizer.json", "tokenizer.jsonl", "rwkv_vocab_v20230424.txt", "qwen.tiktoken"]
+            .iter()
+            .any(|name| own.join(name).is_file());
         let tokenizer = if has_own { own } else { checkpoints().join("tokenizer") };
         for entry in std::fs::read_dir(tokenizer).expect("a tokenizer") {
             let path = entry.expect("readable").path();
-            let is_part = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tokenizer"));
+            let is_part = path.file_name().is_some_and(|name| is_tokenizer(&name.to_string_lossy()));
             if has_own && !is_part {
                 continue;
             }

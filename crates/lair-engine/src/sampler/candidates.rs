@@ -27,7 +27,7 @@ impl Candidate {
         self.token.cmp(&other.token)
     }
 
-    fn weight(&self) -> f64 {
+    pub(super) fn weight(&self) -> f64 {
         f64::from(self.probability)
     }
 }
@@ -171,7 +171,7 @@ const SORTED: usize = 48;
 /// Finds the first candidate, in the order of `compare`, with which the cumulated weight `is_reached`; puts all before it
 /// there and returns its place. Weights sum to the same in any order, so nothing needs to be sorted: the part that has
 /// the candidate is cut in two, over and over, in linear time.
-fn arrange_by_weight(
+pub(super) fn arrange_by_weight(
     items: &mut [Candidate],
     compare: impl Fn(&Candidate, &Candidate) -> Ordering,
     is_reached: impl Fn(f64) -> bool,
@@ -204,7 +204,7 @@ fn first_reaching(items: &[Candidate], mut before: f64, is_reached: impl Fn(f64)
 pub(super) struct Bins([f64; BIN_COUNT]);
 
 /// Distances are of logits, and a weight is nothing from 24.3 on: the last bins have hardly anything.
-const BIN_COUNT: usize = 512;
+pub(super) const BIN_COUNT: usize = 512;
 const BINS_A_UNIT: f64 = 20.0;
 
 impl Bins {
@@ -218,6 +218,19 @@ impl Bins {
 
     pub(super) fn add(&mut self, distance: f64, weight: f64) {
         self.0[Self::place(distance)] += weight;
+    }
+
+    /// Adds the weights of others, so many times.
+    pub(super) fn add_all(&mut self, others: &Bins, factor: f64) {
+        self.0.iter_mut().zip(others.0).for_each(|(weight, other)| *weight += factor * other);
+    }
+
+    pub(super) fn weight(&self, bin: usize) -> f64 {
+        self.0[bin]
+    }
+
+    pub(super) fn total(&self) -> f64 {
+        self.0.iter().sum()
     }
 
     /// The first bin with which the weight `is_reached`, and the weight of the bins before it.

@@ -1,6 +1,6 @@
 //! Log-probabilities of the model's own distribution: before bias, penalties, temperature and filters.
 
-use lair_simd::{Isa, IsaChoice, LANES, Simd, math, vectorize};
+use lair_simd::{Exponentials, Isa, IsaChoice, LANES, Simd, vectorize};
 
 use super::{NonFiniteLogits, greatest};
 use crate::TokenLogprob;
@@ -11,27 +11,11 @@ use crate::TokenLogprob;
 /// error is below 1e-6, and the result the same on all machines.
 pub fn log_sum_exp(logits: &[f32]) -> Result<f64, NonFiniteLogits> {
     let (_, greatest) = greatest(logits)?;
-    let mut sum = 0.0;
-    vectorize!(Isa::detect(IsaChoice::Auto), sum_of_exponentials,
-        logits: &[f32] = logits,
-        greatest: f32 = greatest,
-        sum: &mut f64 = &mut sum,
-    );
-    Ok(f64::from(greatest) + sum.ln())
-}
-
-#[inline(always)]
-fn sum_of_exponentials<S: Simd>(s: S, logits: &[f32], greatest: f32, sum: &mut f64) {
-    let mut sums = [0.0; LANES];
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    for chunk in chunks {
-        let x = math::exp(s, s.sub(s.load(chunk), s.splat(greatest)));
-        // A grid of 0 rounds nothing.
-        s.add_on_grid(x, 0.0, &mut sums);
-    }
-    let x = s.to_array(math::exp(s, s.sub(s.load_part(rest, f32::NEG_INFINITY), s.splat(greatest))));
-    sums.iter_mut().zip(&x[..rest.len()]).for_each(|(sum, x)| *sum += f64::from(*x));
-    *sum = sums.iter().sum();
+    let mut sums = Vec::with_capacity(1);
+    // A grid of 0 rounds nothing.
+    let how = Exponentials { greatest, temperature: 1.0, least: f32::NEG_INFINITY, grid: 0.0 };
+    how.sum_blocks(Isa::detect(IsaChoice::Auto), logits, logits.len(), &mut sums);
+    Ok(f64::from(greatest) + sums.iter().sum::<f64>().ln())
 }
 
 /// The `count` most likely tokens, best first, lower tokens first of equals.

@@ -85,7 +85,13 @@ impl Sampler {
             }
             MirostatVersion::Two => {
                 let temperature = sampling.temperature;
-                let total = weights::sum_blocks(self.survey.isa, logits, (greatest, temperature), &mut self.block_sums);
+                let total = weights::sum_blocks(
+                    self.survey.isa,
+                    logits,
+                    (greatest, temperature),
+                    f32::NEG_INFINITY,
+                    &mut self.block_sums,
+                );
                 let reach = f64::from(temperature) * (total.ln() - bound * std::f64::consts::LN_2);
                 let least = f64::from(greatest) + reach;
                 if least > f64::from(greatest) {

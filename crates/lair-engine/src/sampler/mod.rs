@@ -9,11 +9,13 @@
 //! the exponential of each some 50 us. Greedy reads them once ([`survey`]). Top-k or min-p first look again only into
 //! the few blocks of logits whose greatest is great enough. Exponentials of all are taken where the whole distribution
 //! counts: a draw without filters, and top-p or typical-p first, which list only tokens that a sample says are needed
-//! ([`nucleus`]). What survives is never sorted ([`candidates`]).
+//! ([`nucleus`]). A draw from what top-p leaves, with min-p and a temperature at most, lists only those at the edge ([`kept`]).
+//! What survives is never sorted ([`candidates`]).
 
 mod candidates;
 mod draws;
 mod dry;
+mod kept;
 mod logprobs;
 mod min_p;
 mod mirostat;
@@ -37,6 +39,7 @@ pub use parameters::{Dry, Filter, Sampling, SamplingError};
 
 use candidates::Candidates;
 use lair_simd::{Isa, IsaChoice};
+use nucleus::Reach;
 pub(crate) use survey::greatest;
 use survey::{BLOCK, Survey};
 
@@ -63,6 +66,8 @@ pub struct Sampler {
     seen: penalties::Seen,
     dry: dry::Room,
     changes: Changes,
+    /// Tokens of which a draw decides one by one whether they stay.
+    edge: Vec<Candidate>,
 }
 
 /// What logits were before bias and penalties, so that they can be put back.
@@ -100,6 +105,7 @@ impl Sampler {
             seen: penalties::Seen::new(vocabulary_size),
             dry: dry::Room::default(),
             changes: Changes(Vec::with_capacity(2 * vocabulary_size)),
+            edge: Vec::with_capacity(vocabulary_size),
         }
     }
 
@@ -137,14 +143,15 @@ impl Sampler {
                 state.note(mirostat, self.candidates.share_of(token));
                 return token;
             }
-            let mut filters = sampling.order.iter().filter(|filter| filter.is_active(sampling));
-            let temperature = match (filters.next(), filters.next()) {
-                (None, _) => 1.0,
-                (Some(Filter::Temperature), None) if !sampling.has_dynamic_temperature() => sampling.temperature,
-                _ => {
-                    self.filter(logits, greatest, sampling, &mut draws);
-                    return self.candidates.draw(draws.uniform());
+            let mut filters = sampling.order.iter().copied().filter(|filter| filter.is_active(sampling));
+            let is_plain = !sampling.has_dynamic_temperature();
+            let temperature = match [filters.next(), filters.next(), filters.next(), filters.next()] {
+                [None, ..] => 1.0,
+                [Some(Filter::Temperature), None, ..] if is_plain => sampling.temperature,
+                [Some(Filter::TopP), rest @ ..] if is_plain && kept::is_bounds_and_temperature(&rest) => {
+                    return self.draw_from_nucleus(logits, greatest, sampling, draws);
                 }
+                _ => return self.filter_and_draw(logits, greatest, sampling, draws),
             };
             self.draw_from_all(logits, greatest, temperature, draws.uniform())
         });
@@ -198,14 +205,24 @@ impl Sampler {
     }
 
     fn filter(&mut self, logits: &[f32], greatest: f32, sampling: &Sampling, draws: &mut Draws) {
-        let mut filters = sampling.order.iter().filter(|filter| filter.is_active(sampling)).peekable();
-        let first = filters.next_if(|&&filter| self.fill_by(filter, logits, greatest, sampling));
-        if first.is_none() {
+        let first = sampling.order.iter().find(|filter| filter.is_active(sampling));
+        let is_filled = first.is_some_and(|&filter| self.fill_by(filter, logits, greatest, sampling));
+        if !is_filled {
             self.fill(logits, f32::NEG_INFINITY);
         }
-        for filter in filters {
+        self.apply(usize::from(is_filled), sampling, draws);
+    }
+
+    /// Applies the filters that are asked for, from one of them on.
+    fn apply(&mut self, first: usize, sampling: &Sampling, draws: &mut Draws) {
+        for filter in sampling.order.iter().filter(|filter| filter.is_active(sampling)).skip(first) {
             filter.apply(sampling, &mut self.candidates, draws);
         }
+    }
+
+    fn filter_and_draw(&mut self, logits: &[f32], greatest: f32, sampling: &Sampling, mut draws: Draws) -> u32 {
+        self.filter(logits, greatest, sampling, &mut draws);
+        self.candidates.draw(draws.uniform())
     }
 
     /// Takes as candidates the tokens of at least this logit.
@@ -234,13 +251,23 @@ impl Sampler {
     }
 
     fn fill_by_top_p(&mut self, logits: &[f32], greatest: f32, top_p: f32) -> bool {
-        let total = weights::sum_blocks(self.survey.isa, logits, (greatest, 1.0), &mut self.block_sums);
+        let Some((total, reach)) = self.reach_of_top_p(logits, greatest, top_p) else { return false };
+        self.list_nucleus(logits, greatest, (top_p, total), &reach)
+    }
+
+    /// The weight of all tokens, and where those that top-p keeps are reckoned to end.
+    fn reach_of_top_p(&mut self, logits: &[f32], greatest: f32, top_p: f32) -> Option<(f64, Reach)> {
+        let isa = self.survey.isa;
+        let total = weights::sum_blocks(isa, logits, (greatest, 1.0), f32::NEG_INFINITY, &mut self.block_sums);
         let enough = f64::from(top_p) * total;
         let distance = |logit| top_p::distance(greatest, logit);
-        let Some(reach) = nucleus::reach(&self.survey, logits, greatest, distance, |weight| weight >= enough) else {
-            return false;
-        };
-        self.fill(logits, (f64::from(greatest) - reach) as f32);
+        let reach = nucleus::reach(&self.survey, logits, (greatest, total), distance, |weight| weight >= enough)?;
+        Some((total, reach))
+    }
+
+    /// Takes as candidates what top-p keeps, of those within reach; `false` if these were not enough.
+    fn list_nucleus(&mut self, logits: &[f32], greatest: f32, (top_p, total): (f32, f64), reach: &Reach) -> bool {
+        self.fill(logits, (f64::from(greatest) - reach.far()) as f32);
         self.candidates.weigh();
         // Whatever was left out comes after whatever was listed, so if these have enough, these are the ones.
         top_p::keep(top_p, total, &mut self.candidates).is_some()
@@ -248,43 +275,19 @@ impl Sampler {
 
     fn fill_by_typical_p(&mut self, logits: &[f32], greatest: f32, typical_p: f32) -> bool {
         let isa = self.survey.isa;
-        let total = weights::sum_blocks(isa, logits, (greatest, 1.0), &mut self.block_sums);
+        let total = weights::sum_blocks(isa, logits, (greatest, 1.0), f32::NEG_INFINITY, &mut self.block_sums);
         let expected = weights::sum_weighted_logits(isa, logits, greatest) / total;
         let typical = typical_p::Typical { greatest, expected };
         let enough = f64::from(typical_p) * total;
         let distance = |logit| typical.distance(logit);
-        let Some(reach) = nucleus::reach(&self.survey, logits, greatest, distance, |weight| weight > enough) else {
+        let Some(reach) = nucleus::reach(&self.survey, logits, (greatest, total), distance, |weight| weight > enough)
+        else {
             return false;
         };
-        self.fill(logits, typical.least_logit(reach));
+        self.fill(logits, typical.least_logit(reach.far()));
         self.candidates.weigh_by(greatest);
         let last = typical_p::keep(typical_p, total, typical, &mut self.candidates);
-        last.is_some_and(|last| typical.distance(last.logit) <= reach)
-    }
-
-    /// The first token at which the cumulated weight of all tokens passes `uniform` times the whole.
-    fn draw_from_all(&mut self, logits: &[f32], greatest: f32, temperature: f32, uniform: f64) -> u32 {
-        let isa = self.survey.isa;
-        let total = weights::sum_blocks(isa, logits, (greatest, temperature), &mut self.block_sums);
-        let (target, mut before, mut drawn) = (uniform * total, 0.0, 0);
-        for (index, block) in logits.chunks(BLOCK).enumerate() {
-            let with_block = before + self.block_sums[index];
-            let is_here = with_block > target;
-            // The last token of any weight is needed where rounding makes the target the whole.
-            if is_here || (with_block == total && self.block_sums[index] > 0.0) {
-                for (place, weight) in weights::of_block(isa, block, (greatest, temperature)).iter().enumerate() {
-                    before += weight;
-                    if *weight > 0.0 {
-                        drawn = (index * BLOCK + place) as u32;
-                    }
-                    if before > target {
-                        return drawn;
-                    }
-                }
-            }
-            before = with_block;
-        }
-        drawn
+        last.is_some_and(|last| typical.distance(last.logit) <= reach.far())
     }
 }
 

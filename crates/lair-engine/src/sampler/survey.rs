@@ -61,7 +61,12 @@ impl Survey {
     pub(super) fn find_at_least(&self, logits: &[f32], bound: f32, found: &mut Vec<Candidate>) {
         // The least finite number: what is infinite downwards is no candidate.
         let bound = bound.max(f32::MIN);
-        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound, found });
+        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound, below: f32::INFINITY, found });
+    }
+
+    /// As [`Survey::find_at_least`], of logits below another bound.
+    pub(super) fn find_between(&self, logits: &[f32], bound: f32, below: f32, found: &mut Vec<Candidate>) {
+        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound: bound.max(f32::MIN), below, found });
     }
 }
 
@@ -136,6 +141,8 @@ struct AtLeast<'a> {
     logits: &'a [f32],
     maxima: &'a [f32],
     bound: f32,
+    /// What logits do not reach; all that are finite are below infinity.
+    below: f32,
     found: &'a mut Vec<Candidate>,
 }
 
@@ -144,7 +151,7 @@ impl lair_simd::Work for AtLeast<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let bound = s.splat(self.bound);
+        let (bound, below) = (s.splat(self.bound), s.splat(self.below));
         for (index, &maximum) in self.maxima.iter().enumerate() {
             if maximum < self.bound {
                 continue;
@@ -156,7 +163,7 @@ impl lair_simd::Work for AtLeast<'_> {
                     Some(lanes) => s.load(lanes),
                     None => s.load_part(lanes, f32::NEG_INFINITY),
                 };
-                let mut bits = s.at_least(x, bound);
+                let mut bits = s.at_least(x, bound) & !s.at_least(x, below);
                 while bits != 0 {
                     let lane = bits.trailing_zeros() as usize;
                     let token = (begin + place * LANES + lane) as u32;

@@ -5,7 +5,7 @@
 //! survivors stand in any order. (Beyond 2^19 tokens sums may be rounded.) What the grid takes from a probability is
 //! less than 2^-35 of the greatest.
 
-use lair_simd::{Isa, LANES, Simd, math, vectorize};
+use lair_simd::{Exponentials, Isa, LANES, Simd, math, vectorize};
 
 use super::{candidates::Candidate, survey::BLOCK};
 
@@ -41,32 +41,17 @@ fn weigh_with<S: Simd>(s: S, items: &mut [Candidate], greatest: f32, sum: &mut f
     }
 }
 
-/// Sums of the weights of each block of logits, at a temperature; returns their sum.
-pub(super) fn sum_blocks(isa: Isa, logits: &[f32], (greatest, temperature): (f32, f32), sums: &mut Vec<f64>) -> f64 {
+/// Sums of the weights of each block of logits, at a temperature, of logits of at least `least`; returns their sum.
+pub(super) fn sum_blocks(
+    isa: Isa,
+    logits: &[f32],
+    (greatest, temperature): (f32, f32),
+    least: f32,
+    sums: &mut Vec<f64>,
+) -> f64 {
     sums.clear();
-    vectorize!(isa, sum_blocks_with,
-        logits: &[f32] = logits,
-        greatest: f32 = greatest,
-        temperature: f32 = temperature,
-        sums: &mut Vec<f64> = sums,
-    );
+    Exponentials { greatest, temperature, least, grid: GRID }.sum_blocks(isa, logits, BLOCK, sums);
     sums.iter().sum()
-}
-
-#[inline(always)]
-fn sum_blocks_with<S: Simd>(s: S, logits: &[f32], greatest: f32, temperature: f32, sums: &mut Vec<f64>) {
-    for block in logits.chunks(BLOCK) {
-        let mut lanes = [0.0; LANES];
-        let (vectors, rest) = block.as_chunks::<LANES>();
-        for vector in vectors {
-            s.add_on_grid(weight(s, s.load(vector), greatest, temperature), GRID, &mut lanes);
-        }
-        if !rest.is_empty() {
-            let x = s.load_part(rest, f32::NEG_INFINITY);
-            s.add_on_grid(weight(s, x, greatest, temperature), GRID, &mut lanes);
-        }
-        sums.push(lanes.iter().sum());
-    }
 }
 
 /// A weight times the logit that it belongs to, relative to the greatest, as it counts. At most 1/e in magnitude, so sums of

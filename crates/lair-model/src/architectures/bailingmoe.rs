@@ -8,7 +8,7 @@ use lair_compute::Gating;
 
 use super::llama;
 use crate::ModelConfig;
-use crate::spec::source::{BAILING_NAMES, Parameter};
+use crate::spec::source::{BAILING_NAMES, BAILINGMOE_NAMES, Derived, Parameter};
 use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts, Source};
 
 /// Ling 1.
@@ -22,7 +22,20 @@ pub const BAILINGMOE: Architecture = Architecture {
             ..llama::layer(config, layer_index)
         }
     },
-    // Checkpoints have queries and keys in one tensor and other pairs, which no change turns into these.
+    source: Some(Source {
+        names: BAILINGMOE_NAMES,
+        parameters: &[
+            Parameter::RopeDimensions,
+            Parameter::VocabularySize,
+            Parameter::Count("leading_dense_block_count", &["first_k_dense_replace"]),
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("expert_shared_count", &["num_shared_experts"]),
+            Parameter::NumberOr("expert_weights_scale", &[], 1.0),
+            Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+            Parameter::Derived(Derived::Refused("norm_head", "a head whose columns are normalised")),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -6,7 +6,7 @@
 use lair_compute::{Activation, Mask};
 
 use crate::ModelConfig;
-use crate::spec::source::{BERT_NAMES, NOMIC_NAMES, Parameter};
+use crate::spec::source::{BERT_NAMES, Derived, NOMIC_MOE_NAMES, NOMIC_NAMES, Parameter};
 use crate::spec::{
     Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, HeadOutput, Layer, Mixer, Norm, Positions,
     Rope, Source,
@@ -49,8 +49,27 @@ pub const NOMIC_BERT: Architecture = Architecture {
 };
 
 /// Nomic Embed 2: experts in every second layer.
-pub const NOMIC_BERT_MOE: Architecture =
-    Architecture { gguf_name: "nomic-bert-moe", embedding, layer: nomic_moe_layer, source: None, ..BERT };
+pub const NOMIC_BERT_MOE: Architecture = Architecture {
+    gguf_name: "nomic-bert-moe",
+    hf_names: &["NomicBertModel"],
+    embedding,
+    layer: nomic_moe_layer,
+    source: Some(Source {
+        names: NOMIC_MOE_NAMES,
+        family: NOMIC_NAMES,
+        roots: &["nomic_bert."],
+        parameters: &[
+            Parameter::FlagOr("attention.causal", &[], false),
+            Parameter::Derived(Derived::TrainedContext),
+            Parameter::Count("moe_every_n_layers", &["moe_every_n_layers"]),
+            Parameter::Count("expert_used_count", &["moe_top_k"]),
+        ],
+        // The reference's own runtime knows no bias of all experts.
+        left_out: &["pooler.", "cls.", ".mlp.experts.bias"],
+        ..Source::USUAL
+    }),
+    ..BERT
+};
 
 /// Two kinds of tokens where the file does not say how many.
 pub(super) fn embedding(config: &ModelConfig) -> Embedding {

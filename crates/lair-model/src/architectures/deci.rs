@@ -5,11 +5,25 @@
 
 use super::llama;
 use crate::ModelConfig;
-use crate::spec::{Architecture, Ffn, Layer, Mixer, Norm};
+use crate::spec::source::{DECI_NAMES, Derived, Parameter};
+use crate::spec::{Architecture, Ffn, Layer, Mixer, Norm, Source};
 
 /// DeciLM.
-pub const DECI: Architecture =
-    Architecture { gguf_name: "deci", hf_names: &["DeciLMForCausalLM"], layer, ..Architecture::DECODER };
+pub const DECI: Architecture = Architecture {
+    gguf_name: "deci",
+    hf_names: &["DeciLMForCausalLM"],
+    layer,
+    source: Some(Source {
+        names: DECI_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Derived(Derived::SearchedLayers),
+        ],
+        ..Source::LLAMA
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let (heads, kv_heads) = (config.head_counts[layer_index], config.kv_head_counts[layer_index]);

@@ -9,7 +9,7 @@ use lair_compute::Mask;
 
 use super::{qwen2, qwen3, qwen3moe};
 use crate::ModelConfig;
-use crate::spec::source::{LLADA_NAMES, Parameter};
+use crate::spec::source::{Derived, LLADA_NAMES, Parameter};
 use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Layer, Mixer, Rope, Source};
 
 /// Dream.
@@ -51,6 +51,15 @@ pub const LLADA_MOE: Architecture = Architecture {
     hf_names: &["LLaDAMoEModel", "LLaDAMoEModelLM"],
     layer: llada_moe_layer,
     is_diffusion: true,
+    source: Some(Source {
+        parameters: &[
+            Parameter::Count("feed_forward_length", &["dense_intermediate_size", "intermediate_size"]),
+            Parameter::Count("expert_feed_forward_length", &["expert_intermediate_size"]),
+            Parameter::FlagOr("attention.causal", &[], false),
+            Parameter::Derived(Derived::MaskToken(156_895)),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -1,23 +1,20 @@
 //! dots.llm3 note. Attention over compressed keys and values whose heads are gated and whose turned key is normalised; most
-//! layers have windows, with widths and angles of their own, the others read the keys that an indexer chooses, which
-//! is run up to as many as it chooses.
+//! layers have windows, with widths and angles of their own, the others read the keys that an indexer chooses.
 //!
 //! Reference: the published model code of Rednote. GGUF name: `dots3note`.
 
 use lair_compute::{Gating, Mask, OutputGate};
 
 use super::deepseek::with_experts;
-use super::deepseek32::INDEXER;
 use crate::ModelConfig;
 use crate::spec::source::{DOTS3_NAMES, DOTS3_PARAMETERS};
-use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer, Norm, Rope, Source};
+use crate::spec::{Architecture, ExpertsFfn, Indexer, KeyChoice, LatentAttention, Layer, Mixer, Norm, Rope, Source};
 
 /// dots.llm3 note.
 pub const DOTS3NOTE: Architecture = Architecture {
     gguf_name: "dots3note",
     hf_names: &["Dots3NoteForCausalLM", "Dots3NoteForConditionalGeneration"],
     layer,
-    ignored_tensors: INDEXER,
     source: Some(Source {
         names: DOTS3_NAMES,
         parameters: DOTS3_PARAMETERS,
@@ -34,6 +31,8 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
         ..LatentAttention::of(config)
     };
     let rope = Rope::interleaved(config);
+    let indexer = Indexer::of(config);
+    let indexer = indexer.map(|indexer| Indexer { rope: Some(Rope::half_split(config)), ..indexer });
     let head_dim = |attention: &LatentAttention| (attention.nope_dim + attention.rope_dim) as f32;
     let attention = match (config.window, config.latent) {
         (Some(window), Some(latent)) if config.has_window(layer_index, 1) => {
@@ -51,7 +50,7 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
         _ => LatentAttention {
             rope: Some(rope),
             scale: 1.0 / head_dim(&attention).sqrt(),
-            chosen_keys_max: config.indexer.map(|indexer| indexer.chosen_count),
+            choice: indexer.map_or(KeyChoice::All, KeyChoice::Indexed),
             ..attention
         },
     };

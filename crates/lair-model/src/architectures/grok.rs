@@ -6,9 +6,10 @@
 use lair_compute::Activation;
 
 use crate::ModelConfig;
+use crate::spec::source::{Derived, GROK_NAMES, Parameter};
 use crate::spec::{
     Architecture, Attention, DenseFfn, Embedding, ExpertsFfn, Ffn, Head, Layer, Mixer, Norm, Rope, SharedExperts,
-    SharedPresence,
+    SharedPresence, Source,
 };
 
 /// Grok.
@@ -22,6 +23,21 @@ pub const GROK: Architecture = Architecture {
         softcap: config.logit_softcap,
         ..Head::LOGITS
     },
+    source: Some(Source {
+        names: GROK_NAMES,
+        roots: &["transformer.", "model."],
+        parameters: &[
+            Parameter::NumberOr("attn_logit_softcapping", &["attn_logit_softcapping"], 30.0),
+            Parameter::NumberOr("router_logit_softcapping", &["router_logit_softcapping"], 30.0),
+            Parameter::Number("final_logit_softcapping", &["final_logit_softcapping"]),
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("attention.temperature_length", &["attn_temperature_len"]),
+            Parameter::Derived(Derived::ScoreScale("attn_output_multiplier")),
+            Parameter::Number("embedding_scale", &["embedding_multiplier_scale"]),
+            Parameter::Number("logit_scale", &["output_multiplier_scale"]),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -3,7 +3,8 @@
 //! Reference: Sengupta et al., "Jais and Jais-chat", section 3.1. GGUF name: `jais`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Head, Layer, Mixer, Norm};
+use crate::spec::source::{GPT_NAMES, GPT2_NAMES, JAIS_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, Head, Layer, Mixer, Norm, Source};
 
 /// Jais.
 pub const JAIS: Architecture = Architecture {
@@ -11,6 +12,16 @@ pub const JAIS: Architecture = Architecture {
     hf_names: &["JAISLMHeadModel"],
     layer,
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        names: JAIS_NAMES,
+        dense_names: GPT2_NAMES,
+        family: GPT_NAMES,
+        roots: &["transformer."],
+        parameters: &[Parameter::NumberOr("attention.max_alibi_bias", &[], 8.0)],
+        // They follow from the count of heads.
+        left_out: &["relative_pe.", ".attn.bias", ".attn.masked_bias"],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

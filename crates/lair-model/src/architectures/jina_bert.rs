@@ -7,7 +7,7 @@ use lair_compute::Mask;
 
 use super::bert;
 use crate::ModelConfig;
-use crate::spec::source::{JINA3_NAMES, Parameter};
+use crate::spec::source::{BERT_NAMES, JINA_2_NAMES, JINA3_NAMES, Parameter};
 use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// Jina Embeddings 2: linear biases by distance in place of positions.
@@ -18,7 +18,14 @@ pub const JINA_BERT_V2: Architecture = Architecture {
     hf_names: &["JinaBertModel", "JinaBertForMaskedLM"],
     embedding: bert::embedding,
     layer: jina_2_layer,
-    source: None,
+    source: Some(Source {
+        names: JINA_2_NAMES,
+        family: BERT_NAMES,
+        roots: &["bert."],
+        parameters: &[Parameter::FlagOr("attention.causal", &[], false)],
+        left_out: &["pooler.", "cls.", "embeddings.position_ids", "encoder.alibi"],
+        ..Source::USUAL
+    }),
     ..bert::BERT
 };
 

@@ -7,7 +7,7 @@ use lair_compute::Mask;
 
 use super::{llama, qwen2};
 use crate::ModelConfig;
-use crate::spec::source::Parameter;
+use crate::spec::source::{Derived, NEO_BERT_NAMES, Parameter};
 use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Head, HeadOutput, Layer, Mixer, Norm, Rope, Source};
 
 /// EuroBERT.
@@ -27,6 +27,20 @@ pub const NEO_BERT: Architecture = Architecture {
     hf_names: &["NeoBERT"],
     layer: neo_bert_layer,
     is_encoder: true,
+    source: Some(Source {
+        family: NEO_BERT_NAMES,
+        roots: &["model."],
+        parameters: &[
+            Parameter::Derived(Derived::TwoThirdsOf("intermediate_size")),
+            Parameter::FlagOr("attention.causal", &[], false),
+            Parameter::NumberOr("rope.freq_base", &[], 10_000.0),
+            Parameter::Text("rope.scaling.type", "none"),
+            Parameter::NumberOr("attention.layer_norm_rms_epsilon", &["norm_eps"], 1e-6),
+            Parameter::CountOr("pooling_type", &[], 2),
+        ],
+        left_out: &["decoder."],
+        ..Source::USUAL
+    }),
     head: |_| Head { norm: Norm::Rms("enc.output_norm"), output: HeadOutput::HiddenState, ..Head::LOGITS },
     ..Architecture::DECODER
 };
@@ -38,6 +52,7 @@ pub const LLAMA_EMBED: Architecture = Architecture {
     layer: |config, layer_index| in_both_directions(llama::layer(config, layer_index)),
     is_encoder: true,
     head: |_| Head { output: HeadOutput::HiddenState, ..Head::LOGITS },
+    source: Some(Source::LLAMA),
     // What is left of the model it was trained from.
     ignored_tensors: &["output.weight"],
     ..Architecture::DECODER

@@ -1,6 +1,6 @@
 //! Architectures that are Llama or Qwen layers under another name.
 //!
-//! GGUF names: `internlm2`, `ernie4_5`, `xverse`, `exaone`, `openelm`, `qwen2vl`, `qwen3vl`,
+//! GGUF names: `internlm2`, `ernie4_5`, `xverse`, `exaone`, `qwen2vl`, `qwen3vl`,
 //! `qwen3vlmoe`. The picture models' positions have
 //! three axes; for text all three are equal, and the angles are the usual ones.
 
@@ -47,14 +47,6 @@ pub const EXAONE: Architecture = Architecture {
         ],
         ..Source::USUAL
     }),
-    ..Architecture::DECODER
-};
-
-/// OpenELM, whose layers differ in their heads and widths.
-pub const OPENELM: Architecture = Architecture {
-    gguf_name: "openelm",
-    hf_names: &["OpenELMForCausalLM"],
-    layer: qwen3::layer,
     ..Architecture::DECODER
 };
 

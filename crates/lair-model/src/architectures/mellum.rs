@@ -7,7 +7,7 @@ use lair_compute::{Activation, Mask};
 
 use super::qwen3moe;
 use crate::ModelConfig;
-use crate::spec::source::Parameter;
+use crate::spec::source::{Derived, Parameter};
 use crate::spec::{Architecture, Attention, Ffn, Layer, Mixer, Norm, Rope, Source};
 
 /// Mellum 2.
@@ -55,6 +55,18 @@ pub const MAPLE: Architecture = Architecture {
         }
         layer
     },
+    source: Some(Source {
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+            Parameter::WindowPattern(4),
+            // The published code clamps gates there.
+            Parameter::Derived(Derived::OfEachLayer("swiglu_clamp_exp", 7.0)),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

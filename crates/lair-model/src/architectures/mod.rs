@@ -18,6 +18,7 @@ mod deci;
 mod deepseek;
 mod deepseek2;
 mod deepseek32;
+mod deepseek4;
 mod diffusion;
 mod dots1;
 mod dots3note;
@@ -33,6 +34,7 @@ mod gemma3n;
 mod gemma4;
 mod glm4;
 mod glm4moe;
+mod glm5_next;
 mod gpt2;
 mod gpt_oss;
 mod gptneox;
@@ -75,6 +77,7 @@ mod nemotron_h;
 mod olmo;
 mod olmo2;
 mod olmoe;
+mod openelm;
 mod orion;
 mod phi2;
 mod phi3;
@@ -136,6 +139,7 @@ pub const ALL: &[&Architecture] = &[
     &deepseek2::MISTRAL4,
     &deepseek32::DEEPSEEK32,
     &deepseek32::GLM_DSA,
+    &deepseek4::DEEPSEEK4,
     &diffusion::DREAM,
     &diffusion::LLADA,
     &diffusion::LLADA_MOE,
@@ -155,6 +159,7 @@ pub const ALL: &[&Architecture] = &[
     &gemma4::GEMMA4,
     &glm4::GLM4,
     &glm4moe::GLM4MOE,
+    &glm5_next::GLM5_NEXT,
     &gpt2::GPT2,
     &gpt2::STARCODER,
     &gpt_oss::GPT_OSS,
@@ -188,7 +193,7 @@ pub const ALL: &[&Architecture] = &[
     &llama_likes::ERNIE4_5,
     &llama_likes::EXAONE,
     &qwen2::PANGU_EMBEDDED,
-    &llama_likes::OPENELM,
+    &openelm::OPENELM,
     &llama_likes::XVERSE,
     &llama_likes::QWEN2VL,
     &llama_likes::QWEN3VL,

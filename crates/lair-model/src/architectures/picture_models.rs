@@ -5,7 +5,7 @@
 
 use super::qwen2;
 use crate::ModelConfig;
-use crate::spec::source::Parameter;
+use crate::spec::source::{COGVLM_NAMES, Parameter};
 use crate::spec::{Architecture, Attention, Layer, Mixer, Rope, Source};
 
 /// CogVLM 1 and 2.
@@ -22,6 +22,24 @@ pub const COGVLM: Architecture = Architecture {
         // The angles are those of the base 10000, whatever the file says.
         "rope_freqs.weight",
     ],
+    source: Some(Source {
+        names: COGVLM_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Count("attention.head_count_kv", &["num_key_value_heads", "num_multi_query_heads"]),
+        ],
+        left_out: &[
+            "vision.",
+            ".vision_expert_query_key_value.weight",
+            ".vision_expert_query_key_value.bias",
+            ".vision_expert_dense.weight",
+            ".vision_mlp.gate_proj.weight",
+            ".vision_mlp.up_proj.weight",
+            ".vision_mlp.down_proj.weight",
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -6,7 +6,8 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Norm, Residual, Rope};
+use crate::spec::source::{PLAMO_2_NAMES, PLAMO_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Norm, Residual, Rope, Source};
 
 /// PLaMo 1.
 pub const PLAMO: Architecture = Architecture {
@@ -18,6 +19,12 @@ pub const PLAMO: Architecture = Architecture {
         residual: Residual::Parallel,
         ..Layer::PRE_NORM
     },
+    source: Some(Source {
+        names: PLAMO_NAMES,
+        // What it was trained for, which no key says.
+        parameters: &[Parameter::CountOr("context_length", &[], 4096), Parameter::KvHeads],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 
@@ -26,6 +33,15 @@ pub const PLAMO3: Architecture = Architecture {
     gguf_name: "plamo3",
     hf_names: &["Plamo3ForCausalLM", "PLaMo3ForCausalLM"],
     layer,
+    source: Some(Source {
+        names: PLAMO_2_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Count("attention.sliding_window", &["window_size", "sliding_window"]),
+            Parameter::Count("attention.sliding_window_pattern", &["sliding_window_pattern"]),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

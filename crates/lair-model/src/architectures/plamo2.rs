@@ -4,13 +4,33 @@
 //! Reference: Preferred Networks, "PLaMo 2 Technical Report"; the published model code. GGUF name: `plamo2`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mamba, MambaForm, Mixer, Norm, NormSpan, Rope};
+use crate::spec::source::{Derived, PLAMO_2_NAMES, Parameter};
+use crate::spec::{
+    Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mamba, MambaForm, Mixer, Norm, NormSpan, Rope, Source,
+};
 
 /// PLaMo 2.
 pub const PLAMO2: Architecture = Architecture {
     gguf_name: "plamo2",
     hf_names: &["Plamo2ForCausalLM", "PLaMo2ForCausalLM"],
     layer,
+    source: Some(Source {
+        names: PLAMO_2_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::CountOr("context_length", &["max_position_embeddings"], 2048),
+            Parameter::CountOr("attention.key_length", &["hidden_size_per_head"], 128),
+            Parameter::CountOr("attention.value_length", &["hidden_size_per_head"], 128),
+            Parameter::NumberOr("rope.freq_base", &["rope_theta"], 10_000.0),
+            Parameter::CountOr("ssm.state_size", &["mamba_d_state"], 64),
+            Parameter::CountOr("ssm.conv_kernel", &["mamba_d_conv"], 4),
+            Parameter::CountOr("ssm.time_step_rank", &["mamba_num_heads"], 64),
+            Parameter::Product("ssm.inner_size", ["mamba_num_heads", "hidden_size_per_head"]),
+            Parameter::CountOr("ssm.group_count", &[], 0),
+            Parameter::Derived(Derived::AttentionInPeriods),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

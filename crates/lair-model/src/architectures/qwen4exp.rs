@@ -1,6 +1,6 @@
 //! Qwen 4 (experimental): the layers of Qwen 3.5 with experts on several residual streams, embeddings of the last tokens, and
-//! attention that in long contexts reads only the blocks of keys that an indexer chooses; up to so many all are read, and that
-//! is what runs: longer contexts are refused.
+//! attention that in long contexts reads only the runs of keys that an indexer chooses, each by the mean of its small keys,
+//! and those behind the last whole run.
 //!
 //! Reference: the published model code. GGUF name: `qwen4exp`.
 
@@ -10,7 +10,8 @@ use super::qwen35moe;
 use crate::ModelConfig;
 use crate::spec::source::{NormOffset, QWEN4_NAMES, QWEN4_PARAMETERS, VISION};
 use crate::spec::{
-    Architecture, Attention, GatedDeltaNet, GatedStream, GatedStreams, Head, Layer, Mixer, NgramEmbedding, Norm, Source,
+    Architecture, Attention, Compressor, GatedDeltaNet, GatedStream, GatedStreams, Head, Indexer, IndexerHeads,
+    IndexerKeys, KeyChoice, KeyUnit, Layer, Mixer, NgramEmbedding, Norm, Rope, Source,
 };
 
 /// Qwen 4.
@@ -30,15 +31,7 @@ pub const QWEN4EXP: Architecture = Architecture {
         left_out: VISION,
         ..Source::TEXT_PART
     }),
-    ignored_tensors: &[
-        ".indexer.k_norm.weight",
-        ".indexer.k_proj.weight",
-        ".indexer.q_norm.weight",
-        ".indexer.q_proj.weight",
-        ".attn_q.bias",
-        ".attn_k.bias",
-        ".attn_v.bias",
-    ],
+    ignored_tensors: &[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"],
     ..Architecture::DECODER
 };
 
@@ -51,10 +44,11 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
             Mixer::GatedDeltaNet(mixer) => {
                 Mixer::GatedDeltaNet(GatedDeltaNet { gate_activation: Activation::Sigmoid, ..mixer })
             }
-            Mixer::Attention(mixer) => Mixer::Attention(Attention {
-                chosen_keys_max: config.indexer.map(|indexer| indexer.chosen_count),
-                ..mixer
-            }),
+            Mixer::Attention(mixer) => {
+                let choice =
+                    indexer(config, config.run_lengths[layer_index]).map_or(KeyChoice::All, KeyChoice::Indexed);
+                Mixer::Attention(Attention { choice, ..mixer })
+            }
             mixer => mixer,
         },
         ffn_norm: Norm::None,
@@ -62,4 +56,28 @@ fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
         ngrams: has_ngrams.then_some(NgramEmbedding::STANDARD),
         ..layer
     }
+}
+
+/// What chooses runs of so many positions; layers without runs read all keys.
+fn indexer(config: &ModelConfig, length: usize) -> Option<Indexer> {
+    let rope = Some(Rope::half_split(config));
+    let indexer = Indexer::of(config).filter(|_| length > 0)?;
+    Some(Indexer {
+        q: "indexer.q_proj",
+        q_norm: Norm::Rms("indexer.q_norm"),
+        keys: IndexerKeys::Compressed(Compressor {
+            values: "indexer.k_proj",
+            value_norm: Norm::None,
+            gates: None,
+            norm: Norm::Rms("indexer.k_norm"),
+            rope,
+            length,
+            overlaps: false,
+        }),
+        heads: IndexerHeads::Summed,
+        rope,
+        unit: KeyUnit::Pool { length, takes_rest: true },
+        chosen_count: indexer.chosen_count / length,
+        ..indexer
+    })
 }

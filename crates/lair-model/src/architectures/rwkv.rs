@@ -6,9 +6,14 @@
 //! "RWKV-7 Goose with Expressive Dynamic State Evolution". GGUF names: `rwkv6`, `rwkv7`, `arwkv7`.
 
 use crate::ModelConfig;
+use crate::spec::source::{ARWKV7_NAMES, Derived, Parameter, RWKV6_NAMES, RWKV7_NAMES};
 use crate::spec::{
-    Architecture, ChannelMix, Embedding, Ffn, FirstValues, Head, Layer, Mixer, Norm, RwkvGeneration, TimeMix,
+    Architecture, ChannelMix, Embedding, Ffn, FirstValues, Head, Layer, Mixer, Norm, RwkvGeneration, Source, TimeMix,
 };
+
+/// What these have no limit of, and none of.
+const NO_CONTEXT: Parameter = Parameter::CountOr("context_length", &[], 1 << 20);
+const NO_HEADS: Parameter = Parameter::CountOr("attention.head_count", &[], 0);
 
 /// RWKV 6.
 pub const RWKV6: Architecture = Architecture {
@@ -20,6 +25,18 @@ pub const RWKV6: Architecture = Architecture {
         Layer { residual_scale: (halvings as f32).exp2(), ..layer(RwkvGeneration::Six, layer_index) }
     },
     head: |_| Head { norm: Norm::Layer("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        family: RWKV6_NAMES,
+        roots: &["rwkv."],
+        parameters: &[
+            NO_CONTEXT,
+            NO_HEADS,
+            Parameter::Count("wkv.head_size", &["head_size"]),
+            Parameter::Count("rescale_every_n_layers", &["rescale_every"]),
+            Parameter::Derived(Derived::Rwkv6Widths),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 
@@ -30,6 +47,18 @@ pub const RWKV7: Architecture = Architecture {
     layer: |_, layer_index| layer(RwkvGeneration::Seven, layer_index),
     // The first layer has nothing to mix its values with.
     ignored_tensors: &["blk.0.time_mix_v0.weight", "blk.0.time_mix_v1.weight", "blk.0.time_mix_v2.weight"],
+    source: Some(Source {
+        names: RWKV7_NAMES,
+        parameters: &[
+            NO_CONTEXT,
+            NO_HEADS,
+            Parameter::Count("wkv.head_size", &["head_size", "head_dim"]),
+            Parameter::NumberOr("attention.layer_norm_epsilon", &["layer_norm_epsilon", "norm_eps"], 1e-5),
+            Parameter::Derived(Derived::Rwkv7Widths),
+        ],
+        left_out: &["layers.0.attn.v_lora."],
+        ..Source::USUAL
+    }),
     ..RWKV6
 };
 
@@ -42,6 +71,27 @@ pub const ARWKV7: Architecture = Architecture {
         ..Layer::PRE_NORM
     },
     ignored_tensors: RWKV7.ignored_tensors,
+    source: Some(Source {
+        names: ARWKV7_NAMES,
+        parameters: &[
+            NO_CONTEXT,
+            NO_HEADS,
+            Parameter::Never("attention.head_count_kv"),
+            Parameter::Count("wkv.head_size", &["head_size"]),
+            Parameter::CountOr("attention.decay_lora_rank", &[], 64),
+            Parameter::CountOr("attention.iclr_lora_rank", &[], 64),
+            Parameter::CountOr("attention.value_residual_mix_lora_rank", &[], 32),
+            Parameter::CountOr("attention.gate_lora_rank", &[], 128),
+            Parameter::CountOr("token_shift_count", &[], 1),
+            Parameter::Derived(Derived::Required("wkv_has_gate", "a mixing without a gate")),
+        ],
+        left_out: &[
+            "layers.0.self_attn.time_mixer.v0",
+            "layers.0.self_attn.time_mixer.v1",
+            "layers.0.self_attn.time_mixer.v2",
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

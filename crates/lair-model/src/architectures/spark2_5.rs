@@ -5,11 +5,27 @@
 use lair_compute::{Mask, OutputGate};
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, AttentionGate, DenseFfn, Ffn, Layer, Mixer, Rope};
+use crate::spec::source::{Derived, Parameter, SPARK_NAMES};
+use crate::spec::{Architecture, Attention, AttentionGate, DenseFfn, Ffn, Layer, Mixer, Rope, Source};
 
 /// Spark X2.5.
-pub const SPARK2_5: Architecture =
-    Architecture { gguf_name: "spark2_5", hf_names: &["Spark2_5ForCausalLM"], layer, ..Architecture::DECODER };
+pub const SPARK2_5: Architecture = Architecture {
+    gguf_name: "spark2_5",
+    hf_names: &["Spark2_5ForCausalLM"],
+    layer,
+    source: Some(Source {
+        names: SPARK_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Derived(Derived::WindowRopeDimensions),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+            Parameter::WindowPattern(1),
+        ],
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let rope = Rope::half_split(config);

@@ -4,7 +4,7 @@
 //! section 2. GGUF names: `starcoder2`, `codeshell`.
 
 use crate::ModelConfig;
-use crate::spec::source::STARCODER2_NAMES;
+use crate::spec::source::{GPT_NAMES, Parameter, STARCODER2_NAMES};
 use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Head, Layer, Mixer, Norm, Rope, Source};
 
 /// StarCoder 2.
@@ -18,8 +18,24 @@ pub const STARCODER2: Architecture = Architecture {
 };
 
 /// CodeShell.
-pub const CODESHELL: Architecture =
-    Architecture { gguf_name: "codeshell", hf_names: &["CodeShellForCausalLM"], source: None, ..STARCODER2 };
+pub const CODESHELL: Architecture = Architecture {
+    gguf_name: "codeshell",
+    hf_names: &["CodeShellForCausalLM"],
+    source: Some(Source {
+        family: GPT_NAMES,
+        roots: &["transformer."],
+        parameters: &[
+            Parameter::FfnOfHidden,
+            Parameter::Count("attention.head_count_kv", &["num_query_groups"]),
+            Parameter::NumberOr("rope.freq_base", &[], 10_000.0),
+            Parameter::Text("rope.scaling.type", "linear"),
+            Parameter::NumberOr("rope.scaling.factor", &[], 1.0),
+        ],
+        left_out: &[".attn.bias", ".attn.masked_bias"],
+        ..Source::USUAL
+    }),
+    ..STARCODER2
+};
 
 fn layer(config: &ModelConfig, _layer_index: usize) -> Layer {
     Layer {

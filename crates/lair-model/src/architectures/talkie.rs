@@ -6,7 +6,8 @@
 use lair_compute::NormOrder;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Embedding, Head, Layer, Mixer, Norm, NormSpan, Rope};
+use crate::spec::source::{Derived, Parameter, TALKIE_NAMES};
+use crate::spec::{Architecture, Attention, Embedding, Head, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// Talkie.
 pub const TALKIE: Architecture = Architecture {
@@ -14,6 +15,16 @@ pub const TALKIE: Architecture = Architecture {
     hf_names: &["TalkieForCausalLM"],
     embedding: |_| Embedding { norm: Norm::RmsUnweighted, ..Embedding::TOKENS },
     layer,
+    source: Some(Source {
+        family: TALKIE_NAMES,
+        parameters: &[
+            // That of the norm of PyTorch without one.
+            Parameter::NumberOr("attention.layer_norm_rms_epsilon", &[], f32::EPSILON),
+            Parameter::Derived(Derived::NumberOfTensor("logit_scale", "lm_head_gain.w_g")),
+        ],
+        left_out: &["lm_head_gain."],
+        ..Source::USUAL
+    }),
     head: |config| Head { norm: Norm::RmsUnweighted, scale: config.logit_scale.unwrap_or(1.0), ..Head::LOGITS },
     ..Architecture::DECODER
 };

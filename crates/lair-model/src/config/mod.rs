@@ -4,6 +4,7 @@
 //! and what is expected. Nothing here looks at a tensor, and no code divides by a value from the file that was not
 //! checked here.
 
+mod compression;
 mod keys;
 mod ngrams;
 mod parts;
@@ -11,6 +12,7 @@ mod streams;
 
 use lair_gguf::Metadata;
 
+pub use compression::CompressionConfig;
 pub use ngrams::{GatedStreamsConfig, NgramConfig};
 pub use parts::{
     CycleConfig, ExpertsConfig, IndexerConfig, KeyDeltaConfig, LatentConfig, Pooling, RecurrentConfig, RwkvConfig,
@@ -136,6 +138,12 @@ pub struct ModelConfig {
     pub latent: Option<LatentConfig>,
     /// Which keys are read in long contexts.
     pub indexer: Option<IndexerConfig>,
+    /// Layers whose indexer is their own, where the file says; the others read what was chosen before them.
+    pub indexer_layers: Option<Vec<bool>>,
+    /// Positions that a compressed key of each layer stands for; 0 where a layer has none.
+    pub run_lengths: Vec<usize>,
+    /// Attention to a window and to compressed keys.
+    pub compression: Option<CompressionConfig>,
     /// Several residual streams.
     pub streams: Option<StreamsConfig>,
     /// Factor on attention scores.
@@ -265,6 +273,9 @@ impl ModelConfig {
             rwkv: RwkvConfig::read(&keys, hidden_size)?,
             latent: LatentConfig::read(&keys, head_dims.key, head_dims.value)?,
             indexer: IndexerConfig::read(&keys)?,
+            indexer_layers: keys.flags("attention.indexer.types", layer_count)?,
+            run_lengths: compression::run_lengths(&keys, layer_count)?,
+            compression: CompressionConfig::read(&keys, layer_count)?,
             streams: StreamsConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,
             attention_output_scale: keys.nonzero_number("attention.output_scale")?,

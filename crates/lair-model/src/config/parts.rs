@@ -226,13 +226,31 @@ pub struct IndexerConfig {
     pub chosen_count: usize,
     /// Keys of a block.
     pub block_length: usize,
+    /// Blocks that a query reads whatever is chosen, its own the last of them.
+    pub local_count: usize,
+    /// Heads; 0 where the file does not say.
+    pub head_count: usize,
+    /// Elements of a head; 0 where the file does not say.
+    pub head_dim: usize,
+    /// Positions that share a key.
+    pub pool_length: usize,
+    /// Whether positions behind the last whole pool are read.
+    pub takes_rest: bool,
 }
 
 impl IndexerConfig {
     pub(super) fn read(keys: &Keys<'_>) -> Result<Option<IndexerConfig>, ModelError> {
         let count = |key: &str| keys.count(key, 1..=limits::CONTEXT_LENGTH_MAX);
         let Some(chosen_count) = count("attention.indexer.top_k")? else { return Ok(None) };
-        Ok(Some(IndexerConfig { chosen_count, block_length: count("attention.indexer.block_size")?.unwrap_or(1) }))
+        Ok(Some(IndexerConfig {
+            chosen_count,
+            block_length: count("attention.indexer.block_size")?.unwrap_or(1),
+            local_count: keys.count("attention.indexer.local_blocks", 0..=limits::CONTEXT_LENGTH_MAX)?.unwrap_or(0),
+            head_count: keys.count("attention.indexer.head_count", 0..=limits::HEAD_COUNT_MAX)?.unwrap_or(0),
+            head_dim: keys.count("attention.indexer.key_length", 0..=limits::HEAD_DIM_MAX)?.unwrap_or(0),
+            pool_length: keys.count("attention.indexer.kpool", 1..=limits::FFN_SIZE_MAX)?.unwrap_or(1),
+            takes_rest: keys.flag("attention.indexer.kpool_select_tail")?.unwrap_or(false),
+        }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lair_compute::{AttentionBuffers, Backend, Batch};
 
-use super::{Activations, Memory, mixer_input, project};
+use super::{Activations, Memory, indexer, mixer_input, project};
 use crate::weights::{AttentionWeights, LayerWeights};
 
 /// Runs it; returns which buffer of `mixed` holds the result.
@@ -15,7 +15,7 @@ pub(super) fn run<B: Backend>(
     batch: &Batch<'_>,
 ) -> usize {
     let rows = batch.row_count();
-    let Activations { residual, hidden, q, k, v, gate, mixed, adapters, .. } = activations;
+    let Activations { residual, hidden, q, k, v, gate, mixed, adapters, rooms, chosen, .. } = activations;
     let (norm, input) = mixer_input(layer, residual, hidden);
     let q = &mut q[weights.q_buffer];
     let mut kv = weights.kv.as_ref().map(|products| (products, &mut k[weights.k_buffer], &mut v[weights.v_buffer]));
@@ -35,10 +35,15 @@ pub(super) fn run<B: Backend>(
         }
         (None, None) => project(backend, rows, (norm, input), [(&weights.q, &mut *q)], room),
     }
+    if let (Some(weights), Some(chosen)) = (&weights.indexer, chosen.as_mut()) {
+        backend.project(rows, norm, input, &mut [(&weights.q, &mut rooms[weights.q_room])]);
+        indexer::choose(weights, backend, memory, batch, (norm, input), rooms, chosen);
+    }
     let buffers = AttentionBuffers {
         q,
         kv: kv.map(|(_, k, v)| (k, v)),
         gate: gate.map(|(_, gate)| &*gate),
+        chosen: chosen.as_ref().filter(|_| weights.reads_chosen),
         output: &mut mixed[weights.mixed_buffer],
     };
     backend.attention(batch, &weights.region, &mut memory.kv, buffers);

@@ -67,6 +67,7 @@ fn store<B: Backend>(
         q: &mut q[weights.q_buffer],
         kv: Some((k, v)),
         gate: None,
+        chosen: None,
         output: &mut mixed[weights.mixed_buffer],
     };
     backend.attention(batch, &weights.store, &mut memory.kv, buffers);
@@ -102,7 +103,7 @@ pub(super) fn run<B: Backend>(
     let Activations { residual, q, mixed, .. } = activations;
     let (q, mixed) = (&mut q[weights.q_buffer], &mut mixed[weights.mixed_buffer]);
     backend.project(rows, weights.norm.as_ref(), residual, &mut [(&weights.q, &mut *q)]);
-    let buffers = AttentionBuffers { q, kv: None, gate: None, output: &mut *mixed };
+    let buffers = AttentionBuffers { q, kv: None, gate: None, chosen: None, output: &mut *mixed };
     backend.attention(rows_that_see, &weights.region, &mut memory.kv, buffers);
     backend.project_add(rows, mixed, &weights.output, None, 1.0, residual);
 }

@@ -2,7 +2,7 @@
 
 use lair_compute::{Backend, Batch, LatentBuffers};
 
-use super::{Activations, Memory, mixer_input, project};
+use super::{Activations, Memory, indexer, mixer_input, project};
 use crate::weights::{LatentWeights, LayerWeights};
 
 /// Runs it; returns which buffer of `mixed` holds the result.
@@ -15,8 +15,8 @@ pub(super) fn run<B: Backend>(
     batch: &Batch<'_>,
 ) -> usize {
     let rows = batch.row_count();
-    let Activations { residual, hidden, q, k, v, gate, mixed, latent, absorbed, absorbed_mixed, adapters, .. } =
-        activations;
+    let Activations { residual, hidden, q, k, v, gate, mixed, latent, absorbed, absorbed_mixed, .. } = activations;
+    let Activations { adapters, rooms, chosen, .. } = activations;
     let (norm, input) = mixer_input(layer, residual, hidden);
     let q = &mut q[weights.q_buffer];
     let latent = &mut latent[weights.latent_buffer];
@@ -43,6 +43,15 @@ pub(super) fn run<B: Backend>(
             None => product,
         };
         project(backend, rows, (None, narrowed), [(&weights.q, &mut *q)], adapters.as_mut());
+        if let Some(weights) = &weights.indexer {
+            backend.project(rows, None, narrowed, &mut [(&weights.q, &mut rooms[weights.q_room])]);
+        }
+    }
+    if let (None, Some(weights)) = (&weights.q_down, &weights.indexer) {
+        backend.project(rows, norm, input, &mut [(&weights.q, &mut rooms[weights.q_room])]);
+    }
+    if let (Some(weights), Some(chosen)) = (&weights.indexer, chosen.as_mut()) {
+        indexer::choose(weights, backend, memory, batch, (norm, input), rooms, chosen);
     }
     let (compressed, output) = weights.mixed_buffers;
     let buffers = LatentBuffers {
@@ -51,6 +60,7 @@ pub(super) fn run<B: Backend>(
         values: &mut v[weights.values_buffer],
         absorbed: &mut absorbed[weights.absorbed_buffer],
         mixed: &mut absorbed_mixed[compressed],
+        chosen: chosen.as_ref().filter(|_| weights.reads_chosen),
         gate: gate.map(|(_, gate)| &*gate),
         output: &mut mixed[output],
     };

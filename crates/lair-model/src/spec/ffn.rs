@@ -101,6 +101,9 @@ pub struct ExpertsFfn {
     pub router_norm: Option<&'static str>,
     /// Name within the layer of factors on the experts' weights, `[expert_count]`, where the file has it (Gemma 4).
     pub expert_scales: Option<&'static str>,
+    /// Name within the layer of the experts of each token of the vocabulary, `[vocabulary_size, expert_used_count]`, which it
+    /// takes whatever their scores (DeepSeek V4).
+    pub table: Option<&'static str>,
     /// Stem of the gates, `[expert_count, ffn_size, hidden_size]`.
     pub gate: Option<&'static str>,
     /// Stem of the widening products.
@@ -167,6 +170,7 @@ impl ExpertsFfn {
         groups: None,
         router_norm: None,
         expert_scales: None,
+        table: None,
         gate: Some("ffn_gate_exps"),
         up: "ffn_up_exps",
         fused: Some("ffn_gate_up_exps"),

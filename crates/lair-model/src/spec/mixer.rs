@@ -2,7 +2,10 @@
 
 use lair_compute::{Mask, NormOrder, OutputGate, Temperature};
 
-use super::{DecayedAttention, GatedDeltaNet, KeyDeltaNet, Mamba, Mamba2, Norm, Rope, ShortConvolution, TimeMix};
+use super::{
+    CompressedAttention, DecayedAttention, GatedDeltaNet, KeyChoice, KeyDeltaNet, Mamba, Mamba2, Norm, Rope,
+    ShortConvolution, TimeMix,
+};
 
 /// What mixes tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +16,8 @@ pub enum Mixer {
     Attention(Attention),
     /// Softmax attention over compressed keys and values.
     LatentAttention(LatentAttention),
+    /// Softmax attention over a window and over compressed keys.
+    CompressedAttention(CompressedAttention),
     /// Linear attention with the gated delta rule.
     GatedDeltaNet(GatedDeltaNet),
     /// State space with one decay a head.
@@ -161,9 +166,8 @@ pub struct Attention {
     pub temperature: Option<Temperature>,
     /// Factor on what the projection out gives.
     pub output_scale: f32,
-    /// Of more keys than so many the model reads only the best, as an indexer chooses. Up to so many it reads all, and
-    /// contexts are held to that.
-    pub chosen_keys_max: Option<usize>,
+    /// Which keys are read of those that are seen.
+    pub choice: KeyChoice,
 }
 
 impl Attention {
@@ -192,7 +196,7 @@ impl Attention {
         value_source: ValueSource::Projection,
         temperature: None,
         output_scale: 1.0,
-        chosen_keys_max: None,
+        choice: KeyChoice::All,
     };
 }
 
@@ -254,8 +258,8 @@ pub struct LatentAttention {
     pub temperature: Option<Temperature>,
     /// What multiplies the heads' output, in the widened space.
     pub gate: Option<(&'static str, OutputGate)>,
-    /// As [`Attention::chosen_keys_max`].
-    pub chosen_keys_max: Option<usize>,
+    /// Which keys are read of those that are seen. An indexer's queries are made of narrow ones.
+    pub choice: KeyChoice,
 }
 
 impl LatentAttention {
@@ -292,7 +296,7 @@ impl LatentAttention {
             sinks: Sinks::None,
             temperature: None,
             gate: None,
-            chosen_keys_max: None,
+            choice: KeyChoice::All,
         }
     }
 }

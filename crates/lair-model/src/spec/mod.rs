@@ -9,6 +9,7 @@
 
 mod ffn;
 mod gated_streams;
+mod indexer;
 mod mixer;
 mod per_layer;
 mod recurrent;
@@ -22,6 +23,7 @@ pub use ffn::{
     SharedExperts, SharedPresence,
 };
 pub use gated_streams::{GatedStream, GatedStreams, NgramEmbedding};
+pub use indexer::{CompressedAttention, Compressor, Indexer, IndexerHeads, IndexerKeys, KeyChoice, KeyUnit};
 pub use lair_compute::{ExpertGroups, GateFunction, GateSpan, OutputGate, StreamMixing, Temperature, Weighing};
 pub use mixer::{
     Attention, AttentionGate, CrossAttention, KvSource, LatentAttention, Mixer, NormSpan, Projections, QueryProjection,

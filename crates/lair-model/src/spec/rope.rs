@@ -53,6 +53,13 @@ impl Rope {
         (Rope { scaling: turned, ..self }, growth * crate::rope_scaling::magnitude(&turned))
     }
 
+    /// The same with angles that are scaled, and a magnitude that is not (DeepSeek V4).
+    pub fn without_magnitude(self) -> Rope {
+        let scaling = RopeScaling { attention_factor: 1.0, ..self.scaling };
+        let factor = 1.0 / crate::rope_scaling::magnitude(&scaling);
+        Rope { scaling: RopeScaling { attention_factor: factor, ..scaling }, ..self }
+    }
+
     /// The same without scaling.
     pub fn unscaled(self) -> Rope {
         Rope { scaling: RopeScaling::NONE, ..self }

@@ -3,16 +3,20 @@
 //! A family shares its names ([`LLAMA_NAMES`]); a declaration states only what differs. Sources: the model classes of
 //! `transformers` for the names on the left, the GGUF specification for those on the right.
 
+mod derived;
 mod families;
 mod further;
 mod latent;
 mod names;
+mod published;
 mod windowed;
 
+pub use derived::Derived;
 pub use families::*;
 pub use further::*;
 pub use latent::*;
 pub use names::*;
+pub use published::*;
 pub use windowed::*;
 
 /// What a converter has to know of an architecture's checkpoints.
@@ -75,8 +79,8 @@ impl Source {
 ///
 /// A `*` stands for an index. The first is the layer's; a second one on the left is an expert's, and all experts make
 /// one tensor. A `+` on the right stands for a layer that is counted behind those of another stack. A name on the left may
-/// come twice: then it makes two tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// come twice: then it makes two tensors. One that ends in `.bias` is that of a bias alone, which then is no other's.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Renaming {
     /// The name in the checkpoint.
     pub from: &'static str,
@@ -90,12 +94,14 @@ pub struct Renaming {
     pub end: End,
     /// In which layers it is called so.
     pub layers: Layers,
+    /// Its place in a stack of tensors with one name.
+    pub place: usize,
 }
 
 impl Renaming {
     /// A name alone.
     pub const fn new(from: &'static str, to: &'static str) -> Renaming {
-        Renaming { from, to, change: Change::None, values: Values::Same, end: End::Same, layers: Layers::All }
+        Renaming { from, to, change: Change::None, values: Values::Same, end: End::Same, layers: Layers::All, place: 0 }
     }
 
     /// The same with a change.
@@ -106,6 +112,11 @@ impl Renaming {
     /// The same with other numbers.
     pub const fn of(self, values: Values) -> Renaming {
         Renaming { values, ..self }
+    }
+
+    /// The same at a place of a stack.
+    pub const fn at(self, place: usize) -> Renaming {
+        Renaming { place, ..self }
     }
 
     /// The same with an end of its own.
@@ -147,10 +158,20 @@ pub enum End {
 }
 
 /// What is changed in the numbers of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Values {
     /// Nothing.
     Same,
+    /// So much more.
+    Plus(f32),
+    /// Times the factor of the embedding, which files have in the weights.
+    EmbeddingScale,
+    /// The same for the head.
+    HeadScale,
+    /// Halved once for every so many layers before it, as the configuration says.
+    HalvedByDepth,
+    /// Of each head the rows of the second half with the other sign.
+    NegatedSecondHalves,
     /// `-exp(x)`: decays, whose logarithms checkpoints keep.
     NegatedExponential,
     /// `exp(x)`.
@@ -164,8 +185,6 @@ pub enum Values {
     ScaledHead,
     /// Times the root of the hidden size by the numbers of the vector: norms whose output a model scales so (dots.llm3 note).
     TimesRootOfShare,
-    /// One more, where the norms of a model do not all add 1.
-    PlusOne,
 }
 
 /// What is changed in a tensor on its way. Shapes are those of the checkpoint, the slowest dimension first.
@@ -210,6 +229,24 @@ pub enum Change {
     DeltaChannelsInTurn,
     /// All columns are those of value heads, which come in turn.
     ValueHeadColumnsInTurn,
+    /// Of rows of all query heads, then all keys, then all values: those of one part, in the order of halves or of
+    /// neighbours.
+    HeadPart {
+        /// Which part.
+        index: usize,
+        /// Whether `i` of the first half of each head and `i` of the second become neighbours.
+        as_neighbours: bool,
+    },
+    /// Query heads that use keys in turn come together by the key that they use (PLaMo 1).
+    HeadsByKey,
+    /// The same of columns.
+    HeadColumnsByKey,
+    /// The rows of all experts in one matrix, as a stack.
+    ExpertRows,
+    /// The same, then rows and columns of each change places.
+    ExpertRowsTransposed,
+    /// All numbers as one vector.
+    Flat,
     /// The rows of positions behind those that stand for padding (RoBERTa).
     BehindPadding,
     /// Rows and columns change places: GPT-2's weights are `[inputs, outputs]`.
@@ -221,10 +258,6 @@ pub enum Change {
         /// How many there are.
         count: usize,
     },
-    /// Rows `[experts, rows]` become a matrix for each expert (DBRX).
-    ExpertRows,
-    /// The same, then rows and columns change places.
-    ExpertRowsTransposed,
     /// Of rows `[heads, key part + value part]` those of keys, `[rank]` long, as `[heads, rank, key part]`: what widens
     /// compressed keys.
     LatentKeys,
@@ -320,6 +353,8 @@ pub enum Parameter {
     IsClass(&'static str, &'static str),
     /// `context_length` without the positions that stand for padding (RoBERTa).
     ContextBehindPadding,
+    /// What only one family's arithmetic says.
+    Derived(Derived),
     /// A word.
     Word(&'static str, &'static [&'static str]),
     /// Widths and counts of heads in layers without a window, and networks twice as wide in the last layers (Gemma 4).

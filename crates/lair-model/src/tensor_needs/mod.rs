@@ -2,6 +2,7 @@
 //! read.
 
 mod gated_streams;
+mod indexer;
 mod recurrent;
 mod streams;
 
@@ -10,8 +11,8 @@ use std::collections::HashSet;
 use crate::shapes::{AttentionShape, LatentShape, ffn_size, norm_kind};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, Embedding, EncoderInput, ExpertsFfn, Ffn, Gate, HeadOutput,
-    KvSource, LatentAttention, Layer, Mixer, Norm, Positions, QueryProjection, RopeFactors, SharedPresence, Sinks,
-    ValueSource,
+    IndexerHeads, KvSource, LatentAttention, Layer, Mixer, Norm, Positions, QueryProjection, RopeFactors,
+    SharedPresence, Sinks, ValueSource,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -54,6 +55,8 @@ pub enum Fit {
     Flat,
     /// It may have more rows.
     MoreRows,
+    /// The matrices of a stack may stand one below the other, as one.
+    Stacked,
 }
 
 /// Every tensor that `architecture` speaks of in a model of this configuration, each once.
@@ -231,6 +234,7 @@ impl List<'_> {
             Mixer::Attention(attention) => self.attention(attention, layer_index)?,
             Mixer::GatedDeltaNet(mixer) => self.gated_delta_net(mixer)?,
             Mixer::LatentAttention(mixer) => self.latent_attention(mixer, layer_index)?,
+            Mixer::CompressedAttention(mixer) => self.compressed_attention(mixer, layer_index)?,
             Mixer::Mamba2(mixer) => self.mamba2(mixer)?,
             Mixer::Mamba(mixer) => self.mamba(mixer)?,
             Mixer::DecayedAttention(mixer) => self.decayed_attention(mixer, layer_index),
@@ -372,6 +376,17 @@ impl List<'_> {
             self.add(&format!("{}.weight", bias.stem), &shape, presence);
         }
         self.linear(attention.output, shape.output_width(), hidden_size);
+        if let Some(indexer) = attention.choice.indexer()
+            && indexer.heads == IndexerHeads::Each
+            && indexer.head_count != shape.kv_head_count
+        {
+            return Err(ModelError::Parameter {
+                key: self.config.key("attention.indexer.head_count"),
+                found: indexer.head_count.to_string(),
+                expected: format!("one for each of the {} heads of keys", shape.kv_head_count),
+            });
+        }
+        self.key_choice(&attention.choice, hidden_size)?;
         if let Some(rope) = &attention.rope {
             self.rope_factors(rope.factors, rope.dimension_count / 2);
         }
@@ -429,6 +444,11 @@ impl List<'_> {
         if let Some(rope) = &mixer.rope {
             self.rope_factors(rope.factors, rope.dimension_count / 2);
         }
+        let q_width = match mixer.query {
+            QueryProjection::Full(_) => hidden_size,
+            QueryProjection::LowRank { rank, .. } => rank,
+        };
+        self.key_choice(&mixer.choice, q_width)?;
         self.linear(mixer.output, head_count * mixer.value_dim, hidden_size);
         Ok(())
     }
@@ -490,6 +510,10 @@ impl List<'_> {
         }
         if let Some(name) = ffn.expert_scales {
             self.add(name, &[count], Presence::Optional);
+        }
+        if let Some(name) = ffn.table {
+            let used_count = config.expert_used_counts[layer_index];
+            self.add(name, &[used_count, self.config.vocabulary_size], Presence::Required);
         }
         if let Some(stem) = ffn.selection_bias {
             self.add(&format!("{stem}.bias"), &[count], Presence::Optional);

@@ -2,11 +2,12 @@
 
 use lair_compute::{Attention, Backend, KeyStorage, KvLayerLayout, Mask, Norm, OutputGate, RopeTable, RowSelection};
 
+use super::indexer::IndexerWeights;
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::rope_scaling::rope_table;
 use crate::shapes::AttentionShape;
-use crate::spec::{self, AttentionGate, KvSource, Rope, RopeFactors, Sinks};
+use crate::spec::{self, AttentionGate, KeyChoice, KvSource, Rope, RopeFactors, Sinks};
 
 /// Softmax attention of one layer, and which of the model's buffers it uses.
 pub(crate) struct AttentionWeights<B: Backend> {
@@ -14,6 +15,9 @@ pub(crate) struct AttentionWeights<B: Backend> {
     /// Absent where an earlier layer's keys and values are used.
     pub(crate) kv: Option<(Adapted<B>, Adapted<B>)>,
     pub(crate) gate: Option<Adapted<B>>,
+    pub(crate) indexer: Option<Box<IndexerWeights<B>>>,
+    /// Whether it reads some of the keys only.
+    pub(crate) reads_chosen: bool,
     pub(crate) region: Attention<B>,
     /// Norm of the heads' output, and the buffer of what it gives.
     pub(crate) inner_norm: Option<(Norm<B>, usize)>,
@@ -30,9 +34,11 @@ impl<B: Backend> Builder<'_, B> {
         attention: &spec::Attention,
         prefix: &str,
         layer_index: usize,
+        state_layer: usize,
     ) -> Result<AttentionWeights<B>, ModelError> {
         let shape = AttentionShape::new(attention, self.config, layer_index)?;
         let kv_layer = self.kv_layer(attention, shape, layer_index)?;
+        let indexer = self.indexer(&attention.choice, prefix, state_layer, &[])?;
         let (q, gate) = self.queries(attention, shape, prefix)?;
         let kv = match attention.kv_source {
             KvSource::Own => Some(self.keys_and_values(attention, shape, prefix)?),
@@ -54,6 +60,8 @@ impl<B: Backend> Builder<'_, B> {
             q,
             kv,
             gate,
+            indexer,
+            reads_chosen: attention.choice != KeyChoice::All,
             region,
             inner_norm,
             q_buffer,

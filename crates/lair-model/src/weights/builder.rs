@@ -69,6 +69,13 @@ impl<'a, B: Backend> Builder<'a, B> {
         Ok(self.backend.matrix(&MatrixBytes { stored_rows, count: 1, ..source })?)
     }
 
+    /// A stack of `count` matrices, which may stand one below the other in the file.
+    pub(crate) fn stack(&self, name: &str, count: usize) -> Result<B::Matrix, ModelError> {
+        let source = self.source.matrix(name, RowSelection::All);
+        let stored_rows = source.stored_rows * source.count / count;
+        Ok(self.backend.matrix(&MatrixBytes { stored_rows, count, ..source })?)
+    }
+
     /// A whole vector.
     pub(crate) fn vector(&self, name: &str) -> Result<B::Vector, ModelError> {
         Ok(self.backend.vector(&self.source.vector(name, RowSelection::All))?)

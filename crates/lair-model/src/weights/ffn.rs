@@ -283,6 +283,7 @@ impl<B: Backend> Builder<'_, B> {
                     .filter(|name| self.source.has(name))
                     .map(|name| self.vector(&name))
                     .transpose()?,
+                table: ffn.table.map(|name| self.source.indices(&stem(name), config.expert_count)).transpose()?,
             },
             gate,
             up,

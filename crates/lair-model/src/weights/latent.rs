@@ -8,10 +8,11 @@ use lair_compute::{
 };
 use lair_gguf::TensorType;
 
+use super::indexer::IndexerWeights;
 use super::{Adapted, Builder, width_index};
 use crate::ModelError;
 use crate::shapes::LatentShape;
-use crate::spec::{self, QueryProjection};
+use crate::spec::{self, KeyChoice, QueryProjection};
 
 /// Latent attention of one layer, and which of the model's buffers it uses.
 pub(crate) struct LatentWeights<B: Backend> {
@@ -20,6 +21,9 @@ pub(crate) struct LatentWeights<B: Backend> {
     pub(crate) q: Adapted<B>,
     pub(crate) kv_down: Adapted<B>,
     pub(crate) gate: Option<Adapted<B>>,
+    pub(crate) indexer: Option<Box<IndexerWeights<B>>>,
+    /// Whether it reads some of the keys only.
+    pub(crate) reads_chosen: bool,
     pub(crate) region: lair_compute::LatentAttention<B>,
     pub(crate) q_buffer: usize,
     pub(crate) latent_buffer: usize,
@@ -45,6 +49,7 @@ impl<B: Backend> Builder<'_, B> {
         mixer: &spec::LatentAttention,
         prefix: &str,
         layer_index: usize,
+        state_layer: usize,
     ) -> Result<LatentWeights<B>, ModelError> {
         let shape = LatentShape::new(mixer, self.config, layer_index)?;
         let name = |stem: &str| format!("{prefix}{stem}");
@@ -59,6 +64,7 @@ impl<B: Backend> Builder<'_, B> {
         };
         let (k_up, v_up) = self.widening(mixer, shape, prefix)?;
         let kv_layer = self.latent_layer(shape, layer_index);
+        let indexer = self.indexer(&mixer.choice, prefix, state_layer, &[])?;
         let attention = Attention {
             kv_layer,
             head_count: shape.head_count,
@@ -100,6 +106,8 @@ impl<B: Backend> Builder<'_, B> {
             q,
             kv_down,
             gate,
+            indexer,
+            reads_chosen: mixer.choice != KeyChoice::All,
             q_buffer: width_index(&mut widths.q, shape.head_count * shape.head_dim()),
             latent_buffer: width_index(&mut widths.latent, shape.key_dim()),
             values_buffer: width_index(&mut widths.v, shape.kv_rank),

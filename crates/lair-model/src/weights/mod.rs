@@ -2,12 +2,14 @@
 
 mod attention;
 mod builder;
+mod compressed;
 mod convolution;
 mod cross;
 mod decayed_attention;
 mod delta_net;
 mod ffn;
 mod gated_streams;
+mod indexer;
 mod key_delta;
 mod latent;
 mod low_rank;
@@ -26,12 +28,14 @@ use lair_gguf::TensorType;
 
 pub(crate) use attention::AttentionWeights;
 pub(crate) use builder::Builder;
+pub(crate) use compressed::CompressedWeights;
 pub(crate) use convolution::ShortConvolutionWeights;
 pub(crate) use cross::{CrossWeights, EncoderWeights};
 pub(crate) use decayed_attention::DecayedAttentionWeights;
 pub(crate) use delta_net::DeltaNetWeights;
 pub(crate) use ffn::{ExpertsWeights, FfnWeights, LatentExpertsWeights, SumWeights};
 pub(crate) use gated_streams::{GatedStreamWeights, GatedStreamsWeights, GatedWidths, NgramWeights};
+pub(crate) use indexer::{ChoiceRoom, CompressorWeights, IndexerWeights};
 pub(crate) use key_delta::KeyDeltaWeights;
 pub(crate) use latent::LatentWeights;
 pub(crate) use low_rank::{Adapted, AdapterParts, AdapterWidths, DenseWeights, LowRank};
@@ -145,6 +149,7 @@ pub(crate) enum MixerWeights<B: Backend> {
     Attention(Box<AttentionWeights<B>>),
     DeltaNet(Box<DeltaNetWeights<B>>),
     Latent(Box<LatentWeights<B>>),
+    Compressed(Box<CompressedWeights<B>>),
     /// The product is the layer's output.
     Linear {
         mixed_buffer: usize,
@@ -166,6 +171,7 @@ impl<B: Backend> MixerWeights<B> {
             MixerWeights::Attention(weights) => weights.mixed_buffer,
             MixerWeights::DeltaNet(weights) => weights.mixed_buffer,
             MixerWeights::Latent(weights) => weights.mixed_buffers.1,
+            MixerWeights::Compressed(weights) => weights.mixed_buffer,
             MixerWeights::Linear { mixed_buffer } => *mixed_buffer,
             MixerWeights::Mamba2(weights) => weights.mixed_buffer,
             MixerWeights::Mamba(weights) => weights.mixed_buffer,
@@ -202,6 +208,8 @@ pub(crate) struct BufferWidths {
     pub(crate) streams: StreamWidths,
     /// Buffers that recurrent mixers share; a width that one of them needs more than once stands here as often.
     pub(crate) rooms: Vec<usize>,
+    /// Choices of keys.
+    pub(crate) choices: ChoiceRoom,
     /// Width of the first layer's values, where others mix theirs with them.
     pub(crate) shares_values: Option<usize>,
     /// Whether a layer keeps its input, or sums apart from the stream.
@@ -444,7 +452,7 @@ impl<B: Backend> Builder<'_, B> {
         Ok(match &layer.mixer {
             Mixer::None => (MixerWeights::None, None),
             Mixer::Attention(mixer) => {
-                let weights = self.attention(mixer, prefix, layer_index)?;
+                let weights = self.attention(mixer, prefix, layer_index, state_layer)?;
                 (MixerWeights::Attention(Box::new(weights)), Some(mixer.output))
             }
             Mixer::GatedDeltaNet(mixer) => {
@@ -483,8 +491,12 @@ impl<B: Backend> Builder<'_, B> {
                 (MixerWeights::ShortConvolution(Box::new(weights)), Some(mixer.output))
             }
             Mixer::LatentAttention(mixer) => {
-                let weights = self.latent_attention(mixer, prefix, layer_index)?;
+                let weights = self.latent_attention(mixer, prefix, layer_index, state_layer)?;
                 (MixerWeights::Latent(Box::new(weights)), Some(mixer.output))
+            }
+            Mixer::CompressedAttention(mixer) => {
+                let weights = self.compressed_attention(mixer, prefix, layer_index, state_layer)?;
+                (MixerWeights::Compressed(Box::new(weights)), Some(mixer.output))
             }
             Mixer::Linear(stem) => {
                 let mixed_buffer = width_index(&mut self.widths.mixed, self.config.hidden_size);

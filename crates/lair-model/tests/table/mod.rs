@@ -17,25 +17,17 @@ use lair_testkit::tiny_models::{self, TinyModel};
 use super::{OWN_MODELS, cpu, cpu_error, error_max, tiny_model};
 
 /// What is not supported of what is declared, and why what is not declared is not.
-const NOTES: [(&str, &str); 21] = [
+const NOTES: [(&str, &str); 13] = [
     ("chameleon", "pictures"),
     ("cogvlm", "pictures, with the experts for them"),
-    ("deepseek32", "contexts beyond as many keys as its indexer chooses (published: 2048)"),
-    ("deepseek4", "compressed blocks of keys beside a window, with several residual streams"),
-    ("dots3note", "contexts beyond as many keys as its indexer chooses"),
     ("dream", "generation: it replaces masked tokens of a whole text (diffusion), which the engine does not"),
-    ("glm-dsa", "contexts beyond as many keys as its indexer chooses (published: 2048)"),
-    ("glm5-next", "several residual streams, and an indexer over pooled keys"),
     ("graniteswitch", "adapters of its own, which tokens of the prompt switch on"),
     ("hrm_text", "prefixes that see what follows"),
-    ("hy_v4", "contexts beyond as many keys as its indexer chooses"),
     ("llada", "generation: as `dream`"),
     ("llada-moe", "generation: as `dream`"),
-    ("minimax-m3", "contexts beyond as many blocks of keys as its indexer chooses"),
     ("nanbeige", "models that run all layers several times"),
     ("pockettts", "the audio codec"),
     ("qwen3tts", "the audio codec"),
-    ("qwen4exp", "contexts beyond as many keys as its indexer chooses"),
     ("refact-moe", "models with experts under this name: the reference leaves the experts out, and none was published"),
     ("rnd1", "generation: as `dream`"),
     ("wavtokenizer-dec", "an audio codec: convolutions, and norms over the whole of a sound"),

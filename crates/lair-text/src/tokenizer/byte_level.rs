@@ -36,9 +36,8 @@ const BYTES: [u16; 0x144] = {
     bytes
 };
 
-/// Writes `bytes` in the printable alphabet.
-#[cfg(test)]
-pub(crate) fn to_printable(bytes: &[u8]) -> String {
+/// Writes `bytes` in the printable alphabet of byte-level vocabularies.
+pub fn to_printable(bytes: &[u8]) -> String {
     bytes.iter().filter_map(|&byte| char::from_u32(u32::from(CHARACTERS[byte as usize]))).collect()
 }
 

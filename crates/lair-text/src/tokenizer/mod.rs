@@ -35,6 +35,7 @@ mod written_splitting;
 
 use std::ops::Range;
 
+pub use byte_level::to_printable;
 pub use decode::{Position, StreamDecoder};
 pub use error::TokenizerError;
 pub use named_splitting::pre_tokenizer_names;

@@ -6,12 +6,14 @@ use lair_simd::Isa;
 
 use super::super::norm::{gate_head, scale_and_cap};
 use super::super::{Buffer, Cpu, kv::KvLayer, memory::Parts};
+use super::Source;
 use super::lanes::{QueryBlock, STRIP_MAX, WIDTH, run, strip_length};
 use super::latent_scores::add_latent_scores;
 use super::rotation::rotate;
 use super::scores::{Queries, quantise, score};
 use super::span::{
-    Integers, PageScores, Pages, SPAN, SPAN_PAGES, Softmax, begin, fold, pages_of, set_totals, state_length, totals,
+    Integers, PageMasks, PageScores, Pages, SPAN, SPAN_PAGES, Softmax, begin, fold, pages_of, set_totals, state_length,
+    totals,
 };
 use super::values::{StripWeights, Values, Weights};
 use crate::kv_layout::KEY_BLOCK;
@@ -21,15 +23,15 @@ use crate::{Attention, KeyStorage, Mask, PAGE_LENGTH, SequenceRows};
 #[derive(Default)]
 pub(in crate::cpu) struct Tile {
     /// One query.
-    query: Vec<f32>,
+    pub(super) query: Vec<f32>,
     /// `[strip, key_dim, query of the strip]`.
-    queries: Vec<f32>,
+    pub(super) queries: Vec<f32>,
     /// `[strip, key_dim / 32, query of the strip]`.
-    blocks: Vec<QueryBlock>,
+    pub(super) blocks: Vec<QueryBlock>,
     /// `[query, value panel][16]`: what is compared with values, where keys begin with them.
     latents: Vec<f32>,
     /// Of a strip: `[query]`.
-    scores: Vec<PageScores>,
+    pub(super) scores: Vec<PageScores>,
     products: Vec<PageScores>,
     /// Of a strip: `[run, query]`.
     weights: Vec<StripWeights>,
@@ -72,6 +74,20 @@ enum Fetch {
     Nothing,
 }
 
+/// The records of a head in a span.
+pub(super) fn pages_of_span<'a>(
+    layer: &'a KvLayer,
+    (sequence, kv_head): (&SequenceRows<'_>, usize),
+    span: usize,
+    range: Range<usize>,
+) -> Pages<'a> {
+    let mut records: [&[u8]; SPAN_PAGES] = [&[]; SPAN_PAGES];
+    for page in range.clone() {
+        records[page] = layer.record(sequence.page_table[span * SPAN_PAGES + page], kv_head);
+    }
+    Pages { records, range, next: [&[]; SPAN_PAGES] }
+}
+
 /// Where results go.
 pub(super) struct Output<'a> {
     pub(super) parts: Parts<'a, f32>,
@@ -83,7 +99,9 @@ pub(super) struct Output<'a> {
 /// `i / group` of the block.
 pub(super) struct Block<'a> {
     pub(super) attention: &'a Attention<Cpu>,
-    pub(super) layer: &'a KvLayer,
+    pub(super) source: Source<'a>,
+    /// Keys of another layer in the same softmax.
+    pub(super) beside: Option<Source<'a>>,
     pub(super) sequence: &'a SequenceRows<'a>,
     /// Rows within the sequence.
     pub(super) rows: Range<usize>,
@@ -109,7 +127,7 @@ impl Block<'_> {
     fn seen(&self, row: usize) -> Range<usize> {
         let position = self.sequence.first_position + row;
         let end = self.sequence.first_position + self.sequence.row_count;
-        match self.attention.mask {
+        match self.source.mask {
             Mask::Causal => 0..position + 1,
             Mask::Window(length) => (position + 1).saturating_sub(length)..position + 1,
             Mask::Chunk(length) => position / length * length..position + 1,
@@ -130,20 +148,49 @@ impl Block<'_> {
         cut(seen.start)..cut(seen.end)
     }
 
+    /// Whether queries read some of what they see only.
+    fn reads_some(&self) -> bool {
+        self.source.stride > 1 || self.source.chosen.is_some()
+    }
+
+    /// What a query reads of what it sees of a span, a bit for each position of a page; tells whether it is anything.
+    fn mask_of_span(&self, query: usize, span: usize, seen: &Range<usize>, masks: &mut PageMasks) -> bool {
+        let (row, head) = self.place(query);
+        let kv_head = head / self.group();
+        let mut is_any = false;
+        for page in pages_of(seen) {
+            let start = page * PAGE_LENGTH;
+            let mut mask =
+                self.source.chosen.map_or(u16::MAX, |chosen| chosen.page(row, kv_head, span * SPAN_PAGES + page));
+            for position in 0..PAGE_LENGTH {
+                let is_key = (span * SPAN + start + position + 1).is_multiple_of(self.source.stride);
+                if !is_key || !seen.contains(&(start + position)) {
+                    mask &= !(1 << position);
+                }
+            }
+            masks[page] = mask;
+            is_any |= mask != 0;
+        }
+        is_any
+    }
+
     /// All spans, one after the other, and the result.
     pub(super) fn run(&self, isa: Isa, q: &Buffer, tile: &mut Tile, output: &Output<'_>) {
-        let length = state_length(&self.layer.layout);
+        let length = state_length(&self.source.layer.layout);
         let mut states = std::mem::take(&mut tile.states);
         let mut partials = std::mem::take(&mut tile.partials);
         for (query, state) in states.chunks_exact_mut(length).take(self.query_count()).enumerate() {
             self.begin(query, state);
         }
         self.load_queries(isa, q, tile);
-        for span in self.spans() {
-            for strip in self.strips(isa) {
-                self.attend(isa, tile, span, strip.clone(), &mut partials);
-                for (query, partial) in strip.zip(partials.chunks_exact(length)) {
-                    fold(isa, &mut states[query * length..][..length], partial);
+        for source in std::iter::once(self.source).chain(self.beside) {
+            let part = Block { source, beside: None, rows: self.rows.clone(), ..*self };
+            for span in part.spans() {
+                for strip in part.strips(isa) {
+                    part.attend(isa, tile, span, strip.clone(), &mut partials);
+                    for (query, partial) in strip.zip(partials.chunks_exact(length)) {
+                        fold(isa, &mut states[query * length..][..length], partial);
+                    }
                 }
             }
         }
@@ -156,7 +203,7 @@ impl Block<'_> {
 
     /// One span: `partials` become the states of its sums, `[query, state]`.
     pub(super) fn run_span(&self, isa: Isa, q: &Buffer, tile: &mut Tile, span: usize, partials: &mut [f32]) {
-        let length = state_length(&self.layer.layout);
+        let length = state_length(&self.source.layer.layout);
         self.load_queries(isa, q, tile);
         for strip in self.strips(isa) {
             self.attend(isa, tile, span, strip.clone(), &mut partials[strip.start * length..]);
@@ -175,7 +222,7 @@ impl Block<'_> {
 
     /// Gathers the block's queries, in the form that the keys want.
     fn load_queries(&self, isa: Isa, q: &Buffer, tile: &mut Tile) {
-        let layout = &self.layer.layout;
+        let layout = &self.source.layer.layout;
         let (dim, blocks) = (layout.key_dim, layout.key_dim.div_ceil(KEY_BLOCK));
         for strip in self.strips(isa) {
             for (index, query) in strip.clone().enumerate() {
@@ -184,7 +231,7 @@ impl Block<'_> {
                 all.copy_from_slice(&q.row(row)[head * self.attention.key_dim..][..self.attention.key_dim]);
                 // What is compared with values stands first, where there is any.
                 let (latent, values) = all.split_at_mut(self.attention.key_dim - dim);
-                if self.layer.is_rotated() {
+                if self.source.layer.is_rotated() {
                     rotate(isa, latent);
                     rotate(isa, values);
                 }
@@ -210,15 +257,19 @@ impl Block<'_> {
 
     /// The sums of a strip's queries over a span, `[query of the strip, state]`.
     fn attend(&self, isa: Isa, tile: &mut Tile, span: usize, strip: Range<usize>, partials: &mut [f32]) {
-        let layout = &self.layer.layout;
+        let layout = &self.source.layer.layout;
         let length = state_length(layout);
         let partials = &mut partials[..strip.len() * length];
         partials.fill(0.0);
         let mut seen: [Range<usize>; STRIP_MAX] = std::array::from_fn(|_| 0..0);
         let seen = &mut seen[..strip.len()];
+        let mut masks = [[0; SPAN_PAGES]; STRIP_MAX];
         let mut all: Option<Range<usize>> = None;
-        for (seen, query) in seen.iter_mut().zip(strip.clone()) {
+        for (index, (seen, query)) in seen.iter_mut().zip(strip.clone()).enumerate() {
             *seen = self.seen_of_span(query, span);
+            if self.reads_some() && !self.mask_of_span(query, span, seen, &mut masks[index]) {
+                *seen = 0..0;
+            }
             if seen.start < seen.end {
                 all = Some(all.map_or(seen.clone(), |all| all.start.min(seen.start)..all.end.max(seen.end)));
             }
@@ -240,7 +291,8 @@ impl Block<'_> {
             add_latent_scores(isa, layout, &pages, latents, &mut tile.scores[..strip.len()]);
         }
         for (index, seen) in seen.iter().enumerate() {
-            let totals = self.weigh(isa, tile, (strip.start + index, index), span, (seen, &pages));
+            let masks = self.reads_some().then_some(&masks[index]);
+            let totals = self.weigh(isa, tile, (strip.start + index, index), span, (seen, masks, &pages));
             set_totals(&mut partials[index * length..][..length], totals);
         }
         self.add_values(isa, tile, &pages, seen, partials);
@@ -248,20 +300,15 @@ impl Block<'_> {
 
     /// The records of the block's head in a span.
     fn pages(&self, span: usize, range: Range<usize>, fetch: Fetch) -> Pages<'_> {
-        let record = |page: usize| self.layer.record(self.sequence.page_table[page], self.kv_head);
-        let mut records: [&[u8]; SPAN_PAGES] = [&[]; SPAN_PAGES];
-        for page in range.clone() {
-            records[page] = record(span * SPAN_PAGES + page);
-        }
-        let mut next: [&[u8]; SPAN_PAGES] = [&[]; SPAN_PAGES];
+        let mut pages = pages_of_span(self.source.layer, (self.sequence, self.kv_head), span, range);
         if fetch == Fetch::Ahead {
             let end = self.seen(self.rows.end - 1).end.div_ceil(PAGE_LENGTH);
             let start = (span + 1) * SPAN_PAGES;
-            for (next, page) in next.iter_mut().zip(start..end) {
-                *next = record(page);
+            for (next, page) in pages.next.iter_mut().zip(start..end) {
+                *next = self.source.layer.record(self.sequence.page_table[page], self.kv_head);
             }
         }
-        Pages { records, range, next }
+        pages
     }
 
     /// Turns the scores of a query, the `index`-th of its strip, into weights; gives its largest score and their sum.
@@ -271,9 +318,9 @@ impl Block<'_> {
         tile: &mut Tile,
         (query, index): (usize, usize),
         span: usize,
-        (seen, pages): (&Range<usize>, &Pages<'_>),
+        (seen, masks, pages): (&Range<usize>, Option<&PageMasks>, &Pages<'_>),
     ) -> (f32, f32) {
-        let (layout, runs) = (&self.layer.layout, self.layer.layout.value_runs());
+        let (layout, runs) = (&self.source.layer.layout, self.source.layer.layout.value_runs());
         let mut result = (f32::NEG_INFINITY, 0.0);
         if seen.is_empty() {
             for run in 0..runs {
@@ -301,7 +348,7 @@ impl Block<'_> {
             let position = self.sequence.first_position + self.rows.start + query / self.group();
             (slopes[self.place(query).1], (span * SPAN) as f32 - position as f32)
         });
-        run(isa, Softmax { scores, seen: seen.clone(), scale, bias, result: &mut result });
+        run(isa, Softmax { scores, seen: seen.clone(), masks, scale, bias, result: &mut result });
         if layout.is_quantised() {
             for value_run in 0..runs {
                 run(
@@ -311,6 +358,7 @@ impl Block<'_> {
                         pages,
                         run: value_run,
                         seen: seen.clone(),
+                        masks,
                         weights: &tile.scores[index],
                         products: &mut tile.products[0],
                         integers: &mut tile.weights[value_run][index],
@@ -324,7 +372,7 @@ impl Block<'_> {
 
     /// Adds the values of what each query of a strip sees to its sums.
     fn add_values(&self, isa: Isa, tile: &Tile, pages: &Pages<'_>, seen: &[Range<usize>], sums: &mut [f32]) {
-        let layout = &self.layer.layout;
+        let layout = &self.source.layer.layout;
         let weights = if layout.is_quantised() {
             Weights::Integers(&tile.weights, &tile.factors)
         } else {
@@ -363,7 +411,7 @@ impl Block<'_> {
         for (out, value) in out.iter_mut().zip(state) {
             *out = *value / sum;
         }
-        if self.layer.is_rotated() {
+        if self.source.layer.is_rotated() {
             rotate(isa, out);
         }
         if let Some(gate) = output.gate {

@@ -16,6 +16,7 @@
 #![allow(unsafe_code)] // Rows and records are written by several threads.
 
 mod block;
+mod chosen;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_avx512;
@@ -32,6 +33,8 @@ use std::ops::Range;
 
 pub(super) use block::Tile;
 use block::{Block, Output};
+pub use chosen::Chosen;
+pub(super) use chosen::{choose_keys, prepare};
 use lair_simd::Isa;
 use rotation::rotate;
 pub(super) use split::Split;
@@ -43,12 +46,26 @@ use super::norm::{apply_norm, clamp};
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
 use super::{Buffer, Cpu, Kv};
-use crate::{Attention, AttentionBuffers, Batch, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows, Temperature};
+use crate::{
+    Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows, Temperature,
+};
 
 /// Queries (rows times heads of the group) of a block, about: what is read of a span is used so often.
 const QUERIES: usize = 64;
 /// From so many rows on, norms, rotation and storing are dealt to all workers.
 const ROWS_SHARED: usize = 8;
+
+/// Keys that attention reads.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) layer: &'a KvLayer,
+    /// Which of them a query sees.
+    pub(super) mask: Mask,
+    /// Of so many positions only the last is a key.
+    pub(super) stride: usize,
+    /// Which of those are read; all where nothing was chosen.
+    pub(super) chosen: Option<&'a Chosen>,
+}
 
 /// The attention region.
 pub(super) fn attention(
@@ -59,21 +76,34 @@ pub(super) fn attention(
     buffers: AttentionBuffers<'_, Cpu>,
 ) {
     batch.assert_consistent();
-    let AttentionBuffers { q, kv: keys_and_values, gate, output } = buffers;
-    let layer = &mut kv.layers[attention.kv_layer];
+    let AttentionBuffers { q, kv: keys_and_values, gate, chosen, output } = buffers;
     prepare_rows(isa, pool, batch, (attention, attention.q_norm.as_ref(), attention.temperature), q);
     if let Some((keys, values)) = keys_and_values {
         prepare_rows(isa, pool, batch, (attention, attention.k_norm.as_ref(), None), keys);
-        store(isa, pool, batch, attention, layer, (keys, values));
+        store(isa, pool, batch, attention, &mut kv.layers[attention.kv_layer], (keys, values));
     }
-    let blocks = Blocks::new(batch, attention, layer);
+    let Kv { layers, split } = kv;
+    let source = Source { layer: &layers[attention.kv_layer], mask: attention.mask, stride: 1, chosen };
+    attend((isa, pool, workers), batch, attention, (source, None), split, (&*q, gate, output));
+}
+
+/// Attention of prepared queries to keys that are stored: those of one source, then those of another in the same softmax.
+pub(super) fn attend(
+    (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
+    batch: &Batch<'_>,
+    attention: &Attention<Cpu>,
+    (source, beside): (Source<'_>, Option<Source<'_>>),
+    split: &mut Split,
+    (q, gate, output): (&Buffer, Option<&Buffer>, &mut Buffer),
+) {
+    let blocks = Blocks::new(batch, attention, (source, beside));
     for worker in workers.iter_mut() {
         // At once as much as the largest block takes, so that later steps allocate nothing.
-        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), attention, layer);
+        worker.attention.make_room(QUERIES.max(blocks.rows * blocks.group()), attention, source.layer);
     }
-    let (q, output) = (&*q, Output { width: output.width, parts: Parts::new(&mut output.values), gate });
+    let output = Output { width: output.width, parts: Parts::new(&mut output.values), gate };
     if blocks.are_few_for(pool.worker_count()) {
-        return split::run((isa, pool, workers), &blocks, &mut kv.split, q, &output);
+        return split::run((isa, pool, workers), &blocks, split, q, &output);
     }
     for_each_item(pool, workers, blocks.count, &|scratch, item| {
         blocks.block(item).run(isa, q, &mut scratch.attention, &output);
@@ -84,7 +114,8 @@ pub(super) fn attention(
 struct Blocks<'a> {
     batch: &'a Batch<'a>,
     attention: &'a Attention<Cpu>,
-    layer: &'a KvLayer,
+    source: Source<'a>,
+    beside: Option<Source<'a>>,
     /// Rows of a block, at most.
     rows: usize,
     /// Blocks of all sequences and heads.
@@ -92,10 +123,14 @@ struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    fn new(batch: &'a Batch<'a>, attention: &'a Attention<Cpu>, layer: &'a KvLayer) -> Blocks<'a> {
+    fn new(
+        batch: &'a Batch<'a>,
+        attention: &'a Attention<Cpu>,
+        (source, beside): (Source<'a>, Option<Source<'a>>),
+    ) -> Blocks<'a> {
         let rows = (QUERIES * attention.kv_head_count / attention.head_count).max(1);
         let of_a_head: usize = batch.sequences.iter().map(|sequence| sequence.row_count.div_ceil(rows)).sum();
-        Blocks { batch, attention, layer, rows, count: of_a_head * attention.kv_head_count }
+        Blocks { batch, attention, source, beside, rows, count: of_a_head * attention.kv_head_count }
     }
 
     fn group(&self) -> usize {
@@ -110,7 +145,8 @@ impl<'a> Blocks<'a> {
             if place < count {
                 let start = place * self.rows;
                 let rows = start..(start + self.rows).min(sequence.row_count);
-                return Block { attention: self.attention, layer: self.layer, sequence, rows, kv_head };
+                let Blocks { attention, source, beside, .. } = *self;
+                return Block { attention, source, beside, sequence, rows, kv_head };
             }
             place -= count;
         }
@@ -119,7 +155,8 @@ impl<'a> Blocks<'a> {
 
     /// Whether the longest block alone would keep one of the threads busy after the others have finished.
     fn are_few_for(&self, threads: usize) -> bool {
-        if threads == 1 || self.count > 8 * threads {
+        // Spans of two sources are not dealt out.
+        if threads == 1 || self.count > 8 * threads || self.beside.is_some() {
             return false;
         }
         let (mut longest, mut all) = (0, 0);
@@ -173,7 +210,7 @@ fn prepare_rows(
 }
 
 /// Rotary embedding of all heads of a row.
-fn turn(row: &mut [f32], rope: &RopeTable, head_dim: usize, position: usize) {
+pub(super) fn turn(row: &mut [f32], rope: &RopeTable, head_dim: usize, position: usize) {
     for index in 0..rope.frequencies.len() {
         let (first, second) = rope.pair(index);
         let (cosine, sine) = rope.cosine_sine(index, position);
@@ -235,6 +272,68 @@ fn store(
             pool.split(count, &|_, range| range.for_each(|index| store_page(sequence, first + index)));
         } else {
             (first..first + count).for_each(|page_index| store_page(sequence, page_index));
+        }
+    }
+}
+
+/// Puts rows into their places as they are: of one head of keys, of values, or of both. Where elements are codes they are
+/// turned in place.
+pub(super) fn store_rows(
+    (isa, pool): (Isa, &Pool),
+    batch: &Batch<'_>,
+    layer: &mut KvLayer,
+    (keys, values): (Option<&mut Buffer>, Option<&mut Buffer>),
+) {
+    let (layout, is_rotated) = (layer.layout, layer.is_rotated());
+    assert_eq!(layer.kv_head_count, 1, "rows of one head");
+    let (keys, values) = (Rows::new(keys, layout.key_dim), Rows::new(values, layout.value_dim));
+    let records = Parts::new(layer.records_mut());
+    for sequence in batch.sequences {
+        let first = sequence.first_position / PAGE_LENGTH;
+        let count = (sequence.first_position + sequence.row_count).div_ceil(PAGE_LENGTH) - first;
+        let store_page = |index: usize| {
+            let page = sequence.page_table[first + index].0 as usize;
+            for position in rows_of_page(sequence, first + index) {
+                let row = sequence.first_row + position - sequence.first_position;
+                // SAFETY: every row belongs to one page of one sequence.
+                let (key, value) = unsafe { (keys.row(row), values.row(row)) };
+                if is_rotated {
+                    rotate(isa, key);
+                    rotate(isa, value);
+                }
+                // SAFETY: a page that is written belongs to one sequence, and here to one thread.
+                let record = unsafe { records.part(page * layout.size_bytes, layout.size_bytes) };
+                kv_record::store(isa, &layout, record, position % PAGE_LENGTH, (key, value));
+            }
+        };
+        if sequence.row_count >= ROWS_SHARED {
+            pool.split(count, &|_, range| range.for_each(store_page));
+        } else {
+            (0..count).for_each(store_page);
+        }
+    }
+}
+
+/// Rows that are stored, or none.
+struct Rows<'a> {
+    parts: Option<Parts<'a, f32>>,
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn new(buffer: Option<&'a mut Buffer>, width: usize) -> Rows<'a> {
+        assert_eq!(buffer.as_ref().map_or(0, |buffer| buffer.width), width, "rows and the cache differ in width");
+        Rows { parts: buffer.map(|buffer| Parts::new(&mut buffer.values)), width }
+    }
+
+    /// # Safety
+    /// As for [`Parts::part`], row by row.
+    #[allow(clippy::mut_from_ref)] // This is what the type is for.
+    unsafe fn row(&self, row: usize) -> &'a mut [f32] {
+        match &self.parts {
+            // SAFETY: the caller's promise.
+            Some(parts) => unsafe { parts.part(row * self.width, self.width) },
+            None => &mut [],
         }
     }
 }

@@ -23,6 +23,9 @@ pub(super) const SPAN: usize = SPAN_PAGES * PAGE_LENGTH;
 /// Scores of one query with a span, then weights: `[page][position]`.
 pub(super) type PageScores = [[f32; PAGE_LENGTH]; SPAN_PAGES];
 
+/// Which positions a query reads where it does not read all that it sees: a bit for each position of a page.
+pub(super) type PageMasks = [u16; SPAN_PAGES];
+
 /// The largest 15-bit weight.
 const WEIGHT_MAX: f32 = 32767.0;
 
@@ -55,6 +58,8 @@ pub(super) struct Softmax<'a> {
     pub(super) scores: &'a mut PageScores,
     /// Positions of the span; not empty.
     pub(super) seen: Range<usize>,
+    /// Which of them are read, where not all are; some are.
+    pub(super) masks: Option<&'a PageMasks>,
     /// Factor on the scores.
     pub(super) scale: f32,
     /// ALiBi: the slope, and the distance of the span's first position from the query's.
@@ -70,6 +75,7 @@ impl Work for Softmax<'_> {
         let pages = pages_of(&self.seen);
         // What is no number is no candidate for the largest, whatever the scale.
         fill_unseen(self.scores, &self.seen, f32::NAN);
+        fill_unread(self.scores, &pages, self.masks, f32::NAN);
         if let Some((slope, distance)) = self.bias {
             let lanes = l.load(&std::array::from_fn(|lane| lane as f32));
             for page in pages.clone() {
@@ -89,11 +95,12 @@ impl Work for Softmax<'_> {
         }
         let highest = l.max(l.max(highest[0], highest[1]), l.max(highest[2], highest[3]));
         let largest = l.largest(highest, f32::NEG_INFINITY);
-        for scores in &mut self.scores[pages] {
+        for scores in &mut self.scores[pages.clone()] {
             let score = l.mul(l.load(scores), scale);
             l.store(exp(l, l.sub(score, l.splat(largest))), scores);
         }
         fill_unseen(self.scores, &self.seen, 0.0);
+        fill_unread(self.scores, &pages, self.masks, 0.0);
         let mut sums = [l.splat(0.0); CHAINS];
         for page in 0..SPAN_PAGES {
             sums[page % CHAINS] = l.add(sums[page % CHAINS], l.load(&self.scores[page]));
@@ -116,12 +123,27 @@ fn fill_unseen(scores: &mut PageScores, seen: &Range<usize>, value: f32) {
     }
 }
 
+/// Sets what is seen and not read.
+#[inline(always)]
+fn fill_unread(scores: &mut PageScores, pages: &Range<usize>, masks: Option<&PageMasks>, value: f32) {
+    let Some(masks) = masks else { return };
+    for page in pages.clone() {
+        for (position, score) in scores[page].iter_mut().enumerate() {
+            if masks[page] >> position & 1 == 0 {
+                *score = value;
+            }
+        }
+    }
+}
+
 /// Makes integers of weights times the scales of one run of the values: `weight * scale ~ integer * factor`.
 pub(super) struct Integers<'a> {
     pub(super) layout: &'a RecordLayout,
     pub(super) pages: &'a Pages<'a>,
     pub(super) run: usize,
     pub(super) seen: Range<usize>,
+    /// As [`Softmax::masks`].
+    pub(super) masks: Option<&'a PageMasks>,
     pub(super) weights: &'a PageScores,
     pub(super) products: &'a mut PageScores,
     /// Zeros for pages that are not seen.
@@ -143,6 +165,7 @@ impl Work for Integers<'_> {
         }
         // What is not seen may never have been written: zero times that need not be zero.
         fill_unseen(self.products, &self.seen, 0.0);
+        fill_unread(self.products, &seen_pages, self.masks, 0.0);
         let zero = l.splat(0.0);
         let (mut highest, mut fault) = ([zero; CHAINS], [zero; CHAINS]);
         for page in 0..SPAN_PAGES {

@@ -33,7 +33,7 @@ pub(super) fn run(
     q: &Buffer,
     output: &Output<'_>,
 ) {
-    let length = state_length(&blocks.layer.layout);
+    let length = state_length(&blocks.source.layer.layout);
     let queries_a_block = blocks.rows * blocks.group();
     let state_count = blocks.count * queries_a_block;
     let round = (PARTIALS / (state_count * length)).max(pool.worker_count());

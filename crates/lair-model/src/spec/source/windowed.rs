@@ -177,10 +177,10 @@ pub const HRM_NAMES: &[Renaming] = &[
 
 /// Muse Glimmer: norms of layers add 1, the last one does not.
 pub const MUSE_NAMES: &[Renaming] = &[
-    name("layers.*.input_layernorm", "blk.*.attn_norm").of(Values::PlusOne),
-    name("layers.*.post_attention_layernorm", "blk.*.post_attention_norm").of(Values::PlusOne),
-    name("layers.*.pre_feedforward_layernorm", "blk.*.ffn_norm").of(Values::PlusOne),
-    name("layers.*.post_feedforward_layernorm", "blk.*.post_ffw_norm").of(Values::PlusOne),
+    name("layers.*.input_layernorm", "blk.*.attn_norm").of(Values::Plus(1.0)),
+    name("layers.*.post_attention_layernorm", "blk.*.post_attention_norm").of(Values::Plus(1.0)),
+    name("layers.*.pre_feedforward_layernorm", "blk.*.ffn_norm").of(Values::Plus(1.0)),
+    name("layers.*.post_feedforward_layernorm", "blk.*.post_ffw_norm").of(Values::Plus(1.0)),
     name("layers.*.self_attn.gate_proj", "blk.*.attn_gate"),
 ];
 
@@ -238,9 +238,9 @@ pub const QWEN4_NAMES: &[Renaming] = &[
     name("layers.*.ple.ple_embedding.ngram_heads_vocab_sizes", "qwen4exp.ple.head_vocab_sizes").as_key(),
     name("layers.*.ple.key_proj", "blk.*.ple_key"),
     name("layers.*.ple.value_proj", "blk.*.ple_value"),
-    name("layers.*.ple.norm_key", "blk.*.ple_norm_key").of(Values::PlusOne),
-    name("layers.*.ple.norm_query", "blk.*.ple_norm_query").of(Values::PlusOne),
-    name("layers.*.ple.norm_conv", "blk.*.ple_norm_conv").of(Values::PlusOne),
+    name("layers.*.ple.norm_key", "blk.*.ple_norm_key").of(Values::Plus(1.0)),
+    name("layers.*.ple.norm_query", "blk.*.ple_norm_query").of(Values::Plus(1.0)),
+    name("layers.*.ple.norm_conv", "blk.*.ple_norm_conv").of(Values::Plus(1.0)),
     name("layers.*.ple.conv1d", "blk.*.ple_conv1d").with(Change::Channels),
 ];
 
