@@ -174,3 +174,44 @@ fn wishes_are_kept_and_what_cannot_be_is_refused() {
     assert!(search(&model, &options, &target(least), &|_, _| true).is_ok(), "what is said to be possible is");
     assert!(matches!(search(&model, &options, &target(300_000), &|_, _| false), Err(QuantizeError::Stopped)));
 }
+
+#[test]
+fn a_row_that_holds_nearly_everything_counts_wherever_it_stands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // More elements than are tried.
+    let (columns, rows) = (256, 4096);
+    let value = |index: usize| {
+        let small = ((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        // One large weight among small ones of its row: rounding the others costs next to nothing.
+        if index / columns == 1357 { if index % columns == 7 { 9_000.0 } else { 0.0 } } else { small }
+    };
+    let values: Vec<f32> = (0..columns * rows).map(value).collect();
+    let mut metadata = Metadata::default();
+    metadata.set("general.architecture", "llama");
+    metadata.set("llama.block_count", 1_u32);
+    let mut writer = GgufWriter::new(metadata).expect("valid keys");
+    let shape = [columns as u64, rows as u64];
+    writer.add_tensor("blk.0.ffn_down.weight", &shape, TensorType::F32).expect("valid");
+    let path = folder.path().join("model.gguf");
+    writer
+        .write_file(&path, |tensor, out| {
+            let mut bytes = vec![0; tensor.size_bytes as usize];
+            lair_quant::quantize(tensor.tensor_type, &values, &mut bytes).expect("plain numbers");
+            out.write_all(&bytes)
+        })
+        .expect("written");
+    let model = GgufFile::open(path).expect("valid");
+    let options = Options { file_type: FileType::from_name("Q4_0"), thread_count: 1, ..Options::default() };
+    let wanted = Target { size_bytes: 700_000, candidates: vec![TensorType::Q4_0] };
+    let found = search(&model, &options, &wanted, &|_, _| true).expect("it can be reached");
+
+    let mut bytes = vec![0; TensorType::Q4_0.size_bytes(values.len() as u64).expect("whole blocks") as usize];
+    lair_quant::quantize(TensorType::Q4_0, &values, &mut bytes).expect("plain numbers");
+    let mut back = vec![0.0; values.len()];
+    lair_quant::dequantize(TensorType::Q4_0, &bytes, &mut back).expect("whole blocks");
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x).powi(2)).sum::<f64>();
+    let changed = squares(&mut values.iter().zip(&back).map(|(x, y)| x - y));
+    let expected = changed / squares(&mut values.iter().copied());
+    let error = found.errors["blk.0.ffn_down.weight"];
+    assert!((error / expected - 1.0).abs() < 0.05, "{error} instead of {expected}");
+}
