@@ -6,12 +6,14 @@ mod derived;
 mod encoders;
 pub(crate) mod extras;
 pub(crate) mod facts;
+mod layer_parameters;
 mod model_name;
 pub(crate) mod names;
 pub(crate) mod parameters;
 pub(crate) mod sources;
 mod special;
 mod tokenizer;
+mod values;
 mod vocabularies;
 
 use std::path::Path;
@@ -65,13 +67,14 @@ impl Assembly {
         let (architecture, source) = config.architecture()?;
         let tensors = packed::source_tensors(&checkpoint, &config)?;
         let numbers = numbers_of_tensors(&tensors, source, &checkpoint);
-        let Planned { mut recipes, left_out } = plan(tensors, architecture.gguf_name, source, &config.facts())?;
+        let Planned { mut recipes, left_out, keys } = plan(tensors, architecture.gguf_name, source, &config)?;
 
         let mut metadata = Metadata::default();
         metadata.set("general.architecture", architecture.gguf_name);
         let counts = Counts::of(&recipes);
         card::set_card(&mut metadata, &checkpoint, &config, counts.total, counts.label())?;
         parameters::set_parameters(&mut metadata, architecture, source, &config)?;
+        values::set_keys(&mut metadata, keys, &checkpoint.files)?;
         for (key, number) in numbers {
             metadata.set(&format!("{}.{key}", architecture.gguf_name), number);
         }
@@ -82,6 +85,7 @@ impl Assembly {
 
         let model_config = ModelConfig::from_metadata(&metadata)?;
         let needs = tensor_needs(architecture, &model_config)?;
+        recipes.extend(values::constants(source, &needs, &config));
         for (name, values) in extras::rope_factors(&config, architecture, &needs, &mut metadata)? {
             recipes.push(Recipe::of_values(name, SourceTensor::of_values(name, values)));
         }
