@@ -32,7 +32,7 @@ use crate::error::{ConvertError, Fault};
 use crate::file_types::file_type_of;
 use crate::matrix::{Piece, SourceTensor};
 use crate::packed;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, ValueChange};
 
 /// The version of the layout of quantized blocks, which files state.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -69,6 +69,7 @@ impl Assembly {
         let numbers = numbers_of_tensors(&tensors, source, &checkpoint);
         let Planned { mut recipes, left_out, keys } = plan(tensors, architecture.gguf_name, source, &config)?;
 
+        check_head(&recipes)?;
         let mut metadata = Metadata::default();
         metadata.set("general.architecture", architecture.gguf_name);
         let counts = Counts::of(&recipes);
@@ -108,6 +109,16 @@ impl Assembly {
         });
         Ok(GgufFile::assemble(self.metadata.clone(), self.files.to_vec(), tensors.collect())?)
     }
+}
+
+/// Refuses a model whose head is its embedding, if the embedding has a factor that is none of the head's.
+fn check_head(recipes: &[Recipe]) -> Result<(), ConvertError> {
+    let has_factor = |recipe: &Recipe| recipe.name == "token_embd.weight" && recipe.values != ValueChange::Same;
+    if recipes.iter().any(has_factor) && !recipes.iter().any(|recipe| recipe.name == "output.weight") {
+        let what = "a checkpoint without `lm_head.weight`, whose embedding has a factor of its own,".to_owned();
+        return Err(ConvertError::Unsupported { what });
+    }
+    Ok(())
 }
 
 /// Hyper-parameters that are stored as tensors of one element.
