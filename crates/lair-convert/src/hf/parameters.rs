@@ -203,6 +203,10 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
             let width = config.count(&[name]).unwrap_or(0);
             keys.set("feed_forward_length", by_layer(config, |kind| kind == LayerKind::Network, width));
         }
+        Parameter::CountOfAttention(key, name) => {
+            let count = config.count(&[name]);
+            keys.set(key, count.and_then(|count| by_layer(config, |kind| kind == LayerKind::Attention, count)));
+        }
         Parameter::TurnsIn(class) => {
             let is_hybrid = config.all_layer_kinds().contains(&LayerKind::Recurrent);
             keys.set("rope.scaling.finetuned", Some(config.class == class || !is_hybrid));

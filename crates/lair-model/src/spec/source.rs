@@ -347,6 +347,8 @@ pub enum Parameter {
     RecurrentLayers,
     /// `feed_forward_length`, for each layer: 0 in those without a feed-forward network (Nemotron-H). The key of its width.
     FfnLayers(&'static str),
+    /// A key for each layer: this number in layers of attention, 0 in others.
+    CountOfAttention(&'static str, &'static str),
     /// `rope.scaling.finetuned`: whether layers are turned at all (Granite 4).
     TurnsIn(&'static str),
     /// A yes in checkpoints of this class, a no in others.

@@ -263,6 +263,7 @@ pub const QWEN4_PARAMETERS: &[Parameter] = &[
     Parameter::Count("attention.indexer.head_count", &["indexer_n_heads"]),
     Parameter::Count("attention.indexer.key_length", &["indexer_head_dim"]),
     Parameter::Count("attention.indexer.top_k", &["indexer_budget"]),
+    Parameter::CountOfAttention("attention.compress_ratios", "indexer_compress_ratio"),
     Parameter::Places("ple.layers", "ple_layer_ids"),
     Parameter::Count("ple.ngram_size", &["ngram_size"]),
     Parameter::Count("ple.heads_per_ngram", &["heads_per_ngram"]),
