@@ -12,6 +12,7 @@ mod error;
 pub mod export;
 mod file_types;
 pub mod hf;
+mod latent;
 pub mod lora;
 mod matrix;
 pub mod merge;

@@ -163,8 +163,21 @@ impl RowOrder {
                 Some(left) => Ok((left, RowOrder::From(facts.padding_positions))),
                 None => Err(format!("more than {} rows", facts.padding_positions)),
             },
+            Change::IndexerQueries | Change::IndexerKey => match rows.checked_sub(facts.indexer_key_rows) {
+                Some(queries) if change == Change::IndexerQueries => Ok((queries, RowOrder::From(0))),
+                Some(queries) => Ok((rows - queries, RowOrder::From(queries))),
+                None => Err(format!("{} rows of a key behind those of queries", facts.indexer_key_rows)),
+            },
             Change::Part { count, .. } if !rows.is_multiple_of(count) => Err(format!("rows in {count} equal parts")),
             Change::Part { index, count } => Ok((rows / count, RowOrder::From(index * (rows / count)))),
+            Change::NeighbourTails if head_count == 0 || !rows.is_multiple_of(head_count) => {
+                Err(format!("rows of {head_count} heads"))
+            }
+            Change::NeighbourTails => {
+                let list = neighbour_tails(rows, rows / head_count, facts.tail_rows)?;
+                Ok((rows, RowOrder::Listed(list.into())))
+            }
+            Change::NeighbourTail => Ok((rows, RowOrder::Listed(neighbour_tails(rows, rows, facts.tail_rows)?.into()))),
             change => match listed(change, rows, facts)? {
                 Some(list) => Ok((list.len(), RowOrder::Listed(list.into()))),
                 None => Ok((rows, RowOrder::From(0))),
@@ -234,6 +247,14 @@ impl Piece {
         if change == Change::Transposed {
             let matrix = transposed(matrix).map_err(|matrix| wrong(&matrix, "stored numbers".to_owned()))?;
             return Ok(Piece::whole(matrix));
+        }
+        if change == Change::NeighbourColumns {
+            if !matrix.columns.is_multiple_of(2) {
+                return Err(wrong(&matrix, "an even number of columns".to_owned()));
+            }
+            let order = RowOrder::NeighbourPairs { head_rows: matrix.columns, turned_rows: matrix.columns };
+            let order = (0..matrix.columns).map(|column| order.source_row(column)).collect::<Vec<_>>();
+            return Ok(Piece { column_order: Some(order.into()), ..Piece::whole(matrix) });
         }
         if let Change::ValueHeadColumnsInTurn | Change::HeadColumnsByKey = change {
             let order = match change {
@@ -384,6 +405,21 @@ fn key_group_part(part: usize, rows: usize, facts: &Facts) -> Result<Vec<usize>,
 fn in_neighbours(rows: &[usize], head_rows: usize) -> Vec<usize> {
     let order = RowOrder::NeighbourPairs { head_rows, turned_rows: head_rows };
     (0..rows.len()).map(|index| rows[order.source_row(index)]).collect()
+}
+
+/// Rows in runs of this length, of each of which the last so many have `i` of the first half beside `i` of the second.
+fn neighbour_tails(rows: usize, run: usize, tail: usize) -> Result<Vec<usize>, String> {
+    let Some(before) = run.checked_sub(tail).filter(|_| tail.is_multiple_of(2)) else {
+        return Err(format!("runs of rows that end in {tail} in pairs"));
+    };
+    let source = |row: usize| {
+        let (first, place) = (row / run * run, row % run);
+        match place.checked_sub(before) {
+            Some(place) => first + before + place % 2 * (tail / 2) + place / 2,
+            None => row,
+        }
+    };
+    Ok((0..rows).map(source).collect())
 }
 
 /// Of rows `[key heads, query + key + values + gates]` those of one part, 0 to 3.

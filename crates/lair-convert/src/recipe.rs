@@ -29,7 +29,7 @@ pub(crate) struct Recipe {
 }
 
 /// What is made of every number of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ValueChange {
     /// Nothing else.
     Same,
@@ -41,23 +41,33 @@ pub(crate) enum ValueChange {
     NegatedSecondHalves { head_rows: usize },
     /// See [`Values::NegatedExponential`].
     NegatedExponential,
+    /// See [`Values::Exponential`].
+    Exponential,
+    /// So many times as much, with a factor for each row.
+    TimesRows(Arc<[f32]>),
 }
 
 impl ValueChange {
     /// Changes the numbers of some rows, the first of which is row `first` of the matrix.
-    fn apply(self, values: &mut [f32], columns: usize, first: usize) {
+    fn apply(&self, values: &mut [f32], columns: usize, first: usize) {
         match self {
             ValueChange::Same => {}
             ValueChange::Plus(offset) => values.iter_mut().for_each(|value| *value += offset),
             ValueChange::Times(factor) => values.iter_mut().for_each(|value| *value *= factor),
             ValueChange::NegatedSecondHalves { head_rows } => {
                 for (index, row) in values.chunks_exact_mut(columns).enumerate() {
-                    if (first + index) % head_rows >= head_rows / 2 {
+                    if (first + index) % *head_rows >= *head_rows / 2 {
                         row.iter_mut().for_each(|value| *value = -*value);
                     }
                 }
             }
             ValueChange::NegatedExponential => values.iter_mut().for_each(|value| *value = -value.exp()),
+            ValueChange::Exponential => values.iter_mut().for_each(|value| *value = value.exp()),
+            ValueChange::TimesRows(factors) => {
+                for (row, factor) in values.chunks_exact_mut(columns.max(1)).zip(&factors[first..]) {
+                    row.iter_mut().for_each(|value| *value *= factor);
+                }
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) fn reshaped(tensor: SourceTensor, change: Change, facts: &Facts) -> R
         Change::AlternateColumns(_) | Change::AlternateColumnsTransposed(_) => {
             "an even number of columns, stored as numbers"
         }
+        Change::PartTransposed { .. } => "equal parts of columns, stored as numbers",
         _ => return Ok(tensor),
     };
     let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
@@ -30,8 +31,12 @@ pub(crate) fn reshaped(tensor: SourceTensor, change: Change, facts: &Facts) -> R
         Change::ExpertRows => stack_of_experts(tensor, facts.expert_count, false),
         Change::ExpertRowsTransposed => stack_of_experts(tensor, facts.expert_count, true),
         Change::StateGroups => rows_of_vector(tensor, Some(facts.state_group_count.max(1))),
-        Change::AlternateColumns(index) => alternate(tensor, index, false),
-        Change::AlternateColumnsTransposed(index) => alternate(tensor, index, true),
+        Change::AlternateColumns(index) => columns_of(tensor, (index, 2, 2), false),
+        Change::AlternateColumnsTransposed(index) => columns_of(tensor, (index, 2, 2), true),
+        Change::PartTransposed { index, count } => {
+            let first = tensor.shape.last().map_or(0, |columns| columns / count.max(1) * index);
+            columns_of(tensor, (first, 1, count), true)
+        }
         _ => None,
     };
     made.ok_or_else(|| ConvertError::TensorShape { name, found: shape, expected: expected.to_owned() })
@@ -129,20 +134,25 @@ fn rows_of_vector(tensor: SourceTensor, count: Option<usize>) -> Option<SourceTe
     Some(SourceTensor { shape: vec![rows, columns], matrices: vec![Matrix { rows, columns, elements }], ..tensor })
 }
 
-/// Every second column of each matrix, which then may become rows. A matrix of a row for each expert is a stack of vectors.
-fn alternate(tensor: SourceTensor, index: usize, is_transposed: bool) -> Option<SourceTensor> {
-    let columns = tensor.shape.last().copied().filter(|columns| columns.is_multiple_of(2))? / 2;
-    let halved = |matrix: &Matrix| {
+/// Columns of each matrix, which then may become rows: from the first on every so-many-th, one of so many. A matrix of a row
+/// for each expert is a stack of vectors.
+fn columns_of(
+    tensor: SourceTensor,
+    (index, step, count): (usize, usize, usize),
+    is_transposed: bool,
+) -> Option<SourceTensor> {
+    let columns = tensor.shape.last().copied().filter(|columns| columns.is_multiple_of(count))? / count;
+    let chosen = |matrix: &Matrix| {
         let Elements::Stored { element, file, start, row_stride, column_stride } = matrix.elements else { return None };
         let start = start + (index * column_stride * element.size_bytes()) as u64;
-        let strides = (row_stride, 2 * column_stride);
+        let strides = (row_stride, step * column_stride);
         let (rows, columns, (row_stride, column_stride)) = match is_transposed {
             true => (columns, matrix.rows, (strides.1, strides.0)),
             false => (matrix.rows, columns, strides),
         };
         Some(Matrix { rows, columns, elements: Elements::Stored { element, file, start, row_stride, column_stride } })
     };
-    let matrices = tensor.matrices.iter().map(halved).collect::<Option<Vec<_>>>()?;
+    let matrices = tensor.matrices.iter().map(chosen).collect::<Option<Vec<_>>>()?;
     let mut shape = tensor.shape.clone();
     *shape.last_mut()? = columns;
     if is_transposed && shape.len() >= 2 {

@@ -12,6 +12,7 @@ use lair_gguf::{Metadata, TensorInfo, TensorType};
 
 use crate::shapes::{AttentionShape, LatentShape, state_layers};
 use crate::spec::{Architecture, ExpertsFfn, Ffn, HeadOutput, Indexer, KeyChoice, KeyUnit, KvSource, Mixer};
+use crate::weights::SWITCH_WIDTH;
 use crate::{ModelConfig, ModelError, Presence, architectures, tensor_needs};
 
 /// What a model costs.
@@ -138,6 +139,13 @@ impl ModelCost {
                     .map_or(1, |block| architecture.layers_of_block(&config, block).max(1));
                 cost.matrices.extend(std::iter::repeat_n(matrix, uses));
             }
+        }
+        if config.switch.is_some() && architecture.has_own_adapters {
+            // Finds the token that has switched an adapter on.
+            let elements = 2 * SWITCH_WIDTH;
+            let search =
+                AttentionCost { kept_elements: elements, read_elements: elements, macs_a_key: elements, window: None };
+            cost.attention.push(search);
         }
         for layer_index in 0..config.layer_count {
             let layer = (architecture.layer)(&config, layer_index);

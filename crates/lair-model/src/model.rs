@@ -4,14 +4,14 @@ use lair_compute::{Backend, KvElement, KvLayout, Norm, StateLayout};
 use lair_gguf::GgufFile;
 
 use crate::adapter::{Adapter, AdapterSummary};
-use crate::config::Pooling;
+use crate::config::{Pooling, SwitchConfig};
 use crate::forward::{Activations, EncoderFrame};
 use crate::pooled_head::PooledHead;
 use crate::spec::Architecture;
 use crate::tensor_source::TensorSource;
 use crate::weights::{
     AdapterParts, AdapterWidths, BufferWidths, Builder, EmbeddingWeights, EncoderWeights, GatedStreamWeights,
-    HeadWeights, LayerWeights, MemoryLayers, MixerWeights, StreamMixWeights, StreamWeights,
+    HeadWeights, LayerWeights, MemoryLayers, MixerWeights, StreamMixWeights, StreamWeights, SwitchWeights,
 };
 use crate::{ModelConfig, ModelError, architectures, check_support, tensor_needs};
 
@@ -26,6 +26,8 @@ pub struct Model<B: Backend> {
     pub(crate) banked_head: Option<Norm<B>>,
     /// How the head reads streams.
     pub(crate) gated_head: Option<GatedStreamWeights<B>>,
+    /// What finds out which of its own adapters a row uses.
+    pub(crate) switch: Option<SwitchWeights<B>>,
     /// What the head reads of streams that layers read and write by learned factors.
     pub(crate) hyper_head: Option<StreamMixWeights<B>>,
     pub(crate) layers: Vec<LayerWeights<B>>,
@@ -96,6 +98,8 @@ impl<B: Backend> Model<B> {
         let layers = (0..config.layer_count)
             .map(|layer_index| builder.layer(architecture, layer_index))
             .collect::<Result<Vec<_>, ModelError>>()?;
+        let switch = config.switch.as_ref().filter(|_| architecture.has_own_adapters);
+        let switch = switch.map(|switch| builder.switch(switch)).transpose()?;
         let pooled_head = PooledHead::load(file, &config, architecture)?;
         let Builder { source, mut widths, memory, adapters, .. } = builder;
         let summaries = adapters.adapters.iter().map(Adapter::summary).collect::<Result<_, _>>()?;
@@ -119,6 +123,7 @@ impl<B: Backend> Model<B> {
             banked_head,
             gated_head,
             hyper_head,
+            switch,
             layers,
             head,
             memory,
@@ -218,8 +223,10 @@ impl<B: Backend> Model<B> {
                 backend.reserve_experts(rows_max, &weights.experts)?;
             }
         }
-        let adapters = (self.adapters.len(), &self.adapter_widths);
-        Activations::new(backend, &self.widths, adapters, self.config.hidden_size, rows_max)
+        // As many as the builder has counted, whether the declaration uses them or not.
+        let own = self.config.switch.as_ref().map_or(0, SwitchConfig::slot_count);
+        let counts = (own, self.adapters.len());
+        Activations::new(backend, &self.widths, (counts, &self.adapter_widths), self.config.hidden_size, rows_max)
     }
 }
 

@@ -81,6 +81,41 @@ const FIXED_KEYS: [(&str, &str, &str); 17] = [
 /// Layers of the models of Gemma 2 and 3 whose scores are scaled by the width of the residual stream.
 const GEMMA_LARGEST: [(&str, usize); 2] = [("Gemma2", 46), ("Gemma3", 62)];
 
+/// Architectures whose files lack what their classes have, or have it in other numbers.
+const WITHOUT_WAY_BACK: [&str; 26] = [
+    "apertus",
+    "bailingmoe3",
+    "chameleon",
+    "cohere2moe",
+    "dbrx",
+    "deepseek2-ocr",
+    "deepseek32",
+    "dots3note",
+    "falcon-h1",
+    "gemma3n",
+    "glm-dsa",
+    "granite_swa",
+    "hrm_text",
+    "hy_v4",
+    "kimi-linear",
+    "laguna",
+    "llama4",
+    "mimo2",
+    "minimax-01",
+    "minimax-m3",
+    "mistral4",
+    "muse-glimmer",
+    "qwen4exp",
+    "step35",
+    "t5",
+    "t5encoder",
+];
+
+/// Whether the models of an architecture are made checkpoints again.
+pub(super) fn has_way_back(architecture: &Architecture) -> bool {
+    !WITHOUT_WAY_BACK.contains(&architecture.gguf_name)
+}
+
 /// `expert_gating_func` of DeepSeek V3.
 const SIGMOID: u32 = 2;
 

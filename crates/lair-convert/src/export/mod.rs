@@ -40,7 +40,8 @@ impl Export {
         let name = file.architecture()?;
         let found = architectures::ALL.iter().find(|architecture| architecture.gguf_name == name);
         let with_source = found.and_then(|architecture| Some((*architecture, architecture.source.as_ref()?)));
-        let Some((architecture, source)) = with_source else {
+        let with_way_back = with_source.filter(|(architecture, _)| classes::has_way_back(architecture));
+        let Some((architecture, source)) = with_way_back else {
             return Err(ConvertError::Unsupported {
                 what: format!("the architecture `{}` to a checkpoint", printable(name)),
             });

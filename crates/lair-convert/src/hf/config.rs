@@ -8,6 +8,7 @@ use super::derived;
 use super::facts::{DeltaFacts, Facts};
 use crate::checkpoint::Checkpoint;
 use crate::error::{ConvertError, Fault, printable};
+use crate::latent::LatentRows;
 
 /// Keys of the angles that stand beside the object of them in older files, by their name in it.
 const ROPE_KEYS: [(&str, &[&str]); 3] = [
@@ -20,7 +21,8 @@ const WINDOW_THETA: [&str; 5] =
 
 /// Keys of the count of query heads.
 const HEAD_COUNTS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
-const EXPERT_COUNTS: &[&str] = &["num_local_experts", "num_experts", "n_routed_experts"];
+const EXPERT_COUNTS: &[&str] =
+    &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "ffn_config.moe_num_experts"];
 /// Layers that are looked at where nothing lists them.
 const LAYER_COUNT_MAX: u32 = 1 << 16;
 
@@ -150,20 +152,36 @@ impl HfConfig {
 
     /// The first of these keys that is there and not null.
     pub(crate) fn first(&self, names: &[&str]) -> Option<&Json> {
-        names.iter().find_map(|name| self.keys.get(*name).or_else(|| self.rope.get(*name)).filter(|v| !v.is_null()))
+        let found = |name: &str| match name.split_once('.') {
+            Some((outer, inner)) => inner.split('.').try_fold(self.keys.get(outer)?, |json, part| match json {
+                Json::Array(list) => list.get(part.parse::<usize>().ok()?),
+                json => json.get(part),
+            }),
+            None => self.keys.get(name).or_else(|| self.rope.get(name)),
+        };
+        names.iter().find_map(|name| found(name).filter(|value| !value.is_null()))
+    }
+
+    /// The first of these keys that is there and not null, of a layer with a window: of the model, else what is said of the
+    /// first such layer, else of all layers, by the last part of the last name.
+    pub(crate) fn first_of_window(&self, names: &[&str]) -> Option<&Json> {
+        let last = names.last().map_or("", |name| name.rsplit('.').next().unwrap_or(name));
+        self.first(names).or_else(|| {
+            let types = self.first(&["layer_types"])?.as_array()?;
+            let layer = types.iter().position(|kind| kind == "sliding_attention")?;
+            let name = last.trim_start_matches("swa_");
+            self.first(&[&format!("per_layer_config.{layer}.{name}"), name])
+        })
     }
 
     /// A count of 32 bits, if it is there and one.
     pub(crate) fn count(&self, names: &[&str]) -> Option<u32> {
-        // A list that says the same for each layer says it for all.
-        let value = match self.first(names)? {
-            Json::Array(list) if list.iter().all(|entry| Some(entry) == list.first()) => list.first()?,
-            value => value,
-        };
-        // Some files write counts as `4096.0`.
-        let whole =
-            || value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0).map(|number| number as u64);
-        value.as_u64().or_else(whole).and_then(|count| u32::try_from(count).ok())
+        count_of(self.first(names)?)
+    }
+
+    /// The same of a layer with a window.
+    pub(crate) fn window_count(&self, names: &[&str]) -> Option<u32> {
+        count_of(self.first_of_window(names)?)
     }
 
     /// A number, if it is there and one.
@@ -227,6 +245,8 @@ impl HfConfig {
             kv_head_count: self.kv_head_count().unwrap_or(0) as usize,
             layer_count: self.layer_count(),
             has_experts: self.has_experts(),
+            tail_rows: count(&["qk_rope_head_dim"]),
+            indexer_key_rows: count(&["indexer_head_dim"]),
             turned_rows: self.turned_rows(),
             padding_positions: self.padding_positions() as usize,
             state_group_count: count(&["mamba_n_groups", "n_groups"]),
@@ -236,6 +256,31 @@ impl HfConfig {
             embedding_scale: self.number(&["mup_embeddings_scale", "embeddings_scale"]).unwrap_or(1.0) as f32,
             head_scale: head_scale.unwrap_or(1.0) as f32,
             halved_every: count(&["rescale_every"]),
+        }
+    }
+
+    /// Layers of a stack, where two stacks run in turn.
+    pub(crate) fn stack_length(&self) -> Option<u32> {
+        self.count(&["num_layers_per_stack", "num_hidden_layers"])
+    }
+
+    /// Whether each layer has a window, where the checkpoint lists that.
+    pub(crate) fn windows(&self) -> Vec<bool> {
+        let types = self.first(&["layer_types", "hybrid_layer_pattern"]).and_then(Json::as_array);
+        types.into_iter().flatten().map(|kind| kind == "sliding_attention" || *kind == 1).collect()
+    }
+
+    /// How the rows that widen compressed keys and values fall to heads in a layer.
+    pub(crate) fn latent_rows(&self, layer: usize) -> LatentRows {
+        let has_window = self.windows().get(layer) == Some(&true);
+        let count = |of_window: &str, names: &[&str]| {
+            let count = self.window_count(&[of_window]).filter(|_| has_window).or_else(|| self.count(names));
+            count.unwrap_or(0) as usize
+        };
+        LatentRows {
+            head_count: count("swa_num_attention_heads", HEAD_COUNTS),
+            key_rows: count("swa_qk_nope_head_dim", &["qk_nope_head_dim"]),
+            value_rows: count("swa_v_head_dim", &["v_head_dim"]),
         }
     }
 
@@ -264,10 +309,21 @@ impl HfConfig {
         // Counted by 32 bits; what is longer than a model can be is refused when the model is read.
         let count = self.layer_count().unwrap_or(0).min(LAYER_COUNT_MAX);
         let listed = self.first(&["attn_layer_indices", "full_attn_idxs"]).and_then(Json::as_array);
+        // Counted from one.
+        let behind = self.first(&["linear_attn_config.full_attn_layers"]).and_then(Json::as_array);
         let period = self.count(&["attn_layer_period"]).filter(|period| *period > 0);
         let offset = self.count(&["attn_layer_offset"]).unwrap_or(0);
+        let group = self.count(&["layer_group_size"]).filter(|group| *group > 0);
+        let holds = |list: &[Json], index: u32| list.iter().any(|entry| entry.as_u64() == Some(u64::from(index)));
+        if let (None, None, Some(group)) = (listed, behind, group) {
+            let ends_group = |index: u32| (index + 1).is_multiple_of(group) || index >= count / group * group;
+            let kind = |index| if ends_group(index) { LayerKind::Attention } else { LayerKind::Recurrent };
+            return (0..count).map(kind).collect();
+        }
         let has_attention = |index: u32| match (listed, period) {
-            (Some(list), _) => list.iter().any(|entry| entry.as_u64() == Some(u64::from(index))),
+            _ if behind.is_some_and(|list| holds(list, index + 1)) => true,
+            _ if behind.is_some() => false,
+            (Some(list), _) => holds(list, index),
             (None, Some(period)) => index >= offset && (index - offset).is_multiple_of(period),
             (None, None) => true,
         };
@@ -318,8 +374,19 @@ fn rope_of(keys: &Map<String, Json>) -> (Map<String, Json>, Option<f64>) {
     let all = object(keys.get("rope_parameters")).or_else(|| object(keys.get("rope_scaling"))).unwrap_or_default();
     let window = all.get("sliding_attention").and_then(|part| part["rope_theta"].as_f64());
     let beside = WINDOW_THETA.iter().find_map(|name| keys.get(*name)?.as_f64());
-    let mut rope = object(all.get("full_attention")).unwrap_or(all);
+    let mut rope = object(all.get("full_attention").or_else(|| all.get("indexed_attention"))).unwrap_or(all);
     rope.extend(flat_scaling(keys));
+    // A base for each layer, where kinds of layers differ.
+    let bases = keys.get("rope_theta").and_then(Json::as_array);
+    let types = keys.get("layer_types").and_then(Json::as_array);
+    let of_kind = |has_window: bool| {
+        let place = types?.iter().position(|kind| (kind == "sliding_attention") == has_window)?;
+        bases?.get(place).cloned()
+    };
+    if let Some(base) = of_kind(false) {
+        rope.insert("rope_theta".to_owned(), base);
+    }
+    let beside = beside.or_else(|| of_kind(true)?.as_f64());
     for (name, others) in ROPE_KEYS {
         let value = others.iter().find_map(|other| keys.get(*other).filter(|value| !value.is_null()));
         if let Some(value) = value
@@ -329,4 +396,16 @@ fn rope_of(keys: &Map<String, Json>) -> (Map<String, Json>, Option<f64>) {
         }
     }
     (rope, window.or(beside))
+}
+
+/// A count of 32 bits, if it is one.
+fn count_of(value: &Json) -> Option<u32> {
+    // A list that says the same for each layer says it for all.
+    let value = match value {
+        Json::Array(list) if list.iter().all(|entry| Some(entry) == list.first()) => list.first()?,
+        value => value,
+    };
+    // Some files write counts as `4096.0`.
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0).map(|number| number as u64);
+    value.as_u64().or_else(whole).and_then(|count| u32::try_from(count).ok())
 }

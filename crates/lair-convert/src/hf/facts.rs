@@ -13,6 +13,10 @@ pub(crate) struct Facts {
     pub(crate) layer_count: Option<u32>,
     /// Whether there are experts.
     pub(crate) has_experts: bool,
+    /// Rows of a head that are turned, behind others that are not.
+    pub(crate) tail_rows: usize,
+    /// Rows of an indexer's key.
+    pub(crate) indexer_key_rows: usize,
     /// Of each head's rows those that are turned, where that is not all of them.
     pub(crate) turned_rows: Option<usize>,
     /// Positions that stand for padding, before those of tokens.
@@ -74,17 +78,20 @@ impl Facts {
             _ => None,
         };
         let turned_rows = count("rope.dimension_count").filter(|rows| *rows > 0);
-        let has_experts = count("expert_count").is_some_and(|count| count > 0);
+        let expert_count = count("expert_count").unwrap_or(0);
+        let has_experts = expert_count > 0;
         Ok(Facts {
             head_count,
             kv_head_count,
             layer_count,
             has_experts,
+            tail_rows: count("rope.dimension_count").unwrap_or(0),
+            indexer_key_rows: count("attention.indexer.key_length").unwrap_or(0),
             turned_rows,
             padding_positions: 0,
             state_group_count,
             delta,
-            expert_count: count("expert_count").unwrap_or(0),
+            expert_count,
             kv_heads_of_layers: None,
             embedding_scale: 1.0,
             head_scale: 1.0,

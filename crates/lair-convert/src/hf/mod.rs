@@ -6,12 +6,14 @@ mod derived;
 mod encoders;
 pub(crate) mod extras;
 pub(crate) mod facts;
+mod layer_parameters;
 mod model_name;
 pub(crate) mod names;
 pub(crate) mod parameters;
 pub(crate) mod sources;
 mod special;
 mod tokenizer;
+mod values;
 mod vocabularies;
 
 use std::path::Path;
@@ -30,7 +32,7 @@ use crate::error::{ConvertError, Fault};
 use crate::file_types::file_type_of;
 use crate::matrix::{Piece, SourceTensor};
 use crate::packed;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, ValueChange};
 
 /// The version of the layout of quantized blocks, which files state.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -65,13 +67,15 @@ impl Assembly {
         let (architecture, source) = config.architecture()?;
         let tensors = packed::source_tensors(&checkpoint, &config)?;
         let numbers = numbers_of_tensors(&tensors, source, &checkpoint);
-        let Planned { mut recipes, left_out } = plan(tensors, architecture.gguf_name, source, &config.facts())?;
+        let Planned { mut recipes, left_out, keys } = plan(tensors, architecture.gguf_name, source, &config)?;
 
+        check_head(&recipes)?;
         let mut metadata = Metadata::default();
         metadata.set("general.architecture", architecture.gguf_name);
         let counts = Counts::of(&recipes);
         card::set_card(&mut metadata, &checkpoint, &config, counts.total, counts.label())?;
         parameters::set_parameters(&mut metadata, architecture, source, &config)?;
+        values::set_keys(&mut metadata, keys, &checkpoint.files)?;
         for (key, number) in numbers {
             metadata.set(&format!("{}.{key}", architecture.gguf_name), number);
         }
@@ -82,6 +86,7 @@ impl Assembly {
 
         let model_config = ModelConfig::from_metadata(&metadata)?;
         let needs = tensor_needs(architecture, &model_config)?;
+        recipes.extend(values::constants(source, &needs, &config));
         for (name, values) in extras::rope_factors(&config, architecture, &needs, &mut metadata)? {
             recipes.push(Recipe::of_values(name, SourceTensor::of_values(name, values)));
         }
@@ -104,6 +109,16 @@ impl Assembly {
         });
         Ok(GgufFile::assemble(self.metadata.clone(), self.files.to_vec(), tensors.collect())?)
     }
+}
+
+/// Refuses a model whose head is its embedding, if the embedding has a factor that is none of the head's.
+fn check_head(recipes: &[Recipe]) -> Result<(), ConvertError> {
+    let has_factor = |recipe: &Recipe| recipe.name == "token_embd.weight" && recipe.values != ValueChange::Same;
+    if recipes.iter().any(has_factor) && !recipes.iter().any(|recipe| recipe.name == "output.weight") {
+        let what = "a checkpoint without `lm_head.weight`, whose embedding has a factor of its own,".to_owned();
+        return Err(ConvertError::Unsupported { what });
+    }
+    Ok(())
 }
 
 /// Hyper-parameters that are stored as tensors of one element.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use lair_gguf::TensorType;
 use lair_model::spec::Source;
-use lair_model::spec::source::{Change, End, NormOffset, Renaming, Values};
+use lair_model::spec::source::{Change, End, Layers, NormOffset, Renaming, Values};
 
+use super::config::{HfConfig, LayerKind};
 use super::facts::{Facts, layer_of};
+use super::values;
 use crate::error::{ConvertError, printable};
+use crate::latent::latent_part;
 use crate::matrix::{Piece, SourceTensor};
 use crate::recipe::{Recipe, ValueChange};
 use crate::reshape::reshaped;
@@ -21,6 +24,8 @@ pub(crate) struct Planned {
     pub(crate) recipes: Vec<Recipe>,
     /// Names in the checkpoint of those that no model needs.
     pub(crate) left_out: Vec<String>,
+    /// Tensors whose numbers are keys of the model, by the key and the layer.
+    pub(crate) keys: BTreeMap<String, BTreeMap<usize, SourceTensor>>,
 }
 
 /// Plans the tensors of the model.
@@ -28,8 +33,11 @@ pub(crate) fn plan(
     tensors: Vec<SourceTensor>,
     architecture: &'static str,
     source: &Source,
-    facts: &Facts,
+    config: &HfConfig,
 ) -> Result<Planned, ConvertError> {
+    let (facts, kinds) = (&config.facts(), config.all_layer_kinds());
+    let has_head = tensors.iter().any(|tensor| tensor.name == "lm_head.weight");
+    let mut keys: BTreeMap<String, BTreeMap<usize, SourceTensor>> = BTreeMap::new();
     // By the model's name, and by the index of the expert.
     let mut parts: BTreeMap<String, BTreeMap<usize, Part>> = BTreeMap::new();
     let (mut left_out, mut unused) = (Vec::new(), Vec::new());
@@ -44,9 +52,32 @@ pub(crate) fn plan(
         if targets.is_empty() {
             unused.push(tensor.name.clone());
         }
-        for Target { name: target, expert, change, values } in targets {
+        for Target { name: target, expert, change, values, layers, is_key } in targets {
+            let layer = layer_of_target(&target);
+            let kind = layer.and_then(|layer| kinds.get(layer)).copied().unwrap_or(LayerKind::Attention);
+            let is_other = match layers {
+                Layers::All => false,
+                Layers::WithAttention => kind != LayerKind::Attention,
+                Layers::WithoutAttention => kind == LayerKind::Attention,
+            };
+            // A head of its own counts before the embedding's table.
+            let is_no_head =
+                values == Values::ScaledHead && name != "lm_head.weight" && (has_head || !values::scales_head(config));
+            if is_other || is_no_head {
+                continue;
+            }
+            if is_key {
+                keys.entry(target).or_default().insert(expert, tensor.clone());
+                continue;
+            }
+            let target = behind_the_first_stack(target, config)?;
             let others = parts.entry(target).or_default();
-            let tensor = reshaped(tensor.clone(), change, facts)?;
+            let tensor = match change {
+                Change::LatentKeys | Change::LatentValues => {
+                    latent_part(tensor.clone(), change, config.latent_rows(layer.unwrap_or(0)))?
+                }
+                change => reshaped(tensor.clone(), change, facts)?,
+            };
             if let Some(other) = others.insert(expert, Part { tensor, change, values }) {
                 let other = &other.tensor.name;
                 let what = format!("a checkpoint with both `{}` and `{}`", printable(other), printable(&name));
@@ -58,8 +89,24 @@ pub(crate) fn plan(
         let first = printable(first);
         return Err(ConvertError::UnusedTensors { architecture, count: unused.len(), first });
     }
-    let recipes = parts.into_iter().map(|(name, parts)| recipe(name, parts, source, facts));
-    Ok(Planned { recipes: recipes.collect::<Result<_, _>>()?, left_out })
+    let recipes = parts.into_iter().map(|(name, parts)| recipe(name, parts, source, facts, config));
+    Ok(Planned { recipes: recipes.collect::<Result<_, _>>()?, left_out, keys })
+}
+
+/// The layer of a tensor of the model.
+fn layer_of_target(name: &str) -> Option<usize> {
+    name.split_once("blk.")?.1.split('.').next()?.trim_start_matches('+').parse().ok()
+}
+
+/// The name of a tensor whose layer is counted behind those of another stack.
+fn behind_the_first_stack(name: String, config: &HfConfig) -> Result<String, ConvertError> {
+    let Some((layer, stem)) = name.strip_prefix("blk.+").and_then(|rest| rest.split_once('.')) else { return Ok(name) };
+    let place =
+        layer.parse::<u32>().ok().zip(config.stack_length()).and_then(|(layer, length)| layer.checked_add(length));
+    match place {
+        Some(place) => Ok(format!("blk.{place}.{stem}")),
+        None => Err(ConvertError::Unsupported { what: "stacks of layers without their length".to_owned() }),
+    }
 }
 
 /// Whether no model needs a tensor.
@@ -100,6 +147,10 @@ pub(crate) struct Target {
     pub(crate) expert: usize,
     pub(crate) change: Change,
     pub(crate) values: Values,
+    /// In which layers.
+    pub(crate) layers: Layers,
+    /// Whether it is a key of the model, and `expert` the layer.
+    pub(crate) is_key: bool,
 }
 
 /// What a tensor of the checkpoint makes.
@@ -121,8 +172,10 @@ pub(crate) fn targets(name: &str, source: &Source, has_experts: bool) -> Vec<Tar
             .into_iter()
             .map(|(renaming, [layer, expert])| {
                 // Where there is no layer, what is counted are parts of a stack.
-                let (layer, expert) = if renaming.to.contains('*') { (layer, expert) } else { (None, layer) };
+                let is_of_layer = renaming.to.contains(['*', '+']);
+                let (layer, expert) = if is_of_layer { (layer, expert) } else { (None, expert.or(layer)) };
                 let target = renaming.to.replacen('*', &layer.unwrap_or(0).to_string(), 1);
+                let target = target.replacen('+', &format!("+{}", layer.unwrap_or(0)), 1);
                 let last = renaming.to.rsplit('.').next().unwrap_or(renaming.to);
                 let by_stem = source.changes.iter().find(|(changed, _)| *changed == last);
                 let change =
@@ -130,13 +183,12 @@ pub(crate) fn targets(name: &str, source: &Source, has_experts: bool) -> Vec<Tar
                 let name = match renaming.end {
                     End::Same => format!("{target}.{end}"),
                     End::Is(end) => format!("{target}{end}"),
+                    End::Key => target,
                 };
-                Target {
-                    name,
-                    expert: expert.unwrap_or(0).saturating_add(renaming.place),
-                    change,
-                    values: renaming.values,
-                }
+                let is_key = renaming.end == End::Key;
+                let (values, layers) = (renaming.values, renaming.layers);
+                let expert = expert.unwrap_or(0).saturating_add(renaming.place);
+                Target { name, expert, change, values, layers, is_key }
             })
             .collect()
     };
@@ -151,7 +203,8 @@ fn indices(pattern: &str, name: &str) -> Option<[Option<usize>; 2]> {
     let mut names = name.split('.');
     for expected in pattern.split('.') {
         let part = names.next()?;
-        if expected == "*" {
+        if let Some(before) = expected.strip_suffix('*') {
+            let part = part.strip_prefix(before)?;
             // Only digits: `parse` would take a sign.
             let is_index = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             *found.get_mut(count)? = Some(part.parse().ok().filter(|_| is_index)?);
@@ -164,7 +217,13 @@ fn indices(pattern: &str, name: &str) -> Option<[Option<usize>; 2]> {
 }
 
 /// Puts one tensor together.
-fn recipe(name: String, parts: BTreeMap<usize, Part>, source: &Source, facts: &Facts) -> Result<Recipe, ConvertError> {
+fn recipe(
+    name: String,
+    parts: BTreeMap<usize, Part>,
+    source: &Source,
+    facts: &Facts,
+    config: &HfConfig,
+) -> Result<Recipe, ConvertError> {
     let facts = &facts.of_tensor(&name);
     let count = parts.len();
     if let Some((last, _)) = parts.last_key_value()
@@ -180,9 +239,10 @@ fn recipe(name: String, parts: BTreeMap<usize, Part>, source: &Source, facts: &F
     let mut pieces = Vec::new();
     let mut weight_type: Option<TensorType> = None;
     let mut shapes = Vec::new();
+    let is_table = parts.values().all(|part| part.change == Change::TableParts);
     for Part { tensor, change, values } in parts.into_values() {
         if values != Values::Same {
-            changed = value_change(values, stem, &name, &tensor, facts)?;
+            changed = value_change(values, stem, &name, &tensor, (facts, config))?;
         }
         let weight = tensor.weight_type;
         // Experts of different types meet in the widest.
@@ -192,8 +252,12 @@ fn recipe(name: String, parts: BTreeMap<usize, Part>, source: &Source, facts: &F
         }
         shapes.push(tensor.shape);
     }
-    let shape = shape_of(&name, &pieces, &shapes)?;
+    let shape = match is_table {
+        true => shape_of_table(&name, &pieces)?,
+        false => shape_of(&name, &pieces, &shapes)?,
+    };
     if source.norm_offset == NormOffset::One && is_offset_norm(&name) {
+        // No such norm has other numbers changed.
         changed = ValueChange::Plus(1.0);
     }
     let weight_type = weight_type.filter(|_| changed == ValueChange::Same).unwrap_or(TensorType::F32);
@@ -206,7 +270,7 @@ fn value_change(
     stem: &str,
     name: &str,
     tensor: &SourceTensor,
-    facts: &Facts,
+    (facts, config): (&Facts, &HfConfig),
 ) -> Result<ValueChange, ConvertError> {
     Ok(match values {
         Values::Same => ValueChange::Same,
@@ -227,12 +291,30 @@ fn value_change(
             }
             ValueChange::NegatedSecondHalves { head_rows: rows / heads }
         }
+        of_configuration => {
+            let rows = tensor.matrices.first().map_or(0, |matrix| matrix.rows);
+            return values::change_of(of_configuration, &tensor.name, rows, config);
+        }
     })
 }
 
 /// Whether a tensor of the model is the weight of a norm that adds 1, where norms do: those within recurrent mixers do not.
 pub(crate) fn is_offset_norm(name: &str) -> bool {
     name.strip_suffix(".weight").is_some_and(|stem| stem.ends_with("norm") && !stem.ends_with("ssm_norm"))
+}
+
+/// The shape of a table whose parts lie one behind the other.
+fn shape_of_table(name: &str, pieces: &[Piece]) -> Result<Vec<u64>, ConvertError> {
+    let columns = pieces.first().map_or(0, |piece| piece.matrix.columns);
+    if let Some(other) = pieces.iter().find(|piece| piece.matrix.columns != columns) {
+        let found = vec![other.rows, other.matrix.columns];
+        return Err(ConvertError::TensorShape {
+            name: name.to_owned(),
+            found,
+            expected: format!("{columns} columns, as of the first part"),
+        });
+    }
+    Ok(vec![columns as u64, pieces.iter().map(|piece| piece.rows as u64).sum()])
 }
 
 /// The shape in the model, the fastest dimension first. All pieces must have the same.

@@ -9,7 +9,8 @@ use lair_model::spec::{Architecture, Source};
 
 use super::config::{HfConfig, LayerKind};
 use super::derived;
-use crate::error::ConvertError;
+use super::layer_parameters::of_layers;
+use crate::error::{ConvertError, printable};
 
 /// Counts that all models have, or may have.
 pub(crate) const COUNTS: [(&str, &[&str]); 12] = [
@@ -33,9 +34,12 @@ pub(crate) const COUNTS: [(&str, &[&str]); 12] = [
     ("attention.head_count_kv", &["num_key_value_heads", "n_kv_heads"]),
     ("attention.key_length", &["head_dim"]),
     ("attention.value_length", &["head_dim"]),
-    ("expert_count", &["num_local_experts", "num_experts", "n_routed_experts"]),
-    ("expert_used_count", &["num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk"]),
-    ("expert_group_count", &["n_group"]),
+    (
+        "expert_count",
+        &["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "ffn_config.moe_num_experts"],
+    ),
+    ("expert_used_count", &["num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k"]),
+    ("expert_group_count", &["n_group", "num_expert_group"]),
     ("expert_group_used_count", &["topk_group"]),
 ];
 
@@ -84,8 +88,15 @@ pub(crate) fn set_parameters(
         };
         keys.set("expert_gating_func", Some(number));
     }
-    rope(&mut keys, config)?;
+    rope(&mut keys, source, config)?;
     for parameter in source.parameters {
+        if let Parameter::Only(name, words) = parameter
+            && let Some(word) = config.first(&[name]).and_then(|word| word.as_str())
+            && !words.contains(&word)
+        {
+            let what = format!("`{name}` of `{}` in `{}`", printable(word), architecture.gguf_name);
+            return Err(ConvertError::Unsupported { what });
+        }
         match parameter {
             Parameter::Derived(derived) => derived::set(&mut keys, *derived, config)?,
             parameter => own(&mut keys, *parameter, config),
@@ -113,7 +124,10 @@ impl Keys<'_> {
 }
 
 /// The base of the angles and how they are scaled.
-fn rope(keys: &mut Keys<'_>, config: &HfConfig) -> Result<(), ConvertError> {
+fn rope(keys: &mut Keys<'_>, source: &Source, config: &HfConfig) -> Result<(), ConvertError> {
+    let is_growth =
+        |parameter: &Parameter| matches!(parameter, Parameter::Number("rope.scaling.alpha", _) | Parameter::GrownBase);
+    let grows_base = source.parameters.iter().any(is_growth);
     let number = |name: &str| config.rope_number(name).map(|number| number as f32);
     keys.set("rope.freq_base", number("rope_theta"));
     keys.set("rope.freq_base_swa", config.window_theta.map(|theta| theta as f32));
@@ -121,7 +135,9 @@ fn rope(keys: &mut Keys<'_>, config: &HfConfig) -> Result<(), ConvertError> {
     match config.rope_type() {
         None | Some("default" | "llama3" | "mrope" | "proportional") => {}
         // Such scaling begins behind the context that the model was trained for, but for Hunyuan's.
-        Some("dynamic") if config.rope.get("alpha").is_none_or(|alpha| alpha.is_null()) => {}
+        Some("dynamic") if !has_alpha(config) => {}
+        // It makes the base larger, which the declaration says.
+        Some("dynamic" | "xdrope") if has_alpha(config) && grows_base => {}
         Some("linear") => {
             keys.set("rope.scaling.type", Some("linear"));
             keys.set("rope.scaling.factor", factor);
@@ -145,6 +161,11 @@ fn rope(keys: &mut Keys<'_>, config: &HfConfig) -> Result<(), ConvertError> {
         keys.set("rope.dimension_sections", Some(sections));
     }
     Ok(())
+}
+
+/// Whether the base of the angles grows by a factor (Hunyuan).
+pub(super) fn has_alpha(config: &HfConfig) -> bool {
+    config.rope.get("alpha").is_some_and(|alpha| !alpha.is_null())
 }
 
 /// What only this architecture has.
@@ -181,6 +202,10 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
         Parameter::FfnLayers(name) => {
             let width = config.count(&[name]).unwrap_or(0);
             keys.set("feed_forward_length", by_layer(config, |kind| kind == LayerKind::Network, width));
+        }
+        Parameter::CountOfAttention(key, name) => {
+            let count = config.count(&[name]);
+            keys.set(key, count.and_then(|count| by_layer(config, |kind| kind == LayerKind::Attention, count)));
         }
         Parameter::TurnsIn(class) => {
             let is_hybrid = config.all_layer_kinds().contains(&LayerKind::Recurrent);
@@ -256,6 +281,7 @@ fn own(keys: &mut Keys<'_>, parameter: Parameter, config: &HfConfig) {
         }
         Parameter::WindowPattern(every) => window_pattern(keys, every, config),
         Parameter::AddsBos(adds) => keys.metadata.set("tokenizer.ggml.add_bos_token", adds),
+        parameter => of_layers(keys, parameter, config),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lair_gguf::{AssembledTensor, GgufFile, MappedFile, Metadata, TensorType};
-use lair_model::spec::source::{Change, Values};
+use lair_model::spec::source::{Change, Layers, Values};
 
 use super::Base;
 use super::peft_config::PeftConfig;
@@ -109,8 +109,13 @@ fn recipes_of(
         return Err(ConvertError::Unsupported { what });
     }
     let mut recipes = Vec::new();
-    for Target { name: target, change, values, .. } in targets {
-        if values != Values::Same || target.contains("_exps.") || target.starts_with("token_embd") {
+    for Target { name: target, change, values, layers, .. } in targets {
+        let is_of_rows = !matches!(
+            change,
+            Change::LatentKeys | Change::LatentValues | Change::PartTransposed { .. } | Change::NeighbourColumns
+        );
+        let is_plain = values == Values::Same && is_of_rows && layers == Layers::All && !target.starts_with("blk.+");
+        if !is_plain || target.contains("_exps.") || target.starts_with("token_embd") {
             return Err(ConvertError::Unsupported { what: format!("an adapter of `{}`", printable(module)) });
         }
         let stem = target.strip_suffix(".weight").unwrap_or(&target);

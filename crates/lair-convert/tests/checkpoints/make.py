@@ -20,6 +20,11 @@ import transformers as t
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+import further
+
+# This version of torch scatters by wide indices alone.
+scatter = torch.Tensor.scatter
+torch.Tensor.scatter = lambda self, dim, index, *rest: scatter(self, dim, index.long(), *rest)
 HERE = pathlib.Path(__file__).parent
 V = 320
 COMMON = dict(vocab_size=V, bos_token_id=0, eos_token_id=0)
@@ -267,25 +272,38 @@ def unigram(folder):
 TOKENIZERS = {"bert": word_pieces, "xlm-roberta": unigram}
 
 
-def make(name, family, arguments):
+def classes(family):
+    """The class of a family's model and that of its configuration."""
+    config = getattr(t, TEXT_CONFIGS.get(family, family.removesuffix("Model")) + "Config")
+    name = {"GPT2": "GPT2LMHeadModel"}.get(family, family + "ForCausalLM")
+    name = family if family.endswith("Model") else family + "ForConditionalGeneration" if "VL" in family else name
+    return getattr(t, name), config
+
+
+def make(name, cls, config, arguments):
     tokens = [(index * 7 + 3) % V for index in range(24)]
     with tempfile.TemporaryDirectory() as folder:
-        is_encoder = family.endswith("Model")
-        config = getattr(t, TEXT_CONFIGS.get(family, family.removesuffix("Model")) + "Config")(**arguments)
-        seeing = family + "ForConditionalGeneration"
-        cls = getattr(t, {"GPT2": "GPT2LMHeadModel"}.get(family, family if is_encoder else seeing if "VL" in family else family + "ForCausalLM"))
-        cls(config).float().save_pretrained(folder)
+        is_encoder = cls.__name__.endswith("Model") and cls.__name__ != "GPT2LMHeadModel"
+        cls(config(**arguments)).float().save_pretrained(folder)
         path = pathlib.Path(folder) / "model.safetensors"
-        weights = {key: by_rule(key, value.shape) for key, value in load_file(path).items()}
+        stored = {key: value for key, value in load_file(path).items() if not key.endswith(further.COMPUTED)}
+        # Whole numbers are facts of the model, and kept.
+        whole = {key: value for key, value in stored.items() if not value.is_floating_point()}
+        weights = {key: whole.get(key, by_rule(key, value.shape)) for key, value in stored.items()}
         save_file(weights, path, metadata={"format": "pt"})
         model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        # What a decoder behind an encoder reads is what the encoder has read.
+        both = {"decoder_input_ids": torch.tensor([tokens])} if model.config.is_encoder_decoder and not is_encoder else {}
         with torch.no_grad():
-            made = model(torch.tensor([tokens]))
+            made = model(torch.tensor([tokens]), **both)
             logits = (made.last_hidden_state if is_encoder else made.logits)[0, -2:]
+        logits = further.OUTPUTS.get(name, lambda logits: logits)(logits)
         out = HERE / name
         out.mkdir(exist_ok=True)
         (out / "config.json").write_text((pathlib.Path(folder) / "config.json").read_text())
-        shapes = {key: list(value.shape) for key, value in sorted(weights.items())}
+        shapes = {key: list(value.shape) for key, value in sorted(weights.items()) if key not in whole}
+        if whole:
+            (out / "whole.json").write_text(json.dumps({key: value.tolist() for key, value in sorted(whole.items())}) + "\n")
         (out / "tensors.json").write_text(json.dumps(shapes).replace("], ", "],\n ") + "\n")
         (out / "tokens.json").write_text(json.dumps(tokens) + "\n")
         np.save(out / "logits.npy", logits.float().numpy())
@@ -315,6 +333,9 @@ def whole(name, folder):
         (folder / path.name).write_bytes(path.read_bytes())
     shapes = json.loads((HERE / name / "tensors.json").read_text())
     weights = {key: by_rule(key, shape).contiguous() for key, shape in shapes.items()}
+    if (HERE / name / "whole.json").is_file():
+        whole = json.loads((HERE / name / "whole.json").read_text())
+        weights |= {key: torch.tensor(numbers) for key, numbers in whole.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -329,10 +350,11 @@ if __name__ == "__main__":
             whole(name, place)
         sys.exit()
     tokenizer(HERE / "tokenizer")
-    for name, (family, arguments) in MODELS.items():
+    for name, known in {**MODELS, **further.MODELS}.items():
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
         try:
-            make(name, family, arguments)
+            found = [getattr(t, known[0]), getattr(t, known[1])] if name in further.MODELS else classes(known[0])
+            make(name, *found, known[-1])
         except Exception as error:  # One that this version of transformers lacks must not stop the others.
             print(name, "FAILED", repr(error)[:200])

@@ -46,7 +46,9 @@ impl Checkpoint {
     /// The tiny checkpoint called `name`, in safetensors.
     pub fn make(name: &str) -> Checkpoint {
         let checkpoint = Checkpoint::without_weights(name);
-        let bytes = safetensors(&tensors_of(name));
+        let whole = checkpoints().join(name).join("whole.json");
+        let whole = if whole.is_file() { json_of(&whole) } else { Json::Null };
+        let bytes = safetensors_with(&tensors_of(name), &whole);
         std::fs::write(checkpoint.path().join("model.safetensors"), bytes).expect("written");
         checkpoint
     }
@@ -105,11 +107,25 @@ pub fn tensors_in(folder: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
 
 /// A file of safetensors with these tensors in F32.
 pub fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
+    safetensors_with(tensors, &Json::Null)
+}
+
+/// The same with vectors of whole numbers besides, by their names.
+fn safetensors_with(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, whole: &Json) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, (shape, values)) in tensors {
         let start = data.len();
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+    }
+    for (name, numbers) in whole.as_object().into_iter().flatten() {
+        let numbers: Vec<i64> = serde_json::from_value(numbers.clone()).expect("whole numbers");
+        let start = data.len();
+        data.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        header.insert(
+            name.clone(),
+            json!({"dtype": "I64", "shape": [numbers.len()], "data_offsets": [start, data.len()]}),
+        );
     }
     let header = Json::Object(header).to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();

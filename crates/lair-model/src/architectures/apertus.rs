@@ -6,7 +6,8 @@
 use lair_compute::Activation;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{Parameter, Renaming};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Gate, Layer, Mixer, Norm, Rope, Source};
 
 /// Apertus.
 pub const APERTUS: Architecture = Architecture {
@@ -15,6 +16,18 @@ pub const APERTUS: Architecture = Architecture {
     layer,
     // Norms of published models have none.
     ignored_tensors: &[".attn_q_norm.bias", ".attn_k_norm.bias"],
+    source: Some(Source {
+        names: &[
+            Renaming::new("layers.*.attention_layernorm", "blk.*.attn_norm"),
+            Renaming::new("layers.*.feedforward_layernorm", "blk.*.ffn_norm"),
+            Renaming::new("layers.*.mlp.act_fn.alpha_p", "xielu.alpha_p").as_key(),
+            Renaming::new("layers.*.mlp.act_fn.alpha_n", "xielu.alpha_n").as_key(),
+            Renaming::new("layers.*.mlp.act_fn.beta", "xielu.beta").as_key(),
+            Renaming::new("layers.*.mlp.act_fn.eps", "xielu.eps").as_key(),
+        ],
+        parameters: &[Parameter::VocabularySize, Parameter::RopeDimensions],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

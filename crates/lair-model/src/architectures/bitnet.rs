@@ -4,13 +4,25 @@
 //! Reference: Ma et al., "The Era of 1-bit LLMs", section 2. GGUF name: `bitnet`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{Parameter, Renaming};
+use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Layer, Mixer, Norm, Rope, Source};
 
 /// BitNet b1.58.
 pub const BITNET: Architecture = Architecture {
     gguf_name: "bitnet",
     hf_names: &["BitnetForCausalLM", "BitNetForCausalLM"],
     layer,
+    source: Some(Source {
+        names: &[
+            Renaming::new("layers.*.self_attn.attn_sub_norm", "blk.*.attn_sub_norm"),
+            Renaming::new("layers.*.self_attn.inner_attn_ln", "blk.*.attn_sub_norm"),
+            Renaming::new("layers.*.mlp.ffn_sub_norm", "blk.*.ffn_sub_norm"),
+            Renaming::new("layers.*.mlp.ffn_layernorm", "blk.*.ffn_sub_norm"),
+        ],
+        // Gates are those of SiLU: models with another activation are made for another runtime.
+        parameters: &[Parameter::Only("hidden_act", &["silu"]), Parameter::VocabularySize],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -4,13 +4,27 @@
 //! Tokens of pictures are never chosen. Reference: Chameleon Team, "Chameleon", section 2.2. GGUF name: `chameleon`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Head, Layer, Mixer, Norm, NormSpan, Rope};
+use crate::spec::source::{Change, Parameter, Renaming};
+use crate::spec::{Architecture, Attention, Head, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// Chameleon.
 pub const CHAMELEON: Architecture = Architecture {
     gguf_name: "chameleon",
     hf_names: &["ChameleonForConditionalGeneration", "ChameleonForCausalLM"],
     layer,
+    source: Some(Source {
+        names: &[
+            Renaming::new("layers.*.self_attn.q_norm", "blk.*.attn_q_norm").with(Change::NeighbourColumns),
+            Renaming::new("layers.*.self_attn.k_norm", "blk.*.attn_k_norm").with(Change::NeighbourColumns),
+        ],
+        left_out: &["vqmodel."],
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::FlagOr("swin_norm", &["swin_norm"], false),
+        ],
+        ..Source::LLAMA
+    }),
     head: |_| Head { left_out: Some(PICTURE_TOKENS), ..Head::LOGITS },
     ..Architecture::DECODER
 };

@@ -7,8 +7,10 @@
 use lair_compute::{Gating, Mask};
 
 use crate::ModelConfig;
+use crate::spec::source::Parameter;
 use crate::spec::{
     Architecture, Attention, ExpertsFfn, Ffn, Head, Layer, Mixer, Norm, Residual, Rope, SharedExperts, SharedPresence,
+    Source,
 };
 
 /// Command A with experts.
@@ -17,6 +19,24 @@ pub const COHERE2MOE: Architecture = Architecture {
     hf_names: &["Cohere2MoeForCausalLM"],
     layer,
     head: |config| Head { norm: norm(config, "output_norm"), scale: config.logit_scale.unwrap_or(1.0), ..Head::LOGITS },
+    source: Some(Source {
+        parameters: &[
+            Parameter::Only("shared_expert_combination_strategy", &["average"]),
+            Parameter::VocabularySize,
+            Parameter::Number("logit_scale", &["logit_scale"]),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+            Parameter::WindowPattern(4),
+            Parameter::Count("feed_forward_length", &["prefix_dense_intermediate_size", "intermediate_size"]),
+            Parameter::Count("expert_feed_forward_length", &["intermediate_size"]),
+            Parameter::Count("expert_shared_count", &["num_shared_experts"]),
+            Parameter::SharedFfn("num_shared_experts", "intermediate_size"),
+            Parameter::LeadingDense,
+            Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+            Parameter::Count("rope.dimension_count", &["head_dim"]),
+            Parameter::Text("rope.scaling.type", "none"),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -3,7 +3,8 @@
 //! Reference: the published model code of Databricks. GGUF name: `dbrx`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Head, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{DBRX_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, ExpertsFfn, Ffn, Head, Layer, Mixer, Norm, Rope, Source};
 
 /// DBRX.
 pub const DBRX: Architecture = Architecture {
@@ -11,6 +12,18 @@ pub const DBRX: Architecture = Architecture {
     hf_names: &["DbrxForCausalLM"],
     layer,
     head: |_| Head { norm: Norm::LayerUnbiased("output_norm"), ..Head::LOGITS },
+    source: Some(Source {
+        family: DBRX_NAMES,
+        roots: &["transformer."],
+        parameters: &[
+            Parameter::Count("feed_forward_length", &["ffn_config.ffn_hidden_size"]),
+            Parameter::Count("attention.head_count_kv", &["kv_n_heads"]),
+            Parameter::Number("attention.clamp_kqv", &["clip_qkv"]),
+            Parameter::Count("expert_used_count", &["ffn_config.moe_top_k"]),
+            Parameter::NumberOr("attention.layer_norm_epsilon", &[], 1e-5),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

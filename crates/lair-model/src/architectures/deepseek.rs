@@ -35,12 +35,30 @@ pub const DEEPSEEK: Architecture = Architecture {
 /// The text part of DeepSeek OCR.
 pub const DEEPSEEK2_OCR: Architecture = Architecture {
     gguf_name: "deepseek2-ocr",
-    hf_names: &["DeepseekOCRForCausalLM", "DeepseekOCR2ForCausalLM", "UnlimitedOCRForCausalLM"],
+    hf_names: &[
+        "DeepseekOCRForCausalLM",
+        "DeepseekOCR2ForCausalLM",
+        "UnlimitedOCRForCausalLM",
+        "DeepseekOcr2ForConditionalGeneration",
+    ],
     layer: |config, layer_index| {
         let rope = Some(Rope::half_split(config).unscaled());
         let layer = Layer { mixer: Mixer::Attention(Attention { rope, ..Attention::STANDARD }), ..Layer::PRE_NORM };
         with_experts(layer, ExpertsFfn::from_file(config, Gating::Softmax), config, layer_index)
     },
+    source: Some(Source {
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::Count("expert_shared_count", &["n_shared_experts"]),
+            Parameter::LeadingDense,
+            Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
+            Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+            Parameter::RopeDimensions,
+        ],
+        left_out: &["sam_model.", "vision_model.", "qwen2_model.", "projector.", "view_seperator", "image_newline"],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

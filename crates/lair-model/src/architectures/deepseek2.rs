@@ -8,7 +8,7 @@ use lair_compute::{Gating, Temperature};
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
-use crate::spec::source::{LATENT_NAMES, LATENT_PARAMETERS};
+use crate::spec::source::{LATENT_APART_NAMES, LATENT_APART_PARAMETERS, LATENT_NAMES, LATENT_PARAMETERS};
 use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer, Source};
 
 /// DeepSeek V2 and V3.
@@ -21,8 +21,12 @@ pub const DEEPSEEK2: Architecture = Architecture {
 };
 
 /// Mistral 4.
-pub const MISTRAL4: Architecture =
-    Architecture { gguf_name: "mistral4", hf_names: &["Mistral4ForCausalLM"], source: None, ..DEEPSEEK2 };
+pub const MISTRAL4: Architecture = Architecture {
+    gguf_name: "mistral4",
+    hf_names: &["Mistral4ForCausalLM"],
+    source: Some(Source { names: LATENT_APART_NAMES, parameters: LATENT_APART_PARAMETERS, ..Source::TEXT_PART }),
+    ..DEEPSEEK2
+};
 
 /// Layers and vocabulary of GLM 4.7 Flash, whose first files do not say that it scores by sigmoid.
 const GLM_FLASH: (std::ops::RangeInclusive<usize>, usize) = (47..=48, 154_880);

@@ -7,11 +7,17 @@ use lair_compute::Gating;
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, Indexer, KeyChoice, LatentAttention, Layer, Mixer, Rope};
+use crate::spec::source::{LATENT_APART_NAMES, LATENT_APART_PARAMETERS};
+use crate::spec::{Architecture, ExpertsFfn, Indexer, KeyChoice, LatentAttention, Layer, Mixer, Rope, Source};
 
 /// DeepSeek V3.2.
-pub const DEEPSEEK32: Architecture =
-    Architecture { gguf_name: "deepseek32", hf_names: &["DeepseekV32ForCausalLM"], layer, ..Architecture::DECODER };
+pub const DEEPSEEK32: Architecture = Architecture {
+    gguf_name: "deepseek32",
+    hf_names: &["DeepseekV32ForCausalLM"],
+    layer,
+    source: Some(Source { names: LATENT_APART_NAMES, parameters: LATENT_APART_PARAMETERS, ..Source::USUAL }),
+    ..Architecture::DECODER
+};
 
 /// GLM 5.
 pub const GLM_DSA: Architecture = Architecture {

@@ -7,11 +7,22 @@ use lair_compute::{Gating, Mask, OutputGate};
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
-use crate::spec::{Architecture, ExpertsFfn, Indexer, KeyChoice, LatentAttention, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{DOTS3_NAMES, DOTS3_PARAMETERS};
+use crate::spec::{Architecture, ExpertsFfn, Indexer, KeyChoice, LatentAttention, Layer, Mixer, Norm, Rope, Source};
 
 /// dots.llm3 note.
-pub const DOTS3NOTE: Architecture =
-    Architecture { gguf_name: "dots3note", hf_names: &["Dots3NoteForCausalLM"], layer, ..Architecture::DECODER };
+pub const DOTS3NOTE: Architecture = Architecture {
+    gguf_name: "dots3note",
+    hf_names: &["Dots3NoteForCausalLM", "Dots3NoteForConditionalGeneration"],
+    layer,
+    source: Some(Source {
+        names: DOTS3_NAMES,
+        parameters: DOTS3_PARAMETERS,
+        left_out: &["vision_encoder.", "audio_encoder.", "mtp."],
+        ..Source::TEXT_PART
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let attention = LatentAttention {

@@ -4,7 +4,8 @@
 //! Hybrid-Head Language Models". GGUF name: `falcon-h1`.
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, Layer, Mamba2, Mixer, Norm, Rope};
+use crate::spec::source::{FALCON_H1_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, Layer, Mamba2, Mixer, Norm, Rope, Source};
 
 /// Falcon-H1.
 pub const FALCON_H1: Architecture = Architecture {
@@ -13,6 +14,18 @@ pub const FALCON_H1: Architecture = Architecture {
     layer,
     // Loaded by others, and not used: angles are not divided, outputs of attention have no bias.
     ignored_tensors: &["rope_freqs.weight", ".attn_output.bias"],
+    source: Some(Source {
+        family: FALCON_H1_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Count("ssm.conv_kernel", &["mamba_d_conv"]),
+            Parameter::Count("ssm.state_size", &["mamba_d_state"]),
+            Parameter::Count("ssm.group_count", &["mamba_n_groups"]),
+            Parameter::Count("ssm.inner_size", &["mamba_d_ssm"]),
+            Parameter::Count("ssm.time_step_rank", &["mamba_n_heads"]),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -7,6 +7,7 @@ use lair_compute::Mask;
 
 use super::gemma4;
 use crate::ModelConfig;
+use crate::spec::source::GEMMA3N_SOURCE;
 use crate::spec::{
     AltUp, Architecture, Attention, DenseFfn, Embedding, Ffn, Head, Laurel, Layer, Mixer, Norm, PerLayerEmbedding,
     Rope, StreamEmbedding,
@@ -32,6 +33,7 @@ pub const GEMMA3N: Architecture = Architecture {
         streams: Some("altup_unembd_proj"),
         ..Head::LOGITS
     },
+    source: Some(GEMMA3N_SOURCE),
     ..Architecture::DECODER
 };
 

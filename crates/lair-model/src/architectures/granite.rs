@@ -1,12 +1,12 @@
 //! Granite 3 and the dense models of Granite 4, with or without experts. A Llama with a factor on everything that is
-//! added, and on scores, embeddings and logits.
+//! added, and on scores, embeddings and logits. Granite Switch has adapters of its own.
 //!
-//! Reference: Granite Team, "Granite 3.0 Language Models", section 3. GGUF names: `granite`, `granitemoe`.
+//! Reference: Granite Team, "Granite 3.0 Language Models", section 3. GGUF names: `granite`, `granitemoe`, `graniteswitch`.
 
 use super::llama;
-use crate::ModelConfig;
 use crate::spec::source::{GRANITE_DENSE_NAMES, GRANITEMOE_NAMES, Parameter};
 use crate::spec::{Architecture, Embedding, ExpertsFfn, Ffn, Head, Layer, Mixer, SharedExperts, Source};
+use crate::{ModelConfig, ModelError};
 
 /// Granite.
 pub const GRANITE: Architecture = Architecture {
@@ -47,6 +47,20 @@ pub const GRANITEMOE: Architecture = Architecture {
         ],
         ..Source::LLAMA
     }),
+    ..GRANITE
+};
+
+/// Granite with adapters that tokens of the prompt switch on.
+pub const GRANITE_SWITCH: Architecture = Architecture {
+    gguf_name: "graniteswitch",
+    hf_names: &["GraniteSwitchForCausalLM"],
+    has_own_adapters: true,
+    check: |config| {
+        let missing =
+            || ModelError::MissingKey { key: config.key("adapters.count"), expected: "how many adapters it has" };
+        config.switch.as_ref().map(|_| ()).ok_or_else(missing)
+    },
+    source: None,
     ..GRANITE
 };
 

@@ -6,14 +6,15 @@ use lair_compute::Mask;
 
 use super::granite;
 use crate::ModelConfig;
-use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Layer, Mixer, SharedExperts, Sinks};
+use crate::spec::source::{GRANITE_SWA_NAMES, GRANITE_SWA_PARAMETERS};
+use crate::spec::{Architecture, DenseFfn, Ffn, Gate, Layer, Mixer, SharedExperts, Sinks, Source};
 
 /// Granite with windows, with or without experts.
 pub const GRANITE_SWA: Architecture = Architecture {
     gguf_name: "granite_swa",
     hf_names: &["GraniteSWAForCausalLM", "GraniteMoeSWAForCausalLM"],
     layer,
-    source: None,
+    source: Some(Source { names: GRANITE_SWA_NAMES, parameters: GRANITE_SWA_PARAMETERS, ..Source::LLAMA }),
     ..granite::GRANITE
 };
 

@@ -6,7 +6,10 @@
 //! GGUF name: `hrm_text`.
 
 use crate::config::CycleConfig;
-use crate::spec::{Architecture, Attention, AttentionGate, Embedding, Head, Layer, Mixer, Norm, Rope, Turn, TurnState};
+use crate::spec::source::{HRM_NAMES, Parameter};
+use crate::spec::{
+    Architecture, Attention, AttentionGate, Embedding, Head, Layer, Mixer, Norm, Rope, Source, Turn, TurnState,
+};
 use crate::{ModelConfig, ModelError};
 
 /// HRM Text.
@@ -30,6 +33,20 @@ pub const HRM_TEXT: Architecture = Architecture {
             Err(ModelError::MissingKey { key: config.key("hrm.layers_per_stack"), expected: "the layers of a stack" })
         }
     },
+    source: Some(Source {
+        family: HRM_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::StackRuns,
+            Parameter::RopeDimensions,
+            Parameter::Number("embedding_scale", &["embedding_scale"]),
+            Parameter::Count("hrm.layers_per_stack", &["num_layers_per_stack", "num_hidden_layers"]),
+            Parameter::Count("hrm.h_cycles", &["H_cycles"]),
+            Parameter::Count("hrm.l_cycles", &["L_cycles"]),
+            Parameter::FlagOr("hrm.prefix_lm", &["prefix_lm"], false),
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

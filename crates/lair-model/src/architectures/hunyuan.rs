@@ -15,7 +15,7 @@ pub const HUNYUAN_DENSE: Architecture = Architecture {
     gguf_name: "hunyuan-dense",
     hf_names: &["HunYuanDenseV1ForCausalLM"],
     layer,
-    source: Some(Source { names: HUNYUAN_NAMES, ..Source::USUAL }),
+    source: Some(Source { names: HUNYUAN_NAMES, parameters: &[Parameter::GrownBase], ..Source::USUAL }),
     ..Architecture::DECODER
 };
 
@@ -23,7 +23,16 @@ pub const HUNYUAN_DENSE: Architecture = Architecture {
 pub const HUNYUAN_VL: Architecture = Architecture {
     gguf_name: "hunyuan_vl",
     hf_names: &["HunYuanVLForConditionalGeneration"],
-    source: None,
+    source: Some(Source {
+        names: HUNYUAN_NAMES,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Number("rope.scaling.alpha", &["alpha"]),
+            Parameter::Text("rope.scaling.type", "none"),
+        ],
+        left_out: &["vit.", "vision_tower."],
+        ..Source::TEXT_PART
+    }),
     ..HUNYUAN_DENSE
 };
 
@@ -35,6 +44,7 @@ pub const HUNYUAN_MOE: Architecture = Architecture {
     source: Some(Source {
         names: HUNYUAN_MOE_NAMES,
         parameters: &[
+            Parameter::GrownBase,
             Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size", "intermediate_size"]),
             Parameter::SharedFfn("num_shared_expert", "intermediate_size"),
         ],

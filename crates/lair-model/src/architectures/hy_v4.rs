@@ -8,9 +8,10 @@ use lair_compute::{Activation, Gating, OutputGate, StreamMixing};
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
+use crate::spec::source::{HY_V4_NAMES, HY_V4_PARAMETERS};
 use crate::spec::{
     Architecture, ExpertsFfn, Head, Indexer, IndexerKeys, KeyChoice, LatentAttention, Layer, Mixer, Norm, Rope, Sinks,
-    StreamMix,
+    Source, StreamMix,
 };
 
 /// HY V4.
@@ -19,6 +20,12 @@ pub const HY_V4: Architecture = Architecture {
     hf_names: &["HYV4ForCausalLM"],
     layer,
     head: |config| Head { hyper: Some(StreamMix::kept(config).for_head(StreamMixing::ReadOnly)), ..Head::LOGITS },
+    source: Some(Source {
+        names: HY_V4_NAMES,
+        parameters: HY_V4_PARAMETERS,
+        left_out: &["mtp_layers."],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

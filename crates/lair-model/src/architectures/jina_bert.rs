@@ -7,7 +7,7 @@ use lair_compute::Mask;
 
 use super::bert;
 use crate::ModelConfig;
-use crate::spec::source::{BERT_NAMES, JINA_2_NAMES, Parameter};
+use crate::spec::source::{BERT_NAMES, JINA_2_NAMES, JINA3_NAMES, Parameter};
 use crate::spec::{Architecture, Attention, DenseFfn, Ffn, Layer, Mixer, Norm, NormSpan, Rope, Source};
 
 /// Jina Embeddings 2: linear biases by distance in place of positions.
@@ -32,10 +32,16 @@ pub const JINA_BERT_V2: Architecture = Architecture {
 /// Jina Embeddings 3.
 pub const JINA_BERT_V3: Architecture = Architecture {
     gguf_name: "jina-bert-v3",
-    hf_names: &["XLMRobertaFlashModel"],
+    hf_names: &["XLMRobertaFlashModel", "JinaEmbeddingsV3Model"],
     embedding: bert::embedding,
     layer: |config, _| bert::layer(Some(Rope::half_split(config)), Ffn::Dense(DenseFfn::GELU)),
-    source: None,
+    source: Some(Source {
+        family: JINA3_NAMES,
+        roots: &["roberta.", "model."],
+        parameters: &[Parameter::FlagOr("attention.causal", &[], false)],
+        left_out: &["pooler.", "lm_head.", ".0.lora_A", ".0.lora_B"],
+        ..Source::USUAL
+    }),
     ..bert::BERT
 };
 

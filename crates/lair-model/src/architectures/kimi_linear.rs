@@ -7,9 +7,10 @@
 use lair_compute::{Activation, Gating, OutputGate};
 
 use super::deepseek::with_experts;
+use crate::spec::source::{BAILING3_NAMES, KDA_PARAMETERS, KIMI_LINEAR_NAMES};
 use crate::spec::{
     Architecture, DecayForm, DenseFfn, ExpertsFfn, Ffn, KeyDeltaNet, LatentAttention, Layer, Mixer, QueryProjection,
-    Rope, SharedExperts,
+    Rope, SharedExperts, Source,
 };
 use crate::{ModelConfig, ModelError};
 
@@ -28,13 +29,14 @@ pub const KIMI_LINEAR: Architecture = Architecture {
         with_experts(mixed(config, layer_index, KeyDeltaNet::STANDARD, latent), ffn, config, layer_index)
     },
     ignored_tensors: UNUSED_BIASES,
+    source: Some(Source { names: KIMI_LINEAR_NAMES, parameters: KDA_PARAMETERS, ..Source::USUAL }),
     ..Architecture::DECODER
 };
 
 /// Ling 3.
 pub const BAILINGMOE3: Architecture = Architecture {
     gguf_name: "bailingmoe3",
-    hf_names: &["BailingMoeV3ForCausalLM"],
+    hf_names: &["BailingMoeV3ForCausalLM", "BailingHybridForCausalLM"],
     layer: |config, layer_index| {
         let bound = config.key_delta.and_then(|key_delta| key_delta.decay_bound).unwrap_or(0.0);
         let delta = KeyDeltaNet {
@@ -68,6 +70,7 @@ pub const BAILINGMOE3: Architecture = Architecture {
         }
     },
     ignored_tensors: UNUSED_BIASES,
+    source: Some(Source { names: BAILING3_NAMES, parameters: KDA_PARAMETERS, ..Source::USUAL }),
     ..Architecture::DECODER
 };
 

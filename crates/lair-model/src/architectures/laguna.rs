@@ -7,13 +7,26 @@ use lair_compute::{GateFunction, GateSpan, Gating, Mask, OutputGate};
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
+use crate::spec::source::{LAGUNA_PARAMETERS, Renaming};
 use crate::spec::{
-    Architecture, Attention, AttentionGate, ExpertsFfn, Layer, Mixer, Norm, Rope, RopeScaling, SharedExperts,
+    Architecture, Attention, AttentionGate, ExpertsFfn, Layer, Mixer, Norm, Rope, RopeScaling, SharedExperts, Source,
 };
 
 /// Laguna.
-pub const LAGUNA: Architecture =
-    Architecture { gguf_name: "laguna", hf_names: &["LagunaForCausalLM"], layer, ..Architecture::DECODER };
+pub const LAGUNA: Architecture = Architecture {
+    gguf_name: "laguna",
+    hf_names: &["LagunaForCausalLM"],
+    layer,
+    source: Some(Source {
+        names: &[
+            Renaming::new("layers.*.self_attn.g_proj", "blk.*.attn_gate"),
+            Renaming::new("layers.*.mlp.experts.e_score_correction", "blk.*.exp_probs_b"),
+        ],
+        parameters: LAGUNA_PARAMETERS,
+        ..Source::USUAL
+    }),
+    ..Architecture::DECODER
+};
 
 fn layer(config: &ModelConfig, layer_index: usize) -> Layer {
     let rope = Rope::half_split(config);

@@ -6,16 +6,49 @@
 use lair_compute::{Gating, Mask, NormOrder, Temperature, Weighing};
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts};
+use crate::spec::source::{Change, Parameter, Renaming};
+use crate::spec::{
+    Architecture, Attention, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, SharedExperts, Source,
+};
 
 /// Llama 4.
 pub const LLAMA4: Architecture = Architecture {
     gguf_name: "llama4",
     hf_names: &["Llama4ForCausalLM", "Llama4ForConditionalGeneration"],
     layer,
-    // Its experts are transposed and hold gates and inputs in one: two changes at once, which no converter here makes.
+    source: Some(Source {
+        names: &[
+            name("layers.*.feed_forward.gate_proj", "blk.*.ffn_gate"),
+            name("layers.*.feed_forward.up_proj", "blk.*.ffn_up"),
+            name("layers.*.feed_forward.down_proj", "blk.*.ffn_down"),
+            name("layers.*.feed_forward.router", "blk.*.ffn_gate_inp"),
+            half("blk.*.ffn_gate_exps", 0),
+            half("blk.*.ffn_up_exps", 1),
+            name("layers.*.feed_forward.experts.down_proj", "blk.*.ffn_down_exps").with(Change::Transposed),
+            name("layers.*.feed_forward.shared_expert.gate_proj", "blk.*.ffn_gate_shexp"),
+            name("layers.*.feed_forward.shared_expert.up_proj", "blk.*.ffn_up_shexp"),
+            name("layers.*.feed_forward.shared_expert.down_proj", "blk.*.ffn_down_shexp"),
+        ],
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Count("feed_forward_length", &["intermediate_size_mlp"]),
+            Parameter::Count("expert_feed_forward_length", &["intermediate_size"]),
+            Parameter::Count("interleave_moe_layer_step", &["interleave_moe_layer_step"]),
+            Parameter::Count("rope.dimension_count", &["head_dim"]),
+        ],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
+
+const fn name(from: &'static str, to: &'static str) -> Renaming {
+    Renaming::new(from, to)
+}
+
+/// One half of the columns that hold gates and inputs of the experts.
+const fn half(to: &'static str, index: usize) -> Renaming {
+    name("layers.*.feed_forward.experts.gate_up_proj", to).with(Change::PartTransposed { index, count: 2 })
+}
 
 /// Positions of a chunk, and those over which queries of other layers stay as they are.
 const CHUNK: usize = 8192;

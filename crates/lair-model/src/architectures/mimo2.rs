@@ -6,7 +6,10 @@
 use lair_compute::{Gating, Mask};
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Rope, Sinks};
+use crate::spec::source::{MIMO2_PARAMETERS, Renaming};
+use crate::spec::{
+    Architecture, Attention, DenseFfn, ExpertScoring, ExpertsFfn, Ffn, Layer, Mixer, Rope, Sinks, Source,
+};
 
 /// MiMo V2.
 pub const MIMO2: Architecture = Architecture {
@@ -15,6 +18,12 @@ pub const MIMO2: Architecture = Architecture {
     layer,
     // Published models have none, and the converter's own runtime leaves them out.
     ignored_tensors: &[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"],
+    source: Some(Source {
+        names: &[Renaming::new("layers.*.self_attn.attention_sink_bias", "blk.*.attn_sinks")],
+        parameters: MIMO2_PARAMETERS,
+        left_out: &["mtp.", "visual.", "audio_encoder.", "speech_embeddings."],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -6,13 +6,32 @@
 use lair_compute::Activation;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, DecayedAttention, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{Parameter, Renaming};
+use crate::spec::{Architecture, Attention, DecayedAttention, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, Source};
 
 /// MiniMax-01.
 pub const MINIMAX_01: Architecture = Architecture {
     gguf_name: "minimax-01",
     hf_names: &["MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM", "MiniMaxForCausalLM"],
     layer,
+    source: Some(Source {
+        names: &[
+            Renaming::new("layers.*.self_attn.qkv_proj", "blk.*.attn_qkv"),
+            Renaming::new("layers.*.self_attn.norm", "blk.*.attn_norm_2"),
+            Renaming::new("layers.*.self_attn.output_gate", "blk.*.attn_gate"),
+            Renaming::new("layers.*.self_attn.out_proj", "blk.*.attn_output"),
+        ],
+        // Decays follow from the layer and the head.
+        left_out: &[".slope_rate", ".query_decay", ".key_decay", ".diagonal_decay"],
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Count("rope.dimension_count", &["rotary_dim"]),
+            Parameter::Number("residual_scale", &["full_attn_alpha_factor", "layernorm_full_attention_alpha"]),
+            Parameter::RecurrentLayers,
+        ],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 

@@ -8,9 +8,10 @@ use lair_compute::{Activation, Gating};
 
 use crate::ModelConfig;
 use crate::config::IndexerConfig;
+use crate::spec::source::{MINIMAX_M3_NAMES, MINIMAX_M3_PARAMETERS, NormOffset};
 use crate::spec::{
     Architecture, Attention, DenseFfn, ExpertsFfn, Ffn, Indexer, IndexerHeads, IndexerKeys, KeyChoice, KeyUnit, Layer,
-    Mixer, Norm, Rope, SharedExperts,
+    Mixer, Norm, Rope, SharedExperts, Source,
 };
 
 /// MiniMax M3.
@@ -18,6 +19,13 @@ pub const MINIMAX_M3: Architecture = Architecture {
     gguf_name: "minimax-m3",
     hf_names: &["MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration"],
     layer,
+    source: Some(Source {
+        names: MINIMAX_M3_NAMES,
+        parameters: MINIMAX_M3_PARAMETERS,
+        norm_offset: NormOffset::One,
+        left_out: &["vision_tower.", "multi_modal_projector.", "patch_merge_mlp."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

@@ -166,6 +166,7 @@ pub const ALL: &[&Architecture] = &[
     &gptneox::GPTNEOX,
     &granite::GRANITE,
     &granite::GRANITEMOE,
+    &granite::GRANITE_SWITCH,
     &granite_hybrid::GRANITE_HYBRID,
     &granite_swa::GRANITE_SWA,
     &grok::GROK,

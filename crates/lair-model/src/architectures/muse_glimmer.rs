@@ -6,7 +6,8 @@
 use lair_compute::Mask;
 
 use crate::ModelConfig;
-use crate::spec::{Architecture, Attention, AttentionGate, Embedding, Head, Layer, Mixer, Norm, Rope};
+use crate::spec::source::{Change, MUSE_NAMES, Parameter};
+use crate::spec::{Architecture, Attention, AttentionGate, Embedding, Head, Layer, Mixer, Norm, Rope, Source};
 
 /// Muse Glimmer, the part that reads and writes text.
 pub const MUSE_GLIMMER: Architecture = Architecture {
@@ -20,6 +21,20 @@ pub const MUSE_GLIMMER: Architecture = Architecture {
         softcap: Some(config.logit_softcap.unwrap_or(30.0)),
         ..Head::LOGITS
     },
+    source: Some(Source {
+        names: MUSE_NAMES,
+        changes: &[("attn_q", Change::NeighbourPairs), ("attn_k", Change::NeighbourPairs)],
+        constants: &[("attn_q_norm", Some("qk_scale_factor")), ("attn_k_norm", None)],
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::Number("final_logit_softcapping", &["final_logit_softcapping"]),
+            Parameter::Number("logit_scale", &["output_multiplier"]),
+            Parameter::Count("attention.sliding_window", &["sliding_window"]),
+            Parameter::WindowPattern(4),
+        ],
+        left_out: &["vision_tower.", "vision_adapter.", "vision_projection."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

@@ -48,6 +48,11 @@ pub const PADDLEOCR: Architecture = Architecture {
     gguf_name: "paddleocr",
     hf_names: &["PaddleOCRVLForConditionalGeneration"],
     layer: qwen2::layer,
+    source: Some(Source {
+        parameters: &[Parameter::VocabularySize],
+        left_out: &["visual.", "mlp_AR.", "projector."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

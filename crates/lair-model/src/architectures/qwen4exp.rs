@@ -8,9 +8,10 @@ use lair_compute::Activation;
 
 use super::qwen35moe;
 use crate::ModelConfig;
+use crate::spec::source::{NormOffset, QWEN4_NAMES, QWEN4_PARAMETERS, VISION};
 use crate::spec::{
     Architecture, Attention, Compressor, GatedDeltaNet, GatedStream, GatedStreams, Head, Indexer, IndexerHeads,
-    IndexerKeys, KeyChoice, KeyUnit, Layer, Mixer, NgramEmbedding, Norm, Rope,
+    IndexerKeys, KeyChoice, KeyUnit, Layer, Mixer, NgramEmbedding, Norm, Rope, Source,
 };
 
 /// Qwen 4.
@@ -23,6 +24,13 @@ pub const QWEN4EXP: Architecture = Architecture {
         gated: Some(GatedStream { stem: "output_hc", is_written: false }),
         ..Head::LOGITS
     },
+    source: Some(Source {
+        names: QWEN4_NAMES,
+        parameters: QWEN4_PARAMETERS,
+        norm_offset: NormOffset::One,
+        left_out: VISION,
+        ..Source::TEXT_PART
+    }),
     ignored_tensors: &[".attn_q.bias", ".attn_k.bias", ".attn_v.bias"],
     ..Architecture::DECODER
 };

@@ -6,16 +6,24 @@
 use lair_compute::{Activation, Gating, Mask, OutputGate};
 
 use crate::ModelConfig;
+use crate::spec::source::{NormOffset, STEP35_NAMES, STEP35_PARAMETERS};
 use crate::spec::{
     Architecture, Attention, AttentionGate, DenseFfn, ExpertsFfn, Ffn, Layer, Mixer, Norm, Rope, RopeFactors,
-    SharedExperts,
+    SharedExperts, Source,
 };
 
 /// Step 3.5.
 pub const STEP35: Architecture = Architecture {
     gguf_name: "step35",
-    hf_names: &["Step3p5ForCausalLM", "Step3p5ForConditionalGeneration"],
+    hf_names: &["Step3p5ForCausalLM", "Step3p5ForConditionalGeneration", "Step3p7ForConditionalGeneration"],
     layer,
+    source: Some(Source {
+        names: STEP35_NAMES,
+        parameters: STEP35_PARAMETERS,
+        norm_offset: NormOffset::One,
+        left_out: &["vision_model.", "vit_large_projector."],
+        ..Source::TEXT_PART
+    }),
     ..Architecture::DECODER
 };
 

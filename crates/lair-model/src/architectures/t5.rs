@@ -7,9 +7,10 @@
 use lair_compute::{Activation, Mask};
 
 use crate::ModelConfig;
+use crate::spec::source::{Parameter, T5_NAMES};
 use crate::spec::{
     Architecture, Attention, CrossAttention, DenseFfn, Embedding, Encoder, EncoderInput, Ffn, Gate, Head, HeadOutput,
-    Layer, Mixer, Norm, Projections, RelativeBias,
+    Layer, Mixer, Norm, Projections, RelativeBias, Source,
 };
 
 /// T5.
@@ -31,6 +32,7 @@ pub const T5: Architecture = Architecture {
     }),
     // Of no use: what is attended to has no distance.
     ignored_tensors: &[".cross_attn_rel_b.weight"],
+    source: Some(SOURCE),
     ..Architecture::DECODER
 };
 
@@ -44,7 +46,28 @@ pub const T5ENCODER: Architecture = Architecture {
     head: |_| Head { norm: Norm::Rms("enc.output_norm"), output: HeadOutput::HiddenState, ..Head::LOGITS },
     // What is left of the model it was taken from.
     ignored_tensors: &["output.weight"],
+    source: Some(Source { left_out: &["decoder.", "lm_head.", "encoder.embed_tokens."], ..SOURCE }),
     ..Architecture::DECODER
+};
+
+const SOURCE: Source = Source {
+    family: T5_NAMES,
+    roots: &[],
+    left_out: &["encoder.embed_tokens.", "decoder.embed_tokens.", ".EncDecAttention.relative_attention_bias.weight"],
+    parameters: &[
+        Parameter::Only("feed_forward_proj", &["relu", "gated-gelu"]),
+        Parameter::CountOr("context_length", &["n_positions"], 512),
+        Parameter::Count("feed_forward_length", &["d_ff"]),
+        Parameter::Count("decoder_block_count", &["num_decoder_layers"]),
+        Parameter::Count("attention.head_count", &["num_heads"]),
+        Parameter::Count("attention.key_length", &["d_kv"]),
+        Parameter::Count("attention.value_length", &["d_kv"]),
+        Parameter::Number("attention.layer_norm_epsilon", &["layer_norm_epsilon"]),
+        Parameter::Number("attention.layer_norm_rms_epsilon", &["layer_norm_epsilon"]),
+        Parameter::Count("attention.relative_buckets_count", &["relative_attention_num_buckets"]),
+        Parameter::Count("decoder_start_token_id", &["decoder_start_token_id"]),
+    ],
+    ..Source::USUAL
 };
 
 const CROSS: Attention = Attention {

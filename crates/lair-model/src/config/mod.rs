@@ -9,6 +9,7 @@ mod keys;
 mod ngrams;
 mod parts;
 mod streams;
+mod switch;
 
 use lair_gguf::Metadata;
 
@@ -19,6 +20,7 @@ pub use parts::{
     SituConfig, WindowPattern, XieluConfig,
 };
 pub use streams::StreamsConfig;
+pub use switch::SwitchConfig;
 
 use crate::ModelError;
 use crate::spec::{RopeScaling, ScalingKind};
@@ -144,6 +146,8 @@ pub struct ModelConfig {
     pub run_lengths: Vec<usize>,
     /// Attention to a window and to compressed keys.
     pub compression: Option<CompressionConfig>,
+    /// Adapters in the model's own file.
+    pub switch: Option<SwitchConfig>,
     /// Several residual streams.
     pub streams: Option<StreamsConfig>,
     /// Factor on attention scores.
@@ -276,6 +280,7 @@ impl ModelConfig {
             indexer_layers: keys.flags("attention.indexer.types", layer_count)?,
             run_lengths: compression::run_lengths(&keys, layer_count)?,
             compression: CompressionConfig::read(&keys, layer_count)?,
+            switch: SwitchConfig::read(&keys, vocabulary_size(&keys, metadata)?)?,
             streams: StreamsConfig::read(&keys)?,
             attention_scale: keys.nonzero_number("attention.scale")?,
             attention_output_scale: keys.nonzero_number("attention.output_scale")?,

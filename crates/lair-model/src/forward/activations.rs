@@ -7,6 +7,7 @@ use super::banked::BankedRoom;
 use super::gated_streams::GatedRoom;
 use super::per_layer::Rooms;
 use super::streams::StreamsRoom;
+use super::switch::SwitchRoom;
 use super::turns::TurnRoom;
 use crate::ModelError;
 use crate::weights::{AdapterWidths, BufferWidths, ChoiceRoom};
@@ -57,6 +58,8 @@ pub struct Activations<B: Backend> {
     pub(super) tokens: Vec<u32>,
     /// `0, 1, 2 ...`: the rows that the head reads where only those were kept.
     pub(super) first_rows: Vec<usize>,
+    /// For a model with adapters of its own.
+    pub(super) switch: Option<SwitchRoom>,
     /// For a model with adapters.
     pub(super) adapters: Option<AdapterRoom<B>>,
 }
@@ -79,7 +82,7 @@ impl<B: Backend> Activations<B> {
     pub(crate) fn new(
         backend: &mut B,
         widths: &BufferWidths,
-        adapters: (usize, &AdapterWidths),
+        adapters: ((usize, usize), &AdapterWidths),
         hidden_size: usize,
         rows_max: usize,
     ) -> Result<Activations<B>, ModelError> {
@@ -117,10 +120,17 @@ impl<B: Backend> Activations<B> {
             first_values: widths.shares_values.map(|width| backend.buffer(rows_max, width)).transpose()?,
             tokens: Vec::with_capacity(rows_max),
             first_rows: (0..rows_max).collect(),
-            adapters: (adapters.0 > 0)
+            switch: widths.has_switch.then(|| SwitchRoom::new(rows_max)),
+            adapters: (adapters.0 != (0, 0))
                 .then(|| AdapterRoom::new(backend, adapters, hidden_size, rows_max))
                 .transpose()?,
         })
+    }
+
+    /// Takes the tokens of a step.
+    pub(super) fn take_tokens(&mut self, tokens: &[u32]) {
+        self.tokens.clear();
+        self.tokens.extend_from_slice(tokens);
     }
 
     /// Rows that a step may have.

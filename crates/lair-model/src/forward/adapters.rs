@@ -11,6 +11,8 @@ use crate::weights::{Adapted, AdapterWidths, DenseWeights, LowRank};
 
 /// The buffers that adapters need, and the factors of the step.
 pub(super) struct AdapterRoom<B: Backend> {
+    /// How many of the adapters, the first ones, are the model's own.
+    own_count: usize,
     /// For each adapter the factor of each row; empty lists where no row uses it.
     factors: Vec<Vec<f32>>,
     products: LowRankProducts<B>,
@@ -31,7 +33,7 @@ struct LowRankProducts<B: Backend> {
 impl<B: Backend> AdapterRoom<B> {
     pub(super) fn new(
         backend: &B,
-        (adapter_count, widths): (usize, &AdapterWidths),
+        ((own_count, given_count), widths): ((usize, usize), &AdapterWidths),
         hidden_size: usize,
         rows_max: usize,
     ) -> Result<AdapterRoom<B>, ModelError> {
@@ -42,7 +44,8 @@ impl<B: Backend> AdapterRoom<B> {
             Ok([backend.buffer(rows_max, *width)?, backend.buffer(rows_max, *width)?])
         };
         Ok(AdapterRoom {
-            factors: (0..adapter_count).map(|_| Vec::with_capacity(rows_max)).collect(),
+            own_count,
+            factors: (0..own_count + given_count).map(|_| Vec::with_capacity(rows_max)).collect(),
             products: LowRankProducts { down: buffers(&widths.rank)?, up: buffers(&widths.rows)? },
             normed: backend.buffer(rows_max, hidden_size)?,
             product: backend.buffer(rows_max, hidden_size)?,
@@ -52,18 +55,28 @@ impl<B: Backend> AdapterRoom<B> {
 
     /// Takes the factors of a step. An adapter that no row uses costs nothing in it.
     pub(super) fn begin(&mut self, batch: &Batch<'_>) {
-        let count = self.factors.len();
+        let count = self.factors.len() - self.own_count;
         for sequence in batch.sequences {
             let found = sequence.adapter_scales.len();
             assert!(found == 0 || found == count, "a sequence has factors for {found} adapters, the model has {count}");
         }
-        for (index, factors) in self.factors.iter_mut().enumerate() {
+        for (index, factors) in self.factors[self.own_count..].iter_mut().enumerate() {
             factors.clear();
             let factor = |scales: &[f32]| scales.get(index).copied().unwrap_or(0.0);
             if batch.sequences.iter().any(|sequence| factor(sequence.adapter_scales) != 0.0) {
                 for sequence in batch.sequences {
                     factors.extend(std::iter::repeat_n(factor(sequence.adapter_scales), sequence.row_count));
                 }
+            }
+        }
+    }
+
+    /// Takes which of the model's own adapters each row uses.
+    pub(super) fn switch(&mut self, slots: &[u32]) {
+        for (factors, index) in self.factors[..self.own_count].iter_mut().zip(0..) {
+            factors.clear();
+            if slots.contains(&index) {
+                factors.extend(slots.iter().map(|slot| if *slot == index { 1.0 } else { 0.0 }));
             }
         }
     }
@@ -128,7 +141,7 @@ impl<B: Backend> AdapterRoom<B> {
         residual: &mut B::Buffer,
     ) {
         let network = &weights.network;
-        let Self { factors, products, normed, product, wide } = self;
+        let Self { factors, products, normed, product, wide, .. } = self;
         let [gate, up] = &mut wide[weights.wide_buffer];
         let input = match &input {
             FeedForwardInput::Residual => &*residual,

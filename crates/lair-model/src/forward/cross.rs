@@ -40,6 +40,7 @@ impl<B: Backend> Model<B> {
         let encoder = self.encoder.as_ref().expect("the caller has asked whether there is an encoder");
         assert!(batch.sequences.iter().all(|rows| rows.first_position == 0), "a sequence is continued");
         self.assert_fits(activations, batch);
+        activations.take_tokens(batch.tokens);
         self.embed(backend, activations, batch);
         for layer in &encoder.layers {
             let rows = mix(layer, backend, activations, memory, batch, None, None);

@@ -24,6 +24,7 @@ mod per_layer;
 mod rwkv;
 mod short_convolution;
 mod streams;
+mod switch;
 mod turns;
 
 use lair_compute::{Backend, Batch};
@@ -143,6 +144,10 @@ impl<B: Backend> Model<B> {
         };
         let rows_that_see = Batch { tokens: batch.tokens, sequences: &rows_that_see };
         let rows_that_see = (!encoded.is_empty()).then_some(&rows_that_see);
+        activations.take_tokens(batch.tokens);
+        if let Some(weights) = &self.switch {
+            switch::begin(weights, backend, activations, memory, batch);
+        }
         self.embed(backend, activations, batch);
         observer.see(backend, Place::Embedding, batch.row_count(), &activations.residual);
         let mut rows = batch.row_count();
@@ -198,9 +203,7 @@ impl<B: Backend> Model<B> {
             (None, HeadWeights::Logits(head)) => &head.linear.weight,
             (None, HeadWeights::HiddenState(_)) => unreachable!("only a head with logits shares the table"),
         };
-        activations.tokens.clear();
-        activations.tokens.extend_from_slice(batch.tokens);
-        backend.embed(table, batch.tokens, embedding.scale, &mut activations.residual);
+        backend.embed(table, &activations.tokens, embedding.scale, &mut activations.residual);
         if let Some(positions) = &embedding.positions {
             backend.embed_positions(positions, batch, &mut activations.residual);
         }

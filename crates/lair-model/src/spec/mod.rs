@@ -64,6 +64,9 @@ pub struct Architecture {
     /// Whether models of it see a whole text at once and replace the tokens of it that are masked (diffusion), so that none
     /// can be generated one by one.
     pub is_diffusion: bool,
+    /// Whether files have adapters for the products of every layer, which tokens switch on
+    /// ([`crate::config::SwitchConfig`]).
+    pub has_own_adapters: bool,
     /// How a classifier of pooled hidden states works, where a file has one.
     pub classifier: Classifier,
     /// What runs before the decoder and is attended to by it; `None` in a decoder.
@@ -90,6 +93,7 @@ impl Architecture {
         head: |_| Head::LOGITS,
         is_encoder: false,
         is_diffusion: false,
+        has_own_adapters: false,
         classifier: Classifier::TANH,
         encoder: None,
         check: |_| Ok(()),

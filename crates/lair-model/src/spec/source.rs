@@ -4,14 +4,20 @@
 //! `transformers` for the names on the left, the GGUF specification for those on the right.
 
 mod derived;
+mod families;
 mod further;
+mod latent;
 mod names;
 mod published;
+mod windowed;
 
 pub use derived::Derived;
+pub use families::*;
 pub use further::*;
+pub use latent::*;
 pub use names::*;
 pub use published::*;
+pub use windowed::*;
 
 /// What a converter has to know of an architecture's checkpoints.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,8 @@ pub struct Source {
     pub parameters: &'static [Parameter],
     /// Tensors that are left out: starts that end in `.`, or ends.
     pub left_out: &'static [&'static str],
+    /// Vectors of layers that checkpoints do not have, of the same number throughout: this key's, else 1.
+    pub constants: &'static [(&'static str, Option<&'static str>)],
     /// How a SentencePiece vocabulary says whether texts begin with a space, where it is not as it says itself.
     pub space_prefix: Option<bool>,
 }
@@ -47,6 +55,7 @@ impl Source {
         norm_offset: NormOffset::None,
         parameters: &[],
         left_out: &[],
+        constants: &[],
         space_prefix: None,
     };
 
@@ -69,8 +78,8 @@ impl Source {
 /// A tensor of the checkpoint and what GGUF calls it, both without `.weight` or `.bias`, which are kept.
 ///
 /// A `*` stands for an index. The first is the layer's; a second one on the left is an expert's, and all experts make
-/// one tensor. A name on the left may come twice: then it makes two tensors. One that ends in `.bias` is that of a bias alone,
-/// which then is no other's.
+/// one tensor. A `+` on the right stands for a layer that is counted behind those of another stack. A name on the left may
+/// come twice: then it makes two tensors. One that ends in `.bias` is that of a bias alone, which then is no other's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Renaming {
     /// The name in the checkpoint.
@@ -83,6 +92,8 @@ pub struct Renaming {
     pub values: Values,
     /// What stands behind the name in a GGUF file.
     pub end: End,
+    /// In which layers it is called so.
+    pub layers: Layers,
     /// Its place in a stack of tensors with one name.
     pub place: usize,
 }
@@ -90,7 +101,7 @@ pub struct Renaming {
 impl Renaming {
     /// A name alone.
     pub const fn new(from: &'static str, to: &'static str) -> Renaming {
-        Renaming { from, to, change: Change::None, values: Values::Same, end: End::Same, place: 0 }
+        Renaming { from, to, change: Change::None, values: Values::Same, end: End::Same, layers: Layers::All, place: 0 }
     }
 
     /// The same with a change.
@@ -112,6 +123,27 @@ impl Renaming {
     pub const fn ending(self, end: &'static str) -> Renaming {
         Renaming { end: End::Is(end), ..self }
     }
+
+    /// The same in some layers only.
+    pub const fn only_in(self, layers: Layers) -> Renaming {
+        Renaming { layers, ..self }
+    }
+
+    /// No tensor of the model, but numbers among its keys.
+    pub const fn as_key(self) -> Renaming {
+        Renaming { end: End::Key, ..self }
+    }
+}
+
+/// In which layers a tensor has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// In all of them.
+    All,
+    /// In those with attention.
+    WithAttention,
+    /// In those that mix tokens without attention.
+    WithoutAttention,
 }
 
 /// What stands behind a name in a GGUF file.
@@ -121,6 +153,8 @@ pub enum End {
     Same,
     /// This.
     Is(&'static str),
+    /// Nothing: the name is that of a key, which lists the numbers of all layers, or the whole numbers of the one tensor.
+    Key,
 }
 
 /// What is changed in the numbers of a tensor.
@@ -140,6 +174,17 @@ pub enum Values {
     NegatedSecondHalves,
     /// `-exp(x)`: decays, whose logarithms checkpoints keep.
     NegatedExponential,
+    /// `exp(x)`.
+    Exponential,
+    /// Times the numbers of these keys, where they are there.
+    Times(&'static [&'static str]),
+    /// Times a number for each part of a state space's inputs (`ssm_multipliers`), and the number of this key.
+    TimesStateInputs(&'static str),
+    /// By the root of the hidden size: the head of models that use the embedding's table for it and say that they scale it
+    /// (T5). Without such a word it is the table itself, and there is no head.
+    ScaledHead,
+    /// Times the root of the hidden size by the numbers of the vector: norms whose output a model scales so (dots.llm3 note).
+    TimesRootOfShare,
 }
 
 /// What is changed in a tensor on its way. Shapes are those of the checkpoint, the slowest dimension first.
@@ -206,6 +251,31 @@ pub enum Change {
     BehindPadding,
     /// Rows and columns change places: GPT-2's weights are `[inputs, outputs]`.
     Transposed,
+    /// One of several equal parts of the columns, then rows and columns change places (Llama 4).
+    PartTransposed {
+        /// Which part.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// Of rows `[heads, key part + value part]` those of keys, `[rank]` long, as `[heads, rank, key part]`: what widens
+    /// compressed keys.
+    LatentKeys,
+    /// Of the same rows those of values, as `[heads, value part, rank]`.
+    LatentValues,
+    /// Of the last rows of each head, those that are turned beside others that are not, `i` of the first half and `i` of the
+    /// second become neighbours (HY V4).
+    NeighbourTails,
+    /// The same of the last rows of all.
+    NeighbourTail,
+    /// Rows of a table that is stored in several tensors, one behind the other.
+    TableParts,
+    /// All rows but those of an indexer's one key, which stand last.
+    IndexerQueries,
+    /// The rows of an indexer's one key.
+    IndexerKey,
+    /// Of the columns of each row, `i` of the first half and `i` of the second become neighbours (Chameleon).
+    NeighbourColumns,
     /// Of the rows of each head, `i` of the first half and `i` of the second become neighbours.
     NeighbourPairs,
     /// Rows `[heads, 3, head_dim]` become `[3, heads, head_dim]` (GPT-NeoX, BLOOM).
@@ -277,6 +347,8 @@ pub enum Parameter {
     RecurrentLayers,
     /// `feed_forward_length`, for each layer: 0 in those without a feed-forward network (Nemotron-H). The key of its width.
     FfnLayers(&'static str),
+    /// A key for each layer: this number in layers of attention, 0 in others.
+    CountOfAttention(&'static str, &'static str),
     /// `rope.scaling.finetuned`: whether layers are turned at all (Granite 4).
     TurnsIn(&'static str),
     /// A yes in checkpoints of this class, a no in others.
@@ -304,4 +376,36 @@ pub enum Parameter {
     Sections([i32; 4]),
     /// A yes or no for each layer, as numbers that are 0 or not.
     FlagOfLayers(&'static str, &'static str),
+    /// A count for each layer, where the checkpoint lists them.
+    CountOfLayers(&'static str, &'static str),
+    /// A count for each layer: the second one in those with a window, or what the checkpoint says of such a layer.
+    CountOfWindows(&'static str, &'static [&'static str], &'static [&'static str]),
+    /// A count of the layers with a window: by the first of these keys, or what the checkpoint says of such a layer.
+    WindowCount(&'static str, &'static [&'static str]),
+    /// The sum of two such counts.
+    WindowSum(&'static str, [&'static [&'static str]; 2]),
+    /// `rope.dimension_count` and `rope.dimension_count_swa` by the shares of both kinds of layers.
+    RopeDimensionsOfKinds,
+    /// `leading_dense_block_count`: by `first_k_dense_replace`, else by what lists the networks of layers.
+    LeadingDense,
+    /// A number for each layer, where the checkpoint lists them; 0 where it says null.
+    NumberOfLayers(&'static str, &'static str),
+    /// A number that is the same for all layers, as often as there are layers.
+    NumberRepeated(&'static str, &'static str),
+    /// A yes or no for each layer: whether a list has one of these words for it.
+    FlagOfWords(&'static str, &'static str, &'static [&'static str]),
+    /// A word that has to be one of these, where it is there: others are refused.
+    Only(&'static str, &'static [&'static str]),
+    /// A list of counts, each less one.
+    Places(&'static str, &'static str),
+    /// `block_count`: the layers of a stack for every run of one, where two stacks run in turn.
+    StackRuns,
+    /// `attention.head_count_kv`, for each layer: in those with a window by this key, else twice as many as in others.
+    KvHeadsOfWindows(&'static str),
+    /// `rope.freq_base`, larger by a power of `alpha`, where the checkpoint says that (Hunyuan).
+    GrownBase,
+    /// `embedding_length_per_layer_input`: elements of a row of the table of the last tokens, of which each hash gives one.
+    NgramRows,
+    /// `attention.head_count_kv`, for each layer: 1 in those with attention, whose keys are compressed, 0 in others.
+    LatentLayers,
 }

@@ -5,6 +5,7 @@ mod gated_streams;
 mod indexer;
 mod recurrent;
 mod streams;
+mod switch;
 
 use std::collections::HashSet;
 
@@ -80,6 +81,9 @@ pub fn tensor_needs(architecture: &Architecture, config: &ModelConfig) -> Result
         let layer = (architecture.layer)(config, layer_index);
         list.prefix = architecture.prefix_of(config, layer_index);
         list.layer(&layer, layer_index)?;
+        if architecture.has_own_adapters {
+            list.own_adapters(&layer, layer_index)?;
+        }
     }
     list.prefix.clear();
     let head = (architecture.head)(config);

@@ -191,7 +191,8 @@ impl<B: Backend> Builder<'_, B> {
             // Queries with gates stand first.
             other => other.clone(),
         };
-        let low_rank = self.low_rank(&fused, &fused_rows)?;
+        let mut low_rank = self.low_rank(&fused, &fused_rows)?;
+        low_rank.extend(self.own_low_rank(&own)?);
         let fused_bias = format!("{fused}.bias");
         let linear = if self.source.has(&fused_bias) {
             self.linear_rows_with(&fused, fused_rows.clone(), &fused_bias, fused_rows)?

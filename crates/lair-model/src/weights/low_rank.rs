@@ -10,7 +10,7 @@ use crate::adapter::Adapter;
 
 /// One adapter's part of a product: `output += factor * scale * up(down(input))`.
 pub(crate) struct LowRank<B: Backend> {
-    /// Which of the model's adapters; the factor is asked for in each step.
+    /// Which of the model's adapters, those of its own file first; the factor is asked for in each step.
     pub(crate) adapter_index: usize,
     /// `[rank, columns]`.
     pub(crate) down: Linear<B>,
@@ -77,8 +77,8 @@ impl<B: Backend> Builder<'_, B> {
 
     /// What adapters add to some rows of the product `stem`.
     pub(super) fn low_rank(&self, stem: &str, rows: &RowSelection) -> Result<Vec<LowRank<B>>, ModelError> {
-        let mut parts = Vec::new();
-        for (adapter_index, adapter) in self.adapters.adapters.iter().enumerate() {
+        let mut parts = self.own_low_rank(stem)?;
+        for (adapter_index, adapter) in (self.own_adapter_count()..).zip(&self.adapters.adapters) {
             let Some((matrices, scale)) = adapter.matrices(stem, rows) else { continue };
             let widths = &mut *self.adapters.widths.borrow_mut();
             let rank_buffer = width_index(&mut widths.rank, matrices[0].rows());

@@ -20,6 +20,7 @@ mod relative_bias;
 mod rwkv;
 mod stream;
 mod streams;
+mod switch;
 
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ pub(crate) use per_layer::{
 pub(crate) use rwkv::{ChannelMixWeights, Narrow, TimeMix6Weights, TimeMix7Weights};
 pub(crate) use stream::BankedWeights;
 pub(crate) use streams::{HyperWeights, StreamMixWeights, StreamWidths};
+pub(crate) use switch::{SwitchWeights, WIDTH as SWITCH_WIDTH};
 
 use crate::ModelError;
 use crate::config::limits;
@@ -210,6 +212,8 @@ pub(crate) struct BufferWidths {
     pub(crate) rooms: Vec<usize>,
     /// Choices of keys.
     pub(crate) choices: ChoiceRoom,
+    /// Whether tokens switch adapters on.
+    pub(crate) has_switch: bool,
     /// Width of the first layer's values, where others mix theirs with them.
     pub(crate) shares_values: Option<usize>,
     /// Whether a layer keeps its input, or sums apart from the stream.

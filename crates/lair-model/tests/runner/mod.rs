@@ -29,9 +29,19 @@ impl<B: Backend> Runner<B> {
     }
 
     /// Makes the same room for a model that is loaded already.
-    pub fn of(model: Model<B>, mut backend: B, length: usize, rows_max: usize) -> Runner<B> {
+    pub fn of(model: Model<B>, backend: B, length: usize, rows_max: usize) -> Runner<B> {
+        Runner::keeping(model, backend, KvElement::F32, (length, rows_max))
+    }
+
+    /// The same with keys and values of this type.
+    pub fn keeping(
+        model: Model<B>,
+        mut backend: B,
+        element: KvElement,
+        (length, rows_max): (usize, usize),
+    ) -> Runner<B> {
         let page_count = length.div_ceil(PAGE_LENGTH);
-        let kv = backend.kv(&model.kv_layout(KvElement::F32, 2 * page_count + 1)).expect("room for the cache");
+        let kv = backend.kv(&model.kv_layout(element, 2 * page_count + 1)).expect("room for the cache");
         let states = model.state_layout(2).map(|layout| backend.states(&layout).expect("room for the states"));
         let activations = model.activations(&mut backend, rows_max).expect("room for the buffers");
         // Pages in reverse order: a page's place must not matter.

@@ -17,11 +17,10 @@ use lair_testkit::tiny_models::{self, TinyModel};
 use super::{OWN_MODELS, cpu, cpu_error, error_max, tiny_model};
 
 /// What is not supported of what is declared, and why what is not declared is not.
-const NOTES: [(&str, &str); 13] = [
+const NOTES: [(&str, &str); 12] = [
     ("chameleon", "pictures"),
     ("cogvlm", "pictures, with the experts for them"),
     ("dream", "generation: it replaces masked tokens of a whole text (diffusion), which the engine does not"),
-    ("graniteswitch", "adapters of its own, which tokens of the prompt switch on"),
     ("hrm_text", "prefixes that see what follows"),
     ("llada", "generation: as `dream`"),
     ("llada-moe", "generation: as `dream`"),

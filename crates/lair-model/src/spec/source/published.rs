@@ -107,6 +107,7 @@ pub const NOMIC_MOE_NAMES: &[Renaming] = &[
 pub const OPENELM_NAMES: &[Renaming] = &[
     name("token_embeddings", "token_embd"),
     name("norm", "output_norm"),
+    name("lm_head", "output"),
     name("layers.*.attn_norm", "blk.*.attn_norm"),
     name("layers.*.attn.qkv_proj", "blk.*.attn_qkv"),
     name("layers.*.attn.q_norm", "blk.*.attn_q_norm"),
