@@ -25,12 +25,17 @@ const HEADS: [&str; 3] = ["lm_head", "embed_out", "score"];
 pub(crate) fn origins(name: &str, source: &Source, has_experts: bool) -> Vec<Origin> {
     let (stem, end) = match name.rsplit_once('.') {
         Some((stem, end @ ("weight" | "bias"))) => (stem, end),
+        // Hunyuan 3 alone calls a bias by no end.
+        Some((_, "exp_probs_b")) => (name, "bias"),
         _ => (name, "weight"),
     };
     let is_own = |renaming: &&Renaming| !source.names.iter().any(|own| own.from == renaming.from);
     let dense = if has_experts { &[] } else { source.dense_names };
     // A tensor with an end of its own is one that the way back does not know; `export` says so.
-    let has_usual_end = |renaming: &&Renaming| renaming.end == End::Same && renaming.values == Values::Same;
+    let is_bare = stem == name && end == "bias";
+    let has_usual_end = |renaming: &&Renaming| {
+        renaming.values == Values::Same && (renaming.end == End::Same || is_bare && renaming.end == End::Is(""))
+    };
     let family = source.family.iter().filter(is_own);
     let all = source.names.iter().chain(family).chain(dense).filter(has_usual_end);
     let last = stem.rsplit('.').next().unwrap_or(stem);

@@ -379,7 +379,7 @@ pub const HUNYUAN_MOE_NAMES: &[Renaming] = &[
 /// HY 3.
 pub const HY_V3_NAMES: &[Renaming] = &[
     name("layers.*.mlp.router.gate", "blk.*.ffn_gate_inp"),
-    name("layers.*.mlp.expert", "blk.*.exp_probs_b"),
+    name("layers.*.mlp.expert", "blk.*.exp_probs_b").ending(""),
     name("layers.*.mlp.shared_mlp.gate_proj", "blk.*.ffn_gate_shexp"),
     name("layers.*.mlp.shared_mlp.up_proj", "blk.*.ffn_up_shexp"),
     name("layers.*.mlp.shared_mlp.down_proj", "blk.*.ffn_down_shexp"),
