@@ -227,7 +227,9 @@ fn choose(unit: KeyUnit, chosen_count: usize, position: usize, scores: &mut [f32
         // Units lie in the order of their positions: what is overwritten has been read.
         scores[index] = match unit.comes_first(index, position) {
             true => f32::INFINITY,
-            false => unit.scored(index, position).map(|place| scores[place]).fold(f32::NEG_INFINITY, f32::max),
+            false => {
+                unit.scored(index, position).map(|place| scores[place]).reduce(f32::max).unwrap_or(f32::NEG_INFINITY)
+            }
         };
     }
     let (least, mut ties) = least_of_best(&scores[..count], chosen_count);
