@@ -9,6 +9,12 @@ pub trait TokenConstraint: Send {
     /// Takes tokens out of a set that has all.
     fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure>;
 
+    /// Whether a token may follow, if that is known sooner than the whole set is; `None` if not. It is asked of a token that
+    /// was drawn from all: if that may follow, no set is needed. The answer must be that of [`TokenConstraint::restrict`].
+    fn allows(&mut self, _token: u32) -> Result<Option<bool>, ConstraintFailure> {
+        Ok(None)
+    }
+
     /// Goes on by a token that was allowed. Work for the next [`TokenConstraint::restrict`] may begin here, beside the
     /// model's step.
     fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure>;
@@ -125,6 +131,10 @@ impl Constraint {
     pub(crate) fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFault> {
         allowed.insert_all();
         guard(|| self.0.restrict(allowed))
+    }
+
+    pub(crate) fn allows(&mut self, token: u32) -> Result<Option<bool>, ConstraintFault> {
+        guard(|| self.0.allows(token))
     }
 
     pub(crate) fn accept(&mut self, token: u32) -> Result<(), ConstraintFault> {

@@ -313,15 +313,29 @@ impl Sequence {
             total = log_sum_exp(logits).map_err(failed)?;
             top = top_logprobs(logits, total, count);
         }
-        if let Some(constraint) = &mut self.constraint {
-            greatest(logits).map_err(failed)?;
-            constraint.restrict(allowed)?;
-            allowed.mask(logits);
-            greatest(logits).map_err(|_| SequenceError::NothingAllowed { position })?;
-        }
         let draws = Draws::new(self.seed, (position - self.prompt_length) as u64);
-        let chosen = sampler.sample_carrying(logits, &self.sampling, &self.tokens, draws, &mut self.mirostat);
-        let token = chosen.map_err(failed)?;
+        let mut mirostat = self.mirostat;
+        let mut choose = |logits: &mut [f32], draws| {
+            mirostat = self.mirostat;
+            sampler.sample_carrying(logits, &self.sampling, &self.tokens, draws, &mut mirostat).map_err(failed)
+        };
+        let mut token = choose(logits, draws)?;
+        // A set of what may follow costs more than a draw, and mostly what is drawn may follow. A token drawn from all that
+        // is taken where it may follow, and otherwise drawn again from those that may, is one drawn from those that may:
+        // p + (1 - a) p / a = p / a, with `a` the share of those. Of the likeliest token the same is true.
+        if let Some(constraint) = &mut self.constraint {
+            let mut is_allowed = constraint.allows(token)?;
+            if is_allowed != Some(true) {
+                constraint.restrict(allowed)?;
+                is_allowed = is_allowed.or(Some(allowed.contains(token)));
+            }
+            if is_allowed != Some(true) {
+                allowed.mask(logits);
+                greatest(logits).map_err(|_| SequenceError::NothingAllowed { position })?;
+                token = choose(logits, draws.again())?;
+            }
+        }
+        self.mirostat = mirostat;
         self.usage.completion_tokens += 1;
         // The sampler puts back what it changes, so this is still the model's logit.
         let logprob = self.logprobs.map(|_| (f64::from(logits[token as usize]) - total) as f32);

@@ -21,6 +21,11 @@ impl Draws {
         Self { seed, index, next: 0 }
     }
 
+    /// Other draws for the same token, for when the token that these drew cannot be taken.
+    pub(crate) fn again(self) -> Self {
+        Self { next: self.next + (1 << 32), ..self }
+    }
+
     /// A number from 0 up to but not including 1, with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
         let keyed = mix(mix(self.seed.wrapping_add(GAMMA)) ^ self.index.wrapping_mul(GAMMA));

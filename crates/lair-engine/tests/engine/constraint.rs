@@ -1,5 +1,8 @@
 //! Sequences whose tokens are not free.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use lair_engine::{
     Constraint, ConstraintFailure, EngineOptions, Event, FinishReason, Request, Sampling, SequenceError,
     TokenConstraint, TokenLogprob, TokenSet,
@@ -101,6 +104,91 @@ fn a_failing_constraint_ends_only_its_sequence() {
         let Event::Failed { error, .. } = end_of(&events, id) else { panic!("{events:?}") };
         assert_eq!(*error, expected);
     }
+}
+
+/// The same, told token by token as well; counts what it is asked.
+struct Checked {
+    residues: Residues,
+    asked: Arc<[AtomicUsize; 2]>,
+}
+
+impl TokenConstraint for Checked {
+    fn restrict(&mut self, allowed: &mut TokenSet) -> Result<(), ConstraintFailure> {
+        self.asked[0].fetch_add(1, Ordering::Relaxed);
+        self.residues.restrict(allowed)
+    }
+
+    fn allows(&mut self, token: u32) -> Result<Option<bool>, ConstraintFailure> {
+        self.asked[1].fetch_add(1, Ordering::Relaxed);
+        Ok((token < 40).then_some(token % 3 == self.residues.next % 3))
+    }
+
+    fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure> {
+        self.residues.accept(token)
+    }
+
+    fn fork(&self) -> Box<dyn TokenConstraint> {
+        unreachable!("nothing is forked")
+    }
+}
+
+#[test]
+fn a_token_is_the_same_whether_it_is_checked_or_the_set_is_asked_for() {
+    let changed = Sampling { repeat_penalty: 1.3, logit_bias: vec![(4, 2.0), (6, -1.0)], ..Sampling::greedy() };
+    let filtered = Sampling { top_k: 5, min_p: 0.01, ..request(None).sampling };
+    for sampling in [Sampling::greedy(), changed, request(None).sampling, filtered] {
+        let mut engine = engine(16, 0, EngineOptions::default());
+        let asked = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let request = |constraint| Request { sampling: sampling.clone(), constraint, ..request(None) };
+        let by_set = engine.submit(request(Some(Constraint::new(residues())))).unwrap();
+        let checked = Checked { residues: residues(), asked: Arc::clone(&asked) };
+        let checked = engine.submit(request(Some(Constraint::new(checked)))).unwrap();
+        let events = run(&mut engine);
+        let (by_set, checked) = (tokens_of(&events, by_set), tokens_of(&events, checked));
+        assert!(by_set.len() == 12 && by_set == checked, "{by_set:?} {checked:?}");
+        let [sets, checks] = [0, 1].map(|index| asked[index].load(Ordering::Relaxed));
+        // Some of those drawn first are allowed, some are not: both ways are gone.
+        assert!(checks == 12 && (1..12).contains(&sets), "{sets} sets, {checks} checks");
+    }
+}
+
+#[test]
+fn the_likeliest_allowed_token_is_chosen() {
+    let mut engine = engine(16, 0, EngineOptions::default());
+    let greedy = Request { sampling: Sampling::greedy(), ..request(Some(residues())) };
+    let id = engine.submit(greedy).unwrap();
+    let mut tokens = vec![1, 2, 3];
+    for (token, place) in tokens_of(&run(&mut engine), id).into_iter().zip(0..) {
+        let logits = logits_after(&tokens, false);
+        let expected = (0..48usize).filter(|token| token % 3 == place % 3).rev();
+        let expected = expected.max_by(|&left, &right| logits[left].total_cmp(&logits[right])).unwrap();
+        assert_eq!(token as usize, expected);
+        tokens.push(token);
+    }
+    assert_eq!(tokens.len(), 15);
+}
+
+#[test]
+fn allowed_tokens_are_drawn_as_often_as_the_model_says() {
+    const DRAWS: u64 = 4_000;
+    let mut counts = [0.0f64; 48];
+    for seed in 0..DRAWS {
+        let mut engine = engine(16, 0, EngineOptions::default());
+        let sampling = Sampling { seed: Some(seed), ..request(None).sampling };
+        let id = engine.submit(Request { sampling, max_tokens: Some(1), ..request(Some(residues())) }).unwrap();
+        counts[tokens_of(&run(&mut engine), id)[0] as usize] += 1.0;
+    }
+    let logits = logits_after(&[1, 2, 3], false);
+    let weight = |token: usize| (f64::from(logits[token]) / 2.0).exp();
+    let total: f64 = (0..48).step_by(3).map(weight).sum();
+    let deviation = |token: usize| {
+        let expected = weight(token) / total * DRAWS as f64;
+        (counts[token] - expected).powi(2) / expected
+    };
+    let chi_square: f64 = (0..48).step_by(3).map(deviation).sum();
+    // The 99.9th percentile for 15 degrees of freedom.
+    assert!(chi_square < 37.7, "{chi_square}");
+    assert_eq!(counts.iter().step_by(3).sum::<f64>(), DRAWS as f64);
 }
 
 /// After each free token three that are fixed; over after 14.

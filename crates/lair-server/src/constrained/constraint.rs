@@ -18,6 +18,8 @@ pub struct GrammarConstraint {
     /// Tokens that must follow, in order.
     forced: VecDeque<u32>,
     is_over: bool,
+    /// The last token was found to be allowed by itself, so the next may be as well, and its set is not asked for ahead.
+    is_checked: bool,
 }
 
 impl GrammarConstraint {
@@ -27,10 +29,11 @@ impl GrammarConstraint {
         source: &GrammarSource,
         prelude: Prelude,
     ) -> Result<GrammarConstraint, GrammarError> {
-        let matcher = Box::new(grammars.compile(source)?.matcher());
+        let mut matcher = Box::new(grammars.compile(source)?.matcher());
         let tokenizer = Arc::clone(grammars.tokenizer());
+        let forced = if prelude.is_over() { matcher.forced().into() } else { VecDeque::new() };
         let ahead = MaskAhead::ask(matcher);
-        Ok(GrammarConstraint { tokenizer, prelude, ahead, forced: VecDeque::new(), is_over: false })
+        Ok(GrammarConstraint { tokenizer, prelude, ahead, forced, is_over: false, is_checked: false })
     }
 
     fn take(&mut self) -> Result<(Box<GrammarMatcher>, Option<Outcome>), ConstraintFailure> {
@@ -55,6 +58,7 @@ impl TokenConstraint for GrammarConstraint {
             self.prelude.restrict(allowed);
             return Ok(());
         }
+        self.is_checked = false;
         let (mut matcher, outcome) = self.take()?;
         let outcome = outcome.unwrap_or_else(|| matcher.allowed());
         self.ahead = MaskAhead::hold(matcher);
@@ -62,6 +66,21 @@ impl TokenConstraint for GrammarConstraint {
         copy_bits(tokens.words(), allowed);
         self.prelude.extend(allowed);
         Ok(())
+    }
+
+    fn allows(&mut self, token: u32) -> Result<Option<bool>, ConstraintFailure> {
+        if let Some(&forced) = self.forced.front() {
+            return Ok(Some(forced == token));
+        }
+        // Where an answer may end only the set says, for a grammar knows one token of those that end a model's answers.
+        if !self.prelude.is_over() || self.tokenizer.ends_of_generation().contains(&token) {
+            return Ok(None);
+        }
+        let (mut matcher, outcome) = self.take()?;
+        let count = matcher.accepted_count(&[token]);
+        self.ahead = MaskAhead::hold_with(matcher, outcome);
+        self.is_checked = count.map_err(failure)? == 1;
+        Ok(Some(self.is_checked))
     }
 
     fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure> {
@@ -78,7 +97,7 @@ impl TokenConstraint for GrammarConstraint {
             self.forced.extend(matcher.forced());
         }
         let is_needed = outcome.is_ok() && !self.is_over && self.forced.is_empty() && self.prelude.wants_answer();
-        self.ahead = if is_needed { MaskAhead::ask(matcher) } else { MaskAhead::hold(matcher) };
+        self.ahead = if is_needed && !self.is_checked { MaskAhead::ask(matcher) } else { MaskAhead::hold(matcher) };
         outcome.map_err(failure)
     }
 
@@ -92,11 +111,19 @@ impl TokenConstraint for GrammarConstraint {
 
     fn fork(&self) -> Box<dyn TokenConstraint> {
         let ahead = match self.ahead.copy() {
-            Some(matcher) => MaskAhead::ask(matcher),
+            Some(matcher) if !self.is_checked => MaskAhead::ask(matcher),
+            Some(matcher) => MaskAhead::hold(matcher),
             None => MaskAhead::gone(),
         };
         let (tokenizer, prelude) = (Arc::clone(&self.tokenizer), self.prelude.clone());
-        Box::new(GrammarConstraint { tokenizer, prelude, ahead, forced: self.forced.clone(), is_over: self.is_over })
+        Box::new(GrammarConstraint {
+            tokenizer,
+            prelude,
+            ahead,
+            forced: self.forced.clone(),
+            is_over: self.is_over,
+            is_checked: self.is_checked,
+        })
     }
 }
 

@@ -44,7 +44,16 @@ impl MaskAhead {
 
     /// Keeps the matcher; its set is computed when it is taken.
     pub(super) fn hold(matcher: Box<GrammarMatcher>) -> MaskAhead {
-        MaskAhead(Arc::new(Slot { state: Mutex::new(State::Idle(matcher)), done: Condvar::new() }))
+        MaskAhead::hold_with(matcher, None)
+    }
+
+    /// Keeps the matcher, and its set if it was computed.
+    pub(super) fn hold_with(matcher: Box<GrammarMatcher>, outcome: Option<Outcome>) -> MaskAhead {
+        let state = match outcome {
+            Some(outcome) => State::Done(matcher, outcome),
+            None => State::Idle(matcher),
+        };
+        MaskAhead(Arc::new(Slot { state: Mutex::new(state), done: Condvar::new() }))
     }
 
     /// What is left of one that panicked.

@@ -105,6 +105,13 @@ impl TokenConstraint for ReasoningBudget {
         self.inner.as_mut().map_or(Ok(()), |inner| inner.restrict(allowed))
     }
 
+    fn allows(&mut self, token: u32) -> Result<Option<bool>, ConstraintFailure> {
+        if let State::Closing(place) = self.state {
+            return Ok(Some(self.close[place] == token));
+        }
+        self.inner.as_mut().map_or(Ok(Some(true)), |inner| inner.allows(token))
+    }
+
     fn accept(&mut self, token: u32) -> Result<(), ConstraintFailure> {
         self.follow(token);
         self.inner.as_mut().map_or(Ok(()), |inner| inner.accept(token))

@@ -333,6 +333,59 @@ fn expressions_choices_and_control_tokens() {
     }
 }
 
+/// Vocabularies to follow answers in: single bytes, and a real one where the shared data is there.
+fn vocabularies() -> Vec<GrammarFactory> {
+    let real = lair_testkit::shared_data("tokenizers/ggml-vocab-gpt-2.gguf").map(|path| {
+        let file = lair_gguf::GgufFile::open(&path).expect("a file");
+        GrammarFactory::new(Arc::new(Tokenizer::from_gguf(file.metadata()).expect("a tokenizer")))
+    });
+    std::iter::once(factory()).chain(real).collect()
+}
+
+#[test]
+fn a_token_is_accepted_by_itself_exactly_where_it_is_in_the_set() {
+    let answers = [
+        (schema(json!({ "type": "array", "items": { "type": "string", "minLength": 3 } })), r#"[ "abcd", "ä – z"]"#),
+        (
+            schema(json!({ "type": "object", "required": ["name", "n"], "additionalProperties": false,
+                "properties": { "name": { "enum": ["red", "redder"] }, "n": { "type": "number", "maximum": 50 } } })),
+            r#"{"name": "redder", "n": -12.5}"#,
+        ),
+        (GrammarSource::Regex("[a-c]+(/\\d{2})*".to_owned()), "abc/12/34"),
+        (GrammarSource::Gbnf("root ::= (\"x\" [a-z]+ \" \")+ \"end\"".to_owned()), "xyz xab end"),
+    ];
+    for factory in vocabularies() {
+        let tokenizer = factory.tokenizer();
+        let is_end = |token: u32| tokenizer.ends_of_generation().contains(&token);
+        for (source, answer) in &answers {
+            let mut matcher = factory.compile(source).unwrap_or_else(|error| panic!("{error}")).matcher();
+            let mut rest = answer.as_bytes();
+            while !rest.is_empty() {
+                let forced = matcher.forced();
+                let allowed = matcher.allowed().expect("a set");
+                // What must follow is in the set as its usual tokens alone, though others spell the same.
+                let others =
+                    (0..tokenizer.vocabulary_size() as u32).filter(|&token| forced.is_empty() && !is_end(token));
+                for token in others {
+                    let count = matcher.accepted_count(&[token]).expect("it answers");
+                    assert_eq!(count == 1, allowed.contains(token), "{token} before {}", rest.escape_ascii());
+                }
+                assert!(forced.first().is_none_or(|&token| allowed.contains(token)), "{forced:?}");
+                let fits = |token: &u32| {
+                    let bytes = tokenizer.token_bytes(*token).unwrap_or_default();
+                    allowed.contains(*token) && !bytes.is_empty() && rest.starts_with(bytes)
+                };
+                let length = |token: &u32| tokenizer.token_bytes(*token).map_or(0, <[u8]>::len);
+                let next = (0..tokenizer.vocabulary_size() as u32).filter(fits).max_by_key(length);
+                let next = next.unwrap_or_else(|| panic!("nothing leads to {}", rest.escape_ascii()));
+                rest = &rest[length(&next)..];
+                matcher.accept(next).expect("it was allowed");
+            }
+            assert!(matcher.may_end().expect("it answers"));
+        }
+    }
+}
+
 #[test]
 fn a_copy_goes_its_own_way_and_a_wrong_token_is_an_error() {
     let factory = factory();
