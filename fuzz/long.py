@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Long runs of the fuzz targets, in pieces that are written down in fuzz/ledger.csv.
 
-usage: fuzz/long.py [--minutes 24] [--slice 240] [--jobs 1] [--targets NAME,...] [--until HH:MM] [--show]
+usage: fuzz/long.py [--minutes 24] [--slice 240] [--jobs 1] [--targets NAME,...] [--until HH:MM] [--idle] [--show]
 
 Each piece is one target for some seconds of the processor under a seed of its own. A row of the ledger says which sources
 the piece was run on (the hash of the folders that hold the parser), so that minutes of several days add up until a parser
@@ -97,12 +97,17 @@ def built(folder, wanted):
     return programs
 
 
-def run_piece(target, program, seconds, seed, revision):
+def give_way():
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def run_piece(target, program, seconds, seed, revision, idle):
     test, paths = TARGETS[target][1:]
     now = sources(paths)
     environment = dict(os.environ, LAIR_FUZZ_SECONDS=str(seconds), LAIR_FUZZ_SEED=str(seed))
     process = subprocess.Popen([str(program[0]), "--exact", test, "--nocapture", "--test-threads=1"], cwd=program[1],
-                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               preexec_fn=give_way if idle else None)
     said = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -122,6 +127,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--until", help="no new piece after this time of the day (UTC)")
+    parser.add_argument("--idle", action="store_true", help="only with processors that nobody else wants (Linux)")
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     wanted = options.targets.split(",")
@@ -153,7 +159,8 @@ def main():
                     left = options.minutes * 60 - had
                     if left <= 0:
                         break
-                    row = run_piece(name, programs[TARGETS[name][0]], max(1, min(options.slice, int(left + 1))), seed, revision)
+                    row = run_piece(name, programs[TARGETS[name][0]], max(1, min(options.slice, int(left + 1))), seed, revision,
+                                    options.idle)
                     with lock:
                         is_new = not LEDGER.exists()
                         with LEDGER.open("a", newline="") as file:
