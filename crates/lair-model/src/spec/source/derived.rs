@@ -25,6 +25,8 @@ pub enum Derived {
     MaskToken(u32),
     /// The number that a tensor of one element holds.
     NumberOfTensor(&'static str, &'static str),
+    /// `expert_gating_func` of checkpoints of this class that do not say it.
+    GatesOfClass(&'static str, u32),
     /// Widths of RWKV 6, which follow from that of the stream.
     Rwkv6Widths,
     /// Ranks and widths of RWKV 7, which follow from the width of the stream where nothing says them.
