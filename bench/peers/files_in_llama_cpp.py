@@ -52,8 +52,8 @@ def worker(model_path):
     asked = json.load(sys.stdin)
 
     def encode(context, tokens):
-        batch = reference.L.llama_batch_get_one((reference.L.llama_token * len(tokens))(*tokens), len(tokens))
-        assert reference.L.llama_encode(context, batch) == 0
+        ids = (reference.L.llama_token * len(tokens))(*tokens)
+        assert reference.L.llama_encode(context, reference.L.llama_batch_get_one(ids, len(tokens))) == 0
 
     def run(exact, forced=None):
         try:

@@ -151,9 +151,10 @@ MODELS = {
     "qwen4exp": ("Qwen4ExpForCausalLM", "Qwen4ExpTextConfig", dict(
         **FOUR, head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8,
         moe_intermediate_size=16, shared_expert_intermediate_size=16, num_experts_per_tok=2, num_experts=4, hc_count=2,
-        hc_lowrank=8, ple_layer_ids=[2], ple_embed_dim=16, heads_per_ngram=2, ngram_vocab_size_base=100,
+        hc_lowrank=8, ple_layer_ids=[2], ple_embed_dim=32, heads_per_ngram=2, ngram_vocab_size_base=100,
         make_ngram_vocab_size_divisible_by=8, split_ngram_parts=2, indexer_n_heads=2, indexer_kv_heads=1, indexer_head_dim=8,
-        indexer_budget=128, indexer_compress_ratio=4, output_gate_type="sigmoid")),
+        indexer_budget=128, indexer_compress_ratio=4, output_gate_type="sigmoid",
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0, mrope_section=[1, 1, 2]))),
     "step35": ("Step3p7ForConditionalGeneration", "Step3p7Config", dict(
         text_config=dict(
             **FOUR, head_dim=8, moe_intermediate_size=16, n_routed_experts=4, num_experts_per_tok=2, share_expert_dim=16,
