@@ -38,7 +38,6 @@ NOISE_MIN = 0.02
 # Tiny checkpoints of shapes that no published model has, which llama.cpp refuses: what it says, and why.
 SHAPES = {
     "deepseek2": ("attention.q_lora_rank", "without compressed queries llama.cpp knows models of 26 or 27 layers alone"),
-    "cogvlm": ("vis_attn_qkv", "llama.cpp wants the experts for pictures, which its own converter leaves out as well"),
     "llada-moe": ("diffusion", "no generation token by token"),
 }
 
@@ -77,7 +76,8 @@ def worker(model_path):
             if reference.L.llama_model_has_encoder(model):
                 encode(context, prompt)
                 begun = [reference.L.llama_model_decoder_start_token(model)]
-            reference.decode(context, begun, 0)
+            # Of CogVLM llama.cpp gives the first token's logits where only the last one's are asked for.
+            reference.decode(context, begun, 0, all_logits=True)
             tokens, rows = [], []
             for step in range(COUNT):
                 row = reference.logits_of(context, size)
