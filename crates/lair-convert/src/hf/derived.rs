@@ -63,6 +63,14 @@ pub(super) fn set(keys: &mut Keys<'_>, derived: Derived, config: &HfConfig) -> R
                 keys.set("expert_gating_func", Some(number));
             }
         }
+        Derived::SoftmaxIf(name) => {
+            let is_softmax = config.flag(&[name]) == Some(true);
+            keys.set("expert_gating_func", Some(if is_softmax { 1u32 } else { 2 }));
+        }
+        Derived::LaidOutWindow(layout, size) => {
+            let has_window = counts(config, layout).is_some_and(|layers| layers.iter().any(|layer| *layer != 0));
+            keys.set("attention.sliding_window", config.count(&[size]).filter(|_| has_window));
+        }
         Derived::Rwkv6Widths => {
             let hidden = config.count(&["hidden_size"]).unwrap_or(0);
             let is_wide = u32::from(hidden == 4096);

@@ -207,6 +207,15 @@ MODELS = {
         ends("transformer.wte", "transformer.ln_f"), "transformer.h", *[w({
             "ln_1": [H], "attn.q": [H, H], "attn.kv": [2 * DIM, H], "attn.c_proj": [H, H], "ln_2": [H],
             "mlp.gate_up_proj": [512, H], "mlp.c_proj": [H, 256]})] * LAYERS)),
+    # Of four layers llama.cpp turns all, since that is its period of those that are not.
+    **{name: ("SmallThinkerForCausalLM", dict(
+        **{**LLAMA, "num_hidden_layers": 5, "intermediate_size": None}, head_dim=DIM, moe_num_primary_experts=EXPERTS,
+        moe_num_active_primary_experts=2, moe_ffn_hidden_size=EXPERT_FFN, moe_primary_router_apply_softmax=is_softmax,
+        sliding_window_layout=windows, sliding_window_size=4096), model(
+        ends(), "model.layers", *[w({
+            **NORMS, **ATTENTION, "block_sparse_moe.primary_router": [EXPERTS, H],
+            **experts("block_sparse_moe.experts", "gate", "up", "down")})] * 5))
+       for name, is_softmax, windows in (("smallthinker", False, [0, 1, 1, 1, 0]), ("smallthinker-plain", True, [0] * 5))},
     "spark2_5": ("Spark2_5ForCausalLM", dict(
         **{**LLAMA, "hidden_act": "gelu", "rope_theta": None}, head_dim=DIM, sliding_window=16, gate_attn_act_mode="sigmoid",
         headwise_attn_output_gate=True, layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(
