@@ -3,14 +3,16 @@
 
 usage: files_in_llama_cpp.py LAIR FOLDER [--from F16.gguf [--imatrix FILE] [--types A,B,...]]
                              [--checkpoints FOLDER [--names A,B,...]] [--activations TYPE]
-                             [--json FILE] [--markdown FILE]
+                             [--exact] [--json FILE] [--markdown FILE]
 
 `--from` makes one file for each file type that Lair quantizes to; `--checkpoints` names the folder of tiny checkpoints
 (`crates/lair-convert/tests/checkpoints`), of which it makes one file each with `lair convert`. Files are made in FOLDER, one
 after the other, and removed again. `--activations f32` has Lair compute in single precision what it otherwise computes with
-activations of 8 or 16 bits.
+activations of 8 or 16 bits. `--exact` has both keep keys and values in F32, and llama.cpp attend without its flash attention: what
+rounding hides otherwise is then compared, and the noise is how far llama.cpp's usual run is from that.
 
-llama.cpp gets the token ids that Lair made of each prompt. Where the answers part, the table has the step, how far llama.cpp's
+llama.cpp gets the token ids that Lair made of each prompt. Of models that give vectors both get the same ids, and the table has
+the lowest cosine. Where the answers part, the table has the step, how far llama.cpp's
 logit of its own token lies above that of Lair's, and how far Lair's of its token lies above that of llama.cpp's. Beside them
 stands the noise: how much the gap between the two best logits moves (root mean square) when llama.cpp itself computes the
 same tokens without flash attention and with keys and values in F32, and on how many answers it then agrees with itself. Every file is loaded in a process of its own, since
@@ -20,12 +22,15 @@ Exits with 1 if llama.cpp refuses a file (but for shapes that it takes for no pu
 Needs: pip install llama-cpp-python==0.3.36 numpy; for `--checkpoints` safetensors and torch, or a Python beside it that has
 them (`--python`).
 """
-import argparse, json, pathlib, subprocess, sys, tempfile
+import argparse, json, os, pathlib, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 COUNT = 24
 PROMPTS = ["The capital of France is", "Once upon a time, there was a", "def add(a, b):"]
 # Gaps of more than so many times the noise are no rounding.
 NEAR = 4
+# Of models that give vectors: tokens of each text, and what a cosine has to be.
+VECTOR_TOKENS = [1, 9, 24]
+COSINE_MIN = 0.9999
 # llama.cpp rounds activations to eight bits wherever weights are quantized; this is what that moves a gap at most for two
 # programs that do it differently, measured on SmolLM2-135M.
 NOISE_MIN = 0.02
@@ -33,13 +38,7 @@ NOISE_MIN = 0.02
 # Tiny checkpoints of shapes that no published model has, which llama.cpp refuses: what it says, and why.
 SHAPES = {
     "deepseek2": ("attention.q_lora_rank", "without compressed queries llama.cpp knows models of 26 or 27 layers alone"),
-    "dots1": ("attn_k.weight", "llama.cpp knows as many key heads as query heads alone"),
-    "gemma4": ("map_layer_ids", "llama.cpp takes the last layers with keys of their own for a sliding and a full one"),
-    "qwen35": ("sect_dims", "sections of positions that a checkpoint does not name are those of heads of 256 elements"),
-    "qwen35moe": ("sect_dims", "sections of positions that a checkpoint does not name are those of heads of 256 elements"),
-    "olmoe": ("attn_k_norm.weight", "llama.cpp knows as many key heads as query heads alone"),
-    "phi3": ("unordered_map::at", "llama.cpp looks for tokens of the published vocabulary in models of this name"),
-    "phi3-long": ("unordered_map::at", "llama.cpp looks for tokens of the published vocabulary in models of this name"),
+    "llada-moe": ("diffusion", "no generation token by token"),
 }
 
 
@@ -57,6 +56,10 @@ def worker(model_path):
     reference.L.llama_log_set(log, ctypes.c_void_p(0))
     asked = json.load(sys.stdin)
 
+    def encode(context, tokens):
+        ids = (reference.L.llama_token * len(tokens))(*tokens)
+        assert reference.L.llama_encode(context, reference.L.llama_batch_get_one(ids, len(tokens))) == 0
+
     def run(exact, forced=None):
         try:
             model, context = reference.load(model_path, 256, exact_attention=exact)
@@ -68,21 +71,27 @@ def worker(model_path):
         answers = []
         for index, prompt in enumerate(asked["prompts"]):
             reference.clear(context)
-            reference.decode(context, prompt, 0)
+            # What an encoder read is not answered, but what a decoder begins with.
+            begun = prompt
+            if reference.L.llama_model_has_encoder(model):
+                encode(context, prompt)
+                begun = [reference.L.llama_model_decoder_start_token(model)]
+            # Of CogVLM llama.cpp gives the first token's logits where only the last one's are asked for.
+            reference.decode(context, begun, 0, all_logits=True)
             tokens, rows = [], []
             for step in range(COUNT):
                 row = reference.logits_of(context, size)
                 token = forced[index][step] if forced else int(row.argmax())
                 tokens.append(token)
                 rows.append(row)
-                reference.decode(context, [token], len(prompt) + step)
+                reference.decode(context, [token], len(begun) + step)
             answers.append((tokens, np.stack(rows)))
         reference.L.llama_free(context)
         reference.L.llama_model_free(model)
         return answers
 
-    answers = run(False)
-    again = run(True, [tokens for tokens, _ in answers])
+    answers = run(asked["exact"])
+    again = run(not asked["exact"], [tokens for tokens, _ in answers])
     moves, parts, self_same = [], [], 0
     for (tokens, rows), (_, others), ours in zip(answers, again, asked["ours"]):
         two = np.argsort(-rows, axis=1)[:, :2]
@@ -97,11 +106,77 @@ def worker(model_path):
     print(json.dumps({"parts": parts, "noise": noise, "self_same": self_same, "deviation": float(np.mean([rows.std() for _, rows in answers]))}))
 
 
+def vectors_worker(model_path):
+    """The vector that llama.cpp makes of each list of tokens, of length 1: by the file's pooling, else the mean."""
+    import ctypes
+    import numpy as np
+    import llama_cpp_reference as reference
+    L = reference.L
+    model, _ = reference.load(model_path, 256)
+    params = L.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = 256
+    params.n_threads = params.n_threads_batch = 2
+    params.embeddings, params.flash_attn_type = True, 0
+    context = L.llama_init_from_model(model, params)
+    if L.llama_pooling_type(context) == 0:
+        L.llama_free(context)
+        params.pooling_type = 1
+        context = L.llama_init_from_model(model, params)
+    vectors, size = [], L.llama_model_n_embd_out(model)
+    run = L.llama_decode if L.llama_model_has_decoder(model) and not L.llama_model_has_encoder(model) else L.llama_encode
+    for tokens in json.load(sys.stdin):
+        ids = (L.llama_token * len(tokens))(*tokens)
+        assert run(context, L.llama_batch_get_one(ids, len(tokens))) == 0
+        vector = np.ctypeslib.as_array(L.llama_get_embeddings_seq(context, 0), shape=(size,)).astype(float)
+        vectors.append((vector / np.linalg.norm(vector)).tolist())
+    print(json.dumps(vectors))
+
+
+def answer_of(request):
+    """The vectors that a server which may still be starting answers with."""
+    for _ in range(100):
+        try:
+            return json.load(urllib.request.urlopen(request, timeout=60))["data"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"Lair: {error.read().decode()[:200]}") from error
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise RuntimeError("Lair: the server does not answer")
+
+
+def compare_vectors(args, model):
+    """A row of the table for a model that gives vectors: the lowest cosine of Lair's and llama.cpp's."""
+    tokens = [[(index * 7 + 3) % 300 + 5 for index in range(count)] for count in VECTOR_TOKENS]
+    asked = json.dumps(tokens)
+    done = subprocess.run([sys.executable, __file__, "--vectors", str(model)], input=asked, capture_output=True, text=True)
+    if done.returncode:
+        return {"bytes": model.stat().st_size, "loads": False, "said": done.stderr.strip()[-300:]}
+    with tempfile.TemporaryDirectory() as home, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        known = dict(env={**os.environ, "HOME": home, "OLLAMA_MODELS": f"{home}/models"}, stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL)
+        subprocess.run([args.lair, "import", str(model), "tiny"], check=True, **known)
+        server = subprocess.Popen([args.lair, "serve", "--port", str(port), "--no-page", "--offline"], **known)
+        try:
+            body = json.dumps({"model": "tiny", "input": tokens}).encode()
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/embeddings", body)
+            data = answer_of(request)
+        finally:
+            server.terminate()
+            server.wait()
+    ours = [row["embedding"] for row in sorted(data, key=lambda row: row["index"])]
+    cosines = [sum(a * b for a, b in zip(*pair)) for pair in zip(ours, json.loads(done.stdout))]
+    return {"bytes": model.stat().st_size, "loads": None, "cosine": min(cosines), "far": min(cosines) < COSINE_MIN,
+            "said": f"gives vectors: lowest cosine {min(cosines):.7f}"}
+
+
 def lair_answers(args, model):
     answers = []
     for prompt in PROMPTS:
         command = [args.lair, "run", str(model), prompt, "--raw", "--json", "--temperature", "0", "--repeat-penalty", "1",
-                   "--no-speculate", "--kv-type", "f16", "--max-tokens", str(COUNT), "--logprobs", "20",
+                   "--no-speculate", "--kv-type", "f32" if args.exact else "f16", "--max-tokens", str(COUNT), "--logprobs", "20",
                    "--context-length", "128"]
         done = subprocess.run(command + (["--activations", args.activations] if args.activations else []),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -115,7 +190,8 @@ def compare(args, model):
     """A row of the table."""
     row = {"bytes": model.stat().st_size}
     answers = lair_answers(args, model)
-    asked = {"prompts": [answer["prompt_token_ids"] for answer in answers], "ours": [a["token_ids"] for a in answers]}
+    asked = {"prompts": [answer["prompt_token_ids"] for answer in answers], "ours": [a["token_ids"] for a in answers],
+             "exact": args.exact}
     command = [sys.executable, __file__, "--worker", str(model)]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True)
     if done.returncode:
@@ -159,9 +235,11 @@ def converted(args):
     with tempfile.TemporaryDirectory() as folder:
         make = [args.python, str(args.checkpoints / "make.py"), "--folders", folder, *names]
         subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-        for name in names:
+        for index, name in enumerate(names):
             out = args.folder / f"{name}.gguf"
-            yield name, out, [args.lair, "convert", f"{folder}/{name}", str(out)]
+            # A model is called as its folder, and llama.cpp looks for Phi 3's published vocabulary in one that is called so.
+            unnamed = pathlib.Path(folder, name).rename(f"{folder}/tiny{index}")
+            yield name, out, [args.lair, "convert", str(unnamed), str(out)]
 
 
 def rows_of(args, files):
@@ -171,10 +249,15 @@ def rows_of(args, files):
         try:
             if done.returncode:
                 raise RuntimeError("Lair: " + done.stderr.strip()[:200])
-            row = compare(args, out)
+            try:
+                row = compare(args, out)
+            except RuntimeError as error:
+                # Encoders answer nothing; whatever else Lair cannot do is a failure.
+                if "gives vectors" not in str(error):
+                    raise
+                row = compare_vectors(args, out)
         except RuntimeError as error:
-            # Encoders answer nothing; whatever else Lair cannot do is a failure.
-            row = {"loads": None if "gives vectors" in str(error) else False, "said": str(error)}
+            row = {"loads": False, "said": str(error)}
         out.unlink(missing_ok=True)
         said, why = SHAPES.get(name, (None, None))
         if row["loads"] is False and said and said in row["said"]:
@@ -188,7 +271,7 @@ def table(title, rows):
              "| noise |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for row in rows:
         if not row["loads"]:
-            word = "not compared" if row["loads"] is None else "**no**"
+            word = "**no**" if row["loads"] is False else "yes" if "cosine" in row else "not compared"
             lines.append(f"| `{row['file']}` | {row.get('bytes', 0) / 1e6:.1f} | {word} | | | {row['said']} | |")
             continue
         gap = lambda number: "over all 20" if number is None else f"{number:.4f}"
@@ -200,8 +283,12 @@ def table(title, rows):
     alike = sum(len(row["tokens"]) - len(row["parts"]) for row in loaded)
     far = sum(len(row["far"]) for row in loaded)
     compared = sum(row["loads"] is not None for row in rows)
+    cosines = [row["cosine"] for row in rows if "cosine" in row]
     lines += ["", f"llama.cpp loads {len(loaded)} of {compared} files. {alike} of {sum(len(row['tokens']) for row in loaded)} "
-              f"answers are alike to the last token; {far} part where the gap is no rounding.", ""]
+              f"answers are alike to the last token; {far} part where the gap is no rounding."]
+    if cosines:
+        lines += ["", f"{len(cosines)} give vectors, whose lowest cosine is {min(cosines):.7f}."]
+    lines.append("")
     return lines
 
 
@@ -216,6 +303,7 @@ def main():
     parser.add_argument("--names", type=lambda text: text.split(","))
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--activations")
+    parser.add_argument("--exact", action="store_true")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--markdown", type=pathlib.Path)
     args = parser.parse_args()
@@ -237,5 +325,7 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         worker(sys.argv[2])
+    elif sys.argv[1:2] == ["--vectors"]:
+        vectors_worker(sys.argv[2])
     else:
         main()

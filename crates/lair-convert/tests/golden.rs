@@ -115,7 +115,10 @@ fn other_classes_become_what_llama_cpp_makes_of_them() {
         assert_eq!(file.architecture().expect("set"), golden["architecture"], "{name}");
         let expected = golden["tensors"].as_object().expect("tensors");
         let is_gate_apart = |name: &str| name.contains("ffn_gate.") && !expected.contains_key(name);
-        let own = file.tensors().iter().filter(|tensor| !is_gate_apart(&tensor.name));
+        // CogVLM's experts for pictures, which llama.cpp asks for and its converter leaves out.
+        let is_for_pictures = |name: &str| name.contains(".vis_");
+        let is_own = |name: &str| !is_gate_apart(name) && !is_for_pictures(name);
+        let own = file.tensors().iter().filter(|tensor| is_own(&tensor.name));
         assert_eq!(own.clone().count(), expected.len(), "{name}");
         for tensor in own {
             let (shape, bytes) = (&expected[&tensor.name][0], &expected[&tensor.name][1]);
@@ -138,8 +141,10 @@ fn other_classes_become_what_llama_cpp_makes_of_them() {
         let keys = golden["keys"].as_object().expect("keys").iter();
         for (key, value) in keys.chain(golden["tokenizer"].as_object().into_iter().flatten()) {
             let found = file.metadata().get(key).map_or(serde_json::Value::Null, json_of_value);
-            // Text that says nothing of the model.
-            if !is_same(&found, value) && !key.ends_with("tensor_data_layout") {
+            // Text that says nothing of the model; heads that are 0 in layers without attention, which llama.cpp itself
+            // does not take.
+            let is_own = key.ends_with("tensor_data_layout") || key == "plamo2.attention.head_count";
+            if !is_same(&found, value) && !is_own {
                 failures.push(format!("{name}: {key} is `{found}`, expected {value}"));
             }
         }
@@ -196,7 +201,6 @@ fn every_architecture_that_says_how_it_is_stored_has_a_golden_checkpoint() {
             "nemotron_h_moe",
             "plm",
             "rnd1",
-            "smallthinker",
         ];
         if elsewhere.contains(&architecture.gguf_name) {
             continue;

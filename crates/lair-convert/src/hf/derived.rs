@@ -58,11 +58,24 @@ pub(super) fn set(keys: &mut Keys<'_>, derived: Derived, config: &HfConfig) -> R
         }
         // It is set where the tensors are at hand.
         Derived::NumberOfTensor(..) => {}
+        Derived::GatesOfClass(class, number) => {
+            if config.class == class && !keys.has("expert_gating_func") {
+                keys.set("expert_gating_func", Some(number));
+            }
+        }
+        Derived::SoftmaxIf(name) => {
+            let is_softmax = config.flag(&[name]) == Some(true);
+            keys.set("expert_gating_func", Some(if is_softmax { 1u32 } else { 2 }));
+        }
+        Derived::LaidOutWindow(layout, size) => {
+            let has_window = counts(config, layout).is_some_and(|layers| layers.iter().any(|layer| *layer != 0));
+            keys.set("attention.sliding_window", config.count(&[size]).filter(|_| has_window));
+        }
         Derived::Rwkv6Widths => {
             let hidden = config.count(&["hidden_size"]).unwrap_or(0);
             let is_wide = u32::from(hidden == 4096);
-            keys.set("time_mix_extra_dim", Some(32 << is_wide));
-            keys.set("time_decay_extra_dim", Some(64 << is_wide));
+            keys.set("time_mix_extra_dim", Some(32u32 << is_wide));
+            keys.set("time_decay_extra_dim", Some(64u32 << is_wide));
             let width = (u64::from(hidden) * 7 / 2 / 32 * 32) as u32;
             keys.set("feed_forward_length", Some(config.count(&["intermediate_size"]).unwrap_or(width)));
         }
@@ -173,10 +186,9 @@ fn attention_in_periods(keys: &mut Keys<'_>, config: &HfConfig) {
         _ if count <= step / 2 => layer + 1 == count,
         _ => layer % step == step / 2,
     };
-    for (key, name, usual) in
-        [("attention.head_count", "num_attention_heads", 32), ("attention.head_count_kv", "num_key_value_heads", 4)]
-    {
-        let heads = config.count(&[name]).unwrap_or(usual);
-        keys.set(key, Some(signed((0..count).map(|layer| if has_attention(layer) { heads } else { 0 }))));
-    }
+    // Query heads are not listed: of 0 heads in the first layer llama.cpp makes 0 elements to turn, and loops over them.
+    keys.set("attention.head_count", Some(config.head_count().unwrap_or(32)));
+    let heads = config.count(&["num_key_value_heads"]).unwrap_or(4);
+    let kv_heads = (0..count).map(|layer| if has_attention(layer) { heads } else { 0 });
+    keys.set("attention.head_count_kv", Some(signed(kv_heads)));
 }

@@ -118,7 +118,7 @@ impl Keys<'_> {
         }
     }
 
-    fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.metadata.contains(&format!("{}.{key}", self.prefix))
     }
 }

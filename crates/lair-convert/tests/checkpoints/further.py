@@ -14,8 +14,8 @@ FOUR = {**LLAMA, "num_hidden_layers": 4}
 MLA = dict(kv_lora_rank=16, q_lora_rank=24, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=12, n_routed_experts=4,
            n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=16,
            **{**LLAMA, "num_key_value_heads": 4})
-# Of contexts as long as the test's all keys are chosen.
-INDEX = dict(index_topk=128, index_head_dim=8, index_n_heads=2)
+# Of contexts as long as the test's all keys are chosen. llama.cpp rotates the indexer's heads by parts of 64 elements.
+INDEX = dict(index_topk=128, index_head_dim=64, index_n_heads=2)
 T5 = dict(vocab_size=V, d_model=32, d_kv=8, d_ff=64, num_layers=3, num_heads=4, relative_attention_num_buckets=8,
           decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
 # Tensors that a class stores and computes itself: left out, so that it does.
@@ -39,7 +39,7 @@ MODELS = {
     "bailingmoe3": ("BailingHybridForCausalLM", "BailingHybridConfig", dict(
         **{**MLA, "num_hidden_layers": 4, "q_lora_rank": None}, n_group=2, topk_group=1, first_k_dense_replace=1, head_dim=8,
         layer_group_size=2, num_local_experts=4, num_mtp_layers=0)),
-    "bitnet": ("BitNetForCausalLM", "BitNetConfig", dict(**LLAMA, hidden_act="silu")),
+    "bitnet": ("BitNetForCausalLM", "BitNetConfig", dict(**LLAMA, hidden_act="silu", tie_word_embeddings=True)),
     "chameleon": ("ChameleonForConditionalGeneration", "ChameleonConfig", dict(
         **{**LLAMA, "vocab_size": PICTURES[1] + 24}, vocabulary_map={"<image>": 3}, vq_config=dict(
             embed_dim=4, num_embeddings=8, latent_channels=4, resolution=8, base_channels=32, channel_multiplier=[1],
@@ -135,7 +135,10 @@ MODELS = {
             rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5), index_n_heads=2, index_head_dim=8, index_block_size=4, index_topk_blocks=32,
             layer_types=["full_attention"] + ["minimax_m3_sparse"] * 3, mlp_layer_types=["dense"] + ["sparse"] * 3),
         vision_config=dict(**VISION, image_size=28))),
-    "mistral4": ("Mistral4ForCausalLM", "Mistral4Config", dict(**MLA)),
+    # Queries grow three times in the test's context.
+    "mistral4": ("Mistral4ForCausalLM", "Mistral4Config", dict(**MLA, rope_parameters=dict(
+        rope_type="yarn", rope_theta=10000.0, factor=16.0, original_max_position_embeddings=8, beta_fast=32.0, beta_slow=1.0,
+        mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5))),
     "mt5": ("MT5ForConditionalGeneration", "MT5Config", dict(T5)),
     "muse-glimmer": ("MuseGlimmerForConditionalGeneration", "MuseGlimmerConfig", dict(
         out_hidden_size=64, projector_hidden_size=16, text_config=dict(**FOUR, head_dim=8, sliding_window=16),
@@ -148,9 +151,10 @@ MODELS = {
     "qwen4exp": ("Qwen4ExpForCausalLM", "Qwen4ExpTextConfig", dict(
         **FOUR, head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8,
         moe_intermediate_size=16, shared_expert_intermediate_size=16, num_experts_per_tok=2, num_experts=4, hc_count=2,
-        hc_lowrank=8, ple_layer_ids=[2], ple_embed_dim=16, heads_per_ngram=2, ngram_vocab_size_base=100,
+        hc_lowrank=8, ple_layer_ids=[2], ple_embed_dim=32, heads_per_ngram=2, ngram_vocab_size_base=100,
         make_ngram_vocab_size_divisible_by=8, split_ngram_parts=2, indexer_n_heads=2, indexer_kv_heads=1, indexer_head_dim=8,
-        indexer_budget=128, indexer_compress_ratio=4, output_gate_type="sigmoid")),
+        indexer_budget=128, indexer_compress_ratio=4, output_gate_type="sigmoid",
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0, mrope_section=[1, 1, 2]))),
     "step35": ("Step3p7ForConditionalGeneration", "Step3p7Config", dict(
         text_config=dict(
             **FOUR, head_dim=8, moe_intermediate_size=16, n_routed_experts=4, num_experts_per_tok=2, share_expert_dim=16,

@@ -48,6 +48,7 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_fact
 PLAIN = dict(rope_type="default", rope_theta=10000.0)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32)
 SECTIONS = dict(rope_type="default", rope_theta=10000.0, mrope_section=[1, 1, 2])
+QUARTER = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25, mrope_section=[1, 1, 0])
 VISION3 = dict(depth=1, hidden_size=16, intermediate_size=32, num_heads=2, out_hidden_size=32, patch_size=4,
                deepstack_visual_indexes=[0], num_position_embeddings=16)
 LONG = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.5, 2.0, 3.0, 4.0],
@@ -78,7 +79,7 @@ MODELS = {
     "granitemoe": ("GraniteMoe", dict(**LLAMA, **GRANITE, num_local_experts=4, num_experts_per_tok=2)),
     "olmo2": ("Olmo2", dict(**LLAMA, pad_token_id=0)),
     "olmo3": ("Olmo3", dict(**FOUR, pad_token_id=0, sliding_window=16)),
-    "olmoe": ("Olmoe", dict(**LLAMA, num_experts=4, num_experts_per_tok=2, pad_token_id=0)),
+    "olmoe": ("Olmoe", dict(**{**LLAMA, "num_key_value_heads": 4}, num_experts=4, num_experts_per_tok=2, pad_token_id=0)),
     "starcoder2": ("Starcoder2", dict(LLAMA)),
     "gptneox": ("GPTNeoX", dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
                                 max_position_embeddings=128, rotary_pct=0.5, **COMMON)),
@@ -92,8 +93,8 @@ MODELS = {
     "ernie4_5": ("Ernie4_5", dict(**LLAMA, head_dim=8, pad_token_id=0)),
     "exaone4": ("Exaone4", dict(**FOUR, pad_token_id=0, sliding_window=None, layer_types=["full_attention"] * 4)),
     "hunyuan": ("HunYuanDenseV1", dict(**LLAMA, head_dim=8, pad_token_id=0)),
-    "dots1": ("Dots1", dict(**LLAMA, **EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1,
-                            n_group=1, topk_group=1, pad_token_id=0)),
+    "dots1": ("Dots1", dict(**{**LLAMA, "num_key_value_heads": 4}, **EXPERTS, n_routed_experts=4, n_shared_experts=1,
+                            first_k_dense_replace=1, n_group=1, topk_group=1, pad_token_id=0)),
     "ernie4_5moe": ("Ernie4_5_Moe", dict(**FOUR, moe_intermediate_size=16, moe_num_experts=4, moe_k=2, pad_token_id=0,
                                          moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=3)),
     "minimax-m2": ("MiniMaxM2", dict(**LLAMA, head_dim=8, num_local_experts=4, num_experts_per_tok=2, rotary_dim=4)),
@@ -107,9 +108,12 @@ MODELS = {
                                 pad_token_id=0)),
     "deepseek2": ("DeepseekV2", dict(**MLA, **EXPERTS, q_lora_rank=None, topk_method="greedy",
                                      scoring_func="softmax")),
+    "deepseek2-compressed": ("DeepseekV2", dict(**MLA, **EXPERTS, q_lora_rank=24, topk_method="greedy",
+                                                scoring_func="softmax")),
     "deepseek3": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=2, topk_group=1, routed_scaling_factor=2.5,
                                      scoring_func="sigmoid")),
-    "deepseek3-yarn": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=1, topk_group=1, scoring_func="sigmoid",
+    # Gates are those of the class, which its configuration does not have to say.
+    "deepseek3-yarn": ("DeepseekV3", dict(**MLA, **EXPERTS, q_lora_rank=24, n_group=1, topk_group=1,
                                           rope_parameters=dict(**YARN, mscale=1.0, mscale_all_dim=1.0))),
     "afmoe": ("Afmoe", dict(**FOUR, **EXPERTS, head_dim=8, num_experts=4, num_shared_experts=1, num_dense_layers=1,
                             global_attn_every_n_layers=4, sliding_window=16, mup_enabled=True, route_scale=2.0)),
@@ -145,9 +149,9 @@ MODELS = {
                                   new_decoder_architecture=True, bias=False, **COMMON)),
     "qwen3next": ("Qwen3Next", dict(**FOUR, **EXPERTS, **DELTA, head_dim=16, num_experts=4,
                                     shared_expert_intermediate_size=16, pad_token_id=0)),
-    "qwen35": ("Qwen3_5", dict(**FOUR, **DELTA, head_dim=16, pad_token_id=0)),
+    "qwen35": ("Qwen3_5", dict(**FOUR, **DELTA, head_dim=16, pad_token_id=0, rope_parameters=QUARTER)),
     "qwen35moe": ("Qwen3_5Moe", dict(**FOUR, **EXPERTS, **DELTA, head_dim=16, num_experts=4,
-                                     shared_expert_intermediate_size=16, pad_token_id=0)),
+                                     shared_expert_intermediate_size=16, pad_token_id=0, rope_parameters=QUARTER)),
     "granitehybrid": ("GraniteMoeHybrid", dict(**FOUR, **GRANITE, **STATES, num_local_experts=4, num_experts_per_tok=2,
                                                shared_intermediate_size=32, pad_token_id=0,
                                                layer_types=["mamba", "mamba", "attention", "mamba"])),
@@ -176,7 +180,7 @@ MODELS = {
     "nomic-bert": ("NomicBertModel", dict(**BERT, pad_token_id=0)),
     "eurobert": ("EuroBertModel", dict(**LLAMA, pad_token_id=0)),
     "gemma4": ("Gemma4", dict(**{**LLAMA, "num_hidden_layers": 6}, head_dim=8, global_head_dim=16, sliding_window=16,
-                              hidden_size_per_layer_input=8, vocab_size_per_layer_input=V, num_kv_shared_layers=2,
+                              hidden_size_per_layer_input=8, vocab_size_per_layer_input=V, num_kv_shared_layers=3,
                               pad_token_id=0, final_logit_softcapping=30.0, use_double_wide_mlp=True,
                               layer_types=(["sliding_attention"] * 2 + ["full_attention"]) * 2)),
     "minicpm3": ("MiniCPM3", dict(**{**LLAMA, "num_key_value_heads": 4}, q_lora_rank=16, kv_lora_rank=16,

@@ -52,6 +52,9 @@ def network(start, gate, up, down, width=FFN):
 MOE = {"mlp.gate": [EXPERTS, H], **experts("mlp.experts", "gate_proj", "up_proj", "down_proj")}
 
 RANKS = (("w", 64), ("a", 64), ("v", 32), ("g", 128))
+# RWKV's heads have 64 elements, and llama.cpp reads as many whatever a file says.
+R, RWKV_DIM = 128, 64
+RWKV_FFN = R * 7 // 2
 
 MODELS = {
     "bailingmoe": ("BailingMoeForCausalLM", dict(
@@ -204,6 +207,15 @@ MODELS = {
         ends("transformer.wte", "transformer.ln_f"), "transformer.h", *[w({
             "ln_1": [H], "attn.q": [H, H], "attn.kv": [2 * DIM, H], "attn.c_proj": [H, H], "ln_2": [H],
             "mlp.gate_up_proj": [512, H], "mlp.c_proj": [H, 256]})] * LAYERS)),
+    # Of four layers llama.cpp turns all, since that is its period of those that are not.
+    **{name: ("SmallThinkerForCausalLM", dict(
+        **{**LLAMA, "num_hidden_layers": 5, "intermediate_size": None}, head_dim=DIM, moe_num_primary_experts=EXPERTS,
+        moe_num_active_primary_experts=2, moe_ffn_hidden_size=EXPERT_FFN, moe_primary_router_apply_softmax=is_softmax,
+        sliding_window_layout=windows, sliding_window_size=4096), model(
+        ends(), "model.layers", *[w({
+            **NORMS, **ATTENTION, "block_sparse_moe.primary_router": [EXPERTS, H],
+            **experts("block_sparse_moe.experts", "gate", "up", "down")})] * 5))
+       for name, is_softmax, windows in (("smallthinker", False, [0, 1, 1, 1, 0]), ("smallthinker-plain", True, [0] * 5))},
     "spark2_5": ("Spark2_5ForCausalLM", dict(
         **{**LLAMA, "hidden_act": "gelu", "rope_theta": None}, head_dim=DIM, sliding_window=16, gate_attn_act_mode="sigmoid",
         headwise_attn_output_gate=True, layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(
@@ -219,46 +231,47 @@ MODELS = {
             "mlp.mlp_gate": [FFN, H], "mlp.mlp_linear": [FFN, H], "mlp.mlp_resid": [H, FFN]}),
             "attn.head_gain.head_g": [HEADS], "attn_gain.a_g": [1], "mlp_gain.a_g": [1], "embed_skip.a_g": [1]}] * LAYERS)),
     "rwkv6": ("Rwkv6ForCausalLM", dict(
-        hidden_size=H, attention_hidden_size=H, head_size=DIM, intermediate_size=None, num_hidden_layers=4, vocab_size=V,
+        hidden_size=R, attention_hidden_size=R, head_size=RWKV_DIM, intermediate_size=None, num_hidden_layers=4, vocab_size=V,
         layer_norm_epsilon=1e-5, rescale_every=2), model(
-        w({"rwkv.embeddings": [V, H], "rwkv.ln_out": [H], "head": [V, H], "rwkv.blocks.0.pre_ln": [H]},
+        w({"rwkv.embeddings": [V, R], "rwkv.ln_out": [R], "head": [V, R], "rwkv.blocks.0.pre_ln": [R]},
           biased=["rwkv.ln_out", "rwkv.blocks.0.pre_ln"]), "rwkv.blocks", *[{**w({
-              "ln1": [H], "ln2": [H], **{f"attention.{name}": [H, H] for name in ("key", "value", "receptance", "gate", "output")},
-              "attention.ln_x": [H], "feed_forward.key": [96, H], "feed_forward.value": [H, 96],
-              "feed_forward.receptance": [H, H]}, biased=["ln1", "ln2", "attention.ln_x"]),
-              **{f"attention.time_maa_{name}": [1, 1, H] for name in "xwkvrg"}, "attention.time_maa_w1": [H, 5 * 32],
-              "attention.time_maa_w2": [5, 32, H], "attention.time_decay": [1, 1, H], "attention.time_decay_w1": [H, 64],
-              "attention.time_decay_w2": [64, H], "attention.time_faaaa": [HEADS, DIM],
-              "feed_forward.time_maa_k": [1, 1, H], "feed_forward.time_maa_r": [1, 1, H]}] * 4)),
+              "ln1": [R], "ln2": [R], **{f"attention.{name}": [R, R] for name in ("key", "value", "receptance", "gate", "output")},
+              "attention.ln_x": [R], "feed_forward.key": [RWKV_FFN, R], "feed_forward.value": [R, RWKV_FFN],
+              "feed_forward.receptance": [R, R]}, biased=["ln1", "ln2", "attention.ln_x"]),
+              **{f"attention.time_maa_{name}": [1, 1, R] for name in "xwkvrg"}, "attention.time_maa_w1": [R, 5 * 32],
+              "attention.time_maa_w2": [5, 32, R], "attention.time_decay": [1, 1, R], "attention.time_decay_w1": [R, 64],
+              "attention.time_decay_w2": [64, R], "attention.time_faaaa": [R // RWKV_DIM, RWKV_DIM],
+              "feed_forward.time_maa_k": [1, 1, R], "feed_forward.time_maa_r": [1, 1, R]}] * 4)),
     "rwkv7": ("RWKV7ForCausalLM", dict(
-        hidden_size=H, head_dim=DIM, intermediate_size=None, num_hidden_layers=LAYERS, vocab_size=V, norm_eps=1e-5,
+        hidden_size=R, head_dim=RWKV_DIM, intermediate_size=None, num_hidden_layers=LAYERS, vocab_size=V, norm_eps=1e-5,
         norm_first=True, decay_low_rank_dim=16, gate_low_rank_dim=16, a_low_rank_dim=16, v_low_rank_dim=None), model(
-        w({"model.embeddings": [V, H], "model.norm": [H], "lm_head": [V, H], "model.layers.0.pre_norm": [H]},
+        w({"model.embeddings": [V, R], "model.norm": [R], "lm_head": [V, R], "model.layers.0.pre_norm": [R]},
           biased=["model.norm", "model.layers.0.pre_norm"]), "model.layers", *[{**w({
-              "attn_norm": [H], "ffn_norm": [H], **{f"attn.{name}_proj": [H, H] for name in "rkvo"}, "attn.g_norm": [H],
-              "ffn.key": [4 * H, H], "ffn.value": [H, 4 * H],
-              **{f"attn.{name}_lora.lora.0": [rank, H] for name, rank in ranks}, **{
-                  f"attn.{name}_lora.lora.2": [H, rank] for name, rank in ranks}},
+              "attn_norm": [R], "ffn_norm": [R], **{f"attn.{name}_proj": [R, R] for name in "rkvo"}, "attn.g_norm": [R],
+              "ffn.key": [4 * R, R], "ffn.value": [R, 4 * R],
+              **{f"attn.{name}_lora.lora.0": [rank, R] for name, rank in ranks}, **{
+                  f"attn.{name}_lora.lora.2": [R, rank] for name, rank in ranks}},
               biased=["attn_norm", "ffn_norm", "attn.g_norm", *[f"attn.{name}_lora.lora.2" for name, _ in ranks if name != "g"]]),
-              **{f"attn.x_{name}": [1, 1, H] for name in "rwkvag"}, "attn.k_k": [H], "attn.k_a": [H], "attn.r_k": [HEADS, DIM],
-              "ffn.x_k": [H]} for ranks in ([("w", 16), ("a", 16), ("g", 16)],
+              **{f"attn.x_{name}": [1, 1, R] for name in "rwkvag"}, "attn.k_k": [R], "attn.k_a": [R], "attn.r_k": [R // RWKV_DIM, RWKV_DIM],
+              "ffn.x_k": [R]} for ranks in ([("w", 16), ("a", 16), ("g", 16)],
                                             [("w", 16), ("a", 16), ("v", 32), ("g", 16)])])),
     "arwkv7": ("RwkvHybridForCausalLM", dict(
-        **LLAMA, head_size=DIM, wkv_has_gate=True, wkv_version=7), model(
-        ends(), "model.layers", *[{**w({
-            **NORMS, **MLP, **{f"self_attn.time_mixer.{name}": [H, H] for name in ("receptance", "key", "value", "output")},
-            "self_attn.time_mixer.ln_x": [H]}, biased=["self_attn.time_mixer.ln_x"]),
-            **{f"self_attn.time_mixer.{name}": [1, 1, H] for name in (
+        **{**LLAMA, "hidden_size": R}, head_size=RWKV_DIM, wkv_has_gate=True, wkv_version=7), model(
+        w({"model.embed_tokens": [V, R], "model.norm": [R], "lm_head": [V, R]}), "model.layers", *[{**w({
+            "input_layernorm": [R], "post_attention_layernorm": [R], **{f"mlp.{name}_proj": [FFN, R] for name in ("gate", "up")},
+            "mlp.down_proj": [R, FFN], **{f"self_attn.time_mixer.{name}": [R, R] for name in ("receptance", "key", "value", "output")},
+            "self_attn.time_mixer.ln_x": [R]}, biased=["self_attn.time_mixer.ln_x"]),
+            **{f"self_attn.time_mixer.{name}": [1, 1, R] for name in (
                 "x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "w0", "a0", "v0", "k_k", "k_a")},
-            "self_attn.time_mixer.r_k": [HEADS, DIM],
-            **{f"self_attn.time_mixer.{name}1": [H, rank] for name, rank in RANKS},
-            **{f"self_attn.time_mixer.{name}2": [rank, H] for name, rank in RANKS}}] * LAYERS)),
+            "self_attn.time_mixer.r_k": [R // RWKV_DIM, RWKV_DIM],
+            **{f"self_attn.time_mixer.{name}1": [R, rank] for name, rank in RANKS},
+            **{f"self_attn.time_mixer.{name}2": [rank, R] for name, rank in RANKS}}] * LAYERS)),
 }
 
 
 def rwkv_vocabulary(folder):
     """A list of byte strings as RWKV has it: all bytes, and some words."""
-    words = ["\t\t", " a", "\n ", "'s", "\n\n", "the", " the", "it's \"so\"", '"', "\\n", "caf\u00e9", "\u4e2d\u6587", "\u00ad",
+    words = ["\t\t", " a", "\n ", "'s", "\n\n", "the", " the", "it's \"so\"", "\\n", "caf\u00e9", "\u4e2d\u6587", "\u00ad",
              b"\xe4\xb8", " model", " is", " data", "engine", " speaks", " tokens"]
     words = [chr(byte) if byte < 128 else bytes([byte]) for byte in range(256)] + words
     size = lambda word: len(word if isinstance(word, bytes) else word.encode())

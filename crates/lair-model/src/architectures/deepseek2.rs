@@ -8,7 +8,7 @@ use lair_compute::{Gating, Temperature};
 
 use super::deepseek::with_experts;
 use crate::ModelConfig;
-use crate::spec::source::{LATENT_APART_NAMES, LATENT_APART_PARAMETERS, LATENT_NAMES, LATENT_PARAMETERS};
+use crate::spec::source::{LATENT_APART_NAMES, LATENT_NAMES, LATENT_PARAMETERS, MISTRAL4_PARAMETERS};
 use crate::spec::{Architecture, ExpertsFfn, LatentAttention, Layer, Mixer, Source};
 
 /// DeepSeek V2 and V3.
@@ -24,7 +24,7 @@ pub const DEEPSEEK2: Architecture = Architecture {
 pub const MISTRAL4: Architecture = Architecture {
     gguf_name: "mistral4",
     hf_names: &["Mistral4ForCausalLM"],
-    source: Some(Source { names: LATENT_APART_NAMES, parameters: LATENT_APART_PARAMETERS, ..Source::TEXT_PART }),
+    source: Some(Source { names: LATENT_APART_NAMES, parameters: MISTRAL4_PARAMETERS, ..Source::TEXT_PART }),
     ..DEEPSEEK2
 };
 

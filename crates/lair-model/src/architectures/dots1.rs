@@ -21,6 +21,7 @@ pub const DOTS1: Architecture = Architecture {
             Parameter::Count("leading_dense_block_count", &["first_k_dense_replace"]),
             Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
             Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+            Parameter::CountOr("expert_gating_func", &[], 2),
         ],
         ..Source::USUAL
     }),

@@ -52,7 +52,15 @@ pub const LLAMA_EMBED: Architecture = Architecture {
     layer: |config, layer_index| in_both_directions(llama::layer(config, layer_index)),
     is_encoder: true,
     head: |_| Head { output: HeadOutput::HiddenState, ..Head::LOGITS },
-    source: Some(Source::LLAMA),
+    source: Some(Source {
+        // llama.cpp masks what follows unless the file says otherwise.
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::FlagOr("attention.causal", &[], false),
+        ],
+        ..Source::LLAMA
+    }),
     // What is left of the model it was trained from.
     ignored_tensors: &["output.weight"],
     ..Architecture::DECODER

@@ -29,15 +29,7 @@ pub const COGVLM: Architecture = Architecture {
             Parameter::RopeDimensions,
             Parameter::Count("attention.head_count_kv", &["num_key_value_heads", "num_multi_query_heads"]),
         ],
-        left_out: &[
-            "vision.",
-            ".vision_expert_query_key_value.weight",
-            ".vision_expert_query_key_value.bias",
-            ".vision_expert_dense.weight",
-            ".vision_mlp.gate_proj.weight",
-            ".vision_mlp.up_proj.weight",
-            ".vision_mlp.down_proj.weight",
-        ],
+        left_out: &["vision.", ".vision_expert_query_key_value.bias"],
         ..Source::USUAL
     }),
     ..Architecture::DECODER

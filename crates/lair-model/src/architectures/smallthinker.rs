@@ -6,7 +6,7 @@
 use lair_compute::{Activation, Gating, Mask};
 
 use crate::ModelConfig;
-use crate::spec::source::{Parameter, SMALLTHINKER_NAMES};
+use crate::spec::source::{Derived, Parameter, SMALLTHINKER_NAMES};
 use crate::spec::{Architecture, Attention, ExpertScoring, ExpertsFfn, Ffn, Layer, LayerInput, Mixer, Rope, Source};
 
 /// SmallThinker.
@@ -21,8 +21,8 @@ pub const SMALLTHINKER: Architecture = Architecture {
             Parameter::Count("expert_used_count", &["moe_num_active_primary_experts"]),
             Parameter::Count("expert_feed_forward_length", &["moe_ffn_hidden_size"]),
             Parameter::Count("feed_forward_length", &["moe_ffn_hidden_size"]),
-            Parameter::Count("attention.sliding_window", &["sliding_window_size"]),
-            Parameter::CountOr("expert_gating_func", &[], 2),
+            Parameter::Derived(Derived::LaidOutWindow("sliding_window_layout", "sliding_window_size")),
+            Parameter::Derived(Derived::SoftmaxIf("moe_primary_router_apply_softmax")),
         ],
         ..Source::USUAL
     }),

@@ -25,6 +25,12 @@ pub enum Derived {
     MaskToken(u32),
     /// The number that a tensor of one element holds.
     NumberOfTensor(&'static str, &'static str),
+    /// `expert_gating_func` of checkpoints of this class that do not say it.
+    GatesOfClass(&'static str, u32),
+    /// `expert_gating_func`: softmax where this is true, else sigmoid (SmallThinker).
+    SoftmaxIf(&'static str),
+    /// `attention.sliding_window`: the second key, where the first lists a layer with a window (SmallThinker).
+    LaidOutWindow(&'static str, &'static str),
     /// Widths of RWKV 6, which follow from that of the stream.
     Rwkv6Widths,
     /// Ranks and widths of RWKV 7, which follow from the width of the stream where nothing says them.

@@ -144,9 +144,9 @@ pub const LATENT_APART_PARAMETERS: &[Parameter] = &[
     Parameter::Count("attention.value_length_mla", &["v_head_dim"]),
     Parameter::Count("rope.dimension_count", &["qk_rope_head_dim"]),
     Parameter::YarnSlope,
-    Parameter::Number("attention.temperature_scale", &["llama_4_scaling_beta"]),
     Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
     Parameter::Count("expert_shared_count", &["n_shared_experts", "num_shared_experts"]),
+    Parameter::CountOr("expert_gating_func", &[], 2),
     Parameter::LeadingDense,
     Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
     Parameter::Flag("expert_weights_norm", &["norm_topk_prob", "moe_renormalize"]),
@@ -154,6 +154,28 @@ pub const LATENT_APART_PARAMETERS: &[Parameter] = &[
     Parameter::Count("attention.indexer.key_length", &["index_head_dim"]),
     Parameter::Count("attention.indexer.top_k", &["index_topk"]),
     Parameter::FlagOfWords("attention.indexer.types", "indexer_types", &["full"]),
+];
+
+/// Mistral 4: no indexer, experts chosen by softmax, and queries that grow with their position.
+pub const MISTRAL4_PARAMETERS: &[Parameter] = &[
+    Parameter::VocabularySize,
+    Parameter::CountOr("attention.head_count_kv", &[], 1),
+    Parameter::Count("attention.q_lora_rank", &["q_lora_rank"]),
+    Parameter::Count("attention.kv_lora_rank", &["kv_lora_rank"]),
+    Parameter::Sum("attention.key_length", ["kv_lora_rank", "qk_rope_head_dim"]),
+    Parameter::Count("attention.value_length", &["kv_lora_rank"]),
+    Parameter::Sum("attention.key_length_mla", ["qk_nope_head_dim", "qk_rope_head_dim"]),
+    Parameter::Count("attention.value_length_mla", &["v_head_dim"]),
+    Parameter::Count("rope.dimension_count", &["qk_rope_head_dim"]),
+    Parameter::YarnSlope,
+    Parameter::Number("attention.temperature_scale", &["llama_4_scaling_beta"]),
+    Parameter::Count("attention.temperature_length", &["original_max_position_embeddings"]),
+    Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+    Parameter::CountOr("expert_shared_count", &["n_shared_experts"], 0),
+    Parameter::CountOr("expert_gating_func", &[], 1),
+    Parameter::CountOr("leading_dense_block_count", &["first_k_dense_replace"], 0),
+    Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
+    Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
 ];
 
 /// Kimi Linear and Ling 3.
@@ -174,6 +196,7 @@ pub const KDA_PARAMETERS: &[Parameter] = &[
     Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
     Parameter::Count("expert_shared_feed_forward_length", &["moe_shared_expert_intermediate_size"]),
     Parameter::CountOr("expert_shared_count", &["num_shared_experts", "n_shared_experts"], 1),
+    Parameter::CountOr("expert_gating_func", &[], 2),
     Parameter::LeadingDense,
     Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
     Parameter::Flag("expert_weights_norm", &["norm_topk_prob", "moe_renormalize"]),

@@ -1,6 +1,6 @@
 //! Names of checkpoints that are near to Llama's, GPT-2's or Mixtral's.
 
-use super::{Change, Parameter, Renaming};
+use super::{Change, Derived, Parameter, Renaming};
 
 const fn name(from: &'static str, to: &'static str) -> Renaming {
     Renaming::new(from, to)
@@ -221,6 +221,8 @@ pub const LATENT_PARAMETERS: &[Parameter] = &[
     Parameter::CountOr("leading_dense_block_count", &["first_k_dense_replace"], 0),
     Parameter::Number("expert_weights_scale", &["routed_scaling_factor"]),
     Parameter::Flag("expert_weights_norm", &["norm_topk_prob"]),
+    // Whatever files of V2 say, or do not.
+    Parameter::Derived(Derived::GatesOfClass("DeepseekV3ForCausalLM", 2)),
 ];
 
 /// Ling 2.

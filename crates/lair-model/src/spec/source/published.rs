@@ -24,13 +24,18 @@ pub const BAILINGMOE_NAMES: &[Renaming] = &[
     name("layers.*.attention.dense", "blk.*.attn_output"),
 ];
 
-/// CogVLM: beside each expert for text one for pictures, which is left out.
+/// CogVLM: beside each expert for text one for pictures, which is not run, and without which llama.cpp does not load a file.
 pub const COGVLM_NAMES: &[Renaming] = &[
     name("layers.*.self_attn.language_expert_query_key_value", "blk.*.attn_qkv"),
     name("layers.*.self_attn.language_expert_dense", "blk.*.attn_output"),
     name("layers.*.mlp.language_mlp.gate_proj", "blk.*.ffn_gate"),
     name("layers.*.mlp.language_mlp.up_proj", "blk.*.ffn_up"),
     name("layers.*.mlp.language_mlp.down_proj", "blk.*.ffn_down"),
+    name("layers.*.self_attn.vision_expert_query_key_value", "blk.*.vis_attn_qkv"),
+    name("layers.*.self_attn.vision_expert_dense", "blk.*.vis_attn_output"),
+    name("layers.*.mlp.vision_mlp.gate_proj", "blk.*.vis_gate"),
+    name("layers.*.mlp.vision_mlp.up_proj", "blk.*.vis_up"),
+    name("layers.*.mlp.vision_mlp.down_proj", "blk.*.vis_down"),
 ];
 
 /// A layer with a product in place of attention (DeciLM).
