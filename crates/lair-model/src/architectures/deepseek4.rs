@@ -9,9 +9,10 @@
 use lair_compute::{Activation, Gating, StreamMixing};
 
 use crate::ModelConfig;
+use crate::spec::source::{DEEPSEEK4_NAMES, DEEPSEEK4_PARAMETERS};
 use crate::spec::{
     Architecture, CompressedAttention, Compressor, DenseFfn, ExpertsFfn, Ffn, Head, Indexer, IndexerKeys, KeyChoice,
-    KeyUnit, Layer, Mixer, Norm, Rope, SharedExperts, Sinks, StreamMix,
+    KeyUnit, Layer, Mixer, Norm, Rope, SharedExperts, Sinks, Source, StreamMix,
 };
 
 /// DeepSeek V4.
@@ -21,6 +22,12 @@ pub const DEEPSEEK4: Architecture = Architecture {
     layer,
     head: |config| Head { hyper: Some(StreamMix::balanced(config).for_head(StreamMixing::ReadOnly)), ..Head::LOGITS },
     ignored_tensors: &[".exp_probs_b_vl.bias"],
+    source: Some(Source {
+        names: DEEPSEEK4_NAMES,
+        parameters: DEEPSEEK4_PARAMETERS,
+        left_out: &["mtp.", "vision.", "aligner."],
+        ..Source::USUAL
+    }),
     ..Architecture::DECODER
 };
 
