@@ -45,6 +45,8 @@ fn delta(config: &ModelConfig) -> KeyDeltaNet {
     KeyDeltaNet {
         decay_padding: &[],
         decay_form: bound.map_or(DecayForm::Softplus, |bound| DecayForm::Bounded { bound, slope: -1.0 }),
+        // A constant of the model's code, whatever its norms have.
+        unit_epsilon: Some(1e-6),
         ..KeyDeltaNet::STANDARD
     }
 }
