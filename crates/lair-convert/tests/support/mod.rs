@@ -127,10 +127,7 @@ fn safetensors_with(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, whole: &
             rows.iter().flat_map(flat).map(|number| number.as_i64().expect("a whole number")).collect();
         let start = data.len();
         data.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        header.insert(
-            name.clone(),
-            json!({"dtype": "I64", "shape": shape, "data_offsets": [start, data.len()]}),
-        );
+        header.insert(name.clone(), json!({"dtype": "I64", "shape": shape, "data_offsets": [start, data.len()]}));
     }
     let header = Json::Object(header).to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
