@@ -33,6 +33,7 @@ NOISE_MIN = 0.02
 # Tiny checkpoints of shapes that no published model has, which llama.cpp refuses: what it says, and why.
 SHAPES = {
     "deepseek2": ("attention.q_lora_rank", "without compressed queries llama.cpp knows models of 26 or 27 layers alone"),
+    "deepseek4": ("compression ratios", "llama.cpp knows keys of runs of 4 and of 128 positions alone"),
     "dots1": ("attn_k.weight", "llama.cpp knows as many key heads as query heads alone"),
     "gemma4": ("map_layer_ids", "llama.cpp takes the last layers with keys of their own for a sliding and a full one"),
     "qwen35": ("sect_dims", "sections of positions that a checkpoint does not name are those of heads of 256 elements"),

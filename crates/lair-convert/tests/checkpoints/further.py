@@ -44,6 +44,17 @@ def experts_of_tokens(name, made):
     return (torch.arange(rows)[:, None] * 7 + layer + torch.arange(columns) * (1 + torch.arange(rows)[:, None] % 3)) % 4
 
 
+# Of the keys of four tokens each fewer are read than there are; those of eight are all read.
+DEEPSEEK4 = dict(
+    **{**LLAMA, "num_hidden_layers": 4, "num_key_value_heads": 1}, head_dim=16, q_lora_rank=24, partial_rotary_factor=0.5,
+    num_experts_per_tok=2, n_routed_experts=4, hc_mult=4, swiglu_limit=0.05, sliding_window=16, o_groups=2, o_lora_rank=8,
+    index_n_heads=4, index_head_dim=16, index_topk=3,
+    layer_types=["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
+                 "compressed_sparse_attention"],
+    compress_rates=dict(compressed_sparse_attention=4, heavily_compressed_attention=8),
+    mlp_layer_types=["hash_moe", "hash_moe", "moe", "moe"],
+    rope_parameters=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32, beta_fast=32, beta_slow=1))
+
 MODELS = {
     "apertus": ("ApertusForCausalLM", "ApertusConfig", dict(**LLAMA)),
     "bailingmoe3": ("BailingHybridForCausalLM", "BailingHybridConfig", dict(
@@ -71,16 +82,11 @@ MODELS = {
                                 num_key_value_heads=2)))),
     "deepseek32": ("DeepseekV32ForCausalLM", "DeepseekV32Config", dict(
         **MLA, **INDEX, n_group=2, topk_group=1, first_k_dense_replace=1)),
-    # Of the keys of four tokens each fewer are read than there are; those of eight are all read.
-    "deepseek4": ("DeepseekV4ForCausalLM", "DeepseekV4Config", dict(
-        **{**LLAMA, "num_hidden_layers": 4, "num_key_value_heads": 1}, head_dim=16, q_lora_rank=24,
-        partial_rotary_factor=0.5, num_experts_per_tok=2, n_routed_experts=4, hc_mult=4, swiglu_limit=0.05, sliding_window=16,
-        o_groups=2, o_lora_rank=8, index_n_heads=4, index_head_dim=16, index_topk=3,
-        layer_types=["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
-                     "compressed_sparse_attention"],
-        compress_rates=dict(compressed_sparse_attention=4, heavily_compressed_attention=8),
-        mlp_layer_types=["hash_moe", "hash_moe", "moe", "moe"],
-        rope_parameters=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32, beta_fast=32, beta_slow=1))),
+    "deepseek4": ("DeepseekV4ForCausalLM", "DeepseekV4Config", DEEPSEEK4),
+    # Lengths and a width that llama.cpp takes.
+    "deepseek4-128": ("DeepseekV4ForCausalLM", "DeepseekV4Config", {
+        **DEEPSEEK4, "index_head_dim": 64,
+        "compress_rates": dict(compressed_sparse_attention=4, heavily_compressed_attention=128)}),
     "dots3note": ("Dots3NoteForConditionalGeneration", "Dots3NoteConfig", dict(
         text_config=dict(
             **{**MLA, "num_hidden_layers": 4}, **INDEX, head_dim=12, shared_experts_intermediate_size=16, sliding_window=16,

@@ -66,8 +66,9 @@ DELTA_VECTORS = {"self_attn.A_log": [HEADS], "self_attn.dt_bias": [H]}
 INDEXED = {"q_a_proj": [24, H], "q_a_layernorm": [24], "q_b_proj": [8 * HEADS, 24], "kv_a_proj_with_mqa": [16, H],
            "kv_a_layernorm": [16], "kv_b_proj": [20 * HEADS, 16], "indexer.wq_b": [16, 24], "indexer.wk": [8, H],
            "indexer.k_norm": [8], "indexer.weights_proj": [2, H]}
+SCORES = {"mlp.gate.e_score_correction_bias": [EXPERTS]}
 INDEXED_REST = {"self_attn.indexer.k_norm.bias": [8], "self_attn.indexer.index_kpool_compress_ape": [4, 8],
-                "self_attn.indexer.index_kpool_compress_gate": [8, H], "mlp.gate.e_score_correction_bias": [EXPERTS]}
+                "self_attn.indexer.index_kpool_compress_gate": [8, H], **SCORES}
 SPARSE = {**MOE, **network("mlp.shared_experts.", "gate_proj", "up_proj", "down_proj", EXPERT_FFN)}
 RANKS = (("w", 64), ("a", 64), ("v", 32), ("g", 128))
 
@@ -109,14 +110,14 @@ MODELS = {
         **{**LLAMA, "num_hidden_layers": 3, "num_key_value_heads": HEADS}, n_routed_experts=EXPERTS, num_experts_per_tok=2,
         moe_intermediate_size=EXPERT_FFN, n_shared_experts=1, routed_scaling_factor=2.5, norm_topk_prob=True, first_k_dense_replace=1,
         layer_types=["linear_attention", "full_attention", "linear_attention"], q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8,
-        qk_rope_head_dim=0, v_head_dim=12, mla_use_nope=True, index_n_heads=2, index_head_dim=8, index_topk=8, index_kpool=4,
+        qk_rope_head_dim=0, v_head_dim=12, mla_use_nope=True, index_n_heads=2, index_head_dim=8, index_topk=128, index_kpool=4,
         indexer_types=["full"] * 3, mhc=True, hc_mult=4, hc_eps=1e-6, hc_sinkhorn_iters=20, swiglu_limit=10.0,
         linear_attn_config=dict(num_heads=HEADS, head_dim=8, short_conv_kernel_size=4, gate_lower_bound=-5.0)), model(
         ends(), "model.layers", *[{**w({**NORMS, **weights, "self_attn.o_proj": [H, 12 * HEADS] if not others else [H, H]}), **HYPER,
                                    **others, **mlp} for weights, others, mlp in (
             ({f"self_attn.{name}": shape for name, shape in DELTA.items()}, DELTA_VECTORS, w(MLP)),
             ({f"self_attn.{name}": shape for name, shape in INDEXED.items()}, {}, {**w(SPARSE), **INDEXED_REST}),
-            ({f"self_attn.{name}": shape for name, shape in DELTA.items()}, DELTA_VECTORS, w(SPARSE)))])),
+            ({f"self_attn.{name}": shape for name, shape in DELTA.items()}, {**DELTA_VECTORS, **SCORES}, w(SPARSE)))])),
     # The last layer is what finds the adapter.
     "graniteswitch": ("GraniteSwitchForCausalLM", dict(
         **{**LLAMA, "num_hidden_layers": LAYERS + 1, "tie_word_embeddings": True}, shared_intermediate_size=FFN, num_local_experts=0,
