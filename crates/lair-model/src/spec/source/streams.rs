@@ -1,7 +1,7 @@
 //! Names of models with several residual streams whose attention reads keys that stand for runs of positions, and of Granite
 //! Switch, whose products have adapters beside them.
 
-use super::{Change, Derived, Layers, Parameter, Renaming, Values};
+use super::{Change, Derived, Layers, Parameter, Renaming, Source, Values};
 
 const fn name(from: &'static str, to: &'static str) -> Renaming {
     Renaming::new(from, to)
@@ -82,6 +82,14 @@ pub const DEEPSEEK4_PARAMETERS: &[Parameter] = &[
     Parameter::Derived(Derived::TableLayers),
     Parameter::Product("embedding_length_out", ["hidden_size", "hc_mult"]),
 ];
+
+/// How it is stored, without what sees and what predicts further tokens.
+pub const DEEPSEEK4_SOURCE: Source = Source {
+    names: DEEPSEEK4_NAMES,
+    parameters: DEEPSEEK4_PARAMETERS,
+    left_out: &["mtp.", "vision.", "aligner."],
+    ..Source::USUAL
+};
 
 /// GLM 5.3: the part for text.
 pub const GLM5_NEXT_NAMES: &[Renaming] = &[
