@@ -39,6 +39,7 @@ NOISE_MIN = 0.02
 SHAPES = {
     "deepseek2": ("attention.q_lora_rank", "without compressed queries llama.cpp knows models of 26 or 27 layers alone"),
     "llada-moe": ("diffusion", "no generation token by token"),
+    "deepseek4": ("compression ratios", "llama.cpp knows keys of runs of 4 and of 128 positions alone"),
 }
 
 

@@ -148,6 +148,8 @@ pub struct DeltaRule<B: Backend> {
     pub norm: Norm<B>,
     /// What the gate goes through: SiLU or sigmoid.
     pub gate_activation: Activation,
+    /// What is added to the square of the length of a query or key, which are then divided by its root.
+    pub unit_epsilon: f32,
 }
 
 /// The buffers of a delta rule.

@@ -48,6 +48,9 @@ impl OutputType {
 
     /// The type of a tensor. Vectors, norms, and what is small and decides much stay in single precision.
     pub(crate) fn of(self, recipe: &Recipe) -> TensorType {
+        if recipe.weight_type == TensorType::I32 {
+            return TensorType::I32;
+        }
         if keeps_precision(recipe) {
             return TensorType::F32;
         }
@@ -66,8 +69,21 @@ impl OutputType {
 }
 
 /// Tensors that are computed with in single precision, by their last stems.
-const PRECISE: [&str; 6] =
-    ["ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv"];
+const PRECISE: [&str; 12] = [
+    "ffn_gate_inp",
+    "ffn_gate_inp_shexp",
+    "position_embd",
+    "token_types",
+    "ssm_conv1d",
+    "shortconv.conv",
+    // Factors of residual streams, and what is added to gates by their place in a run.
+    "hc_attn_fn",
+    "hc_ffn_fn",
+    "output_hc_fn",
+    "attn_compressor_ape",
+    "indexer_compressor_ape",
+    "indexer_compressor_gate",
+];
 
 fn keeps_precision(recipe: &Recipe) -> bool {
     let Some(stem) = recipe.name.strip_suffix(".weight") else { return true };

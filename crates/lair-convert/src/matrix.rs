@@ -145,10 +145,12 @@ impl RowOrder {
     ) -> Result<(usize, RowOrder), String> {
         let head_count = facts.heads_of(stem);
         match change {
-            Change::NeighbourPairs if head_count == 0 || !rows.is_multiple_of(2 * head_count) => {
+            Change::NeighbourPairs | Change::NeighbourAdapters
+                if head_count == 0 || !rows.is_multiple_of(2 * head_count) =>
+            {
                 Err(format!("rows in pairs for each of {head_count} heads"))
             }
-            Change::NeighbourPairs => {
+            Change::NeighbourPairs | Change::NeighbourAdapters => {
                 let head_rows = rows / head_count;
                 // Rows that are not turned stay where they are, behind the others.
                 let turned_rows = facts.turned_rows.filter(|turned| *turned <= head_rows && turned.is_multiple_of(2));
@@ -333,6 +335,11 @@ fn listed(change: Change, rows: usize, facts: &Facts) -> Result<Option<Vec<usize
             if as_neighbours { in_neighbours(&part, key_group_dim(rows, facts)?) } else { part }
         }
         Change::HeadPart { index, as_neighbours } => head_part(index, as_neighbours, rows, facts)?,
+        Change::NeighbourQueriesAndKeys => [0, 1, 2]
+            .map(|part| head_part(part, part < 2, rows, facts))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?
+            .concat(),
         Change::HeadsByKey => heads_by_key(rows, facts)?,
         Change::DeltaInputs => {
             [0, 1, 2].map(|part| delta_part(part, rows, facts)).into_iter().collect::<Result<Vec<_>, _>>()?.concat()

@@ -170,6 +170,8 @@ pub(crate) fn encode(values: &[f32], tensor_type: TensorType, bytes: &mut Vec<u8
     match tensor_type {
         TensorType::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
         TensorType::F16 => bytes.extend(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes())),
+        // Tables of whole numbers; what is none of 32 bits becomes the nearest, and what is out of range is refused when read.
+        TensorType::I32 => bytes.extend(values.iter().flat_map(|value| (*value as i32).to_le_bytes())),
         TensorType::BF16 => bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes())),
         _ => {
             let length = tensor_type.size_bytes(values.len() as u64).unwrap_or(0) as usize;

@@ -1,10 +1,13 @@
 //! Changes of a tensor's shape on its way into a model, before the order of its rows is looked at.
 
+use std::sync::Arc;
+
+use lair_gguf::MappedFile;
 use lair_model::spec::source::Change;
 
 use crate::error::ConvertError;
 use crate::hf::facts::Facts;
-use crate::matrix::{Elements, Matrix, SourceTensor};
+use crate::matrix::{Elements, Matrix, RowMaker, SourceTensor};
 
 /// The tensor in the shape that the model has, for changes of shapes; all others leave it as it is.
 ///
@@ -20,6 +23,7 @@ pub(crate) fn reshaped(tensor: SourceTensor, change: Change, facts: &Facts) -> R
         Change::AlternateColumns(_) | Change::AlternateColumnsTransposed(_) => {
             "an even number of columns, stored as numbers"
         }
+        Change::Adapters | Change::NeighbourAdapters => "[adapters, 1, rows, columns], stored as numbers in order",
         Change::PartTransposed { .. } => "equal parts of columns, stored as numbers",
         _ => return Ok(tensor),
     };
@@ -31,6 +35,7 @@ pub(crate) fn reshaped(tensor: SourceTensor, change: Change, facts: &Facts) -> R
         Change::ExpertRows => stack_of_experts(tensor, facts.expert_count, false),
         Change::ExpertRowsTransposed => stack_of_experts(tensor, facts.expert_count, true),
         Change::StateGroups => rows_of_vector(tensor, Some(facts.state_group_count.max(1))),
+        Change::Adapters | Change::NeighbourAdapters => adapters(tensor),
         Change::AlternateColumns(index) => columns_of(tensor, (index, 2, 2), false),
         Change::AlternateColumnsTransposed(index) => columns_of(tensor, (index, 2, 2), true),
         Change::PartTransposed { index, count } => {
@@ -114,6 +119,32 @@ fn stack_of_experts(tensor: SourceTensor, count: usize, is_transposed: bool) -> 
     };
     let matrices = (0..count).map(of_expert).collect();
     Some(SourceTensor { shape: vec![count, shape[0], shape[1]], matrices, ..tensor })
+}
+
+/// Adapters as a stack of matrices behind one of zeros.
+fn adapters(tensor: SourceTensor) -> Option<SourceTensor> {
+    let [count, rows, columns] = match tensor.shape[..] {
+        [count, 1, rows, columns] | [count, rows, columns] => [count, rows, columns],
+        _ => return None,
+    };
+    let of_adapter = |matrix: &Matrix| {
+        let Elements::Stored { element, file, start, column_stride: 1, .. } = matrix.elements else { return None };
+        let elements = Elements::Stored { element, file, start, row_stride: columns, column_stride: 1 };
+        Some(Matrix { rows, columns, elements })
+    };
+    let zeros = Matrix { rows, columns, elements: Elements::Made(Arc::new(Zeros)) };
+    let stored = tensor.matrices.iter().map(of_adapter);
+    let matrices = std::iter::once(Some(zeros)).chain(stored).collect::<Option<Vec<_>>>()?;
+    Some(SourceTensor { shape: vec![count + 1, rows, columns], matrices, ..tensor })
+}
+
+/// Rows of nothing.
+struct Zeros;
+
+impl RowMaker for Zeros {
+    fn row(&self, _files: &[MappedFile], _row: usize, values: &mut [f32]) {
+        values.fill(0.0);
+    }
 }
 
 /// A vector as rows of one number, or as so many equal rows.

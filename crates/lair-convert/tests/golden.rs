@@ -134,7 +134,13 @@ fn other_classes_become_what_llama_cpp_makes_of_them() {
                 }
                 _ => (tensor.shape.clone(), file.tensor_data(tensor).to_vec()),
             };
-            if *shape != serde_json::json!(found_shape) || *bytes != hash(&found) {
+            // Lengths of 1 at the end count for nothing.
+            let trimmed = |shape: Vec<u64>| {
+                let length = shape.iter().rposition(|length| *length != 1).map_or(1, |last| last + 1);
+                shape[..length].to_vec()
+            };
+            let expected_shape: Vec<u64> = serde_json::from_value(shape.clone()).expect("a shape");
+            if trimmed(expected_shape) != trimmed(found_shape) || *bytes != hash(&found) {
                 failures.push(format!("{name}: `{}` is {:?}, expected {shape}", tensor.name, tensor.shape));
             }
         }

@@ -8,7 +8,7 @@ use half::f16;
 use lair_convert::{Conversion, OutputType};
 use lair_gguf::GgufFile;
 use serde_json::{Value as Json, json};
-use support::{Checkpoint, safetensors, tensors_of};
+use support::{Checkpoint, checkpoints, safetensors, tensors_of};
 
 const GROUP: usize = 16;
 
@@ -354,4 +354,101 @@ fn experts_in_mxfp4_are_kept_as_they_are() {
             }
         }
     }
+}
+
+/// What the published checkpoints of DeepSeek V4 call a tensor that transformers saves by this name.
+fn published(name: &str) -> String {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    name.replace(".attn.norm.", ".attn.kv_norm.").replace("hc_head.hc_", "hc_head_")
+}
+
+/// The published layout of DeepSeek V4: other names and keys, experts of four bits, other products of eight, both with powers of
+/// two beside them.
+#[test]
+fn deepseek_v4_as_published_is_what_transformers_saves_of_it() {
+    let folder = checkpoints().join("deepseek4");
+    let whole = support::json_of(&folder.join("whole.json"));
+    let (mut plain, mut packed): (BTreeMap<String, Stored>, BTreeMap<String, Stored>) = Default::default();
+    for (name, rows) in whole.as_object().expect("tables") {
+        let rows: Vec<Vec<i64>> = serde_json::from_value(rows.clone()).expect("whole numbers");
+        let shape = vec![rows.len(), rows[0].len()];
+        let bytes: Vec<u8> = rows.concat().iter().flat_map(|number| number.to_le_bytes()).collect();
+        plain.insert(name.clone(), ("I64", shape.clone(), bytes));
+        let narrow = rows.concat().iter().flat_map(|number| (*number as i32).to_le_bytes()).collect();
+        packed.insert(published(name), ("I32", shape, narrow));
+    }
+    for (name, (shape, values)) in tensors_of("deepseek4") {
+        let expert = name.split_once(".experts.").and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok());
+        let (stem, values) = (published(&name), values);
+        let stem = stem.trim_end_matches(".weight");
+        if let Some(expert) = expert {
+            let ([rows, columns], magnitudes) = ([shape[0], shape[1]], [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
+            let number = |row: usize, column: usize| {
+                let (code, exponent) = mxfp4(expert, row, column);
+                let magnitude: f32 = magnitudes[usize::from(code & 7)];
+                (f32::from(exponent) - 127.0).exp2() * if code & 8 == 0 { magnitude } else { -magnitude }
+            };
+            let pair =
+                |row: usize, pair: usize| mxfp4(expert, row, 2 * pair).0 | mxfp4(expert, row, 2 * pair + 1).0 << 4;
+            let bytes = Packed::grid(rows, columns / 2, pair);
+            let scales = Packed::grid(rows, columns / 32, |row, block| mxfp4(expert, row, 32 * block).1);
+            packed.insert(format!("{stem}.weight"), ("I8", vec![rows, columns / 2], bytes));
+            packed.insert(format!("{stem}.scale"), ("F8_E8M0", vec![rows, columns / 32], scales));
+            plain.insert(name, ("F32", shape, floats(&Packed::grid(rows, columns, number))));
+        } else if name.ends_with("wq_b.weight") || name.ends_with("wo_a.weight") {
+            // From 1 on in eighths, by a quarter.
+            let code = |row: usize, column: usize| 0x38 + ((row * 3 + column) % 8) as u8;
+            let number = |row: usize, column: usize| 0.25 * (1.0 + f32::from(code(row, column) - 0x38) / 8.0);
+            packed.insert(format!("{stem}.weight"), ("F8_E4M3", shape.clone(), Packed::grid(shape[0], shape[1], code)));
+            packed.insert(format!("{stem}.scale"), ("F8_E8M0", vec![1, 1], vec![125]));
+            plain.insert(name, ("F32", shape.clone(), floats(&Packed::grid(shape[0], shape[1], number))));
+        } else {
+            packed.insert(published(&name), ("F32", shape.clone(), floats(&values)));
+            plain.insert(name, ("F32", shape, floats(&values)));
+        }
+    }
+    // Layers that predict further tokens, and scores that no layer with a table has, are left out.
+    packed.insert("mtp.0.norm.weight".to_owned(), ("F32", vec![32], floats(&[1.0; 32])));
+    packed.insert("layers.0.ffn.gate.bias".to_owned(), ("F32", vec![4], floats(&[1.0; 4])));
+    let assembled = |tensors: &BTreeMap<String, Stored>, change: &dyn Fn(&mut serde_json::Map<String, Json>)| {
+        let checkpoint = Checkpoint::without_weights("deepseek4");
+        let path = checkpoint.path().join("config.json");
+        let mut config = support::json_of(&path);
+        change(config.as_object_mut().expect("an object"));
+        std::fs::write(&path, config.to_string()).expect("written");
+        std::fs::write(checkpoint.path().join("model.safetensors"), write(tensors)).expect("written");
+        let out = checkpoint.path().join("out.gguf");
+        let model = lair_convert::hf::open(checkpoint.path()).expect("a checkpoint");
+        let kept = model.required_tensor("blk.1.ffn_up_exps.weight").expect("there").tensor_type.name();
+        Conversion::plan(checkpoint.path(), OutputType::F32).expect("converts").write(&out, |_| {}).expect("written");
+        let file = GgufFile::open(&out).expect("a model");
+        (checkpoint, file, kept)
+    };
+    let (_kept, expected, _) = assembled(&plain, &|_| {});
+    let (_kept, found, kept) = assembled(&packed, &|config| {
+        let own = ["layer_types", "compress_rates", "mlp_layer_types", "partial_rotary_factor", "rope_parameters"];
+        own.iter().for_each(|key| drop(config.remove(*key)));
+        let scaling = json!({"type": "yarn", "factor": 4, "original_max_position_embeddings": 32, "beta_fast": 32,
+            "beta_slow": 1});
+        config.extend([
+            ("compress_ratios".to_owned(), json!([0, 4, 8, 4, 0])),
+            ("num_hash_layers".to_owned(), json!(2)),
+            ("rope_scaling".to_owned(), scaling),
+            ("quantization_config".to_owned(), json!({"quant_method": "fp8", "weight_block_size": [128, 128]})),
+        ]);
+    });
+    assert_eq!(kept, "MXFP4", "blocks of four bits are kept");
+    assert_eq!(expected.tensors().len(), found.tensors().len());
+    for tensor in expected.tensors() {
+        let other = found.required_tensor(&tensor.name).expect("the same tensors");
+        assert_eq!((&tensor.shape, tensor.tensor_type), (&other.shape, other.tensor_type), "{}", tensor.name);
+        assert!(*expected.tensor_data(tensor) == *found.tensor_data(other), "`{}`", tensor.name);
+    }
+    let keys = |file: &GgufFile| -> BTreeMap<String, String> {
+        let own = file.metadata().iter().filter(|(key, _)| key.starts_with("deepseek4."));
+        // The factor of magnitudes that is not applied.
+        let own = own.filter(|(key, _)| !key.ends_with("yarn_attn_factor"));
+        own.map(|(key, value)| (key.to_string(), format!("{value:?}"))).collect()
+    };
+    assert_eq!(keys(&expected), keys(&found));
 }

@@ -103,7 +103,7 @@ fn prepare<S: Simd>(
     units[keys..].copy_from_slice(buffers.k.buffer.columns(row, buffers.k.first, keys));
     let scale = 1.0 / (layer.key_dim as f32).sqrt();
     for (index, head) in units.chunks_exact_mut(layer.key_dim).enumerate() {
-        let factor = 1.0 / (dot(s, head, head) + layer.norm.epsilon).sqrt();
+        let factor = 1.0 / (dot(s, head, head) + layer.unit_epsilon).sqrt();
         each(s, head, if index < layer.key_head_count { factor * scale } else { factor }, Multiplied);
     }
     let inputs = buffers.alpha.row(row).chunks(layer.decay_width).zip(layer.dt_bias.chunks(layer.decay_width));

@@ -44,8 +44,8 @@ fn recur(
     let (key_dim, value_dim, decays) = (layer.key_dim, layer.value_dim, layer.decay_width);
     for head in 0..layer.value_head_count {
         let key_head = layer.key_head(head);
-        let query = unit(&q[key_head * key_dim..][..key_dim], layer.norm.epsilon);
-        let key = unit(&k[key_head * key_dim..][..key_dim], layer.norm.epsilon);
+        let query = unit(&q[key_head * key_dim..][..key_dim], layer.unit_epsilon);
+        let key = unit(&k[key_head * key_dim..][..key_dim], layer.unit_epsilon);
         let decay = |index: usize| {
             let place = head * decays + index % decays;
             log_decay(layer, head, alpha[place], layer.dt_bias[place]).exp()

@@ -79,6 +79,8 @@ impl<const DECAYS: usize> Mixer for Delta<DECAYS> {
             dt_bias: vector(backend, &random.values(VALUE_HEADS * DECAYS)),
             norm: norm(backend, NormKind::Rms, NormGroup::Run(VALUE_DIM), Some(&random.values(VALUE_DIM)), None),
             gate_activation: if is_plain { Activation::Silu } else { Activation::Sigmoid },
+            // Large enough to show where it is added.
+            unit_epsilon: 0.5,
         };
         let [qkv, alpha, beta, gate] = &*inputs else { unreachable!() };
         let keys = KEY_HEADS * KEY_DIM;

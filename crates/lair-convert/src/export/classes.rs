@@ -82,7 +82,7 @@ const FIXED_KEYS: [(&str, &str, &str); 17] = [
 const GEMMA_LARGEST: [(&str, usize); 2] = [("Gemma2", 46), ("Gemma3", 62)];
 
 /// Architectures whose files lack what their classes have, or have it in other numbers.
-const WITHOUT_WAY_BACK: [&str; 26] = [
+const WITHOUT_WAY_BACK: [&str; 29] = [
     "apertus",
     "bailingmoe3",
     "chameleon",
@@ -90,11 +90,14 @@ const WITHOUT_WAY_BACK: [&str; 26] = [
     "dbrx",
     "deepseek2-ocr",
     "deepseek32",
+    "deepseek4",
     "dots3note",
     "falcon-h1",
     "gemma3n",
     "glm-dsa",
+    "glm5-next",
     "granite_swa",
+    "graniteswitch",
     "hrm_text",
     "hy_v4",
     "kimi-linear",

@@ -374,7 +374,13 @@ fn rope_of(keys: &Map<String, Json>) -> (Map<String, Json>, Option<f64>) {
     let all = object(keys.get("rope_parameters")).or_else(|| object(keys.get("rope_scaling"))).unwrap_or_default();
     let window = all.get("sliding_attention").and_then(|part| part["rope_theta"].as_f64());
     let beside = WINDOW_THETA.iter().find_map(|name| keys.get(*name)?.as_f64());
+    // Layers without compressed keys are turned by the first (DeepSeek V4), the others are scaled besides.
+    let plain_base = all.get("main").and_then(|part| part.get("rope_theta")).cloned();
+    let all = object(all.get("compress").filter(|_| plain_base.is_some())).unwrap_or(all);
     let mut rope = object(all.get("full_attention").or_else(|| all.get("indexed_attention"))).unwrap_or(all);
+    if let Some(base) = plain_base {
+        rope.insert("rope_theta".to_owned(), base);
+    }
     rope.extend(flat_scaling(keys));
     // A base for each layer, where kinds of layers differ.
     let bases = keys.get("rope_theta").and_then(Json::as_array);

@@ -56,6 +56,12 @@ pub(super) fn set(keys: &mut Keys<'_>, derived: Derived, config: &HfConfig) -> R
                 keys.metadata.set("tokenizer.ggml.mask_token_id", id);
             }
         }
+        Derived::RunLengths => keys.set("attention.compress_ratios", run_lengths(config)),
+        Derived::TableLayers => keys.set("hash_layer_count", Some(table_layers(config))),
+        Derived::LayersBut(others) => {
+            keys.set("block_count", config.layer_count().map(|count| count.saturating_sub(others)));
+        }
+        Derived::Tokens(key, name) => keys.set(key, counts(config, name).map(signed)),
         // It is set where the tensors are at hand.
         Derived::NumberOfTensor(..) => {}
         Derived::GatesOfClass(class, number) => {
@@ -117,6 +123,37 @@ fn rwkv7_widths(keys: &mut Keys<'_>, config: &HfConfig) {
 fn counts(config: &HfConfig, name: &str) -> Option<Vec<u32>> {
     let list = config.first(&[name])?.as_array()?;
     list.iter().map(|entry| u32::try_from(entry.as_u64()?).ok()).collect()
+}
+
+/// DeepSeek V4: positions of a compressed key in each layer. Kinds of layers whose length nothing says have the published one.
+fn run_lengths(config: &HfConfig) -> Option<Vec<i32>> {
+    let length = config.layer_count()?.min(LAYER_COUNT_MAX) as usize;
+    if let Some(mut listed) = counts(config, "compress_ratios") {
+        // Behind them are those of layers that predict further tokens.
+        listed.truncate(length);
+        return Some(signed(listed));
+    }
+    let of_kind = |kind: &Json| match kind.as_str()? {
+        "sliding_attention" => Some(0),
+        "compressed_sparse_attention" => {
+            Some(config.count(&["compress_rates.compressed_sparse_attention", "compress_rate_csa"]).unwrap_or(4))
+        }
+        "heavily_compressed_attention" => {
+            Some(config.count(&["compress_rates.heavily_compressed_attention", "compress_rate_hca"]).unwrap_or(128))
+        }
+        _ => None,
+    };
+    let types = config.first(&["layer_types"])?.as_array()?;
+    types.iter().take(length).map(of_kind).collect::<Option<Vec<u32>>>().map(signed)
+}
+
+/// DeepSeek V4: first layers whose experts a table of tokens chooses.
+pub(super) fn table_layers(config: &HfConfig) -> u32 {
+    let listed = || {
+        let kinds = config.first(&["mlp_layer_types"])?.as_array()?;
+        u32::try_from(kinds.iter().take_while(|kind| *kind == "hash_moe").count()).ok()
+    };
+    config.count(&["num_hash_layers"]).or_else(listed).unwrap_or(0)
 }
 
 /// As GGUF has counts of layers.

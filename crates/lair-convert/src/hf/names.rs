@@ -7,6 +7,7 @@ use lair_model::spec::Source;
 use lair_model::spec::source::{Change, End, Layers, NormOffset, Renaming, Values};
 
 use super::config::{HfConfig, LayerKind};
+use super::derived;
 use super::facts::{Facts, layer_of};
 use super::values;
 use crate::error::{ConvertError, printable};
@@ -36,6 +37,7 @@ pub(crate) fn plan(
     config: &HfConfig,
 ) -> Result<Planned, ConvertError> {
     let (facts, kinds) = (&config.facts(), config.all_layer_kinds());
+    let table_layers = derived::table_layers(config) as usize;
     let has_head = tensors.iter().any(|tensor| tensor.name == "lm_head.weight");
     let mut keys: BTreeMap<String, BTreeMap<usize, SourceTensor>> = BTreeMap::new();
     // By the model's name, and by the index of the expert.
@@ -59,6 +61,7 @@ pub(crate) fn plan(
                 Layers::All => false,
                 Layers::WithAttention => kind != LayerKind::Attention,
                 Layers::WithoutAttention => kind == LayerKind::Attention,
+                Layers::WithoutTable => layer.is_some_and(|layer| layer < table_layers),
             };
             // A head of its own counts before the embedding's table.
             let is_no_head =
@@ -240,6 +243,7 @@ fn recipe(
     let mut weight_type: Option<TensorType> = None;
     let mut shapes = Vec::new();
     let is_table = parts.values().all(|part| part.change == Change::TableParts);
+    let is_whole = parts.values().all(|part| part.values == Values::Whole);
     for Part { tensor, change, values } in parts.into_values() {
         if values != Values::Same {
             changed = value_change(values, stem, &name, &tensor, (facts, config))?;
@@ -261,6 +265,7 @@ fn recipe(
         changed = ValueChange::Plus(1.0);
     }
     let weight_type = weight_type.filter(|_| changed == ValueChange::Same).unwrap_or(TensorType::F32);
+    let weight_type = if is_whole { TensorType::I32 } else { weight_type };
     Ok(Recipe { name, shape, weight_type, pieces, values: changed })
 }
 

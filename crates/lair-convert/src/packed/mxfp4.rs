@@ -1,4 +1,4 @@
-//! Experts of gpt-oss: four bits a number, 32 of them to a power of two.
+//! Experts of gpt-oss and DeepSeek V4: four bits a number, 32 of them to a power of two.
 //!
 //! ```text
 //! NAME_blocks  [experts, rows, blocks, 16]  bytes, of two neighbours each, the first one in the low half
@@ -72,6 +72,22 @@ fn of_blocks(tensor: &StoredTensor, scales: &StoredTensor) -> Result<SourceTenso
         weight_type: TensorType::MXFP4,
         matrices: (0..experts).map(matrix).collect(),
     })
+}
+
+/// A matrix whose bytes hold two neighbours each, the first one in the low half (`[rows, columns / 2]`), with an exponent for every
+/// 32 of them (`[rows, columns / 32]`): experts of DeepSeek V4.
+pub(super) fn of_pairs(tensor: &StoredTensor, scales: &StoredTensor) -> Result<SourceTensor, ConvertError> {
+    let [rows, bytes] = tensor.shape[..] else { return Err(wrong_shape(tensor, "a matrix")) };
+    if !bytes.is_multiple_of(BLOCK_BYTES) || tensor.strides.is_some() {
+        return Err(wrong_shape(tensor, "whole blocks of 32 numbers, in order"));
+    }
+    let blocks = bytes / BLOCK_BYTES;
+    if scales.shape != [rows, blocks] || scales.strides.is_some() {
+        return Err(wrong_shape(scales, "an exponent for each block, in order"));
+    }
+    let places = [tensor, scales].map(|tensor| (tensor.file, tensor.start as usize));
+    let maker = Arc::new(Blocks { blocks, places, first_row: 0 });
+    Ok(SourceTensor::made(&tensor.name, [rows, blocks * BLOCK], TensorType::MXFP4, maker))
 }
 
 /// The blocks of an expert.

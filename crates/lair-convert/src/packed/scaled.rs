@@ -1,5 +1,5 @@
 //! Small floats or integers with a factor for each block, row or tensor: `weight` beside `weight_scale_inv` (DeepSeek's
-//! blocks) or `weight_scale`.
+//! blocks) or `weight_scale`; `X.weight` beside `X.scale` (DeepSeek V4, whose experts have four bits a number).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use lair_gguf::{MappedFile, TensorType};
 use serde_json::Value as Json;
 
-use super::wrong_shape;
+use super::{mxfp4, wrong_shape};
+use crate::element::ElementType;
 use crate::error::ConvertError;
 use crate::matrix::{Piece, RowMaker, SourceTensor};
 use crate::stored::StoredTensor;
@@ -22,17 +23,27 @@ pub(super) fn tensors(
 ) -> Result<Vec<SourceTensor>, ConvertError> {
     let mut found = Vec::new();
     for (name, tensor) in tensors {
-        if BESIDE.iter().any(|end| name.ends_with(end)) {
+        let is_scale = name.strip_suffix(".scale").is_some_and(|stem| tensors.contains_key(&format!("{stem}.weight")));
+        if is_scale || BESIDE.iter().any(|end| name.ends_with(end)) {
             continue;
         }
-        let scale =
-            [format!("{name}_scale_inv"), format!("{name}_scale")].into_iter().find_map(|name| tensors.get(&name));
-        match scale {
+        let stem = name.strip_suffix(".weight").unwrap_or(name);
+        let scale = [format!("{name}_scale_inv"), format!("{name}_scale"), format!("{stem}.scale")];
+        match scale.into_iter().find_map(|name| tensors.get(&name)) {
+            // Bytes of two numbers each.
+            Some(scale) if [ElementType::I8, ElementType::U8].contains(&tensor.element) && is_power(scale) => {
+                found.push(mxfp4::of_pairs(tensor, scale)?);
+            }
             None => found.push(SourceTensor::of_stored(tensor)?),
             Some(scale) => found.push(scaled_tensor(tensor, scale, method)?),
         }
     }
     Ok(found)
+}
+
+/// Whether factors are powers of two.
+fn is_power(scale: &StoredTensor) -> bool {
+    scale.element == ElementType::F8_E8M0
 }
 
 fn scaled_tensor(tensor: &StoredTensor, scale: &StoredTensor, method: &Json) -> Result<SourceTensor, ConvertError> {

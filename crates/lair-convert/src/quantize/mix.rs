@@ -12,7 +12,9 @@ use super::{
 
 /// What the rules ask of the model.
 #[derive(Clone, Copy, Debug)]
-pub struct ModelFacts {
+pub struct ModelFacts<'m> {
+    /// `general.architecture`.
+    pub architecture: &'m str,
     /// `general.architecture` is `falcon`, which has rules of its own.
     pub is_falcon: bool,
     /// One of the shapes with 70 billion parameters, whose values are shared by many heads.
@@ -85,7 +87,7 @@ enum When {
 }
 
 impl When {
-    fn holds(self, facts: &ModelFacts, place: Place) -> bool {
+    fn holds(self, facts: &ModelFacts<'_>, place: Place) -> bool {
         match self {
             When::Always => true,
             When::WideGroups => facts.group_size >= 4,
@@ -204,7 +206,7 @@ const EMBEDDING_RULES: &[(&[FileType], TensorType)] = &[
 const FIVE_BIT_HEADS: &[FileType] = &[ft::IQ2_XXS, ft::IQ2_XS, ft::IQ3_XXS, ft::IQ1_S, ft::IQ2_S, ft::IQ2_M, ft::IQ1_M];
 
 /// The type of a tensor in a file, by the mix alone.
-pub fn choose(file_type: FileType, facts: &ModelFacts, role: Role, place: Place, shape: &[u64]) -> TensorType {
+pub fn choose(file_type: FileType, facts: &ModelFacts<'_>, role: Role, place: Place, shape: &[u64]) -> TensorType {
     let is_head = role == Role::Output || role == Role::Embedding && facts.has_tied_embedding;
     let is_mxfp4 = file_type == ft::MXFP4_MOE;
     if is_head {
@@ -217,7 +219,9 @@ pub fn choose(file_type: FileType, facts: &ModelFacts, role: Role, place: Place,
         };
     }
     if is_mxfp4 {
-        let is_of_experts = shape.get(2).is_some_and(|count| *count > 1);
+        // Of Ling 3's stacks some are of heads.
+        let is_expert = facts.architecture != "bailingmoe3" || [Role::Up, Role::Gate, Role::Down].contains(&role);
+        let is_of_experts = is_expert && shape.get(2).is_some_and(|count| *count > 1);
         return if is_of_experts { T::MXFP4 } else { T::Q8_0 };
     }
     if role == Role::Embedding {
@@ -233,7 +237,7 @@ pub fn choose(file_type: FileType, facts: &ModelFacts, role: Role, place: Place,
 }
 
 /// Where a tensor is small beside the rest, more bits cost next to nothing.
-fn adjust(facts: &ModelFacts, role: Role, chosen: TensorType) -> TensorType {
+fn adjust(facts: &ModelFacts<'_>, role: Role, chosen: TensorType) -> TensorType {
     match (role, chosen) {
         (Role::Value | Role::Key, _) if facts.expert_count == 8 => T::Q8_0,
         (Role::Value, T::Q3_K | T::Q4_K) if facts.is_70b => T::Q5_K,

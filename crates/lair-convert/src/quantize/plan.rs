@@ -7,7 +7,7 @@ use super::{
     file_type::FileType,
     imatrix::ImportanceMatrix,
     mix::{self, ModelFacts, Place},
-    role::{Role, is_quantizable, layer_of},
+    role::{Role, is_quantizable, layer_of, takes_eight_bits},
 };
 
 /// A wish of the user's: tensors whose names match get this type.
@@ -119,7 +119,7 @@ impl Plan {
             order.sort_by(|a, b| sort_key(&tensors[*a].name).cmp(&sort_key(&tensors[*b].name)));
             for index in order {
                 let tensor = &mut tensors[index];
-                if is_quantizable(&tensor.name, &tensor.shape) {
+                if is_quantizable(facts.architecture, &tensor.name, &tensor.shape) {
                     let (to, reason) = choose(tensor, file_type, &facts, options, &mut counters);
                     retype(tensor, to, reason, file_type);
                 }
@@ -217,7 +217,7 @@ struct Counters {
 
 impl Counters {
     /// The place of the next tensor of this role. In models with experts the layers are counted by their names.
-    fn place(&mut self, tensor: &PlannedTensor, role: Role, facts: &ModelFacts, is_low: bool) -> Place {
+    fn place(&mut self, tensor: &PlannedTensor, role: Role, facts: &ModelFacts<'_>, is_low: bool) -> Place {
         let (counter, count) = match role {
             Role::Value => (&mut self.value, facts.value_count),
             Role::Down => (&mut self.down, facts.layer_count),
@@ -236,7 +236,7 @@ impl Counters {
 fn choose(
     tensor: &PlannedTensor,
     file_type: FileType,
-    facts: &ModelFacts,
+    facts: &ModelFacts<'_>,
     options: &Options,
     counters: &mut Counters,
 ) -> (TensorType, Reason) {
@@ -267,6 +267,9 @@ fn choose(
     if let (Role::Embedding, true, Some(to)) = (role, facts.has_tied_embedding, options.output) {
         return fitting(to, tensor, Reason::Wish);
     }
+    if takes_eight_bits(facts.architecture, &tensor.name) {
+        return fitting(TensorType::Q8_0, tensor, Reason::Mix);
+    }
     let place = counters.place(tensor, role, facts, mix::is_low(file_type));
     fitting(mix::choose(file_type, facts, role, place, &tensor.shape), tensor, Reason::Mix)
 }
@@ -282,7 +285,7 @@ fn sort_key(name: &str) -> (Option<usize>, &str) {
     (layer_of(name), name)
 }
 
-fn facts(model: &GgufFile, options: &Options) -> Result<ModelFacts, QuantizeError> {
+fn facts<'m>(model: &'m GgufFile, options: &Options) -> Result<ModelFacts<'m>, QuantizeError> {
     let architecture = model.architecture()?;
     let number = |key: &str| {
         let value = model.metadata().get(&format!("{architecture}.{key}"));
@@ -303,6 +306,7 @@ fn facts(model: &GgufFile, options: &Options) -> Result<ModelFacts, QuantizeErro
     };
     let names = || model.tensors().iter().map(|tensor| Role::of(&tensor.name));
     Ok(ModelFacts {
+        architecture,
         is_falcon: architecture == "falcon",
         is_70b,
         group_size: head_count.checked_div(kv_head_count).unwrap_or(0),

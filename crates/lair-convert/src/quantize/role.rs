@@ -103,17 +103,48 @@ const KEPT: &[&str] = &[
     "mm.a.code_embd",
 ];
 
+/// The same in the files of one architecture.
+const KEPT_OF: &[(&str, &[&str])] = &[(
+    "glm5-next",
+    &[
+        "hc_",
+        "indexer.attn_q_b",
+        "indexer.attn_k",
+        "indexer.proj",
+        "indexer_compressor_gate",
+        "indexer_compressor_ape",
+        "ssm_f_a.weight",
+        "ssm_f_b.weight",
+        "ssm_g_a.weight",
+        "ssm_g_b.weight",
+        "ssm_beta.weight",
+        "attn_kv_a_mqa.weight",
+        "attn_k_b.weight",
+        "attn_v_b.weight",
+    ],
+)];
+
+/// Parts of the names of tensors that get eight bits in every file of blocks, by the architecture.
+const EIGHT_BITS_OF: &[(&str, &[&str])] = &[("glm5-next", &["attn_q_a", "attn_q_b", "nextn.eh_proj"])];
+
+/// Whether a tensor gets eight bits wherever it is quantized.
+pub fn takes_eight_bits(architecture: &str, name: &str) -> bool {
+    let of_architecture = EIGHT_BITS_OF.iter().filter(|(known, _)| *known == architecture);
+    of_architecture.flat_map(|(_, parts)| *parts).any(|part| name.contains(part))
+}
+
 /// Embeddings of positions and kinds of tokens, kept by their whole names.
 const KEPT_WHOLE: &[&str] = &["position_embd.weight", "token_types.weight"];
 
-/// Whether a tensor of this name and shape may be quantized at all.
-pub fn is_quantizable(name: &str, shape: &[u64]) -> bool {
+/// Whether a tensor of this name and shape may be quantized at all in files of an architecture.
+pub fn is_quantizable(architecture: &str, name: &str, shape: &[u64]) -> bool {
+    let of_architecture = KEPT_OF.iter().filter(|(known, _)| *known == architecture).flat_map(|(_, parts)| *parts);
     // Dimensions of one at the end do not count.
     let dimensions = shape.iter().rposition(|length| *length != 1).map_or(1, |last| last + 1);
     dimensions >= 2
         && name.ends_with("weight")
         && !KEPT_WHOLE.contains(&name)
-        && !KEPT.iter().any(|part| name.contains(part))
+        && !KEPT.iter().chain(of_architecture).any(|part| name.contains(part))
 }
 
 /// The index of the layer in a name like `blk.3.attn_q.weight`.
@@ -144,6 +175,7 @@ mod tests {
 
     #[test]
     fn vectors_norms_and_routers_are_kept() {
+        let is_quantizable = |name, shape: &[u64]| is_quantizable("llama", name, shape);
         assert!(is_quantizable("blk.0.attn_q.weight", &[64, 64]));
         assert!(!is_quantizable("blk.0.attn_norm.weight", &[64, 64]));
         assert!(!is_quantizable("blk.0.ffn_gate_inp.weight", &[64, 8]));

@@ -34,6 +34,27 @@ def without_pictures(logits):
 
 OUTPUTS = {"chameleon": without_pictures}
 
+
+def experts_of_tokens(name, made):
+    """Which experts the tokens of a layer go to; classes begin with the same for all."""
+    if not name.endswith(".tid2eid"):
+        return made
+    rows, columns = made.shape
+    layer = int(name.split("layers.")[1].split(".")[0])
+    return (torch.arange(rows)[:, None] * 7 + layer + torch.arange(columns) * (1 + torch.arange(rows)[:, None] % 3)) % 4
+
+
+# Of the keys of four tokens each fewer are read than there are; those of eight are all read.
+DEEPSEEK4 = dict(
+    **{**LLAMA, "num_hidden_layers": 4, "num_key_value_heads": 1}, head_dim=16, q_lora_rank=24, partial_rotary_factor=0.5,
+    num_experts_per_tok=2, n_routed_experts=4, hc_mult=4, swiglu_limit=0.05, sliding_window=16, o_groups=2, o_lora_rank=8,
+    index_n_heads=4, index_head_dim=16, index_topk=3,
+    layer_types=["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
+                 "compressed_sparse_attention"],
+    compress_rates=dict(compressed_sparse_attention=4, heavily_compressed_attention=8),
+    mlp_layer_types=["hash_moe", "hash_moe", "moe", "moe"],
+    rope_parameters=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32, beta_fast=32, beta_slow=1))
+
 MODELS = {
     "apertus": ("ApertusForCausalLM", "ApertusConfig", dict(**LLAMA)),
     "bailingmoe3": ("BailingHybridForCausalLM", "BailingHybridConfig", dict(
@@ -61,6 +82,11 @@ MODELS = {
                                 num_key_value_heads=2)))),
     "deepseek32": ("DeepseekV32ForCausalLM", "DeepseekV32Config", dict(
         **MLA, **INDEX, n_group=2, topk_group=1, first_k_dense_replace=1)),
+    "deepseek4": ("DeepseekV4ForCausalLM", "DeepseekV4Config", DEEPSEEK4),
+    # Lengths and a width that llama.cpp takes.
+    "deepseek4-128": ("DeepseekV4ForCausalLM", "DeepseekV4Config", {
+        **DEEPSEEK4, "index_head_dim": 64,
+        "compress_rates": dict(compressed_sparse_attention=4, heavily_compressed_attention=128)}),
     "dots3note": ("Dots3NoteForConditionalGeneration", "Dots3NoteConfig", dict(
         text_config=dict(
             **{**MLA, "num_hidden_layers": 4}, **INDEX, head_dim=12, shared_experts_intermediate_size=16, sliding_window=16,
@@ -86,6 +112,17 @@ MODELS = {
         hidden_size_per_layer_input=256, laurel_rank=64, activation_sparsity_pattern=[0.95] * 3,
         layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
     "glm-dsa": ("GlmMoeDsaForCausalLM", "GlmMoeDsaConfig", dict(**MLA, **INDEX, first_k_dense_replace=1)),
+    # Pools of four tokens, of which fewer are read than there are.
+    "glm5-next": ("Glm5NextForConditionalGeneration", "Glm5NextConfig", dict(
+        text_config=dict(
+            **{**LLAMA, "num_hidden_layers": 4, "num_key_value_heads": 4}, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8,
+            v_head_dim=12, qk_rope_head_dim=0, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2,
+            moe_intermediate_size=16, routed_scaling_factor=2.5, swiglu_limit=0.05, linear_head_dim=8, linear_num_heads=4,
+            index_topk=12, index_head_dim=16, index_n_heads=4, index_kpool=4, hc_mult=4,
+            layer_types=["linear_attention", "indexed_attention", "linear_attention", "indexed_attention"],
+            mlp_layer_types=["dense", "sparse", "sparse", "sparse"], indexer_types=["full"] * 4),
+        vision_config=dict(depth=1, hidden_size=16, num_heads=2, out_hidden_size=32, intermediate_size=16,
+                           projection_intermediate_size=16, image_size=28))),
     "granite_swa": ("GraniteSWAForCausalLM", "GraniteSWAConfig", dict(
         **FOUR, sliding_window=16, attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.5,
         logits_scaling=2.0, layer_rope_theta=[0, 10000.0, 10000.0, 10000.0])),

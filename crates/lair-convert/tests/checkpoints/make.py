@@ -292,7 +292,8 @@ def make(name, cls, config, arguments):
         path = pathlib.Path(folder) / "model.safetensors"
         stored = {key: value for key, value in load_file(path).items() if not key.endswith(further.COMPUTED)}
         # Whole numbers are facts of the model, and kept.
-        whole = {key: value for key, value in stored.items() if not value.is_floating_point()}
+        whole = {key: further.experts_of_tokens(key, value).contiguous() for key, value in stored.items()
+                 if not value.is_floating_point()}
         weights = {key: whole.get(key, by_rule(key, value.shape)) for key, value in stored.items()}
         save_file(weights, path, metadata={"format": "pt"})
         model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()

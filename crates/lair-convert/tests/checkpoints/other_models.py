@@ -51,6 +51,25 @@ def network(start, gate, up, down, width=FFN):
 
 MOE = {"mlp.gate": [EXPERTS, H], **experts("mlp.experts", "gate_proj", "up_proj", "down_proj")}
 
+def adapters(name, rows, columns, parts=None):
+    """The two matrices of each of two adapters of rank 3 beside a product; of several parts, those of each."""
+    ends = [("lora_A", "lora_B", rows)] if parts is None else [
+        (f"lora_A_slices.{index}", f"lora_B_slices.{index}", part) for index, part in enumerate(parts)]
+    return {f"{name}.{end}": shape for a, b, part in ends for end, shape in ((a, [2, 1, 3, columns]), (b, [2, 1, part, 3]))}
+
+
+HYPER = {f"hc_{part}_{end}": shape for part in ("attn", "ffn")
+         for end, shape in (("fn", [24, 4 * H]), ("base", [24]), ("scale", [3]))}
+DELTA = {"q_proj": [H, H], "k_proj": [H, H], "v_proj": [H, H], "q_conv1d": [H, 1, 4], "k_conv1d": [H, 1, 4], "v_conv1d": [H, 1, 4],
+         "f_a_proj": [8, H], "f_b_proj": [H, 8], "g_a_proj": [8, H], "g_b_proj": [H, 8], "b_proj": [HEADS, H], "o_norm": [8]}
+DELTA_VECTORS = {"self_attn.A_log": [HEADS], "self_attn.dt_bias": [H]}
+INDEXED = {"q_a_proj": [24, H], "q_a_layernorm": [24], "q_b_proj": [8 * HEADS, 24], "kv_a_proj_with_mqa": [16, H],
+           "kv_a_layernorm": [16], "kv_b_proj": [20 * HEADS, 16], "indexer.wq_b": [16, 24], "indexer.wk": [8, H],
+           "indexer.k_norm": [8], "indexer.weights_proj": [2, H]}
+SCORES = {"mlp.gate.e_score_correction_bias": [EXPERTS]}
+INDEXED_REST = {"self_attn.indexer.k_norm.bias": [8], "self_attn.indexer.index_kpool_compress_ape": [4, 8],
+                "self_attn.indexer.index_kpool_compress_gate": [8, H], **SCORES}
+SPARSE = {**MOE, **network("mlp.shared_experts.", "gate_proj", "up_proj", "down_proj", EXPERT_FFN)}
 RANKS = (("w", 64), ("a", 64), ("v", 32), ("g", 128))
 # RWKV's heads have 64 elements, and llama.cpp reads as many whatever a file says.
 R, RWKV_DIM = 128, 64
@@ -89,6 +108,31 @@ MODELS = {
     "decilm": ("DeciLMForCausalLM", dict(**LLAMA, num_key_value_heads_per_layer=[2, 4]), model(
         ends(), "model.layers", *[w({**NORMS, **ATTENTION, "self_attn.k_proj": [kv * DIM, H], "self_attn.v_proj": [kv * DIM, H],
                                      **MLP}) for kv in (2, 4)])),
+    # The names and the flat configuration of the publication; of those of transformers there are outputs.
+    "glm5-next-flat": ("Glm5NextForConditionalGeneration", dict(
+        **{**LLAMA, "num_hidden_layers": 3, "num_key_value_heads": HEADS}, n_routed_experts=EXPERTS, num_experts_per_tok=2,
+        moe_intermediate_size=EXPERT_FFN, n_shared_experts=1, routed_scaling_factor=2.5, norm_topk_prob=True, first_k_dense_replace=1,
+        layer_types=["linear_attention", "full_attention", "linear_attention"], q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8,
+        qk_rope_head_dim=0, v_head_dim=12, mla_use_nope=True, index_n_heads=2, index_head_dim=8, index_topk=128, index_kpool=4,
+        indexer_types=["full"] * 3, mhc=True, hc_mult=4, hc_eps=1e-6, hc_sinkhorn_iters=20, swiglu_limit=10.0,
+        linear_attn_config=dict(num_heads=HEADS, head_dim=8, short_conv_kernel_size=4, gate_lower_bound=-5.0)), model(
+        ends(), "model.layers", *[{**w({**NORMS, **weights, "self_attn.o_proj": [H, 12 * HEADS] if not others else [H, H]}), **HYPER,
+                                   **others, **mlp} for weights, others, mlp in (
+            ({f"self_attn.{name}": shape for name, shape in DELTA.items()}, DELTA_VECTORS, w(MLP)),
+            ({f"self_attn.{name}": shape for name, shape in INDEXED.items()}, {}, {**w(SPARSE), **INDEXED_REST}),
+            ({f"self_attn.{name}": shape for name, shape in DELTA.items()}, {**DELTA_VECTORS, **SCORES}, w(SPARSE)))])),
+    # The last layer is what finds the adapter.
+    "graniteswitch": ("GraniteSwitchForCausalLM", dict(
+        **{**LLAMA, "num_hidden_layers": LAYERS + 1, "tie_word_embeddings": True}, shared_intermediate_size=FFN, num_local_experts=0,
+        num_experts_per_tok=2, attention_multiplier=0.2, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0,
+        num_adapters=2, max_lora_rank=3, adapter_token_ids=[300, 301], adapter_substitute_token_ids=[5, 6],
+        control_token_gain=12.0), model(
+        w({"model.embed_tokens": [V, H], "model.norm": [H]}) | {"model.switch.adapter_token_ids": [2]}, "model.layers", *[{
+            **w({**NORMS, "self_attn.qkv_proj.base_layer": [QKV, H], "self_attn.o_proj.base_layer": [H, H],
+                 "shared_mlp.input_linear.base_layer": [2 * FFN, H], "shared_mlp.output_linear.base_layer": [H, FFN]}),
+            **adapters("self_attn.qkv_proj", QKV, H, [H, KV * DIM, KV * DIM]), **adapters("self_attn.o_proj", H, H),
+            **adapters("shared_mlp.input_linear", 2 * FFN, H, [FFN, FFN]),
+            **adapters("shared_mlp.output_linear", H, FFN)}] * LAYERS)),
     "grok": ("Grok1ForCausalLM", dict(
         **LLAMA, num_local_experts=EXPERTS, num_experts_per_tok=2, embedding_multiplier_scale=78.38367176906169,
         output_multiplier_scale=0.5773502691896257), model(

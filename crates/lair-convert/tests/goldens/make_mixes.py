@@ -32,6 +32,32 @@ SHAPES = {
     "smollm2": ("llama", 30, 9, 3, 576, 0, False),
     "mixtral": ("llama", 8, 8, 2, 256, 8, True),
     "llama-70b": ("llama", 80, 64, 8, 256, 0, True),
+    "glm5-next": ("glm5-next", 2, 4, 4, 256, 4, True),
+    "deepseek4": ("deepseek4", 2, 4, 1, 256, 4, True),
+}
+# Tensors that only some architectures have, in every layer.
+OWN_TENSORS = {
+    "glm5-next": {
+        "hc_attn_fn": 2, "hc_ffn_fn": 2, "indexer.attn_q_b": 2, "indexer.attn_k": 2, "indexer.proj": 2, "indexer_compressor_gate": 2,
+        "indexer_compressor_ape": 4, "ssm_conv1d_q": 2, "ssm_f_a": 2, "ssm_f_b": 2, "ssm_g_a": 2, "ssm_g_b": 2, "ssm_beta": 2,
+        "attn_q_a": 2, "attn_q_b": 2, "attn_kv_a_mqa": 2, "attn_k_b": 2, "attn_v_b": 2, "ffn_down_shexp": 2},
+    "deepseek4": {
+        "hc_attn_fn": 2, "hc_ffn_fn": 2, "attn_q_a": 2, "attn_q_b": 2, "attn_kv": 2, "attn_output_a": 2, "attn_output_b": 2,
+        "attn_compressor_kv": 2, "attn_compressor_gate": 2, "attn_compressor_ape": 4, "indexer.attn_q_b": 2, "indexer.proj": 2,
+        "indexer_compressor_kv": 2, "indexer_compressor_gate": 2, "indexer_compressor_ape": 4, "ffn_down_shexp": 2},
+}
+# Keys without which their files are not opened.
+LIMITS = {"swiglu_clamp_exp": [10.0, 10.0], "swiglu_clamp_shexp": [10.0, 10.0]}
+STREAMS = {"hyper_connection.count": 4, "hyper_connection.sinkhorn_iterations": 20, "hyper_connection.epsilon": 1e-6,
+           "attention.indexer.head_count": 2, "attention.indexer.key_length": 8, "attention.indexer.top_k": 8,
+           "expert_feed_forward_length": 16, "expert_shared_count": 1, "expert_weights_scale": 1.0, "expert_weights_norm": True,
+           "attention.q_lora_rank": 8, **LIMITS}
+OWN_KEYS = {
+    "glm5-next": {**STREAMS, "attention.key_length_mla": 8, "attention.value_length_mla": 8, "attention.kv_lora_rank": 8,
+                  "ssm.conv_kernel": 4, "kda.head_dim": 8, "attention.indexer.kpool": 4, "rope.dimension_count": 0},
+    "deepseek4": {**STREAMS, "attention.sliding_window": 16, "attention.output_group_count": 2, "attention.output_lora_rank": 8,
+                  "attention.compress_rope_freq_base": 1e4, "hash_layer_count": 1, "attention.compress_ratios": [4, 4],
+                  "expert_gating_func": 4},
 }
 
 
@@ -55,6 +81,7 @@ def tensors(shape):
         else:
             for name in ("ffn_gate", "ffn_up", "ffn_down"):
                 found.append((prefix + name + ".weight", [row, 2]))
+        found += [(f"{prefix}{name}.weight", [row, rows]) for name, rows in OWN_TENSORS.get(architecture, {}).items()]
     return found
 
 
@@ -71,6 +98,9 @@ def write_model(path, shape):
     if experts:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(2)
+    for key, value in OWN_KEYS.get(architecture, {}).items():
+        kinds = ((bool, writer.add_bool), (int, writer.add_uint32), (float, writer.add_float32), (list, writer.add_array))
+        next(add for kind, add in kinds if isinstance(value, kind))(f"{architecture}.{key}", value)
     writer.add_tokenizer_model("none")
     writer.add_vocab_size(4)
     random = numpy.random.default_rng(1)

@@ -110,7 +110,7 @@ pub fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8
     safetensors_with(tensors, &Json::Null)
 }
 
-/// The same with vectors of whole numbers besides, by their names.
+/// The same with vectors and matrices of whole numbers besides, by their names.
 fn safetensors_with(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, whole: &Json) -> Vec<u8> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
     for (name, (shape, values)) in tensors {
@@ -119,13 +119,15 @@ fn safetensors_with(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>, whole: &
         header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
     }
     for (name, numbers) in whole.as_object().into_iter().flatten() {
-        let numbers: Vec<i64> = serde_json::from_value(numbers.clone()).expect("whole numbers");
+        let rows = numbers.as_array().expect("a list");
+        let columns = rows.first().and_then(Json::as_array).map(Vec::len);
+        let shape: Vec<usize> = std::iter::once(rows.len()).chain(columns).collect();
+        let flat = |row: &Json| row.as_array().cloned().unwrap_or_else(|| vec![row.clone()]);
+        let numbers: Vec<i64> =
+            rows.iter().flat_map(flat).map(|number| number.as_i64().expect("a whole number")).collect();
         let start = data.len();
         data.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        header.insert(
-            name.clone(),
-            json!({"dtype": "I64", "shape": [numbers.len()], "data_offsets": [start, data.len()]}),
-        );
+        header.insert(name.clone(), json!({"dtype": "I64", "shape": shape, "data_offsets": [start, data.len()]}));
     }
     let header = Json::Object(header).to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();

@@ -1,7 +1,6 @@
 //! DeepSeek V4. Four residual streams that are mixed by balanced factors; attention whose keys are its values, over a window,
 //! and in most layers over compressed keys of all that came before: every key of four positions that an indexer chooses, or
-//! all those of 128. Results are turned back and taken on in groups of heads. Experts by the root of softplus, in the first layers
-//! by a table of tokens.
+//! all those of 128. Results are turned back and go on in groups of heads. Experts by the root of softplus, first by a table.
 //!
 //! References: DeepSeek-AI, "DeepSeek-V4", section 2; Xie et al., "mHC". Layers that predict further tokens, and scores for
 //! pictures, are not run. GGUF name: `deepseek4`.
@@ -9,6 +8,7 @@
 use lair_compute::{Activation, Gating, StreamMixing};
 
 use crate::ModelConfig;
+use crate::spec::source::DEEPSEEK4_SOURCE;
 use crate::spec::{
     Architecture, CompressedAttention, Compressor, DenseFfn, ExpertsFfn, Ffn, Head, Indexer, IndexerKeys, KeyChoice,
     KeyUnit, Layer, Mixer, Norm, Rope, SharedExperts, Sinks, StreamMix,
@@ -21,6 +21,7 @@ pub const DEEPSEEK4: Architecture = Architecture {
     layer,
     head: |config| Head { hyper: Some(StreamMix::balanced(config).for_head(StreamMixing::ReadOnly)), ..Head::LOGITS },
     ignored_tensors: &[".exp_probs_b_vl.bias"],
+    source: Some(DEEPSEEK4_SOURCE),
     ..Architecture::DECODER
 };
 

@@ -10,9 +10,10 @@ use lair_compute::{Gating, StreamMixing};
 use super::deepseek4::{clamped_experts, clamped_swiglu};
 use super::kimi_linear::UNUSED_BIASES;
 use crate::ModelConfig;
+use crate::spec::source::{GLM5_NEXT_NAMES, GLM5_NEXT_PARAMETERS};
 use crate::spec::{
     Architecture, Compressor, DecayForm, Ffn, Head, Indexer, IndexerKeys, KeyChoice, KeyDeltaNet, KeyUnit,
-    LatentAttention, Layer, Mixer, Norm, StreamMix,
+    LatentAttention, Layer, Mixer, Norm, Source, StreamMix,
 };
 
 /// GLM 5.3.
@@ -22,6 +23,7 @@ pub const GLM5_NEXT: Architecture = Architecture {
     layer,
     head: |config| Head { hyper: Some(StreamMix::balanced(config).for_head(StreamMixing::Mean)), ..Head::LOGITS },
     ignored_tensors: UNUSED_BIASES,
+    source: Some(Source { names: GLM5_NEXT_NAMES, parameters: GLM5_NEXT_PARAMETERS, ..Source::TEXT_PART }),
     ..Architecture::DECODER
 };
 
@@ -43,6 +45,8 @@ fn delta(config: &ModelConfig) -> KeyDeltaNet {
     KeyDeltaNet {
         decay_padding: &[],
         decay_form: bound.map_or(DecayForm::Softplus, |bound| DecayForm::Bounded { bound, slope: -1.0 }),
+        // A constant of the model's code, whatever its norms have.
+        unit_epsilon: Some(1e-6),
         ..KeyDeltaNet::STANDARD
     }
 }

@@ -4,7 +4,9 @@
 //! Reference: Granite Team, "Granite 3.0 Language Models", section 3. GGUF names: `granite`, `granitemoe`, `graniteswitch`.
 
 use super::llama;
-use crate::spec::source::{GRANITE_DENSE_NAMES, GRANITEMOE_NAMES, Parameter};
+use crate::spec::source::{
+    GRANITE_DENSE_NAMES, GRANITE_SWITCH_NAMES, GRANITE_SWITCH_PARAMETERS, GRANITEMOE_NAMES, Parameter,
+};
 use crate::spec::{Architecture, Embedding, ExpertsFfn, Ffn, Head, Layer, Mixer, SharedExperts, Source};
 use crate::{ModelConfig, ModelError};
 
@@ -60,7 +62,13 @@ pub const GRANITE_SWITCH: Architecture = Architecture {
             || ModelError::MissingKey { key: config.key("adapters.count"), expected: "how many adapters it has" };
         config.switch.as_ref().map(|_| ()).ok_or_else(missing)
     },
-    source: None,
+    source: Some(Source {
+        names: GRANITE_SWITCH_NAMES,
+        parameters: GRANITE_SWITCH_PARAMETERS,
+        // Tables that are made of the configuration.
+        left_out: &["switch.", "adapter_token_ids", "control_to_substitute_lut"],
+        ..Source::USUAL
+    }),
     ..GRANITE
 };
 

@@ -251,6 +251,8 @@ pub struct KeyDeltaNet {
     pub time_step_bias: &'static str,
     /// Norm of each head's output.
     pub norm: Norm,
+    /// What keeps queries and keys of no length finite; `None` for the epsilon of that norm.
+    pub unit_epsilon: Option<f32>,
     /// Stem of the projection out.
     pub output: &'static str,
 }
@@ -268,6 +270,7 @@ impl KeyDeltaNet {
         decay_form: DecayForm::Softplus,
         time_step_bias: "ssm_dt.bias",
         norm: Norm::Rms("ssm_norm"),
+        unit_epsilon: None,
         output: "attn_output",
     };
 }

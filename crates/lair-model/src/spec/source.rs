@@ -9,6 +9,7 @@ mod further;
 mod latent;
 mod names;
 mod published;
+mod streams;
 mod windowed;
 
 pub use derived::Derived;
@@ -17,6 +18,7 @@ pub use further::*;
 pub use latent::*;
 pub use names::*;
 pub use published::*;
+pub use streams::*;
 pub use windowed::*;
 
 /// What a converter has to know of an architecture's checkpoints.
@@ -144,6 +146,8 @@ pub enum Layers {
     WithAttention,
     /// In those that mix tokens without attention.
     WithoutAttention,
+    /// In those whose experts no table of tokens chooses (DeepSeek V4).
+    WithoutTable,
 }
 
 /// What stands behind a name in a GGUF file.
@@ -183,6 +187,8 @@ pub enum Values {
     /// By the root of the hidden size: the head of models that use the embedding's table for it and say that they scale it
     /// (T5). Without such a word it is the table itself, and there is no head.
     ScaledHead,
+    /// Nothing, and they are whole: they stay whole numbers, of 32 bits.
+    Whole,
     /// Times the root of the hidden size by the numbers of the vector: norms whose output a model scales so (dots.llm3 note).
     TimesRootOfShare,
 }
@@ -278,6 +284,12 @@ pub enum Change {
     NeighbourColumns,
     /// Of the rows of each head, `i` of the first half and `i` of the second become neighbours.
     NeighbourPairs,
+    /// Of rows of all query heads, then all keys, then all values: the same for queries and keys, values as they are.
+    NeighbourQueriesAndKeys,
+    /// `[adapters, 1, rows, columns]` become a stack of matrices behind one of zeros, which changes nothing (Granite Switch).
+    Adapters,
+    /// The same, the rows of each as in [`Change::NeighbourPairs`].
+    NeighbourAdapters,
     /// Rows `[heads, 3, head_dim]` become `[3, heads, head_dim]` (GPT-NeoX, BLOOM).
     PartsOfHeads,
     /// One of several equal parts of the rows of each matrix.

@@ -29,6 +29,7 @@ impl<B: Backend> Builder<'_, B> {
     ) -> Result<DeltaNetWeights<B>, ModelError> {
         let shape = DeltaNetShape::new(self.config)?;
         let norm = self.norm_of(prefix, mixer.norm, NormGroup::Run(shape.value_dim))?;
+        let norm = norm.expect("every declared delta net has a norm");
         let region = DeltaRule {
             state_layer,
             key_head_count: shape.key_head_count,
@@ -40,7 +41,8 @@ impl<B: Backend> Builder<'_, B> {
             decay_width: 1,
             a: self.vector(&format!("{prefix}{}", mixer.decay))?,
             dt_bias: self.vector(&format!("{prefix}{}", mixer.time_step_bias))?,
-            norm: norm.expect("every declared delta net has a norm"),
+            unit_epsilon: norm.epsilon,
+            norm,
             gate_activation: mixer.gate_activation,
         };
         let stem = format!("{prefix}{}", mixer.convolution);

@@ -48,6 +48,7 @@ impl<B: Backend> Builder<'_, B> {
         };
         let [q, k, v] = mixer.projections.map(linear);
         let norm = self.norm_of(prefix, mixer.norm, NormGroup::Run(head_dim))?;
+        let norm = norm.expect("every declared delta net has a norm");
         let region = DeltaRule {
             state_layer,
             key_head_count: head_count,
@@ -59,7 +60,8 @@ impl<B: Backend> Builder<'_, B> {
             decay_width: head_dim,
             a: self.vector(&format!("{prefix}{}", mixer.decay))?,
             dt_bias: self.vector(&format!("{prefix}{}", mixer.time_step_bias))?,
-            norm: norm.expect("every declared delta net has a norm"),
+            unit_epsilon: mixer.unit_epsilon.unwrap_or(norm.epsilon),
+            norm,
             gate_activation: Activation::Sigmoid,
         };
         let products = [q?, k?, v?, linear(mixer.beta)?];

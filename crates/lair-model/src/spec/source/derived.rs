@@ -37,6 +37,15 @@ pub enum Derived {
     Rwkv7Widths,
     /// A key that must not be there, or not be true, since what it says is not done; and what that is.
     Refused(&'static str, &'static str),
+    /// `attention.compress_ratios`: positions that a compressed key of each layer stands for, by a list of them or by the kinds
+    /// of layers; 0 where a layer has none (DeepSeek V4).
+    RunLengths,
+    /// `hash_layer_count`: first layers whose experts a table of tokens chooses (DeepSeek V4).
+    TableLayers,
+    /// `block_count`: the layers but so many (Granite Switch).
+    LayersBut(u32),
+    /// A list of tokens.
+    Tokens(&'static str, &'static str),
     /// A key that must be true, and what is not done where it is not.
     Required(&'static str, &'static str),
 }
