@@ -1,7 +1,7 @@
 //! How the bytes of a tensor of the model are made of the matrices of a checkpoint, row by row.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
 use lair_gguf::{MappedFile, TensorBytes, TensorType};
@@ -45,7 +45,12 @@ pub(crate) enum ValueChange {
     Exponential,
     /// So many times as much, with a factor for each row.
     TimesRows(Arc<[f32]>),
+    /// See [`Values::TernaryOfClass`]; the mean of the magnitudes, once it is known.
+    Ternary(Arc<OnceLock<f32>>),
 }
+
+/// Means of magnitudes below this count as this (the published model code).
+const TERNARY_SCALE_MIN: f32 = 1e-5;
 
 impl ValueChange {
     /// Changes the numbers of some rows, the first of which is row `first` of the matrix.
@@ -67,6 +72,13 @@ impl ValueChange {
                 for (row, factor) in values.chunks_exact_mut(columns.max(1)).zip(&factors[first..]) {
                     row.iter_mut().for_each(|value| *value *= factor);
                 }
+            }
+            ValueChange::Ternary(mean) => {
+                // The inverse is rounded, and divided by again, as the published model code has it.
+                let inverse = 1.0 / mean.get().copied().unwrap_or(1.0).max(TERNARY_SCALE_MIN);
+                values
+                    .iter_mut()
+                    .for_each(|value| *value = (*value * inverse).round_ties_even().clamp(-1.0, 1.0) / inverse);
             }
         }
     }
@@ -102,6 +114,9 @@ impl Recipe {
     /// # Errors
     /// If `out` cannot be written.
     pub(crate) fn write(&self, files: &[MappedFile], tensor_type: TensorType, out: &mut dyn Write) -> io::Result<()> {
+        if let ValueChange::Ternary(mean) = &self.values {
+            mean.get_or_init(|| self.mean_magnitude(files));
+        }
         for piece in &self.pieces {
             let same_bits = piece
                 .stretch()
@@ -114,6 +129,20 @@ impl Recipe {
             self.write_piece(piece, files, tensor_type, out)?;
         }
         Ok(())
+    }
+
+    /// The mean of the magnitudes of all numbers, before they are changed.
+    fn mean_magnitude(&self, files: &[MappedFile]) -> f32 {
+        let (mut sum, mut count) = (0.0f64, 0usize);
+        for piece in &self.pieces {
+            let mut row = vec![0.0f32; piece.matrix.columns];
+            for index in 0..piece.rows {
+                piece.row(files, index, &mut row);
+                sum += row.iter().map(|value| f64::from(value.abs())).sum::<f64>();
+            }
+            count += piece.rows * row.len();
+        }
+        (sum / count.max(1) as f64) as f32
     }
 
     fn write_piece(

@@ -2,6 +2,7 @@
 //! not at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lair_gguf::{MappedFile, Metadata};
 use lair_model::TensorNeed;
@@ -26,6 +27,7 @@ pub(crate) fn change_of(
 ) -> Result<ValueChange, ConvertError> {
     Ok(match values {
         Values::Exponential => ValueChange::Exponential,
+        Values::TernaryOfClass(class) if config.class == class => ValueChange::Ternary(Arc::default()),
         Values::Times(keys) => {
             let factor: f64 = keys.iter().filter_map(|key| config.number(&[key])).product();
             if factor == 1.0 { ValueChange::Same } else { ValueChange::Times(factor as f32) }

@@ -260,6 +260,10 @@ MODELS = {
             **NORMS, **ATTENTION, "block_sparse_moe.primary_router": [EXPERTS, H],
             **experts("block_sparse_moe.experts", "gate", "up", "down")})] * 5))
        for name, is_softmax, windows in (("smallthinker", False, [0, 1, 1, 1, 0]), ("smallthinker-plain", True, [0] * 5))},
+    "bitnet-latent": ("BitnetForCausalLM", dict(
+        **{**LLAMA, "tie_word_embeddings": True}, weight_bits=1, input_bits=8), model(
+        {"model.embed_tokens.weight": [V, H], "model.norm.weight": [H]}, "model.layers", *[w({
+            **NORMS, **ATTENTION, **MLP, "self_attn.inner_attn_ln": [H], "mlp.ffn_layernorm": [FFN]})] * LAYERS)),
     "spark2_5": ("Spark2_5ForCausalLM", dict(
         **{**LLAMA, "hidden_act": "gelu", "rope_theta": None}, head_dim=DIM, sliding_window=16, gate_attn_act_mode="sigmoid",
         headwise_attn_output_gate=True, layer_types=["sliding_attention", "full_attention"], rope_parameters=dict(

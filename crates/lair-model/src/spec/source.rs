@@ -191,6 +191,9 @@ pub enum Values {
     Whole,
     /// Times the root of the hidden size by the numbers of the vector: norms whose output a model scales so (dots.llm3 note).
     TimesRootOfShare,
+    /// Rounded to -1, 0 and 1 times the mean of all magnitudes, in checkpoints of this class, whose products round them so
+    /// (Ma et al., "The Era of 1-bit LLMs", section 2).
+    TernaryOfClass(&'static str),
 }
 
 /// What is changed in a tensor on its way. Shapes are those of the checkpoint, the slowest dimension first.
