@@ -46,7 +46,7 @@ fn differences(before: &Metadata, after: &Metadata) -> Vec<String> {
 }
 
 /// Checkpoints of models that are not brought back.
-const IS_NOT_BROUGHT_BACK: [&str; 50] = [
+const IS_NOT_BROUGHT_BACK: [&str; 53] = [
     "apertus",
     "bailingmoe3",
     "bamba",
@@ -56,12 +56,15 @@ const IS_NOT_BROUGHT_BACK: [&str; 50] = [
     "dbrx",
     "deepseek-ocr2",
     "deepseek32",
+    "deepseek4",
+    "deepseek4-128",
     "dots3note",
     "falcon-h1",
     "falcon-mamba",
     "gemma3n",
     "gemma4",
     "glm-dsa",
+    "glm5-next",
     "gpt-oss",
     "granite_swa",
     "granite_swa-moe",
