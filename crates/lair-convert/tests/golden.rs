@@ -71,6 +71,15 @@ fn hash(bytes: &[u8]) -> String {
     format!("{state:016x}")
 }
 
+/// The signs of numbers that are -1, 0 and 1 times almost `mean`, as such; what is not stays as it is.
+fn signs_times(mean: f32, bytes: &[u8]) -> Vec<u8> {
+    let sign = |bytes: &[u8; 4]| {
+        let sign = f32::from_le_bytes(*bytes) / mean;
+        if (sign - sign.round()).abs() < 1e-6 { sign.round() + 0.0 } else { sign }
+    };
+    bytes.as_chunks().0.iter().flat_map(|number| sign(number).to_le_bytes()).collect()
+}
+
 /// A value of a file, as JSON.
 fn json_of_value(value: &Value) -> serde_json::Value {
     use serde_json::json;
@@ -139,6 +148,11 @@ fn other_classes_become_what_llama_cpp_makes_of_them() {
                 let length = shape.iter().rposition(|length| *length != 1).map_or(1, |last| last + 1);
                 shape[..length].to_vec()
             };
+            // Of numbers that are -1, 0 and 1 times a mean the signs are hashed, and the mean stands beside them.
+            let found = match expected[&tensor.name][2].as_f64() {
+                Some(mean) => signs_times(mean as f32, &found),
+                None => found,
+            };
             let expected_shape: Vec<u64> = serde_json::from_value(shape.clone()).expect("a shape");
             if trimmed(expected_shape) != trimmed(found_shape) || *bytes != hash(&found) {
                 failures.push(format!("{name}: `{}` is {:?}, expected {shape}", tensor.name, tensor.shape));
@@ -148,8 +162,10 @@ fn other_classes_become_what_llama_cpp_makes_of_them() {
         for (key, value) in keys.chain(golden["tokenizer"].as_object().into_iter().flatten()) {
             let found = file.metadata().get(key).map_or(serde_json::Value::Null, json_of_value);
             // Text that says nothing of the model; heads that are 0 in layers without attention, which llama.cpp itself
-            // does not take.
-            let is_own = key.ends_with("tensor_data_layout") || key == "plamo2.attention.head_count";
+            // does not take; a stretch of positions by 1.
+            let is_own = key.ends_with("tensor_data_layout")
+                || key == "plamo2.attention.head_count"
+                || key.starts_with("bitnet.rope.scaling.");
             if !is_same(&found, value) && !is_own {
                 failures.push(format!("{name}: {key} is `{found}`, expected {value}"));
             }
