@@ -56,6 +56,7 @@ pub(super) fn set(keys: &mut Keys<'_>, derived: Derived, config: &HfConfig) -> R
                 keys.metadata.set("tokenizer.ggml.mask_token_id", id);
             }
         }
+        Derived::ShiftedLogits(are_shifted) => keys.metadata.set("diffusion.shift_logits", are_shifted),
         Derived::RunLengths => keys.set("attention.compress_ratios", run_lengths(config)),
         Derived::TableLayers => keys.set("hash_layer_count", Some(table_layers(config))),
         Derived::LayersBut(others) => {

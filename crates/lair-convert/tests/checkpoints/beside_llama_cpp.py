@@ -17,6 +17,7 @@ import tempfile
 import gguf
 import numpy as np
 
+import later_models
 import make
 import other_models
 
@@ -81,9 +82,10 @@ MODELS = {
          "mlp.dense_4h_to_h.weight": [H, FFN]}, "transformer.encoder.layers")),
 }
 
-MODELS |= other_models.MODELS
+MODELS |= other_models.MODELS | later_models.MODELS
 
-# Every model but those of `other_models.VOCABULARIES` gets the tiny tokenizer, whatever its own is. The first PLaMo's only size stands in the converter's code.
+# Every model but those of `other_models.VOCABULARIES` gets the tiny tokenizer, whatever its own is. The first PLaMo's only size
+# stands in the converter's code. Baichuan's converter names tensors in a circle that does not end, instead of once.
 CONVERT = """
 import sys
 source, folder, out, name, has_own = sys.argv[1:]
@@ -98,6 +100,12 @@ if name == "PlamoForCausalLM":
     import inspect, conversion.plamo as plamo
     code = inspect.getsource(plamo).replace("5120", "32").replace("8, 5, 128", "2, 2, 8").replace("head_count_kv(5)", "head_count_kv(2)")
     exec(compile(code, "plamo", "exec"), vars(plamo))
+if name == "BaichuanForCausalLM":
+    import conversion.baichuan as baichuan
+    of_packed = baichuan.BaichuanModel.modify_tensors
+    once = lambda self, data, tensor, layer: (of_packed if "W_pack" in tensor else base.TextModel.modify_tensors)(
+        self, data, tensor, layer)
+    baichuan.BaichuanModel.modify_tensors = once
 base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
 if has_own == "no":
     conversion.get_model_class(name).set_vocab = base.TextModel._set_vocab_gpt2
@@ -125,12 +133,16 @@ def hashes(data):
 
 
 def golden(source, name):
-    cls, config, tensors = MODELS[name]
     folder = make.HERE / name
-    folder.mkdir(exist_ok=True)
-    config = {"architectures": [cls], "model_type": name, "bos_token_id": 0, "eos_token_id": 0, **config}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "tensors.json").write_text(json.dumps(tensors).replace("], ", "],\n ") + "\n")
+    if name in MODELS:
+        cls, config, tensors = MODELS[name]
+        folder.mkdir(exist_ok=True)
+        config = {"architectures": [cls], "model_type": name, "bos_token_id": 0, "eos_token_id": 0, **config}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (folder / "tensors.json").write_text(json.dumps(tensors).replace("], ", "],\n ") + "\n")
+    else:
+        # One of `make.py`, which has outputs besides.
+        cls = json.loads((folder / "config.json").read_text())["architectures"][0]
     with tempfile.TemporaryDirectory() as place:
         made = pathlib.Path(place) / "checkpoint"
         made.mkdir()
@@ -146,7 +158,8 @@ def golden(source, name):
         reader = gguf.GGUFReader(out)
         of_tensor = lambda tensor: [list(map(int, tensor.shape)), *hashes(np.ascontiguousarray(tensor.data))]
         architecture = reader.fields["general.architecture"].contents()
-        keys = {key: field.contents() for key, field in reader.fields.items() if key.startswith(architecture + ".")}
+        is_of_model = lambda key: key.startswith((architecture + ".", "diffusion.")) or key == "tokenizer.ggml.mask_token_id"
+        keys = {key: field.contents() for key, field in reader.fields.items() if is_of_model(key)}
         result = {"architecture": architecture, "keys": keys,
                   "tensors": {tensor.name: of_tensor(tensor) for tensor in sorted(reader.tensors, key=lambda t: t.name)}}
         if name in other_models.VOCABULARIES:

@@ -16,6 +16,9 @@ MLA = dict(kv_lora_rank=16, q_lora_rank=24, qk_nope_head_dim=8, qk_rope_head_dim
            **{**LLAMA, "num_key_value_heads": 4})
 # Of contexts as long as the test's all keys are chosen. llama.cpp rotates the indexer's heads by parts of 64 elements.
 INDEX = dict(index_topk=128, index_head_dim=64, index_n_heads=2)
+# Scores that grow behind eight positions.
+GROWING = dict(rope_type="yarn", rope_theta=10000.0, factor=16.0, original_max_position_embeddings=8, beta_fast=32.0, beta_slow=1.0,
+               mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5)
 T5 = dict(vocab_size=V, d_model=32, d_kv=8, d_ff=64, num_layers=3, num_heads=4, relative_attention_num_buckets=8,
           decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
 # Tensors that a class stores and computes itself: left out, so that it does.
@@ -173,9 +176,13 @@ MODELS = {
             layer_types=["full_attention"] + ["minimax_m3_sparse"] * 3, mlp_layer_types=["dense"] + ["sparse"] * 3),
         vision_config=dict(**VISION, image_size=28))),
     # Queries grow three times in the test's context.
-    "mistral4": ("Mistral4ForCausalLM", "Mistral4Config", dict(**MLA, rope_parameters=dict(
-        rope_type="yarn", rope_theta=10000.0, factor=16.0, original_max_position_embeddings=8, beta_fast=32.0, beta_slow=1.0,
-        mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5))),
+    "mistral3": ("Ministral3ForCausalLM", "Ministral3Config", dict(**LLAMA, head_dim=8, rope_parameters=GROWING)),
+    **{name: ("Mistral3ForConditionalGeneration", "Mistral3Config", dict(
+        image_token_index=9, text_config=dict(model_type=text, **LLAMA, **of_text),
+        vision_config=dict(model_type="pixtral", **VISION, image_size=28, patch_size=14, head_dim=8)))
+       for name, text, of_text in (("mistral3-small", "mistral", dict(head_dim=16)),
+                                   ("mistral3-text", "ministral3", dict(head_dim=8, rope_parameters=GROWING)))},
+    "mistral4": ("Mistral4ForCausalLM", "Mistral4Config", dict(**MLA, rope_parameters=GROWING)),
     "mt5": ("MT5ForConditionalGeneration", "MT5Config", dict(T5)),
     "muse-glimmer": ("MuseGlimmerForConditionalGeneration", "MuseGlimmerConfig", dict(
         out_hidden_size=64, projector_hidden_size=16, text_config=dict(**FOUR, head_dim=8, sliding_window=16),

@@ -47,8 +47,10 @@ pub const BAILINGMOE2: Architecture = Architecture {
     source: Some(Source {
         names: BAILING_NAMES,
         parameters: &[
+            Parameter::VocabularySize,
             Parameter::RopeDimensions,
             Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
+            Parameter::SharedFfn("num_shared_experts", "moe_intermediate_size"),
             Parameter::Count("expert_shared_feed_forward_length", &["moe_shared_expert_intermediate_size"]),
             Parameter::Count("expert_shared_count", &["num_shared_experts"]),
             Parameter::Count("leading_dense_block_count", &["first_k_dense_replace"]),

@@ -21,11 +21,13 @@ pub const DEEPSEEK: Architecture = Architecture {
     },
     source: Some(Source {
         parameters: &[
+            Parameter::VocabularySize,
             Parameter::RopeDimensions,
             Parameter::Count("expert_count", &["n_routed_experts"]),
             Parameter::Count("expert_feed_forward_length", &["moe_intermediate_size"]),
             Parameter::Count("expert_shared_count", &["n_shared_experts"]),
             Parameter::Count("leading_dense_block_count", &["first_k_dense_replace"]),
+            Parameter::NumberOr("expert_weights_scale", &[], 1.0),
         ],
         ..Source::LLAMA
     }),

@@ -39,6 +39,10 @@ pub const LLADA: Architecture = Architecture {
             Parameter::CountOr("feed_forward_length", &["mlp_hidden_size"], 12288),
             Parameter::FlagOr("attention.causal", &[], false),
             Parameter::AddsBos(true),
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Quotient("rope.dimension_count", ["d_model", "n_heads"]),
+            Parameter::Derived(Derived::ShiftedLogits(false)),
         ],
         ..Source::LLAMA
     }),
@@ -57,6 +61,7 @@ pub const LLADA_MOE: Architecture = Architecture {
             Parameter::Count("expert_feed_forward_length", &["expert_intermediate_size"]),
             Parameter::FlagOr("attention.causal", &[], false),
             Parameter::Derived(Derived::MaskToken(156_895)),
+            Parameter::Derived(Derived::ShiftedLogits(false)),
         ],
         ..Source::USUAL
     }),

@@ -53,6 +53,7 @@ pub const PLM: Architecture = Architecture {
     source: Some(Source {
         names: LATENT_NAMES,
         parameters: &[
+            Parameter::VocabularySize,
             Parameter::Count("attention.kv_lora_rank", &["kv_lora_rank"]),
             Parameter::Sum("attention.key_length", ["qk_nope_head_dim", "qk_rope_head_dim"]),
             Parameter::Count("attention.value_length", &["v_head_dim"]),

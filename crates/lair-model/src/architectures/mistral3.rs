@@ -4,7 +4,7 @@
 
 use super::llama;
 use crate::ModelConfig;
-use crate::spec::source::VISION;
+use crate::spec::source::{Parameter, VISION};
 use crate::spec::{Architecture, Layer, Mixer, Source, Temperature};
 
 /// Mistral 3.
@@ -15,6 +15,12 @@ pub const MISTRAL3: Architecture = Architecture {
     source: Some(Source {
         roots: &["model.language_model.", "language_model.model.", "model.", "language_model."],
         left_out: VISION,
+        parameters: &[
+            Parameter::VocabularySize,
+            Parameter::RopeDimensions,
+            Parameter::Number("rope.scaling.yarn_log_multiplier", &["mscale_all_dim"]),
+            Parameter::Number("attention.temperature_scale", &["llama_4_scaling_beta"]),
+        ],
         ..Source::LLAMA
     }),
     ..Architecture::DECODER

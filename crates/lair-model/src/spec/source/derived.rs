@@ -23,6 +23,9 @@ pub enum Derived {
     WindowRopeDimensions,
     /// The token that stands for what is not written yet.
     MaskToken(u32),
+    /// `diffusion.shift_logits`: whether the logits of a token are those of the place before it. Programs take a file that does
+    /// not say it for one where they are.
+    ShiftedLogits(bool),
     /// The number that a tensor of one element holds.
     NumberOfTensor(&'static str, &'static str),
     /// `expert_gating_func` of checkpoints of this class that do not say it.

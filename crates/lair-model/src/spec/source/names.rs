@@ -10,10 +10,6 @@ const fn part(from: &'static str, to: &'static str, index: usize) -> Renaming {
     Renaming::new(from, to).with(Change::Part { index, count: 2 })
 }
 
-const fn third(from: &'static str, to: &'static str, index: usize) -> Renaming {
-    Renaming::new(from, to).with(Change::Part { index, count: 3 })
-}
-
 const fn transposed(from: &'static str, to: &'static str) -> Renaming {
     Renaming::new(from, to).with(Change::Transposed)
 }
@@ -158,9 +154,9 @@ pub const EXAONE_NAMES: &[Renaming] = &[
 
 /// Baichuan's queries, keys and values in one product.
 pub const BAICHUAN_NAMES: &[Renaming] = &[
-    third("layers.*.self_attn.W_pack", "blk.*.attn_q", 0),
-    third("layers.*.self_attn.W_pack", "blk.*.attn_k", 1),
-    third("layers.*.self_attn.W_pack", "blk.*.attn_v", 2),
+    name("layers.*.self_attn.W_pack", "blk.*.attn_q").with(Change::HeadPart { index: 0, as_neighbours: true }),
+    name("layers.*.self_attn.W_pack", "blk.*.attn_k").with(Change::HeadPart { index: 1, as_neighbours: true }),
+    name("layers.*.self_attn.W_pack", "blk.*.attn_v").with(Change::HeadPart { index: 2, as_neighbours: false }),
 ];
 
 /// LLaDA.
