@@ -38,7 +38,8 @@ NOISE_MIN = 0.02
 # Tiny checkpoints of shapes that no published model has, which llama.cpp refuses: what it says, and why.
 SHAPES = {
     "deepseek2": ("attention.q_lora_rank", "without compressed queries llama.cpp knows models of 26 or 27 layers alone"),
-    "llada-moe": ("diffusion", "no generation token by token"),
+    **{name: ("diffusion", "no generation token by token") for name in ("dream", "llada", "llada-moe", "rnd1")},
+    "plm": ("GGML_ASSERT(a->ne[0] == b->ne[0])", "llama.cpp 0.3.36 also stops at the file of its own converter"),
     "deepseek4": ("compression ratios", "llama.cpp knows keys of runs of 4 and of 128 positions alone"),
 }
 
