@@ -333,42 +333,51 @@ pub fn schema(options: &Options) -> Value {
         let longest = answers.iter().map(|answer| answer.total - answer.first).max().unwrap_or_default();
         tokens as f64 / longest.as_secs_f64()
     };
-    let question = |index: usize, schema: Option<&Value>, max_tokens| Question {
+    let question = |index: usize, schema: Option<&Value>, is_sampled: bool, max_tokens| Question {
         prompt: format!("A JSON array of {} sentences about {}:\n", 30 + index, text(index, 3)),
         max_tokens,
         schema: schema.cloned(),
-        ..Question::default()
+        seed: is_sampled.then_some(index as u64),
     };
-    let all = |schema: Option<&Value>, max_tokens: &[usize]| -> Vec<Answer> {
+    let all = |schema: Option<&Value>, is_sampled: bool, max_tokens: &[usize]| -> Vec<Answer> {
         std::thread::scope(|scope| {
             let server = &server;
-            let one = |(index, &max)| scope.spawn(move || ask(server, options, &question(index, schema, max)));
+            let one =
+                |(index, &max)| scope.spawn(move || ask(server, options, &question(index, schema, is_sampled, max)));
             let asked: Vec<_> = max_tokens.iter().enumerate().map(one).collect();
             asked.into_iter().map(|asked| asked.join().expect("answered")).collect()
         })
     };
-    let (mut with, mut without, mut wrong) = (Vec::new(), Vec::new(), 0);
+    let (mut with, mut without, mut wrong) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2], 0);
     let most = vec![options.tokens; options.streams];
-    all(Some(&schema), &most);
+    all(Some(&schema), false, &most);
     let start = Instant::now();
-    while with.len() < 3 || start.elapsed().as_secs() < options.seconds {
-        let bound = all(Some(&schema), &most);
-        let counts: Vec<usize> = bound.iter().map(|answer| answer.completion_tokens as usize).collect();
-        // What is cut off is no whole text of JSON, and begins as one.
-        wrong += bound.iter().filter(|answer| !answer.text.trim_start().starts_with("[")).count();
-        with.push(rate(&bound));
-        without.push(rate(&all(None, &counts)));
+    while with[1].len() < 3 || start.elapsed().as_secs() < options.seconds {
+        // The likeliest tokens, and such as are drawn at a temperature.
+        for is_sampled in [false, true] {
+            let bound = all(Some(&schema), is_sampled, &most);
+            let counts: Vec<usize> = bound.iter().map(|answer| answer.completion_tokens as usize).collect();
+            // What is cut off is no whole text of JSON, and begins as one.
+            wrong += bound.iter().filter(|answer| !answer.text.trim_start().starts_with("[")).count();
+            with[usize::from(is_sampled)].push(rate(&bound));
+            without[usize::from(is_sampled)].push(rate(&all(None, is_sampled, &counts)));
+        }
     }
     let median = |rates: &mut Vec<f64>| {
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     };
-    let mut ratios: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with / without).collect();
+    let ratio = |index: usize| {
+        let mut ratios = with[index].iter().zip(&without[index]).map(|(with, without)| with / without).collect();
+        (median(&mut ratios) * 1000.0).round() / 1000.0
+    };
+    let ratios = [ratio(0), ratio(1)];
+    let mut rates = |all: &mut [Vec<f64>; 2]| all.each_mut().map(|rates| median(rates).round());
     json!({
-        "rounds": with.len(),
-        "tokens_a_second_with": median(&mut with).round(),
-        "tokens_a_second_without": median(&mut without).round(),
-        "ratio": (median(&mut ratios) * 1000.0).round() / 1000.0,
+        "rounds": with[0].len(),
+        "greedy_and_sampled_tokens_a_second_with": rates(&mut with),
+        "greedy_and_sampled_tokens_a_second_without": rates(&mut without),
+        "greedy_and_sampled_ratio": ratios,
         "wrong": wrong,
         "errors": 0,
     })
