@@ -106,11 +106,13 @@ fn is_encoder(file: &GgufFile) -> bool {
     file.metadata().contains("tokenizer.ggml.token_type_count")
 }
 
-/// Checkpoints whose experts transformers stores in another way than they are written here: one by one.
+/// Not checkpoints whose experts transformers stores in another way than they are written here, one by one, nor those of a model
+/// that sees, whose part for text is written as a model of its own.
 fn is_same_form(expected: &Tensors) -> bool {
     // A Granite without a state space comes back as one of Granite's dense classes.
     let is_other_class = |key: &String| key.ends_with("shared_mlp.input_linear.weight");
-    !expected.keys().any(|key| key.ends_with("experts.gate_up_proj") || is_other_class(key))
+    let is_part = |key: &String| key.starts_with("language_model.");
+    !expected.keys().any(|key| key.ends_with("experts.gate_up_proj") || is_other_class(key) || is_part(key))
 }
 
 #[test]

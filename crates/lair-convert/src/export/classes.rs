@@ -135,6 +135,8 @@ pub(super) fn class_of(architecture: &Architecture, config: &ModelConfig, file: 
         // Of two spellings that of transformers.
         "ernie4_5" => "Ernie4_5ForCausalLM",
         "exaone-moe" => "ExaoneMoeForCausalLM",
+        // The other class rounds its weights anew.
+        "bitnet" => "BitNetForCausalLM",
         _ => "",
     };
     let fits = |class: &&&'static str| match chosen {

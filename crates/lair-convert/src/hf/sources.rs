@@ -34,7 +34,9 @@ pub(crate) fn origins(name: &str, source: &Source, has_experts: bool) -> Vec<Ori
     // A tensor with an end of its own is one that the way back does not know; `export` says so.
     let is_bare = stem == name && end == "bias";
     let has_usual_end = |renaming: &&Renaming| {
-        renaming.values == Values::Same && (renaming.end == End::Same || is_bare && renaming.end == End::Is(""))
+        // Of the two classes of BitNet that is written which keeps its weights.
+        matches!(renaming.values, Values::Same | Values::TernaryOfClass(_))
+            && (renaming.end == End::Same || is_bare && renaming.end == End::Is(""))
     };
     let family = source.family.iter().filter(is_own);
     let all = source.names.iter().chain(family).chain(dense).filter(has_usual_end);
