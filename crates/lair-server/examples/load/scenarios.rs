@@ -372,7 +372,7 @@ pub fn schema(options: &Options) -> Value {
         (median(&mut ratios) * 1000.0).round() / 1000.0
     };
     let ratios = [ratio(0), ratio(1)];
-    let mut rates = |all: &mut [Vec<f64>; 2]| all.each_mut().map(|rates| median(rates).round());
+    let rates = |all: &mut [Vec<f64>; 2]| all.each_mut().map(|rates| median(rates).round());
     json!({
         "rounds": with[0].len(),
         "greedy_and_sampled_tokens_a_second_with": rates(&mut with),
