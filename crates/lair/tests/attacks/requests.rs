@@ -133,6 +133,9 @@ fn spelled_control_tokens(world: &World) {
     }
 }
 
+/// Routes of llama-server, whose clients do not name the model.
+const OF_ONE_MODEL: [&str; 4] = ["/completion", "/tokenize", "/detokenize", "/apply-template"];
+
 fn names_of_models(world: &World) {
     let long = "a".repeat(10_000);
     let names = [
@@ -160,7 +163,11 @@ fn names_of_models(world: &World) {
         for (path, mut body) in answered() {
             body["model"] = json!(name);
             let answer = world.open.post(path, &body);
-            assert!(matches!(answer.status, 400 | 404), "{path} {name}: {} {}", answer.status, answer.body);
+            // Without a name these routes take the only model that is loaded, and whether another one still is depends on what
+            // ran before.
+            let may_answer = name.trim().is_empty() && OF_ONE_MODEL.contains(&path);
+            let is_answered = may_answer && answer.status == 200;
+            assert!(is_answered || matches!(answer.status, 400 | 404), "{path} {name}: {} {}", answer.status, answer.body);
             assert!(!answer.body.contains("root:"), "{}", answer.body);
         }
     }
