@@ -246,13 +246,13 @@ fn the_sampler_chooses_what_the_naive_one_chooses() {
     }
 }
 
-/// Flat distributions, of which top-p leaves thousands of tokens: these are not listed.
+/// Flat distributions, of which top-p and typical-p leave thousands of tokens: of these only some are compared.
 #[test]
 fn wide_nuclei_are_those_of_the_naive_sampler() {
     let mut numbers = Numbers(1 << 40);
     let length = 12_000;
-    for round in 0..100 {
-        let spread = numbers.pick(&[0.0, 0.01, 0.3, 1.0, 2.0]);
+    for round in 0..150 {
+        let spread = numbers.pick(&[0.0, 0.01, 0.3, 1.0, 2.0, 4.0]);
         let is_coarse = numbers.next() < 0.4;
         let logits: Vec<f32> = (0..length)
             .map(|_| {
@@ -261,11 +261,16 @@ fn wide_nuclei_are_those_of_the_naive_sampler() {
                 if is_coarse { (normal * 8.0).round() / 8.0 } else { normal }
             })
             .collect();
+        let share = numbers.pick(&[0.001, 0.3, 0.7, 0.9, 0.95, 0.999]);
         let sampling = Sampling {
-            top_p: numbers.pick(&[0.3, 0.7, 0.9, 0.95, 0.999]),
-            min_p: numbers.pick(&[0.0, 0.0, 0.05, 0.4]),
             temperature: numbers.pick(&[1.0, 0.8, 1.7]),
+            xtc_probability: numbers.pick(&[0.0, 0.0, 0.0, 1.0]),
+            xtc_threshold: 1e-4,
             ..Sampling::default()
+        };
+        let sampling = match round % 3 {
+            0 => Sampling { typical_p: share, ..sampling },
+            _ => Sampling { top_p: share, min_p: numbers.pick(&[0.0, 0.0, 0.05, 0.4]), ..sampling },
         };
         let (mut alone, mut vectors) =
             (Sampler::with_isa(length, IsaChoice::Scalar), Sampler::with_isa(length, IsaChoice::Auto));
@@ -276,6 +281,11 @@ fn wide_nuclei_are_those_of_the_naive_sampler() {
             assert_eq!(alone.sample(&mut worked_on, &sampling, &[], draws), expected, "{round}, {sampling:?}");
             assert_eq!(vectors.sample(&mut worked_on, &sampling, &[], draws), expected, "{round}, {sampling:?}");
         }
+        let draws = Draws::new(round, 9);
+        let expected = sample(&logits, &sampling, &[], draws).unwrap().1;
+        let mut worked_on = logits.clone();
+        let survivors = vectors.survivors(&mut worked_on, &sampling, &[], draws).unwrap();
+        assert!(survivors.iter().map(|one| one.token).eq(expected.iter().map(|one| one.0)), "{round}, {sampling:?}");
     }
 }
 

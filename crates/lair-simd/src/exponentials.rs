@@ -1,25 +1,28 @@
 //! Sums of exponentials over long rows of numbers: what a softmax over a vocabulary is made of.
+//!
+//! Exponentials are counted as whole multiples of a power of two, in integers: sums are exact, so they are the same in any order, in
+//! any number of lanes, and on every instruction set.
 
 use crate::{Isa, LANES, Simd, math, vectorize};
 
-/// Which exponentials are summed, and how: `exp((value - greatest) / temperature)` of values of at least `least`, rounded to
-/// multiples of the last place of `grid` in double precision (see [`Simd::add_on_grid`]; a grid of 0 rounds nothing).
+/// Which exponentials are summed, and how: `exp((value - greatest) / temperature)` of values of at least `least`, each rounded to
+/// the nearest multiple of `2^-fraction_bits`, ties to even.
 #[derive(Clone, Copy, Debug)]
 pub struct Exponentials {
-    /// What values are relative to.
+    /// What values are relative to: the greatest of them, or greater.
     pub greatest: f32,
     /// What the difference is divided by.
     pub temperature: f32,
     /// Smaller values are left out; minus infinity leaves none out.
     pub least: f32,
-    /// What exponentials are rounded to.
-    pub grid: f64,
+    /// Bits after the point, 17 to 39; sums of up to 2^22 values have room.
+    pub fraction_bits: u32,
 }
 
 impl Exponentials {
-    /// Puts the sum of each block of so many `values` behind those in `sums`. Eight running sums a block, of every eighth
-    /// value each, are added as by [`Simd::sum`]: the same bits on every instruction set.
+    /// Puts the sum of each block of so many `values` behind those in `sums`.
     pub fn sum_blocks(self, isa: Isa, values: &[f32], block: usize, sums: &mut Vec<f64>) {
+        sums.reserve(values.len().div_ceil(block));
         #[cfg(target_arch = "x86_64")]
         if let Isa::Avx512Vnni(_) = isa {
             return crate::avx512::sum_blocks(isa, self, values, block, sums);
@@ -31,85 +34,154 @@ impl Exponentials {
             sums: &mut Vec<f64> = sums,
         );
     }
+
+    /// The sum of all exponentials, and the sum of each times its value relative to the greatest: the product of the exponential
+    /// as counted, in single precision, rounded in the same way. Temperature and `least` do not count here.
+    pub fn sum_weighted(self, isa: Isa, values: &[f32]) -> (f64, f64) {
+        let mut sums = [0; 2];
+        #[cfg(target_arch = "x86_64")]
+        if let Isa::Avx512Vnni(_) = isa {
+            sums = crate::avx512::sum_weighted(isa, self, values);
+            return (self.value(sums[0]), self.value(sums[1]));
+        }
+        vectorize!(isa, sum_weighted_with,
+            exponentials: Exponentials = self,
+            values: &[f32] = values,
+            sums: &mut [i64; 2] = &mut sums,
+        );
+        (self.value(sums[0]), self.value(sums[1]))
+    }
+
+    /// What 1 counts.
+    fn one(self) -> f32 {
+        power_of_two(self.fraction_bits as i32)
+    }
+
+    /// What a count is worth; rounded beyond 2^53.
+    pub(crate) fn value(self, count: i64) -> f64 {
+        count as f64 * f64::from(power_of_two(-(self.fraction_bits as i32)))
+    }
 }
 
-/// As [`Simd::sum`] adds them.
+fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((exponent + 127) as u32) << 23)
+}
+
+/// Loads at most eight values and says which are there.
 #[inline(always)]
-pub(crate) fn sum_of_lanes(v: [f64; LANES]) -> f64 {
-    ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+fn load<S: Simd>(s: S, chunk: &[f32]) -> (S::F, u32) {
+    match chunk.first_chunk() {
+        Some(chunk) => (s.load(chunk), (1 << LANES) - 1),
+        None => (s.load_part(chunk, f32::NEG_INFINITY), (1 << chunk.len()) - 1),
+    }
 }
 
 #[inline(always)]
 fn sum_blocks_with<S: Simd>(s: S, how: Exponentials, values: &[f32], block: usize, sums: &mut Vec<f64>) {
-    let least = s.splat(how.least);
+    let (least, one) = (s.splat(how.least), s.splat(how.one()));
     for values in values.chunks(block) {
-        let mut lanes = [0.0; LANES];
+        let mut lanes = [0; LANES];
         for chunk in values.chunks(LANES) {
-            let (x, there) = match chunk.first_chunk() {
-                Some(chunk) => (s.load(chunk), (1 << LANES) - 1),
-                None => (s.load_part(chunk, f32::NEG_INFINITY), (1 << chunk.len()) - 1),
-            };
+            let (x, there) = load(s, chunk);
             let wanted = s.at_least(x, least) & there;
             if wanted == 0 {
                 continue;
             }
             let x = s.sub(x, s.splat(how.greatest));
             let x = if how.temperature == 1.0 { x } else { s.div(x, s.splat(how.temperature)) };
-            let found = math::exp(s, x);
-            if wanted == (1 << LANES) - 1 {
-                s.add_on_grid(found, how.grid, &mut lanes);
-                continue;
-            }
-            for (lane, found) in s.to_array(found).into_iter().enumerate() {
-                if wanted >> lane & 1 == 1 {
-                    lanes[lane] += (f64::from(found) + how.grid) - how.grid;
+            let mut found = s.mul(math::exp(s, x), one);
+            if wanted != (1 << LANES) - 1 {
+                let mut each = s.to_array(found);
+                for (lane, found) in each.iter_mut().enumerate() {
+                    *found = if wanted >> lane & 1 == 1 { *found } else { 0.0 };
                 }
+                found = s.load(&each);
             }
+            s.add_rounded(found, &mut lanes);
         }
-        sums.push(sum_of_lanes(lanes));
+        sums.push(how.value(lanes.iter().sum()));
     }
+}
+
+#[inline(always)]
+fn sum_weighted_with<S: Simd>(s: S, how: Exponentials, values: &[f32], sums: &mut [i64; 2]) {
+    let one = s.splat(how.one());
+    let (mut lanes, mut weighted) = ([0; LANES], [0; LANES]);
+    for chunk in values.chunks(LANES) {
+        // What is not there is infinitely small, and adds nothing to either.
+        let (x, _) = load(s, chunk);
+        let x = s.sub(x, s.splat(how.greatest));
+        let counted = s.round(s.mul(math::exp(s, x), one));
+        s.add_rounded(counted, &mut lanes);
+        s.add_rounded(s.mul(counted, s.max(x, s.splat(math::EXP_LOWEST))), &mut weighted);
+    }
+    *sums = [lanes.iter().sum(), weighted.iter().sum()];
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Scalar;
 
-    /// As defined, value by value.
-    fn naive(how: Exponentials, values: &[f32], block: usize) -> Vec<u64> {
-        let sum = |values: &[f32]| {
-            let mut lanes = [0.0; LANES];
-            for (place, value) in values.iter().enumerate().filter(|(_, value)| **value >= how.least) {
-                let relative = (value - how.greatest) / how.temperature;
-                let found = math::exp(crate::Scalar, crate::Scalar.splat(relative))[0];
-                lanes[place % LANES] += (f64::from(found) + how.grid) - how.grid;
-            }
-            sum_of_lanes(lanes).to_bits()
-        };
-        values.chunks(block).map(sum).collect()
+    fn exponential(how: Exponentials, value: f32) -> f64 {
+        let relative = (value - how.greatest) / how.temperature;
+        let found = f64::from(math::exp(Scalar, Scalar.splat(relative))[0]);
+        (found * f64::from(how.one())).round_ties_even()
     }
+
+    fn values(length: usize) -> Vec<f32> {
+        let special = [f32::NEG_INFINITY, f32::MIN, -200.0, -0.0, 0.0, 3.5];
+        (0..length)
+            .map(|i| if i % 11 == 3 { special[i / 11 % 6] } else { (i * 37 % 101) as f32 * 0.13 - 9.03 })
+            .collect()
+    }
+
+    const LENGTHS: [usize; 13] = [0, 1, 7, 8, 15, 16, 17, 63, 64, 65, 200, 1000, 5000];
 
     #[test]
     fn every_instruction_set_sums_as_defined() {
-        let special = [f32::NEG_INFINITY, f32::MIN, -200.0, -0.0, 0.0, 3.5];
-        for length in [0, 1, 7, 8, 15, 16, 17, 63, 64, 65, 200, 1000] {
-            let values: Vec<f32> = (0..length)
-                .map(|i| if i % 11 == 3 { special[i / 11 % 6] } else { (i * 37 % 101) as f32 * 0.13 - 9.0 })
-                .collect();
-            for (least, temperature, grid) in [
-                (f32::NEG_INFINITY, 1.0, 262_144.0),
-                (f32::NEG_INFINITY, 0.8, 0.0),
-                (0.0, 1.0, 262_144.0),
-                (2.5, 1.7, 262_144.0),
-                (f32::INFINITY, 1.0, 0.0),
+        for length in LENGTHS {
+            let values = values(length);
+            for (least, temperature, fraction_bits) in [
+                (f32::NEG_INFINITY, 1.0, 34),
+                (f32::NEG_INFINITY, 0.8, 39),
+                (0.0, 1.0, 34),
+                (2.5, 1.7, 34),
+                (f32::INFINITY, 1.0, 39),
             ] {
-                let how = Exponentials { greatest: 4.1, temperature, least, grid };
-                for block in [64, 24, 1000] {
+                let how = Exponentials { greatest: 4.2, temperature, least, fraction_bits };
+                for block in [64, 24, 1000, 5000] {
+                    let naive = |values: &[f32]| {
+                        let wanted = values.iter().filter(|&&value| value >= least);
+                        wanted.map(|&value| exponential(how, value)).sum::<f64>() / f64::from(how.one())
+                    };
+                    let expected: Vec<u64> = values.chunks(block).map(|values| naive(values).to_bits()).collect();
                     for isa in Isa::available() {
                         let mut sums = Vec::new();
                         how.sum_blocks(isa, &values, block, &mut sums);
                         let sums: Vec<u64> = sums.into_iter().map(f64::to_bits).collect();
-                        assert_eq!(sums, naive(how, &values, block), "{length}, {how:?}, {}", isa.name());
+                        assert_eq!(sums, expected, "{length}, {how:?}, {}", isa.name());
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_weighs_as_defined() {
+        for length in LENGTHS {
+            let values = values(length);
+            for greatest in [4.2, 30.0] {
+                let how = Exponentials { greatest, temperature: 1.0, least: f32::NEG_INFINITY, fraction_bits: 34 };
+                let total: f64 = values.iter().map(|&value| exponential(how, value)).sum();
+                let product = |&value: &f32| match exponential(how, value) {
+                    0.0 => 0.0,
+                    counted => f64::from(counted as f32 * (value - greatest)).round_ties_even(),
+                };
+                let weighted: f64 = values.iter().map(product).sum();
+                let expected = (total / f64::from(how.one()), weighted / f64::from(how.one()));
+                for isa in Isa::available() {
+                    assert_eq!(how.sum_weighted(isa, &values), expected, "{length}, {how:?}, {}", isa.name());
                 }
             }
         }

@@ -22,6 +22,7 @@ pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+mod select;
 mod simd;
 
 #[cfg(target_arch = "x86_64")]
@@ -31,4 +32,5 @@ pub use isa::{Isa, IsaChoice};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
+pub use select::{Range, select_within};
 pub use simd::{LANES, Simd, Work};

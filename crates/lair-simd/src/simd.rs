@@ -57,12 +57,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
         (0..LANES).fold(0, |bits, lane| bits | u32::from(a[lane] >= b[lane]) << lane)
     }
 
-    /// `sums[i] += round(x[i])` in double precision, where `round` keeps multiples of the last place of `grid`:
-    /// `(x + grid) - grid`.
+    /// Adds each lane, of magnitude below 2^51, to its sum, rounded to the nearest integer, ties to even.
     #[inline(always)]
-    fn add_on_grid(self, x: Self::F, grid: f64, sums: &mut [f64; LANES]) {
+    fn add_rounded(self, x: Self::F, sums: &mut [i64; LANES]) {
         for (sum, x) in sums.iter_mut().zip(self.to_array(x)) {
-            *sum += (f64::from(x) + grid) - grid;
+            *sum += x.round_ties_even() as i64;
         }
     }
 

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use lair_simd::Isa;
 
+use super::nucleus::Nearest;
+use super::survey::BLOCK;
 use super::weights;
 
 /// A token that may be chosen.
@@ -83,30 +85,26 @@ impl Candidates {
         }
     }
 
-    /// Keeps the first candidates in the order of `compare`, which must be total: as few as have the weight that
-    /// `is_enough` asks for; all if they never have. `distance` must not fall along that order, and be 0 or more. The
-    /// candidates must be weighed; they stay in their order. Returns the last one that is kept, if not all are.
+    /// Keeps the nearest candidates, as few as have enough weight; all if they never have. The candidates must be weighed;
+    /// they stay in their order.
     ///
     /// Distances are counted in bins first, so that only the candidates of one bin are compared with each other.
-    pub(crate) fn keep_until(
-        &mut self,
-        distance: impl Fn(&Candidate) -> f64,
-        compare: impl Fn(&Candidate, &Candidate) -> Ordering,
-        is_enough: impl Fn(f64) -> bool,
-    ) -> Option<Candidate> {
+    pub(crate) fn keep_until(&mut self, nearest: &impl Nearest) {
         let mut bins = Bins::new();
-        self.items.iter().for_each(|item| bins.add(distance(item), item.weight()));
-        let (bin, before) = bins.first_reaching(&is_enough)?;
+        let place_of = |item: &Candidate| Bins::place(nearest.distance(item.logit));
+        self.items.iter().for_each(|item| bins.add(nearest.distance(item.logit), item.weight()));
+        let Some((bin, before)) = bins.first_reaching(|weight| nearest.is_enough(weight)) else { return };
         self.edge.clear();
-        self.edge.extend(self.items.iter().filter(|item| Bins::place(distance(item)) == bin));
-        let place = arrange_by_weight(&mut self.edge, &compare, |weight| is_enough(before + weight));
+        self.edge.extend(self.items.iter().filter(|item| place_of(item) == bin));
+        let compare = |left: &Candidate, right: &Candidate| nearest.compare(left, right);
+        let place = arrange_by_weight(&mut self.edge, compare, |weight| nearest.is_enough(before + weight));
         // Where sums were rounded in another order, the last of the bin may be the one.
-        let last = place.map_or_else(|| self.edge.iter().copied().max_by(&compare), |place| Some(self.edge[place]))?;
+        let last = place.map_or_else(|| self.edge.iter().copied().max_by(compare), |place| Some(self.edge[place]));
+        let Some(last) = last else { return };
         self.items.retain(|item| {
-            let place = Bins::place(distance(item));
-            place < bin || place == bin && compare(item, &last) != Ordering::Greater
+            let place = place_of(item);
+            place < bin || place == bin && nearest.compare(item, &last) != Ordering::Greater
         });
-        Some(last)
     }
 
     /// Keeps those that fulfil a condition; at least one must.
@@ -220,13 +218,31 @@ impl Bins {
         self.0[Self::place(distance)] += weight;
     }
 
+    /// Where a distance goes, or beside it; quicker than [`Bins::place`] of many.
+    pub(super) fn place_about(distance: f32) -> u32 {
+        // Beyond 2^23 a number in single precision is an integer, in its last bits.
+        const INTEGER: f32 = 8_388_608.0;
+        let place = (distance * BINS_A_UNIT as f32 - 0.5).max(0.0).min((BIN_COUNT - 1) as f32);
+        (place + INTEGER).to_bits() - INTEGER.to_bits()
+    }
+
+    /// Adds weights of logits, at most so many as of a block.
+    pub(super) fn add_block(&mut self, logits: &[f32], place: impl Fn(f32) -> u32, weights: &[f64]) {
+        let mut places = [0; BLOCK];
+        places.iter_mut().zip(logits).for_each(|(out, &logit)| *out = place(logit));
+        for (&place, weight) in places[..logits.len()].iter().zip(weights) {
+            self.0[place as usize % BIN_COUNT] += weight;
+        }
+    }
+
     /// Adds the weights of others, so many times.
     pub(super) fn add_all(&mut self, others: &Bins, factor: f64) {
         self.0.iter_mut().zip(others.0).for_each(|(weight, other)| *weight += factor * other);
     }
 
-    pub(super) fn weight(&self, bin: usize) -> f64 {
-        self.0[bin]
+    /// The weight of the bins up to one, which is among them.
+    pub(super) fn until(&self, bin: usize) -> f64 {
+        self.0[..BIN_COUNT.min(bin + 1)].iter().sum()
     }
 
     pub(super) fn total(&self) -> f64 {

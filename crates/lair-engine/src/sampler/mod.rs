@@ -6,16 +6,15 @@
 //! asked for, stands in place of penalties and filters ([`mirostat`]).
 //!
 //! Cost: a vocabulary of 150k is 600 kB of logits; reading them once from the second-level cache takes some 10 us, taking
-//! the exponential of each some 50 us. Greedy reads them once ([`survey`]). Top-k or min-p first look again only into
+//! the exponential of each some 25 us. Greedy reads them once ([`survey`]). Top-k or min-p first look again only into
 //! the few blocks of logits whose greatest is great enough. Exponentials of all are taken where the whole distribution
-//! counts: a draw without filters, and top-p or typical-p first, which list only tokens that a sample says are needed
-//! ([`nucleus`]). A draw from what top-p leaves, with min-p and a temperature at most, lists only those at the edge ([`kept`]).
+//! counts: a draw without filters, and top-p or typical-p first, which look only at tokens that a sample says are needed, and
+//! compare only those at the edge of what stays ([`nucleus`]).
 //! What survives is never sorted ([`candidates`]).
 
 mod candidates;
 mod draws;
 mod dry;
-mod kept;
 mod logprobs;
 mod min_p;
 mod mirostat;
@@ -39,9 +38,11 @@ pub use parameters::{Dry, Filter, Sampling, SamplingError};
 
 use candidates::Candidates;
 use lair_simd::{Isa, IsaChoice};
-use nucleus::Reach;
+use nucleus::Nucleus;
+use survey::Survey;
 pub(crate) use survey::greatest;
-use survey::{BLOCK, Survey};
+use top_p::TopP;
+use typical_p::TypicalP;
 
 /// Why nothing can be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,8 +67,7 @@ pub struct Sampler {
     seen: penalties::Seen,
     dry: dry::Room,
     changes: Changes,
-    /// Tokens of which a draw decides one by one whether they stay.
-    edge: Vec<Candidate>,
+    nucleus: Nucleus,
 }
 
 /// What logits were before bias and penalties, so that they can be put back.
@@ -101,11 +101,11 @@ impl Sampler {
         Self {
             survey: Survey::new(isa, vocabulary_size),
             candidates: Candidates::new(isa, vocabulary_size),
-            block_sums: Vec::with_capacity(vocabulary_size.div_ceil(BLOCK)),
+            block_sums: Vec::with_capacity(vocabulary_size.div_ceil(weights::SUM_BLOCK)),
             seen: penalties::Seen::new(vocabulary_size),
             dry: dry::Room::default(),
             changes: Changes(Vec::with_capacity(2 * vocabulary_size)),
-            edge: Vec::with_capacity(vocabulary_size),
+            nucleus: Nucleus::new(vocabulary_size),
         }
     }
 
@@ -145,15 +145,23 @@ impl Sampler {
             }
             let mut filters = sampling.order.iter().copied().filter(|filter| filter.is_active(sampling));
             let is_plain = !sampling.has_dynamic_temperature();
-            let temperature = match [filters.next(), filters.next(), filters.next(), filters.next()] {
-                [None, ..] => 1.0,
-                [Some(Filter::Temperature), None, ..] if is_plain => sampling.temperature,
-                [Some(Filter::TopP), rest @ ..] if is_plain && kept::is_bounds_and_temperature(&rest) => {
-                    return self.draw_from_nucleus(logits, greatest, sampling, draws);
+            match [filters.next(), filters.next(), filters.next(), filters.next()] {
+                [None, ..] => self.draw_from_all(logits, (greatest, 1.0), draws.uniform()),
+                [Some(Filter::Temperature), None, ..] if is_plain => {
+                    self.draw_from_all(logits, (greatest, sampling.temperature), draws.uniform())
                 }
-                _ => return self.filter_and_draw(logits, greatest, sampling, draws),
-            };
-            self.draw_from_all(logits, greatest, temperature, draws.uniform())
+                [Some(filter), rest @ ..]
+                    if is_plain
+                        && can_be_drawn_packed(filter, &rest)
+                        && self.take_nucleus(filter, logits, greatest, sampling) =>
+                {
+                    let min_p =
+                        if sampling.min_p > 0.0 && rest.contains(&Some(Filter::MinP)) { sampling.min_p } else { 0.0 };
+                    let least = if min_p > 0.0 { min_p::least_logit(min_p, greatest) } else { f32::NEG_INFINITY };
+                    self.nucleus.draw(self.survey.isa, sampling.temperature, least, draws.uniform())
+                }
+                _ => self.filter_and_draw(logits, greatest, sampling, draws),
+            }
         });
         self.changes.undo(logits);
         chosen
@@ -244,50 +252,51 @@ impl Sampler {
                 self.fill(logits, min_p::least_logit(sampling.min_p, greatest));
                 true
             }
-            Filter::TopP => self.fill_by_top_p(logits, greatest, sampling.top_p),
-            Filter::TypicalP => self.fill_by_typical_p(logits, greatest, sampling.typical_p),
+            Filter::TopP | Filter::TypicalP => {
+                let is_taken = self.take_nucleus(filter, logits, greatest, sampling);
+                if is_taken {
+                    self.nucleus.list(&mut self.candidates);
+                }
+                is_taken
+            }
             _ => false,
         }
     }
 
-    fn fill_by_top_p(&mut self, logits: &[f32], greatest: f32, top_p: f32) -> bool {
-        let Some((total, reach)) = self.reach_of_top_p(logits, greatest, top_p) else { return false };
-        self.list_nucleus(logits, greatest, (top_p, total), &reach)
+    /// Takes what top-p or typical-p leaves of all tokens; `false` if a sample cannot tell how far they look.
+    fn take_nucleus(&mut self, filter: Filter, logits: &[f32], greatest: f32, sampling: &Sampling) -> bool {
+        let Self { survey, nucleus, block_sums, .. } = self;
+        match filter {
+            Filter::TopP => {
+                let scale = (greatest, 1.0);
+                let total = weights::sum_blocks(survey.isa, logits, scale, f32::NEG_INFINITY, block_sums);
+                let nearest = TopP::new(sampling.top_p, (greatest, total));
+                nucleus.take(survey, logits, (greatest, total), &nearest)
+            }
+            Filter::TypicalP => {
+                let sums = weights::sum_weighted(survey.isa, logits, greatest);
+                let nearest = TypicalP::new(sampling.typical_p, greatest, sums);
+                nucleus.take(survey, logits, (greatest, sums.0), &nearest)
+            }
+            _ => false,
+        }
     }
 
-    /// The weight of all tokens, and where those that top-p keeps are reckoned to end.
-    fn reach_of_top_p(&mut self, logits: &[f32], greatest: f32, top_p: f32) -> Option<(f64, Reach)> {
-        let isa = self.survey.isa;
-        let total = weights::sum_blocks(isa, logits, (greatest, 1.0), f32::NEG_INFINITY, &mut self.block_sums);
-        let enough = f64::from(top_p) * total;
-        let distance = |logit| top_p::distance(greatest, logit);
-        let reach = nucleus::reach(&self.survey, logits, (greatest, total), distance, |weight| weight >= enough)?;
-        Some((total, reach))
+    /// The first token at which the cumulated weight of all tokens passes `uniform` times the whole.
+    fn draw_from_all(&mut self, logits: &[f32], scale: (f32, f32), uniform: f64) -> u32 {
+        let (isa, least) = (self.survey.isa, f32::NEG_INFINITY);
+        weights::sum_blocks(isa, logits, scale, least, &mut self.block_sums);
+        weights::draw(isa, logits, scale, least, &self.block_sums, uniform) as u32
     }
+}
 
-    /// Takes as candidates what top-p keeps, of those within reach; `false` if these were not enough.
-    fn list_nucleus(&mut self, logits: &[f32], greatest: f32, (top_p, total): (f32, f64), reach: &Reach) -> bool {
-        self.fill(logits, (f64::from(greatest) - reach.far()) as f32);
-        self.candidates.weigh();
-        // Whatever was left out comes after whatever was listed, so if these have enough, these are the ones.
-        top_p::keep(top_p, total, &mut self.candidates).is_some()
-    }
-
-    fn fill_by_typical_p(&mut self, logits: &[f32], greatest: f32, typical_p: f32) -> bool {
-        let isa = self.survey.isa;
-        let total = weights::sum_blocks(isa, logits, (greatest, 1.0), f32::NEG_INFINITY, &mut self.block_sums);
-        let expected = weights::sum_weighted_logits(isa, logits, greatest) / total;
-        let typical = typical_p::Typical { greatest, expected };
-        let enough = f64::from(typical_p) * total;
-        let distance = |logit| typical.distance(logit);
-        let Some(reach) = nucleus::reach(&self.survey, logits, (greatest, total), distance, |weight| weight > enough)
-        else {
-            return false;
-        };
-        self.fill(logits, typical.least_logit(reach.far()));
-        self.candidates.weigh_by(greatest);
-        let last = typical_p::keep(typical_p, total, typical, &mut self.candidates);
-        last.is_some_and(|last| typical.distance(last.logit) <= reach.far())
+/// Whether what this filter leaves can be drawn from as it is packed: nothing but a temperature follows, or after top-p, which keeps
+/// the greatest logit, min-p before it.
+fn can_be_drawn_packed(filter: Filter, rest: &[Option<Filter>; 3]) -> bool {
+    match (filter, rest) {
+        (Filter::TopP | Filter::TypicalP, [None, ..] | [Some(Filter::Temperature), None, ..]) => true,
+        (Filter::TopP, [Some(Filter::MinP), None, ..] | [Some(Filter::MinP), Some(Filter::Temperature), None]) => true,
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 //! least the `k`-th greatest of the blocks' (each of those blocks gives one logit that is), so with `k` of 40 some 40
 //! blocks of 2344 are looked into.
 
-use lair_simd::{Isa, IsaChoice, LANES, Simd, vectorize};
+use lair_simd::{Isa, IsaChoice, LANES, Range, Simd, select_within, vectorize};
 
 use super::{Candidate, NonFiniteLogits};
 
@@ -61,12 +61,24 @@ impl Survey {
     pub(super) fn find_at_least(&self, logits: &[f32], bound: f32, found: &mut Vec<Candidate>) {
         // The least finite number: what is infinite downwards is no candidate.
         let bound = bound.max(f32::MIN);
-        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound, below: f32::INFINITY, found });
+        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound, found });
     }
 
-    /// As [`Survey::find_at_least`], of logits below another bound.
-    pub(super) fn find_between(&self, logits: &[f32], bound: f32, below: f32, found: &mut Vec<Candidate>) {
-        self.isa.run(AtLeast { logits, maxima: &self.maxima, bound: bound.max(f32::MIN), below, found });
+    /// Puts the logits within a range behind those in `found`, by token, and their tokens behind those in `tokens`.
+    pub(super) fn select(&self, logits: &[f32], range: Range, tokens: &mut Vec<u32>, found: &mut Vec<f32>) {
+        // Blocks that follow each other are read as one.
+        let mut blocks = self.maxima.iter().map(|&maximum| maximum >= range.least).enumerate().peekable();
+        while let Some((first, is_wanted)) = blocks.next() {
+            let mut end = first + 1;
+            while blocks.next_if(|next| next.1 == is_wanted).is_some() {
+                end += 1;
+            }
+            if is_wanted {
+                let begin = first * BLOCK;
+                let logits = &logits[begin..logits.len().min(end * BLOCK)];
+                select_within(self.isa, (logits, begin as u32), range, tokens, found);
+            }
+        }
     }
 }
 
@@ -121,28 +133,32 @@ fn look_at<S: Simd>(s: S, logits: &[f32], maxima: &mut Vec<f32>, fault: &mut f32
 #[inline(always)]
 fn look_at_block<S: Simd>(s: S, block: &[f32], faults: &mut S::F) -> f32 {
     // No closures here: what is not inlined is compiled without the instruction set.
-    let mut greatest = s.splat(f32::NEG_INFINITY);
-    let (vectors, rest) = block.as_chunks::<LANES>();
-    for vector in vectors {
-        let x = s.load(vector);
-        greatest = s.max(x, greatest);
-        // Zero times what is infinite or no number is no number; minus infinity is replaced, for it is allowed.
-        *faults = s.fma(s.max(s.splat(f32::MIN), x), s.splat(0.0), *faults);
+    let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
+    // Two of each, so that one does not wait for the other.
+    let mut greatest = [s.splat(f32::NEG_INFINITY); 2];
+    let mut fault = [s.splat(0.0); 2];
+    for pair in pairs {
+        let (vectors, _) = pair.as_chunks::<LANES>();
+        for i in 0..2 {
+            let x = s.load(&vectors[i]);
+            greatest[i] = s.max(x, greatest[i]);
+            // Zero times what is infinite or no number is no number; minus infinity is replaced, for it is allowed.
+            fault[i] = s.fma(s.max(s.splat(f32::MIN), x), s.splat(0.0), fault[i]);
+        }
     }
-    if !rest.is_empty() {
-        let x = s.load_part(rest, f32::NEG_INFINITY);
-        greatest = s.max(x, greatest);
-        *faults = s.fma(s.max(s.splat(f32::MIN), x), s.splat(0.0), *faults);
+    for part in rest.chunks(LANES) {
+        let x = s.load_part(part, f32::NEG_INFINITY);
+        greatest[0] = s.max(x, greatest[0]);
+        fault[0] = s.fma(s.max(s.splat(f32::MIN), x), s.splat(0.0), fault[0]);
     }
-    s.largest(greatest)
+    *faults = s.add(*faults, s.add(fault[0], fault[1]));
+    s.largest(s.max(greatest[0], greatest[1]))
 }
 
 struct AtLeast<'a> {
     logits: &'a [f32],
     maxima: &'a [f32],
     bound: f32,
-    /// What logits do not reach; all that are finite are below infinity.
-    below: f32,
     found: &'a mut Vec<Candidate>,
 }
 
@@ -151,7 +167,7 @@ impl lair_simd::Work for AtLeast<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (bound, below) = (s.splat(self.bound), s.splat(self.below));
+        let bound = s.splat(self.bound);
         for (index, &maximum) in self.maxima.iter().enumerate() {
             if maximum < self.bound {
                 continue;
@@ -163,7 +179,7 @@ impl lair_simd::Work for AtLeast<'_> {
                     Some(lanes) => s.load(lanes),
                     None => s.load_part(lanes, f32::NEG_INFINITY),
                 };
-                let mut bits = s.at_least(x, bound) & !s.at_least(x, below);
+                let mut bits = s.at_least(x, bound);
                 while bits != 0 {
                     let lane = bits.trailing_zeros() as usize;
                     let token = (begin + place * LANES + lane) as u32;

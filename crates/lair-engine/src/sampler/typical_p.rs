@@ -1,34 +1,50 @@
 //! Keep tokens whose surprise is nearest to the expected one, until they together have more than `typical_p` (Meister et
 //! al., "Locally Typical Sampling").
 
-use super::{
-    candidates::{Candidate, Candidates},
-    weights::weighted_logit,
-};
+use std::cmp::Ordering;
 
-/// What is typical of a distribution.
+use super::candidates::{Candidate, Candidates};
+use super::nucleus::Nearest;
+use super::weights::weighted_logit;
+
+/// Tokens in the order of how typical they are, and the weight that is wanted of them.
 ///
 /// Surprise is the logarithm of the sum of exponentials less the logit. The expected surprise is the entropy, so the
 /// distance of the two is that of the logit from the expected logit, both relative to the greatest.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Typical {
-    /// The greatest logit.
-    pub(super) greatest: f32,
+pub(super) struct TypicalP {
+    greatest: f32,
     /// The expected logit, relative to the greatest.
-    pub(super) expected: f64,
+    expected: f64,
+    enough: f64,
 }
 
-impl Typical {
-    /// How far a token of this logit is from what is expected.
-    pub(super) fn distance(&self, logit: f32) -> f64 {
+impl TypicalP {
+    /// Of tokens with this greatest logit that weigh `total`; `weighted` is the sum of weights times relative logits.
+    pub(super) fn new(typical_p: f32, greatest: f32, (total, weighted): (f64, f64)) -> Self {
+        Self { greatest, expected: weighted / total, enough: f64::from(typical_p) * total }
+    }
+}
+
+impl Nearest for TypicalP {
+    fn distance(&self, logit: f32) -> f64 {
         (f64::from(logit - self.greatest) - self.expected).abs()
     }
 
-    /// The least logit within a distance.
-    pub(super) fn least_logit(&self, distance: f64) -> f32 {
-        // A little lower, for sum and difference are rounded.
-        let least = f64::from(self.greatest) + self.expected - distance;
-        (least - 1e-3 - 1e-6 * f64::from(self.greatest.abs())) as f32
+    fn compare(&self, left: &Candidate, right: &Candidate) -> Ordering {
+        self.distance(left.logit).total_cmp(&self.distance(right.logit)).then_with(|| left.by_logit(right))
+    }
+
+    fn enough(&self) -> f64 {
+        self.enough
+    }
+
+    fn is_enough(&self, weight: f64) -> bool {
+        weight > self.enough
+    }
+
+    fn center(&self) -> f32 {
+        (f64::from(self.greatest) + self.expected) as f32
     }
 }
 
@@ -36,18 +52,6 @@ pub(super) fn apply(typical_p: f32, candidates: &mut Candidates) {
     let total = candidates.weigh();
     let greatest = candidates.greatest();
     let weighted = |candidate: &Candidate| weighted_logit(candidate.probability, candidate.logit - greatest);
-    let expected = candidates.items().iter().map(weighted).sum::<f64>() / total;
-    keep(typical_p, total, Typical { greatest, expected }, candidates);
-}
-
-/// As [`apply`], of weighed candidates, whose whole is `total` with what was left out. Returns the last that is kept, if not
-/// all are.
-pub(super) fn keep(typical_p: f32, total: f64, typical: Typical, candidates: &mut Candidates) -> Option<Candidate> {
-    let distance = |candidate: &Candidate| typical.distance(candidate.logit);
-    let enough = f64::from(typical_p) * total;
-    candidates.keep_until(
-        distance,
-        |left, right| distance(left).total_cmp(&distance(right)).then_with(|| left.by_logit(right)),
-        |weight| weight > enough,
-    )
+    let weighted = candidates.items().iter().map(weighted).sum();
+    candidates.keep_until(&TypicalP::new(typical_p, greatest, (total, weighted)));
 }

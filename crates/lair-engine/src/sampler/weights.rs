@@ -9,6 +9,10 @@ use lair_simd::{Exponentials, Isa, LANES, Simd, math, vectorize};
 
 use super::{candidates::Candidate, survey::BLOCK};
 
+/// Bits of a weight after the point.
+const FRACTION_BITS: u32 = 34;
+/// Weights are summed by so many: half as many took a tenth longer, for each sum takes as long as a vector of weights.
+pub(super) const SUM_BLOCK: usize = 4 * BLOCK;
 /// The last place of 2^18 in double precision is 2^-34: adding and subtracting it rounds to that.
 const GRID: f64 = 262_144.0;
 
@@ -41,7 +45,7 @@ fn weigh_with<S: Simd>(s: S, items: &mut [Candidate], greatest: f32, sum: &mut f
     }
 }
 
-/// Sums of the weights of each block of logits, at a temperature, of logits of at least `least`; returns their sum.
+/// Sums of the weights of each [`SUM_BLOCK`] of logits, at a temperature, of logits of at least `least`; returns their sum.
 pub(super) fn sum_blocks(
     isa: Isa,
     logits: &[f32],
@@ -50,36 +54,52 @@ pub(super) fn sum_blocks(
     sums: &mut Vec<f64>,
 ) -> f64 {
     sums.clear();
-    Exponentials { greatest, temperature, least, grid: GRID }.sum_blocks(isa, logits, BLOCK, sums);
+    let how = Exponentials { greatest, temperature, least, fraction_bits: FRACTION_BITS };
+    how.sum_blocks(isa, logits, SUM_BLOCK, sums);
     sums.iter().sum()
+}
+
+/// The sum of the weights of all logits, and that of all [`weighted_logit`]s.
+pub(super) fn sum_weighted(isa: Isa, logits: &[f32], greatest: f32) -> (f64, f64) {
+    let least = f32::NEG_INFINITY;
+    Exponentials { greatest, temperature: 1.0, least, fraction_bits: FRACTION_BITS }.sum_weighted(isa, logits)
+}
+
+/// The first place at which the cumulated weight of logits of at least `least` passes `uniform` times the whole; `sums` are those
+/// of [`sum_blocks`] with the same arguments.
+pub(super) fn draw(isa: Isa, logits: &[f32], scale: (f32, f32), least: f32, sums: &[f64], uniform: f64) -> usize {
+    let total: f64 = sums.iter().sum();
+    let target = uniform * total;
+    let (mut before, mut drawn) = (0.0, 0);
+    for (index, logits) in logits.chunks(SUM_BLOCK).enumerate() {
+        let with_block = before + sums[index];
+        let is_here = with_block > target;
+        // The last one of any weight is needed where rounding makes the target the whole.
+        if is_here || (with_block == total && sums[index] > 0.0) {
+            for (part, logits) in logits.chunks(BLOCK).enumerate() {
+                let weights = of_block(isa, logits, scale);
+                for (place, (&logit, weight)) in logits.iter().zip(weights).enumerate() {
+                    if weight == 0.0 || logit < least {
+                        continue;
+                    }
+                    before += weight;
+                    drawn = index * SUM_BLOCK + part * BLOCK + place;
+                    if before > target {
+                        return drawn;
+                    }
+                }
+            }
+        }
+        before = with_block;
+    }
+    drawn
 }
 
 /// A weight times the logit that it belongs to, relative to the greatest, as it counts. At most 1/e in magnitude, so sums of
 /// these have no order either.
-#[inline(always)]
 pub(super) fn weighted_logit(weight: f32, relative: f32) -> f64 {
-    on_grid(if weight == 0.0 { 0.0 } else { weight * relative })
-}
-
-/// The sum of all [`weighted_logit`]s.
-pub(super) fn sum_weighted_logits(isa: Isa, logits: &[f32], greatest: f32) -> f64 {
-    let mut sum = 0.0;
-    vectorize!(isa, sum_weighted_logits_with, logits: &[f32] = logits, greatest: f32 = greatest, sum: &mut f64 = &mut sum);
-    sum
-}
-
-#[inline(always)]
-fn sum_weighted_logits_with<S: Simd>(s: S, logits: &[f32], greatest: f32, sum: &mut f64) {
-    let mut lanes = [0.0; LANES];
-    for logits in logits.chunks(LANES) {
-        let x = s.load_part(logits, f32::NEG_INFINITY);
-        let weights = s.to_array(weight(s, x, greatest, 1.0));
-        let relative = s.to_array(s.sub(x, s.splat(greatest)));
-        for lane in 0..LANES {
-            lanes[lane] += weighted_logit(on_grid(weights[lane]) as f32, relative[lane]);
-        }
-    }
-    *sum = lanes.iter().sum();
+    // Below zero the grid is reached from the other side.
+    if weight == 0.0 { 0.0 } else { -on_grid(weight * -relative) }
 }
 
 #[inline(always)]

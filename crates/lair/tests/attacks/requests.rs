@@ -167,7 +167,12 @@ fn names_of_models(world: &World) {
             // ran before.
             let may_answer = name.trim().is_empty() && OF_ONE_MODEL.contains(&path);
             let is_answered = may_answer && answer.status == 200;
-            assert!(is_answered || matches!(answer.status, 400 | 404), "{path} {name}: {} {}", answer.status, answer.body);
+            assert!(
+                is_answered || matches!(answer.status, 400 | 404),
+                "{path} {name}: {} {}",
+                answer.status,
+                answer.body
+            );
             assert!(!answer.body.contains("root:"), "{}", answer.body);
         }
     }
