@@ -293,11 +293,11 @@ impl Sampler {
 /// Whether what this filter leaves can be drawn from as it is packed: nothing but a temperature follows, or after top-p, which keeps
 /// the greatest logit, min-p before it.
 fn can_be_drawn_packed(filter: Filter, rest: &[Option<Filter>; 3]) -> bool {
-    match (filter, rest) {
-        (Filter::TopP | Filter::TypicalP, [None, ..] | [Some(Filter::Temperature), None, ..]) => true,
-        (Filter::TopP, [Some(Filter::MinP), None, ..] | [Some(Filter::MinP), Some(Filter::Temperature), None]) => true,
-        _ => false,
-    }
+    matches!(
+        (filter, rest),
+        (Filter::TopP | Filter::TypicalP, [None, ..] | [Some(Filter::Temperature), None, ..])
+            | (Filter::TopP, [Some(Filter::MinP), None, ..] | [Some(Filter::MinP), Some(Filter::Temperature), None])
+    )
 }
 
 impl Filter {

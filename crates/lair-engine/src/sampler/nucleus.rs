@@ -44,7 +44,7 @@ pub(super) trait Nearest {
     /// The finite logits of at most this distance; a range without any numbers if there are none.
     fn within(&self, distance: f64) -> Range {
         let center = self.center();
-        if !(self.distance(center) <= distance) {
+        if self.distance(center) > distance {
             return Range { least: f32::MAX, most: f32::MIN };
         }
         let end = |limit: f32| {
