@@ -4,6 +4,7 @@
 //! measured with.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use lair_compute::cpu::probe::{self, Peaks};
 use lair_compute::cpu::{ActivationType, CpuOptions, product_probe};
@@ -64,9 +65,18 @@ pub fn this_machine(folder: &Path, options: &CpuOptions, again: bool) -> Result<
     let path = folder.join(FILE);
     let name = name_of(options);
     let threads = options.thread_count();
-    let known = std::fs::read(&path).ok().filter(|_| !again).and_then(|bytes| read(&bytes, &name));
-    if let Some((machine, products)) = known {
-        return Ok(MeasuredMachine { name, machine, products, threads, is_new: false });
+    // Two that measure at once would each find half a machine: whoever comes second waits, and takes what the first has found.
+    static MEASURING: Mutex<()> = Mutex::new(());
+    let known = || {
+        let (machine, products) = std::fs::read(&path).ok().filter(|_| !again).and_then(|bytes| read(&bytes, &name))?;
+        Some(MeasuredMachine { name: name.clone(), machine, products, threads, is_new: false })
+    };
+    if let Some(known) = known() {
+        return Ok(known);
+    }
+    let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = known() {
+        return Ok(known);
     }
     let machine = machine_of(&measure(options)?);
     let products = measure_products(options)?;

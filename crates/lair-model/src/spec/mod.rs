@@ -13,9 +13,9 @@ mod indexer;
 mod mixer;
 mod per_layer;
 mod recurrent;
+mod residual;
 mod rope;
 pub mod source;
-mod stream;
 mod streams;
 
 pub use ffn::{
@@ -34,9 +34,9 @@ pub use recurrent::{
     ChannelMix, DecayForm, DecayedAttention, DeltaRates, FirstValues, GatedDeltaNet, KeyDeltaNet, KeyHeads, Mamba,
     Mamba2, MambaForm, RwkvGeneration, ShortConvolution, TimeMix,
 };
+pub use residual::{BankedResidual, Turn, TurnState};
 pub use rope::{Rope, RopeFactors, RopeScaling, ScalingKind};
 pub use source::Source;
-pub use stream::{BankedResidual, Turn, TurnState};
 pub use streams::{HyperConnections, StreamMix};
 
 use crate::config::Pooling;

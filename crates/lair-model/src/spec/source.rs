@@ -21,6 +21,24 @@ pub use published::*;
 pub use streams::*;
 pub use windowed::*;
 
+// What the lists of names are written with.
+
+const fn name(from: &'static str, to: &'static str) -> Renaming {
+    Renaming::new(from, to)
+}
+
+const fn part(from: &'static str, to: &'static str, index: usize, count: usize) -> Renaming {
+    name(from, to).with(Change::Part { index, count })
+}
+
+const fn half(from: &'static str, to: &'static str, index: usize) -> Renaming {
+    part(from, to, index, 2)
+}
+
+const fn transposed(from: &'static str, to: &'static str) -> Renaming {
+    name(from, to).with(Change::Transposed)
+}
+
 /// What a converter has to know of an architecture's checkpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {

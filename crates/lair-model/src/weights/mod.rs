@@ -17,8 +17,8 @@ mod mamba;
 mod mamba2;
 mod per_layer;
 mod relative_bias;
+mod residual;
 mod rwkv;
-mod stream;
 mod streams;
 mod switch;
 
@@ -45,8 +45,8 @@ pub(crate) use mamba2::Mamba2Weights;
 pub(crate) use per_layer::{
     AltUpWeights, LaurelWeights, PerLayerEmbeddingWeights, PerLayerInputWeights, PerLayerWidths, StreamWeights,
 };
+pub(crate) use residual::BankedWeights;
 pub(crate) use rwkv::{ChannelMixWeights, Narrow, TimeMix6Weights, TimeMix7Weights};
-pub(crate) use stream::BankedWeights;
 pub(crate) use streams::{HyperWeights, StreamMixWeights, StreamWidths};
 pub(crate) use switch::{SwitchWeights, WIDTH as SWITCH_WIDTH};
 

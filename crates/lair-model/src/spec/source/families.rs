@@ -1,10 +1,6 @@
 //! Names of models that share few with others: an encoder with a decoder, hybrids, residual streams.
 
-use super::{Change, Parameter, Renaming, Source, Values};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
+use super::{Change, Parameter, Renaming, Source, Values, name};
 
 /// T5 and its like.
 pub const T5_NAMES: &[Renaming] = &[

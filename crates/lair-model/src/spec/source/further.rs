@@ -1,10 +1,6 @@
 //! Names of hybrids, state spaces, and of families that share few names with Llama.
 
-use super::{Change, Parameter, Renaming, Source, Values};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
+use super::{Change, Parameter, Renaming, Source, Values, name};
 
 /// LFM2 and LFM2 with experts.
 pub const LFM2_NAMES: &[Renaming] = &[

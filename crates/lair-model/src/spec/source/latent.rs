@@ -1,11 +1,7 @@
 //! Names of models with attention over compressed keys and values whose widening products lie apart in files, and of what
 //! chooses keys for it.
 
-use super::{Change, Layers, Parameter, Renaming, Values};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
+use super::{Change, Layers, Parameter, Renaming, Values, name};
 
 /// Latent attention with an indexer (DeepSeek V3.2, GLM 5), Mistral 4 without.
 pub const LATENT_APART_NAMES: &[Renaming] = &[

@@ -1,18 +1,6 @@
 //! Names of checkpoints that are near to Llama's, GPT-2's or Mixtral's.
 
-use super::{Change, Derived, Parameter, Renaming};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
-
-const fn part(from: &'static str, to: &'static str, index: usize) -> Renaming {
-    Renaming::new(from, to).with(Change::Part { index, count: 2 })
-}
-
-const fn transposed(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to).with(Change::Transposed)
-}
+use super::{Change, Derived, Parameter, Renaming, half, name, transposed};
 
 /// Llama, and nearly all that came after it.
 pub const LLAMA_NAMES: &[Renaming] = &[
@@ -35,8 +23,8 @@ pub const LLAMA_NAMES: &[Renaming] = &[
     name("layers.*.mlp.experts.*.gate_proj", "blk.*.ffn_gate_exps"),
     name("layers.*.mlp.experts.*.up_proj", "blk.*.ffn_up_exps"),
     name("layers.*.mlp.experts.*.down_proj", "blk.*.ffn_down_exps"),
-    part("layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps", 0),
-    part("layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps", 1),
+    half("layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps", 0),
+    half("layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps", 1),
     name("layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps"),
     name("layers.*.mlp.gate.e_score_correction", "blk.*.exp_probs_b"),
     name("layers.*.mlp.shared_expert.gate_proj", "blk.*.ffn_gate_shexp"),
@@ -186,11 +174,11 @@ pub const HUNYUAN_NAMES: &[Renaming] = &[
 /// Granite's experts, gates and inputs of all of them in one tensor.
 pub const GRANITEMOE_NAMES: &[Renaming] = &[
     name("layers.*.block_sparse_moe.router.layer", "blk.*.ffn_gate_inp"),
-    part("layers.*.block_sparse_moe.input_linear", "blk.*.ffn_gate_exps", 0),
-    part("layers.*.block_sparse_moe.input_linear", "blk.*.ffn_up_exps", 1),
+    half("layers.*.block_sparse_moe.input_linear", "blk.*.ffn_gate_exps", 0),
+    half("layers.*.block_sparse_moe.input_linear", "blk.*.ffn_up_exps", 1),
     name("layers.*.block_sparse_moe.output_linear", "blk.*.ffn_down_exps"),
-    part("layers.*.shared_mlp.input_linear", "blk.*.ffn_gate_shexp", 0),
-    part("layers.*.shared_mlp.input_linear", "blk.*.ffn_up_shexp", 1),
+    half("layers.*.shared_mlp.input_linear", "blk.*.ffn_gate_shexp", 0),
+    half("layers.*.shared_mlp.input_linear", "blk.*.ffn_up_shexp", 1),
     name("layers.*.shared_mlp.output_linear", "blk.*.ffn_down_shexp"),
 ];
 

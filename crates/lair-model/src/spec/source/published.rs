@@ -1,18 +1,6 @@
 //! Names of families whose code is published with their weights, and whose layout the converter of GGUF's own runtime knows.
 
-use super::{Change, Renaming, Values};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
-
-const fn half(from: &'static str, to: &'static str, index: usize) -> Renaming {
-    Renaming::new(from, to).with(Change::Part { index, count: 2 })
-}
-
-const fn transposed(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to).with(Change::Transposed)
-}
+use super::{Change, Renaming, Values, half, name, transposed};
 
 /// Ling 1: queries, keys and values in one product.
 pub const BAILINGMOE_NAMES: &[Renaming] = &[

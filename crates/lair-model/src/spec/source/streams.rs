@@ -1,11 +1,7 @@
 //! Names of models with several residual streams whose attention reads keys that stand for runs of positions, and of Granite
 //! Switch, whose products have adapters beside them.
 
-use super::{Change, Derived, Layers, Parameter, Renaming, Source, Values};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
+use super::{Change, Derived, Layers, Parameter, Renaming, Source, Values, name};
 
 /// DeepSeek V4. Where two names make a tensor, the first is the published one, the second that of saving with transformers.
 pub const DEEPSEEK4_NAMES: &[Renaming] = &[

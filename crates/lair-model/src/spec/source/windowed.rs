@@ -1,15 +1,7 @@
 //! Names and hyper-parameters of models whose layers with a window differ in more than that, of residual streams read by
 //! gates, and of two stacks in turn.
 
-use super::{Change, Parameter, Renaming, Values};
-
-const fn name(from: &'static str, to: &'static str) -> Renaming {
-    Renaming::new(from, to)
-}
-
-const fn part(from: &'static str, to: &'static str, index: usize, count: usize) -> Renaming {
-    name(from, to).with(Change::Part { index, count })
-}
+use super::{Change, Parameter, Renaming, Values, name, part};
 
 /// MiMo V2.
 pub const MIMO2_PARAMETERS: &[Parameter] = &[
