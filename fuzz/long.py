@@ -155,7 +155,8 @@ def main():
                 while not (options.until and datetime.datetime.now(datetime.timezone.utc).strftime("%H:%M") >= options.until):
                     with lock:
                         had, _ = seconds_had(name, sources(TARGETS[name][2]))
-                        seed = 1 + sum(row["target"] == name for row in rows())
+                        # Not counted up: two programs that run at once shall not try the same inputs.
+                        seed = int.from_bytes(os.urandom(4), "little")
                     left = options.minutes * 60 - had
                     if left <= 0:
                         break
