@@ -18,19 +18,23 @@ use super::packed::PANEL;
 use super::quantise::{BLOCK, QuantisedBlock};
 
 /// The most tokens of a strip.
+#[cfg(target_arch = "x86_64")]
 const STRIP_MAX: usize = 12;
 /// Up to so many tokens, weights are put into pairs on their way from memory.
+#[cfg(target_arch = "x86_64")]
 const DIRECT_MAX: usize = STRIP_MAX;
 /// Columns that are put into pairs at a time: two panels of them take 32 KiB, twelve tokens 12 KiB, and both stay in a
 /// first-level cache of 48 KiB. Sums are read and written once for each chunk, so it is as long as that allows.
 const CHUNK: usize = 512;
 /// How many columns ahead weights are asked for where they come from memory: 16 KiB.
+#[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 512;
 
 /// Two columns of a panel, the elements of each row side by side.
 type Pair = [u16; 2 * PANEL];
 
 /// Room for the pairs of a chunk.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // Only AVX-512 BF16 has pairs.
 pub(super) struct BrainRoom([[Pair; CHUNK / 2]; 2]);
 
 impl BrainRoom {

@@ -6,7 +6,9 @@
 
 use lair_simd::Isa;
 
-use super::packed::{BLOCK, CodeBits, Layout, PANEL};
+#[cfg(target_arch = "x86_64")]
+use super::packed::CodeBits;
+use super::packed::{BLOCK, Layout, PANEL};
 use super::panel::{CHUNK, Chunk};
 use super::quantise::QuantisedBlock;
 
@@ -65,6 +67,7 @@ pub(super) fn multiply_two(
 /// Measured by `kernel_bench`: where both ways are equally fast, one way with every strip taking codes apart anew, the other
 /// expanding them once. With AVX-512 that is at about 48 tokens (12 tokens of Q4_K: 1.9 times as fast directly), and earlier
 /// where a block is two sub-blocks, which are finished one by one.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // Elsewhere it does not depend on the layout.
 pub(super) fn direct_tokens_max(isa: Isa, layout: &Layout) -> usize {
     match isa {
         Isa::Scalar => 0,

@@ -12,6 +12,8 @@ mod project;
 mod recurrent;
 mod streams;
 
+use std::cell::RefCell;
+
 use lair_compute::Backend;
 use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_simd::Isa;
@@ -34,15 +36,19 @@ fn cpus() -> Vec<(&'static str, Cpu)> {
 
 /// Runs `compute` on every form of the CPU backend; asserts that they agree to the bit and gives their result.
 fn on_every_cpu(what: &str, compute: impl Fn(&mut Cpu) -> Vec<f32>) -> Vec<f32> {
-    let mut first: Option<Vec<f32>> = None;
-    for (form, mut backend) in cpus() {
-        let result = compute(&mut backend);
-        match &first {
-            None => first = Some(result),
-            Some(expected) => assert_bits(&format!("{what}, {form}"), &result, expected),
+    // One set for a test: backends run many steps, and an emulator keeps some memory of each thread that was ever started.
+    thread_local!(static CPUS: RefCell<Vec<(&'static str, Cpu)>> = RefCell::new(cpus()));
+    CPUS.with_borrow_mut(|cpus| {
+        let mut first: Option<Vec<f32>> = None;
+        for (form, backend) in cpus {
+            let result = compute(backend);
+            match &first {
+                None => first = Some(result),
+                Some(expected) => assert_bits(&format!("{what}, {form}"), &result, expected),
+            }
         }
-    }
-    first.expect("at least one form")
+        first.expect("at least one form")
+    })
 }
 
 /// Asserts that two results are equal to the bit.
