@@ -37,6 +37,12 @@ pub trait Backend: Sized + Send + 'static {
     /// A vector in the backend's layout, from the model file.
     fn vector(&self, source: &VectorBytes) -> Result<Self::Vector, ComputeError>;
 
+    /// Why weights are not what they were when they were loaded, if so: what was computed since is wrong. Only weights
+    /// that lie outside of the backend's own memory can change.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
     /// Room for activations, zeroed.
     fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer, ComputeError>;
 

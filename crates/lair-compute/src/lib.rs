@@ -18,6 +18,7 @@ mod regions;
 mod rope;
 mod source;
 mod streams;
+mod weight_archive;
 
 pub use backend::Backend;
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
@@ -42,3 +43,4 @@ pub use regions::{
 pub use rope::{RopeStyle, RopeTable};
 pub use source::{MatrixBytes, RowSelection, VectorBytes, WeightBytes};
 pub use streams::{STREAM_COUNT_MAX, StreamFactors, StreamMixing};
+pub use weight_archive::{PACKED_LAYOUT_VERSION, WeightArchive};

@@ -100,6 +100,19 @@ impl MatrixBytes {
         Ok(())
     }
 
+    /// What tells this matrix from all others of its model.
+    pub(crate) fn part_name(&self) -> String {
+        let selection = match &self.selection {
+            RowSelection::All => String::new(),
+            RowSelection::Range(range) => format!(" rows {}..{}", range.start, range.end),
+            RowSelection::Groups { start, length, stride, count } => {
+                format!(" {count} groups of {length} rows from {start} every {stride}")
+            }
+        };
+        let (columns, rows, count) = (self.columns, self.stored_rows, self.count);
+        format!("{} {} [{count}, {rows}, {columns}]{selection}", self.name, self.tensor_type)
+    }
+
     /// Rows of one matrix: the width of the output.
     pub fn rows(&self) -> usize {
         self.selection.count(self.stored_rows)

@@ -152,6 +152,12 @@ pub enum SequenceError {
         /// Index of the first number that is none.
         place: usize,
     },
+    /// The weights are not what they were.
+    #[error("the model's weights were lost while they were used: {cause}; load the model again")]
+    WeightsLost {
+        /// How.
+        cause: String,
+    },
     /// Nobody took what was generated.
     #[error("nothing of the answer was taken for {seconds} seconds")]
     NotTaken {
@@ -177,7 +183,7 @@ impl SequenceError {
                 Some("relax the grammar or schema".to_owned())
             }
             Self::NotTaken { .. } => Some("read answers as they come".to_owned()),
-            Self::ConstraintPanicked { .. } | Self::EngineStopped { .. } => None,
+            Self::ConstraintPanicked { .. } | Self::EngineStopped { .. } | Self::WeightsLost { .. } => None,
         }
     }
 }

@@ -112,6 +112,10 @@ impl<B: Backend> Runner for ModelRunner<B> {
         model.forward(backend, activations, memory, batch, rows_wanted, logits);
     }
 
+    fn damage(&self) -> Option<String> {
+        self.backend.damage()
+    }
+
     fn encoder_frame(&self) -> Option<EncoderFrame> {
         self.model.encoder_frame()
     }

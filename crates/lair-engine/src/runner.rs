@@ -28,6 +28,12 @@ pub trait Runner: Send {
     /// Computes a batch; `logits` is `[rows_wanted, vocabulary_size]`. `rows_wanted` ascends and may be empty.
     fn step(&mut self, batch: &Batch<'_>, rows_wanted: &[usize], logits: &mut [f32]);
 
+    /// Why the weights are not what they were when they were loaded, if so: what was computed since is wrong. Asked after
+    /// each step.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
     /// The tokens around a prompt that an encoder reads; `None` where the prompt itself is continued. With an encoder
     /// [`Runner::encode`] and [`Runner::step_encoded`] are called in place of [`Runner::step`].
     fn encoder_frame(&self) -> Option<EncoderFrame> {

@@ -25,6 +25,10 @@ impl<R: Runner> Engine<R> {
             return;
         }
         self.run_batch();
+        if let Some(cause) = self.runner.damage() {
+            self.fail_batch(&cause, events);
+            return;
+        }
         for place in 0..self.active.len() {
             let sequence = &mut self.active[place];
             sequence.computed += sequence.rows;
@@ -173,6 +177,15 @@ impl<R: Runner> Engine<R> {
             any_ended = true;
         }
         any_ended
+    }
+
+    /// Ends all sequences of this step. Nothing that it computed is found by others.
+    fn fail_batch(&mut self, cause: &str, events: &mut Vec<Event>) {
+        for sequence in self.active.iter().filter(|sequence| sequence.rows > 0) {
+            let error = SequenceError::WeightsLost { cause: cause.to_owned() };
+            events.push(Event::Failed { id: sequence.id, error });
+        }
+        self.remove_ended();
     }
 
     /// The sequences that ended still have rows.

@@ -1,10 +1,10 @@
 //! The tensors of a file, checked against what a declaration needs before any weight is touched.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lair_compute::{MatrixBytes, RowSelection, VectorBytes};
-use lair_gguf::{GgufFile, TensorInfo, TensorType};
+use lair_gguf::{GgufFile, TensorData, TensorInfo, TensorType};
 
 use crate::spec::Architecture;
 use crate::tensor_needs::{Fit, Presence, TensorNeed};
@@ -94,7 +94,7 @@ impl<'a> TensorSource<'a> {
         let dimension = |index: usize| tensor.shape.get(index).map_or(1, |length| *length as usize);
         MatrixBytes {
             name: name.to_owned(),
-            bytes: Arc::new(self.file.tensor_data(tensor)),
+            bytes: Arc::new(LazyTensor { file: self.file.clone(), tensor: tensor.clone(), data: OnceLock::new() }),
             tensor_type: tensor.tensor_type,
             columns: dimension(0),
             stored_rows: dimension(1),
@@ -141,6 +141,19 @@ impl<'a> TensorSource<'a> {
     fn tensor(&self, name: &str) -> &'a TensorInfo {
         assert!(self.found.contains(name), "`{name}` is loaded but was not declared, or is not there");
         self.file.tensor(name).expect("it was found when the file was checked")
+    }
+}
+
+/// A tensor that is made, or found in its file, when somebody looks at it. A backend that has a matrix already does not.
+struct LazyTensor {
+    file: GgufFile,
+    tensor: TensorInfo,
+    data: OnceLock<TensorData>,
+}
+
+impl AsRef<[u8]> for LazyTensor {
+    fn as_ref(&self) -> &[u8] {
+        self.data.get_or_init(|| self.file.tensor_data(&self.tensor)).as_ref()
     }
 }
 

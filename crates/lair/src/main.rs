@@ -39,6 +39,7 @@ mod synthetic;
 mod terminal;
 mod text_chunks;
 mod timings;
+mod weight_cache;
 mod weights;
 mod word_wrap;
 
@@ -175,10 +176,12 @@ fn main() -> std::process::ExitCode {
         None if cli.version => (commands::version::version(cli.json), cli.json),
         None => (commands::welcome::welcome(), false),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => failure.report(as_json),
-    }
+    };
+    weight_cache::finish();
+    code
 }
 
 /// Runs a command; gives what came of it, and whether a failure is to be said in JSON.

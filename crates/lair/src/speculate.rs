@@ -13,6 +13,7 @@ use lair_text::tokenizer::Tokenizer;
 use crate::failure::{ExitCode, Failure};
 use crate::locate::{self, Located};
 use crate::session::LoadOptions;
+use crate::weight_cache::ModelWeights;
 
 /// How tokens are guessed ahead, which makes answers faster and leaves them the same.
 #[derive(Args, Clone, Debug)]
@@ -141,8 +142,15 @@ impl DraftChoice {
             let hint = "use a smaller model of the same family".to_owned();
             return Err(Failure::new(ExitCode::BadModel, cause).with_hint(hint));
         }
-        let backend = Cpu::new(CpuOptions { threads: options.threads, ..CpuOptions::default() })
-            .map_err(|error| Failure::new(ExitCode::Engine, error))?;
+        let cpu_options = CpuOptions { threads: options.threads, ..CpuOptions::default() };
+        let weights = match &options.weight_cache {
+            Some(cache) => ModelWeights::of(cache, &draft_file, None, cpu_options.thread_count()).map(Arc::new),
+            None => None,
+        };
+        let mut backend = Cpu::new(cpu_options).map_err(|error| Failure::new(ExitCode::Engine, error))?;
+        if let Some(weights) = &weights {
+            backend = backend.with_weight_archive(Arc::clone(weights) as _);
+        }
         let model = Model::load(&draft_file, &backend, lair_model::LoadOptions::default())
             .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()))?;
         if !model.generates_one_by_one() {
@@ -150,6 +158,9 @@ impl DraftChoice {
             return Err(Failure::new(ExitCode::BadModel, cause));
         }
         draft_file.check_unchanged()?;
+        if let Some(weights) = weights {
+            weights.keep();
+        }
         let size_bytes = draft_file.size_bytes();
         // A step reads the weights.
         let step_cost = size_bytes as f32 / file.size_bytes().max(1) as f32;

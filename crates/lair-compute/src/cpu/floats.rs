@@ -6,11 +6,11 @@ use lair_simd::Isa;
 use super::brain_kernel::{BrainRoom, Sixteen, multiply_brains};
 use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max};
 use super::float_pack::{pack_bytes, pack_values};
-use super::memory::{Memory, Use};
+use super::memory::{Lasting, Memory, Use};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::quantise::QuantisedBlock;
-use crate::{ComputeError, MatrixBytes};
+use crate::{ComputeError, MatrixBytes, WeightBytes};
 
 /// Columns that all strips of tokens take before the next ones: what two panels and a strip have of them (32 KiB if all
 /// is f32) stays in the first-level cache.
@@ -21,11 +21,11 @@ const AHEAD_BYTES: usize = 16 << 10;
 
 /// Elements as they are kept, `[panel, column, row]`.
 enum Elements {
-    F32(Memory<f32>),
+    F32(Lasting<f32>),
     /// As bits.
-    F16(Memory<u16>),
+    F16(Lasting<u16>),
     /// The upper halves of f32.
-    BF16(Memory<u16>),
+    BF16(Lasting<u16>),
 }
 
 /// A stack of matrices of plain numbers.
@@ -42,15 +42,43 @@ impl Floats {
     /// If the memory cannot be had, or the type cannot be read.
     pub(super) fn pack(pool: &Pool, source: &MatrixBytes) -> Result<Floats, ComputeError> {
         let (columns, panels) = (source.columns, source.rows().div_ceil(PANEL));
-        let length = source.count * panels * PANEL * columns;
+        let length = Floats::length(source).unwrap_or(usize::MAX);
         let (usage, what) = (Use::Whole, "weights");
+        let shorts = || Ok(Lasting::Own(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)));
         let elements = match source.tensor_type {
-            TensorType::F16 => Elements::F16(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)),
-            TensorType::BF16 => Elements::BF16(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)),
-            TensorType::F32 => Elements::F32(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)),
-            _ => Elements::F32(pack_values(pool, source, Memory::zeroed_for(usage, length, what)?)?),
+            TensorType::F16 => Elements::F16(shorts()?),
+            TensorType::BF16 => Elements::BF16(shorts()?),
+            TensorType::F32 => {
+                Elements::F32(Lasting::Own(pack_bytes(pool, source, Memory::zeroed_for(usage, length, what)?)))
+            }
+            _ => Elements::F32(Lasting::Own(pack_values(pool, source, Memory::zeroed_for(usage, length, what)?)?)),
         };
         Ok(Floats { elements, columns, panels })
+    }
+
+    /// The matrices of `source` as they were packed before; `None` if these bytes cannot be that.
+    pub(super) fn kept(source: &MatrixBytes, bytes: WeightBytes) -> Option<Floats> {
+        let (columns, panels) = (source.columns, source.rows().div_ceil(PANEL));
+        let length = Floats::length(source)?;
+        let elements = match source.tensor_type {
+            TensorType::F16 => Elements::F16(Lasting::elsewhere(bytes, length)?),
+            TensorType::BF16 => Elements::BF16(Lasting::elsewhere(bytes, length)?),
+            _ => Elements::F32(Lasting::elsewhere(bytes, length)?),
+        };
+        Some(Floats { elements, columns, panels })
+    }
+
+    /// Elements of all matrices of `source`; `None` if nothing can have as many.
+    fn length(source: &MatrixBytes) -> Option<usize> {
+        source.count.checked_mul(source.rows().div_ceil(PANEL))?.checked_mul(PANEL)?.checked_mul(source.columns)
+    }
+
+    /// All elements as bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.elements {
+            Elements::F32(elements) => elements.bytes(),
+            Elements::F16(elements) | Elements::BF16(elements) => elements.bytes(),
+        }
     }
 
     /// Bytes held.
@@ -73,13 +101,22 @@ impl Floats {
     /// Copies a row of matrix `index`, widened.
     pub(super) fn row(&self, index: usize, row: usize, values: &mut [f32]) {
         let start = (index * self.panels + row / PANEL) * self.columns * PANEL + row % PANEL;
-        for (column, value) in values.iter_mut().enumerate() {
-            let place = start + column * PANEL;
-            *value = match &self.elements {
-                Elements::F32(memory) => memory[place],
-                Elements::F16(memory) => half::f16::from_bits(memory[place]).to_f32(),
-                Elements::BF16(memory) => f32::from_bits(u32::from(memory[place]) << 16),
-            };
+        let places = (start..).step_by(PANEL);
+        match &self.elements {
+            Elements::F32(elements) => {
+                let elements: &[f32] = elements;
+                values.iter_mut().zip(places).for_each(|(value, place)| *value = elements[place]);
+            }
+            Elements::F16(elements) => {
+                let elements: &[u16] = elements;
+                let values = values.iter_mut().zip(places);
+                values.for_each(|(value, place)| *value = half::f16::from_bits(elements[place]).to_f32());
+            }
+            Elements::BF16(elements) => {
+                let elements: &[u16] = elements;
+                let values = values.iter_mut().zip(places);
+                values.for_each(|(value, place)| *value = f32::from_bits(u32::from(elements[place]) << 16));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::panel::{CHUNK, Chunk};
 use super::pool::Pool;
 use super::quantise::{ActivationType, InputForm};
 use super::tap::Tap;
-use crate::{ComputeError, MatrixBytes};
+use crate::{ComputeError, MatrixBytes, WeightArchive};
 
 pub(super) enum Weights {
     /// Integer codes with scales: every quantised type.
@@ -36,48 +36,55 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Packs the matrices of `source` with all threads of the pool.
-    #[allow(unsafe_code)] // Panels are written by several threads.
-    pub(super) fn pack(isa: Isa, pool: &Pool, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        source.check()?;
-        let (rows, columns, activations) = (source.rows(), source.columns, ActivationType::default());
+    /// The matrices of `source`: those that the archive has, or else packed with all threads of the pool, which the archive
+    /// may keep.
+    ///
+    /// # Errors
+    /// If the source is not what it says, its type is not known, or the memory cannot be had.
+    pub(super) fn of(
+        isa: Isa,
+        pool: &Pool,
+        source: &MatrixBytes,
+        archive: Option<&dyn WeightArchive>,
+    ) -> Result<Matrix, ComputeError> {
         let refused = || ComputeError::WeightType { name: source.name.clone(), tensor_type: source.tensor_type };
         let format = lair_quant::format_of(source.tensor_type).ok_or_else(refused)?;
-        let Some(shape) = &format.shape else {
-            let floats = Floats::pack(pool, source)?;
-            let has_brain_products =
-                floats.sixteen().is_some() && columns.is_multiple_of(BLOCK) && brain_kernel::is_available(isa);
-            return Ok(Matrix {
-                weights: Arc::new(Weights::Floats(floats)),
-                has_brain_products,
-                rows,
-                columns,
-                activations,
-                tap: None,
-            });
-        };
-        let layout = Layout::of(format, shape);
-        let mut packed = Packed::empty(source, layout)?;
-        let (panels, (code_bytes, scale_bytes)) = (packed.panels, packed.panel_bytes());
-        let (codes, scales) = packed.parts_mut();
-        let (codes, scales) = (Parts::new(codes), Parts::new(scales));
-        pool.split(source.count * panels, &|_, range| {
-            for place in range {
-                // SAFETY: every place has its own part, and is visited once.
-                let out = unsafe {
-                    (codes.part(place * code_bytes, code_bytes), scales.part(place * scale_bytes, scale_bytes))
-                };
-                pack_panel(isa, source, &layout, (place / panels, place % panels), out);
+        let layout = format.shape.as_ref().map(|shape| Layout::of(format, shape));
+        // Asked before the source is looked at: its bytes may have to be made.
+        let kept = archive.and_then(|archive| Weights::kept(source, layout, archive));
+        let is_kept = kept.is_some();
+        let weights = match (kept, layout) {
+            (Some(kept), _) => kept,
+            (None, None) => {
+                source.check()?;
+                Weights::Floats(Floats::pack(pool, source)?)
             }
-        });
-        Ok(Matrix {
-            weights: Arc::new(Weights::Packed(packed)),
-            has_brain_products: false,
-            rows,
-            columns,
-            activations,
-            tap: None,
-        })
+            (None, Some(layout)) => {
+                source.check()?;
+                Weights::Packed(pack(isa, pool, source, layout)?)
+            }
+        };
+        let weights = Arc::new(weights);
+        if let Some(archive) = archive.filter(|_| !is_kept) {
+            Weights::keep(&weights, source, archive);
+        }
+        let (rows, columns) = (source.rows(), source.columns);
+        let has_brain_products = match &*weights {
+            Weights::Packed(_) => false,
+            Weights::Floats(floats) => {
+                floats.sixteen().is_some() && columns.is_multiple_of(BLOCK) && brain_kernel::is_available(isa)
+            }
+        };
+        Ok(Matrix { weights, rows, columns, activations: ActivationType::default(), has_brain_products, tap: None })
+    }
+
+    /// Packs the matrices of `source` with all threads of the pool.
+    ///
+    /// # Errors
+    /// As [`Matrix::of`].
+    #[cfg(test)]
+    pub(super) fn pack(isa: Isa, pool: &Pool, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
+        Matrix::of(isa, pool, source, None)
     }
 
     /// The same matrix, with activations of another type.
@@ -134,6 +141,87 @@ impl Matrix {
             }
         }
     }
+}
+
+impl Weights {
+    /// Asks an archive for the parts of this matrix.
+    fn kept(source: &MatrixBytes, layout: Option<Layout>, archive: &dyn WeightArchive) -> Option<Weights> {
+        let name = source.part_name();
+        let load = |part: WeightPart| archive.load(&part.of(&name));
+        Some(match layout {
+            None => Weights::Floats(Floats::kept(source, load(WeightPart::Elements)?)?),
+            Some(layout) => {
+                let parts = (load(WeightPart::Codes)?, load(WeightPart::Scales)?);
+                Weights::Packed(Packed::kept(source, layout, parts)?)
+            }
+        })
+    }
+
+    /// Offers the parts of this matrix to an archive.
+    fn keep(weights: &Arc<Weights>, source: &MatrixBytes, archive: &dyn WeightArchive) {
+        let name = source.part_name();
+        let parts: &[WeightPart] = match **weights {
+            Weights::Packed(_) => &[WeightPart::Codes, WeightPart::Scales],
+            Weights::Floats(_) => &[WeightPart::Elements],
+        };
+        for &part in parts {
+            archive.keep(&part.of(&name), Arc::new(KeptPart { weights: Arc::clone(weights), part }));
+        }
+    }
+}
+
+/// What an archive keeps of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WeightPart {
+    Codes,
+    Scales,
+    /// Of a type that is not quantized.
+    Elements,
+}
+
+impl WeightPart {
+    fn of(self, matrix: &str) -> String {
+        let what = match self {
+            WeightPart::Codes => "codes",
+            WeightPart::Scales => "scales",
+            WeightPart::Elements => "elements",
+        };
+        format!("{matrix} {what}")
+    }
+}
+
+/// A part, to be written somewhere.
+struct KeptPart {
+    weights: Arc<Weights>,
+    part: WeightPart,
+}
+
+impl AsRef<[u8]> for KeptPart {
+    fn as_ref(&self) -> &[u8] {
+        match (&*self.weights, self.part) {
+            (Weights::Packed(packed), WeightPart::Scales) => packed.parts().1,
+            (Weights::Packed(packed), _) => packed.parts().0,
+            (Weights::Floats(floats), _) => floats.bytes(),
+        }
+    }
+}
+
+/// Packs panel by panel.
+#[allow(unsafe_code)] // Panels are written by several threads.
+fn pack(isa: Isa, pool: &Pool, source: &MatrixBytes, layout: Layout) -> Result<Packed, ComputeError> {
+    let mut room = Packed::room(source, &layout)?;
+    let (code_bytes, scale_bytes) = layout.panel_bytes(source.columns);
+    let panels = source.rows().div_ceil(PANEL);
+    let (codes, scales) = (Parts::new(&mut room.codes), Parts::new(&mut room.scales));
+    pool.split(source.count * panels, &|_, range| {
+        for place in range {
+            // SAFETY: every place has its own part, and is visited once.
+            let out =
+                unsafe { (codes.part(place * code_bytes, code_bytes), scales.part(place * scale_bytes, scale_bytes)) };
+            pack_panel(isa, source, &layout, (place / panels, place % panels), out);
+        }
+    });
+    Ok(Packed::filled(source, layout, room))
 }
 
 /// The values of one row of a chunk.

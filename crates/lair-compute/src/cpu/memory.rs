@@ -9,7 +9,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 
-use crate::ComputeError;
+use crate::{ComputeError, WeightBytes};
 
 /// A cache line, and the width of the widest vector.
 pub(super) const ALIGNMENT: usize = 64;
@@ -201,6 +201,40 @@ impl<T: Plain> std::ops::DerefMut for Memory<T> {
     }
 }
 
+/// Numbers that are not written any more: in memory of our own, or in bytes that lie elsewhere and are only read.
+pub(super) enum Lasting<T: Plain> {
+    Own(Memory<T>),
+    Elsewhere(WeightBytes),
+}
+
+impl<T: Plain> Lasting<T> {
+    /// The numbers that these bytes are; `None` if they are not so many, or do not begin a cache line.
+    pub(super) fn elsewhere(bytes: WeightBytes, length: usize) -> Option<Lasting<T>> {
+        let found = (*bytes).as_ref();
+        let fits = Some(found.len()) == length.checked_mul(size_of::<T>());
+        (fits && found.as_ptr().addr().is_multiple_of(ALIGNMENT)).then_some(Lasting::Elsewhere(bytes))
+    }
+
+    /// The same as bytes, in the order of this machine.
+    pub(super) fn bytes(&self) -> &[u8] {
+        let numbers: &[T] = self;
+        // SAFETY: plain numbers have no padding, and any bytes are valid ones.
+        unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+    }
+}
+
+impl<T: Plain> std::ops::Deref for Lasting<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Lasting::Own(memory) => memory,
+            // SAFETY: any bytes are valid elements. Bytes that moved since they were looked at give fewer, or none.
+            Lasting::Elsewhere(bytes) => unsafe { (**bytes).as_ref().align_to::<T>().1 },
+        }
+    }
+}
+
 /// A slice whose disjoint parts are written by several threads at once.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a, T> {
@@ -258,6 +292,28 @@ mod tests {
                 assert_eq!(memory.iter().sum::<f32>(), (size_bytes / 4) as f32);
             }
         }
+    }
+
+    #[test]
+    fn bytes_elsewhere_are_numbers_if_they_fit() {
+        let mut own = Memory::<f32>::zeroed(40, "a test").expect("memory");
+        own.iter_mut().enumerate().for_each(|(index, value)| *value = index as f32);
+        let own = std::sync::Arc::new(Lasting::Own(own));
+        struct Part(std::sync::Arc<Lasting<f32>>, std::ops::Range<usize>);
+        impl AsRef<[u8]> for Part {
+            fn as_ref(&self) -> &[u8] {
+                &self.0.bytes()[self.1.clone()]
+            }
+        }
+        let part = |range| std::sync::Arc::new(Part(own.clone(), range)) as WeightBytes;
+        let lasting = Lasting::<f32>::elsewhere(part(64..128), 16).expect("16 numbers in a cache line");
+        assert_eq!(lasting[..], own[16..32]);
+        assert_eq!(lasting.bytes(), &own.bytes()[64..128]);
+        // Another length, half a number, and what begins within a line.
+        assert!(Lasting::<f32>::elsewhere(part(64..128), 15).is_none());
+        assert!(Lasting::<f32>::elsewhere(part(64..126), 16).is_none());
+        assert!(Lasting::<f32>::elsewhere(part(32..96), 16).is_none());
+        assert!(Lasting::<f32>::elsewhere(part(0..0), usize::MAX).is_none());
     }
 
     #[test]

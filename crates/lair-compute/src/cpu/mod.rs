@@ -5,6 +5,8 @@
 //! by the shape alone, so results are equal to the bit for any batch and number of threads; and for any instruction set, but
 //! for weights of 16 bits where the machine has BF16 products (`brain_kernel`).
 
+#[cfg(test)]
+mod archive_tests;
 mod attention;
 mod banked;
 mod brain_kernel;
@@ -64,6 +66,7 @@ mod streams;
 mod tap;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 pub use attention::Chosen;
 pub use kv::{Kv, States};
@@ -79,7 +82,7 @@ use crate::{
     DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KeyChooser, KeyChooserBuffers,
     KeyCompressor, KeyCompressorBuffers, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId,
     Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
-    StreamFactors, TokenShift, VectorBytes,
+    StreamFactors, TokenShift, VectorBytes, WeightArchive,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -112,6 +115,7 @@ pub struct Cpu {
     /// Whether weights of 16 bits are multiplied in f32 even where BF16 would be faster.
     has_exact_plain_weights: bool,
     taps: Option<InputTaps>,
+    archive: Option<Arc<dyn WeightArchive>>,
 }
 
 /// Activations, `[rows, width]`.
@@ -147,6 +151,7 @@ impl Cpu {
             activations: ActivationType::default(),
             has_exact_plain_weights: false,
             taps: None,
+            archive: None,
         })
     }
 
@@ -159,6 +164,12 @@ impl Cpu {
     /// everywhere, half as fast where the machine has BF16 products.
     pub fn with_exact_plain_weights(self) -> Cpu {
         Cpu { has_exact_plain_weights: true, ..self }
+    }
+
+    /// The same backend, whose matrices, from now on, are taken from this archive where it has them, and offered to it
+    /// where it has not.
+    pub fn with_weight_archive(self, archive: Arc<dyn WeightArchive>) -> Cpu {
+        Cpu { archive: Some(archive), ..self }
     }
 
     /// The same backend, whose matrices, from now on, add up what they are multiplied with.
@@ -191,13 +202,18 @@ impl Backend for Cpu {
     type Chosen = Chosen;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        let mut matrix = Matrix::pack(self.isa, &self.pool, source)?.with_activations(self.activations);
+        let mut matrix =
+            Matrix::of(self.isa, &self.pool, source, self.archive.as_deref())?.with_activations(self.activations);
         matrix.has_brain_products &= !self.has_exact_plain_weights;
         // Parts of a fused tensor read the same input: the first one stands for all.
         let is_first = source.rows() > 0 && source.selection.stored_row(0) == 0;
         matrix.tap =
             self.taps.as_ref().filter(|_| is_first).map(|taps| taps.tap(&source.name, source.columns, source.count));
         Ok(matrix)
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.archive.as_ref()?.damage()
     }
 
     fn vector(&self, source: &VectorBytes) -> Result<Vec<f32>, ComputeError> {

@@ -16,8 +16,8 @@
 
 use lair_quant::{CodeShape, Format, TensorType};
 
-use super::memory::{Memory, Use};
-use crate::{ComputeError, MatrixBytes};
+use super::memory::{Lasting, Memory, Use};
+use crate::{ComputeError, MatrixBytes, WeightBytes};
 
 /// Rows of a panel.
 pub(super) const PANEL: usize = 16;
@@ -189,6 +189,12 @@ impl Layout {
             (Some(_), SubBits::Eight) => self.supers_bytes() + subs,
         }
     }
+
+    /// Bytes of a panel with so many columns: codes and scales.
+    pub(super) fn panel_bytes(&self, columns: usize) -> (usize, usize) {
+        let records = columns.div_ceil(self.record_columns());
+        (columns / BLOCK * self.bits.block_bytes(), records * self.record_bytes())
+    }
 }
 
 /// A stack of quantised matrices.
@@ -196,34 +202,72 @@ pub(super) struct Packed {
     pub(super) layout: Layout,
     pub(super) columns: usize,
     pub(super) panels: usize,
-    codes: Memory<u8>,
-    scales: Memory<u8>,
+    codes: Lasting<u8>,
+    scales: Lasting<u8>,
+}
+
+/// Room for quantised matrices, to be filled panel by panel.
+pub(super) struct Room {
+    pub(super) codes: Memory<u8>,
+    pub(super) scales: Memory<u8>,
 }
 
 impl Packed {
-    /// Room for the matrices of `source`, to be filled panel by panel.
-    pub(super) fn empty(source: &MatrixBytes, layout: Layout) -> Result<Packed, ComputeError> {
-        let panels = source.rows().div_ceil(PANEL);
-        let blocks = source.count * panels * (source.columns / BLOCK);
-        let records = source.count * panels * source.columns.div_ceil(layout.record_columns());
-        Ok(Packed {
+    /// Bytes of codes and of scales of all matrices of `source`; `None` if nothing can have as many.
+    fn sizes(source: &MatrixBytes, layout: &Layout) -> Option<(usize, usize)> {
+        let panels = source.count.checked_mul(source.rows().div_ceil(PANEL))?;
+        let blocks = panels.checked_mul(source.columns / BLOCK)?;
+        let records = panels.checked_mul(source.columns.div_ceil(layout.record_columns()))?;
+        Some((blocks.checked_mul(layout.bits.block_bytes())?, records.checked_mul(layout.record_bytes())?))
+    }
+
+    /// Room for the matrices of `source`, which has been checked.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub(super) fn room(source: &MatrixBytes, layout: &Layout) -> Result<Room, ComputeError> {
+        let (codes, scales) = Packed::sizes(source, layout).unwrap_or((usize::MAX, 0));
+        Ok(Room {
+            codes: Memory::zeroed_for(Use::Whole, codes, "packed weights")?,
+            scales: Memory::zeroed_for(Use::Whole, scales, "scales of packed weights")?,
+        })
+    }
+
+    /// The matrices of `source` that were packed into this room.
+    pub(super) fn filled(source: &MatrixBytes, layout: Layout, room: Room) -> Packed {
+        Packed {
             layout,
             columns: source.columns,
-            panels,
-            codes: Memory::zeroed_for(Use::Whole, blocks * layout.bits.block_bytes(), "packed weights")?,
-            scales: Memory::zeroed_for(Use::Whole, records * layout.record_bytes(), "scales of packed weights")?,
+            panels: source.rows().div_ceil(PANEL),
+            codes: Lasting::Own(room.codes),
+            scales: Lasting::Own(room.scales),
+        }
+    }
+
+    /// The matrices of `source` as they were packed before; `None` if these bytes cannot be that.
+    pub(super) fn kept(
+        source: &MatrixBytes,
+        layout: Layout,
+        (codes, scales): (WeightBytes, WeightBytes),
+    ) -> Option<Packed> {
+        let (code_bytes, scale_bytes) = Packed::sizes(source, &layout)?;
+        Some(Packed {
+            layout,
+            columns: source.columns,
+            panels: source.rows().div_ceil(PANEL),
+            codes: Lasting::elsewhere(codes, code_bytes)?,
+            scales: Lasting::elsewhere(scales, scale_bytes)?,
         })
     }
 
     /// Bytes of one panel: codes and scales.
-    pub(super) fn panel_bytes(&self) -> (usize, usize) {
-        let records = self.columns.div_ceil(self.layout.record_columns());
-        (self.columns / BLOCK * self.layout.bits.block_bytes(), records * self.layout.record_bytes())
+    fn panel_bytes(&self) -> (usize, usize) {
+        self.layout.panel_bytes(self.columns)
     }
 
-    /// All codes and all scales, for packing.
-    pub(super) fn parts_mut(&mut self) -> (&mut [u8], &mut [u8]) {
-        (&mut self.codes, &mut self.scales)
+    /// All codes and all scales.
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
+        (&self.codes, &self.scales)
     }
 
     /// Codes and scales of a panel of matrix `index`.

@@ -276,8 +276,11 @@ impl<R: Runner> Engine<R> {
                 Pooling::Rank => self.runner.scores(&pooler.finish()),
                 Pooling::Mean | Pooling::First | Pooling::Last => self.runner.embedding(pooler.finish()),
             };
-            if let Some(place) = vector.iter().position(|value| !value.is_finite()) {
-                let error = SequenceError::NonFiniteEmbedding { input, place };
+            let lost = self.runner.damage().map(|cause| SequenceError::WeightsLost { cause });
+            let non_finite = || vector.iter().position(|value| !value.is_finite());
+            if let Some(error) =
+                lost.or_else(|| Some(SequenceError::NonFiniteEmbedding { input, place: non_finite()? }))
+            {
                 self.cancel_embedding(id);
                 self.embedded.push((id, Err(error)));
                 continue;

@@ -1,6 +1,7 @@
 //! What is measured of a model with one set-up: starts in new processes, tests on the loaded model.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use lair_compute::cpu::IsaChoice;
@@ -18,6 +19,7 @@ use crate::commands::run::KvChoice;
 use crate::failure::Failure;
 use crate::locate::Located;
 use crate::session::{LoadOptions, Session};
+use crate::weight_cache::{ModelWeights, WeightCache};
 
 /// Instruction sets to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,6 +87,8 @@ pub struct Suite<'a> {
     pub file: &'a GgufFile,
     /// How keys and values are kept.
     pub kv: KvChoice,
+    /// Where packed weights are kept, and the arguments that say so.
+    pub weight_cache: (Option<Arc<WeightCache>>, Vec<String>),
     /// Rounds.
     pub repeats: usize,
 }
@@ -140,6 +144,7 @@ impl Suite<'_> {
             context_length: Some(context_length),
             memory_length: Some(memory_length),
             sequences_max,
+            weight_cache: self.weight_cache.0.clone(),
             ..setup.load_options(self.kv)
         };
         say("loading the model");
@@ -171,7 +176,8 @@ impl Suite<'_> {
         warnings: &mut Vec<String>,
         say: &mut dyn FnMut(&str),
     ) -> Result<Vec<Entry>, Failure> {
-        let child = Child { path: self.located.path.clone(), load_arguments: setup.arguments(self.kv) };
+        let load_arguments = setup.arguments(self.kv).into_iter().chain(self.weight_cache.1.iter().cloned()).collect();
+        let child = Child { path: self.located.path.clone(), load_arguments };
         let warm = start::warm(&child, self.repeats, say)?;
         let kv_token_bytes = warm.started[0].kv_token_bytes;
         let entry = |what: What, starts: Starts| {
@@ -187,7 +193,13 @@ impl Suite<'_> {
             }
         };
         let mut entries = vec![entry(What::WarmStart, warm)];
-        let files: Vec<PathBuf> = self.file.paths().map(PathBuf::from).collect();
+        let mut files: Vec<PathBuf> = self.file.paths().map(PathBuf::from).collect();
+        if let Some(cache) = &self.weight_cache.0
+            && let Some(kept) = ModelWeights::path(cache, self.file)
+        {
+            // Of the model's own file only the beginning is read.
+            files = vec![kept];
+        }
         match start::cold(&child, &files, self.repeats, say)? {
             Some((cold, read_seconds)) => entries.push(entry(What::ColdStart { read_seconds }, cold)),
             None => warnings.push("the page cache does not forget the model's file here: no cold start".to_owned()),

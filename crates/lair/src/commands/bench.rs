@@ -21,10 +21,11 @@ use crate::commands::show::{bytes_text, file_type_text};
 use crate::failure::{ExitCode, Failure, Outcome};
 use crate::locate::{self, Located};
 use crate::measured_machine;
-use crate::session::{ROWS_MAX, Session, model_failure};
+use crate::session::{LoadOptions, ROWS_MAX, Session, model_failure};
 use crate::synthetic::mixes::{MIXES, Mix};
 use crate::synthetic::shapes::{SHAPES, Shape};
 use crate::synthetic::{Synthetic, TemporaryModel};
+use crate::weight_cache::WeightCacheArgs;
 use crate::{interrupt, machine};
 
 /// What to measure, on which model.
@@ -78,6 +79,8 @@ pub struct BenchArgs {
     /// How keys and values are kept
     #[arg(long, value_enum, default_value_t = KvChoice::Q8_0, help_heading = "Loading")]
     kv: KvChoice,
+    #[command(flatten)]
+    weight_cache: WeightCacheArgs,
     /// How the figures are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -182,7 +185,8 @@ pub fn bench(args: &BenchArgs) -> Outcome {
     let setups = args.setups();
     say("measuring the machine");
     let before = measure_machine(&setups)?;
-    let suite = Suite { located: &model.located, file: &model.file, kv: args.kv, repeats: args.repeats };
+    let weight_cache = (args.weight_cache.open()?, args.weight_cache.arguments());
+    let suite = Suite { located: &model.located, file: &model.file, kv: args.kv, weight_cache, repeats: args.repeats };
     let (mut entries, mut warnings) = (Vec::new(), Vec::new());
     // Before any model is loaded: pages that a process has mapped do not leave the page cache.
     if !args.no_start {
@@ -248,7 +252,8 @@ fn as_child(args: &BenchArgs, counts: &[usize]) -> Outcome {
     let [setup] = args.setups()[..] else {
         return Err(Failure::new(ExitCode::Usage, "--child takes one set-up"));
     };
-    let session = Session::load(&located, &setup.load_options(args.kv))?;
+    let options = LoadOptions { weight_cache: args.weight_cache.open()?, ..setup.load_options(args.kv) };
+    let session = Session::load(&located, &options)?;
     start::run_as_child(&session, (counts[0], counts[1]))
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::failure::{Failure, Outcome};
 use crate::human::{parse_size, size_text};
 use crate::locate;
+use crate::weight_cache::{self, WeightCache};
 
 /// What to clear.
 #[derive(Args, Debug)]
@@ -50,16 +51,20 @@ pub fn gc(args: &GcArgs) -> Outcome {
         partials_older_than: Some(Duration::from_secs(args.partials_days.saturating_mul(86_400))),
         also_shared: args.shared,
     })?;
+    // Weights that were packed from a model that is gone.
+    let packed = WeightCache::remove_orphans(&weight_cache::usual_folder()?, args.dry_run);
+    let freed_bytes = report.freed_bytes() + packed.iter().map(|(_, size_bytes)| size_bytes).sum::<u64>();
+    let leftovers = || report.leftovers.iter().chain(&packed);
     if args.json {
         println!(
             "{:#}",
             json!({
                 "dry_run": args.dry_run,
-                "freed_bytes": report.freed_bytes(),
+                "freed_bytes": freed_bytes,
                 "remaining_bytes": report.remaining_bytes,
                 "models": report.evicted.iter().map(ModelName::short).collect::<Vec<_>>(),
                 "blobs": report.blobs.iter().map(|(digest, _)| digest.to_string()).collect::<Vec<_>>(),
-                "files": report.leftovers.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>(),
+                "files": leftovers().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>(),
             })
         );
     } else {
@@ -70,10 +75,10 @@ pub fn gc(args: &GcArgs) -> Outcome {
         for (digest, size_bytes) in &report.blobs {
             println!("{verb} {digest} ({})", size_text(*size_bytes));
         }
-        for (path, size_bytes) in &report.leftovers {
+        for (path, size_bytes) in leftovers() {
             println!("{verb} {} ({})", path.display(), size_text(*size_bytes));
         }
-        let (freed, rest) = (size_text(report.freed_bytes()), size_text(report.remaining_bytes));
+        let (freed, rest) = (size_text(freed_bytes), size_text(report.remaining_bytes));
         println!("{freed} {}, models take {rest}", if args.dry_run { "would be freed" } else { "freed" });
         if report.shared.0 > 0 {
             let (count, size_bytes) = report.shared;

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::failure::{Failure, Outcome};
 use crate::human::size_text;
 use crate::locate;
+use crate::weight_cache::{self, WeightCache};
 
 /// Which models to remove.
 #[derive(Args, Debug)]
@@ -46,8 +47,13 @@ pub fn rm(args: &RmArgs) -> Outcome {
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
+    // What was packed from their files is of no use any more.
+    let packed = WeightCache::remove_orphans(&weight_cache::usual_folder()?, false);
+    let packed_bytes: u64 = packed.iter().map(|(_, size_bytes)| size_bytes).sum();
     if args.json {
-        println!("{}", json!({ "models": removed }));
+        println!("{}", json!({ "models": removed, "packed_weights_freed_bytes": packed_bytes }));
+    } else if !packed.is_empty() {
+        println!("deleted packed weights ({} freed)", size_text(packed_bytes));
     }
     first_error.map_or(Ok(()), |error| Err(Failure::from(error)))
 }

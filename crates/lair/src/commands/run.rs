@@ -22,6 +22,7 @@ use crate::sampling::SamplingArgs;
 use crate::session::{Answer, LoadOptions, Message, Session, Think, Wishes, chat_template_asked_for};
 use crate::speculate::SpeculateArgs;
 use crate::timings::{acceptance_rate, timings};
+use crate::weight_cache::WeightCacheArgs;
 use crate::{machine, parameters};
 
 /// What to run, on what, and how.
@@ -46,6 +47,8 @@ pub struct RunArgs {
     raw: bool,
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    weight_cache: WeightCacheArgs,
     /// What activations are multiplied as, where weights are quantised [default: words if the model is narrow, else bytes]
     #[arg(long, value_enum, value_name = "TYPE", help_heading = "Loading")]
     activations: Option<ActivationChoice>,
@@ -210,7 +213,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         _ => failure,
     })?;
     let activations = args.activations.map(ActivationChoice::activation_type);
-    let load = LoadOptions { activations, ..args.load.options()? };
+    let load = LoadOptions { activations, weight_cache: args.weight_cache.open()?, ..args.load.options()? };
     let load = args.adapters.over(args.speculate.over(load, args.json)?);
     let session = Session::load(&located, &located.load_options(&Parameters::default(), &load)?)?;
     // A context that is shorter than the model's is said without being asked: it is what an answer may run into.

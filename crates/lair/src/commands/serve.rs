@@ -21,6 +21,7 @@ use crate::serving::ServingArgs;
 use crate::session::LoadOptions;
 use crate::slm::ServedProjects;
 use crate::speculate::SpeculateArgs;
+use crate::weight_cache::WeightCacheArgs;
 
 /// What the program ends with when it is asked to end again while answers run: as a shell says of Ctrl-C.
 const ASKED_TWICE: u8 = 130;
@@ -57,6 +58,8 @@ pub struct ServeArgs {
     serving: ServingArgs,
     #[command(flatten)]
     load: LoadArgs,
+    #[command(flatten)]
+    weight_cache: WeightCacheArgs,
     #[command(flatten)]
     speculate: SpeculateArgs,
 }
@@ -154,7 +157,8 @@ fn serve_with(args: &ServeArgs, usual_port: u16, projects: Option<ServedProjects
     let serving = args.serving.serving()?;
     let prompt_cache = serving.prompt_cache.clone();
     let sequences_max = usize::from(args.parallel);
-    let load = LoadOptions { sequences_max, serving: Some(serving), ..args.load.options()? };
+    let weight_cache = args.weight_cache.open()?;
+    let load = LoadOptions { sequences_max, serving: Some(serving), weight_cache, ..args.load.options()? };
     let source = StoreSource { options: args.speculate.over(load, true)?, projects };
     let tls = args.access.tls();
     let scheme = if tls.is_some() { "https" } else { "http" };

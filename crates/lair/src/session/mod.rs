@@ -38,6 +38,7 @@ use crate::locate::Located;
 use crate::memory_ledger::Promise;
 use crate::serving::Serving;
 use crate::speculate::DraftChoice;
+use crate::weight_cache::{ModelWeights, WeightCache};
 use crate::{machine, parameters, sampling, weights};
 
 /// How a model is loaded.
@@ -71,6 +72,8 @@ pub struct LoadOptions {
     pub quantize: Option<FileType>,
     /// A Jinja template in place of the model's.
     pub chat_template: Option<String>,
+    /// Where packed weights are kept.
+    pub weight_cache: Option<Arc<WeightCache>>,
 }
 
 impl Default for LoadOptions {
@@ -90,7 +93,17 @@ impl Default for LoadOptions {
             adapters: Vec::new(),
             quantize: None,
             chat_template: None,
+            weight_cache: None,
         }
+    }
+}
+
+impl LoadOptions {
+    /// The packed weights of this file, where such are kept. Those of adapters are not: each would have the whole model beside
+    /// it.
+    pub(crate) fn model_weights(&self, file: &GgufFile, threads: usize) -> Option<Arc<ModelWeights>> {
+        let cache = self.weight_cache.as_ref().filter(|_| self.adapters.is_empty())?;
+        ModelWeights::of(cache, file, self.quantize, threads).map(Arc::new)
     }
 }
 
@@ -135,12 +148,18 @@ impl Session {
         let available = available.map(|bytes| bytes.saturating_sub(draft.as_ref().map_or(0, |draft| draft.size_bytes)));
         check_weights_fit(&file, available)?;
         let activations = options.activations.unwrap_or_else(|| activations_of(&file));
-        let tokenizer = std::thread::scope(|scope| -> Result<_, Failure> {
+        let loaded = std::thread::scope(|scope| -> Result<_, Failure> {
             // Reading 150,000 pieces takes as long as packing a small model: side by side.
             let tokenizer = scope.spawn(|| Tokenizer::from_gguf(file.metadata()));
-            let backend = Cpu::new(CpuOptions { threads: options.threads, isa: options.isa })
+            let cpu_options = CpuOptions { threads: options.threads, isa: options.isa };
+            let weights = options.model_weights(&file, cpu_options.thread_count());
+            let backend = Cpu::new(cpu_options)
                 .map_err(|error| Failure::new(ExitCode::Engine, error))?
                 .with_activations(activations);
+            let backend = match &weights {
+                Some(weights) => backend.with_weight_archive(Arc::clone(weights) as _),
+                None => backend,
+            };
             let loaded = load_model(&file, backend, draft, options, available);
             let tokenizer = tokenizer
                 .join()
@@ -148,11 +167,14 @@ impl Session {
                 .map_err(|error| Failure::new(ExitCode::BadModel, &error).with_hint(error.hint()));
             // Of two refusals the model's says more.
             let loaded = loaded?;
-            Ok((tokenizer?, loaded))
+            Ok((tokenizer?, loaded, weights))
         });
-        let (tokenizer, loaded) = tokenizer?;
+        let (tokenizer, loaded, weights) = loaded?;
         // A file that was cut while its weights were read gives zeros for what is missing.
         file.check_unchanged()?;
+        if let Some(weights) = weights {
+            weights.keep();
+        }
         let template_choice::Choice { template, note } = template_choice::choose(located, options, &file)?;
         if let Some(cause) = template.as_ref().and_then(PromptTemplate::problem) {
             eprintln!("warning: {cause}");
