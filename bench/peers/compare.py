@@ -58,6 +58,8 @@ def arguments():
     parser.add_argument("--depths", default="8192", help="tokens before those that are decoded")
     parser.add_argument("--streams", default="4,8")
     parser.add_argument("--states", help="a folder that keeps the peers' caches at depth from run to run")
+    parser.add_argument("--weight-cache", type=pathlib.Path, metavar="FOLDER",
+                        help="Lair keeps packed weights there; Lair without it is measured as well")
     parser.add_argument("--title", default="Lair beside its peers")
     parser.add_argument("--json", type=pathlib.Path, help="where to write every single value")
     parser.add_argument("--markdown", type=pathlib.Path, help="where to write the tables; they are printed anyway")
@@ -127,8 +129,10 @@ def load_summary(watches):
 
 def main():
     options = arguments()
-    lair = Lair(options.lair)
+    lair = Lair(options.lair, weight_cache=options.weight_cache)
     engines = [lair if name == "Lair" else Peer(name, options.peers) for name in options.engines.split(",")]
+    if options.weight_cache:
+        engines.append(Lair(options.lair, name="Lair that packs"))
     # Paths of this machine say nothing to a reader of the results.
     command = ["compare.py", *(pathlib.Path(part).name for part in sys.argv[1:])]
     report = {"title": options.title, "date": datetime.date.today().isoformat(), "machine": machine.describe(),

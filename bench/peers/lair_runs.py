@@ -6,12 +6,11 @@ START_PROMPT = "Hello there"
 
 
 class Lair:
-    """A `lair` program and what it can do."""
+    """A `lair` program and what it can do. With `weight_cache`, a folder, it keeps packed weights there."""
 
-    name = "Lair"
-
-    def __init__(self, program):
-        self.program = str(program)
+    def __init__(self, program, name="Lair", weight_cache=None):
+        self.program, self.name = str(program), name
+        self.cache = ["--weight-cache", str(weight_cache)] if weight_cache else []
         self.has_bench = self.help("bench") is not None
         # Guessing ahead is measured as a row of its own; elsewhere a model that repeats itself would look faster.
         self.plain, self.plain_bench = (["--no-speculate"] if "--no-speculate" in (self.help(command) or "") else []
@@ -26,12 +25,13 @@ class Lair:
         folder = pathlib.Path(self.program).resolve().parent
         git = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True)
         commit = f", commit {git.stdout.strip()}" if git.returncode == 0 else ""
-        return {"version": version + commit, "flags": " ".join(["--kv f16", *self.plain]) + ", otherwise defaults"}
+        cache = ["--weight-cache FOLDER"] if self.cache else []
+        return {"version": version + commit, "flags": " ".join([*self.plain, *cache]) + ", otherwise defaults (keys and values in 8 bits)"}
 
     def command(self, model, prompt, threads, count, options=()):
         """One answer without a chat template, always the likeliest token."""
         return [self.program, "run", model, prompt, "--raw", "--json", "--temperature", "0", "--repeat-penalty", "1",
-                "--threads", str(threads), "--max-tokens", str(count), *options]
+                "--threads", str(threads), "--max-tokens", str(count), *self.cache, *options]
 
     def answer(self, model, prompt, threads, count, options=()):
         """The JSON of such an answer, and what was watched."""
@@ -79,7 +79,7 @@ class Lair:
                   "--depth": ([0] if "decode" in rows else []) + (plan["depths"] if "depth" in rows else []),
                   "--streams": plan["streams"] if "streams" in rows else []}
         command = [self.program, "bench", model, "--repeats", "1", "--no-start", "--json", "--threads", str(plan["threads"]),
-                   *self.plain_bench]
+                   *self.plain_bench, *self.cache]
         for option, values in counts.items():
             if values:
                 command += [option, ",".join(map(str, values))]
