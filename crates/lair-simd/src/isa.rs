@@ -111,6 +111,8 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
+                // Every processor with the others has it, too.
+                && is_x86_feature_detected!("popcnt")
             {
                 found.push(Isa::Avx512Vnni(avx2));
             }

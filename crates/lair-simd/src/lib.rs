@@ -19,6 +19,7 @@ mod avx512;
 mod exponentials;
 mod isa;
 pub mod math;
+mod maxima;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -29,8 +30,9 @@ mod simd;
 pub use avx2::Avx2;
 pub use exponentials::Exponentials;
 pub use isa::{Isa, IsaChoice};
+pub use maxima::{MAXIMA_BLOCK, block_maxima};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use select::{Range, select_within};
+pub use select::{PICKED, Range, pick_within, picked_index, picked_place, picked_places, select_within};
 pub use simd::{LANES, Simd, Work};

@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 use lair_simd::Isa;
 
 use super::nucleus::Nearest;
-use super::survey::BLOCK;
 use super::weights;
 
 /// A token that may be chosen.
@@ -205,6 +204,14 @@ pub(super) struct Bins([f64; BIN_COUNT]);
 pub(super) const BIN_COUNT: usize = 512;
 const BINS_A_UNIT: f64 = 20.0;
 
+/// A sum that does not wait for each addition before the next.
+fn sum(values: &[f64]) -> f64 {
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    eights.iter().for_each(|eight| lanes.iter_mut().zip(eight).for_each(|(lane, value)| *lane += value));
+    lanes.iter().chain(rest).sum()
+}
+
 impl Bins {
     pub(super) fn new() -> Self {
         Self([0.0; BIN_COUNT])
@@ -226,13 +233,9 @@ impl Bins {
         (place + INTEGER).to_bits() - INTEGER.to_bits()
     }
 
-    /// Adds weights of logits, at most so many as of a block.
-    pub(super) fn add_block(&mut self, logits: &[f32], place: impl Fn(f32) -> u32, weights: &[f64]) {
-        let mut places = [0; BLOCK];
-        places.iter_mut().zip(logits).for_each(|(out, &logit)| *out = place(logit));
-        for (&place, weight) in places[..logits.len()].iter().zip(weights) {
-            self.0[place as usize % BIN_COUNT] += weight;
-        }
+    /// Adds a weight to the bin of this place.
+    pub(super) fn add_at(&mut self, place: u32, weight: f32) {
+        self.0[place as usize % BIN_COUNT] += f64::from(weight);
     }
 
     /// Adds the weights of others, so many times.
@@ -242,11 +245,20 @@ impl Bins {
 
     /// The weight of the bins up to one, which is among them.
     pub(super) fn until(&self, bin: usize) -> f64 {
-        self.0[..BIN_COUNT.min(bin + 1)].iter().sum()
+        sum(&self.0[..BIN_COUNT.min(bin + 1)])
     }
 
     pub(super) fn total(&self) -> f64 {
-        self.0.iter().sum()
+        sum(&self.0)
+    }
+
+    /// The weight up to each bin, which is among it.
+    pub(super) fn cumulated(&self) -> [f64; BIN_COUNT] {
+        let mut weight = 0.0;
+        self.0.map(|of_bin| {
+            weight += of_bin;
+            weight
+        })
     }
 
     /// The first bin with which the weight `is_reached`, and the weight of the bins before it.

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use lair_simd::{Isa, Range, select_within};
+use lair_simd::{Isa, PICKED, Range, pick_within, picked_index, picked_place, picked_places, select_within};
 
 use super::candidates::{BIN_COUNT, Bins, Candidate, Candidates, arrange_by_weight};
 use super::survey::{BLOCK, Survey};
@@ -76,6 +76,29 @@ fn unordered(bits: i32) -> f32 {
     f32::from_bits((if bits < 0 { i32::MIN - bits } else { bits }) as u32)
 }
 
+/// Logits of a list beside each other, and bits that say which of the list they are, as [`pick_within`] gives them.
+struct Picked {
+    masks: Vec<u16>,
+    logits: Vec<f32>,
+}
+
+impl Picked {
+    /// With room for all of so many; a vector may be stored whole behind the last.
+    fn with_room(count: usize) -> Self {
+        Self { masks: Vec::with_capacity(count.div_ceil(PICKED)), logits: Vec::with_capacity(count + PICKED) }
+    }
+
+    fn clear(&mut self) {
+        self.masks.clear();
+        self.logits.clear();
+    }
+
+    /// Adds those of `list` that are in the range.
+    fn pick(&mut self, isa: Isa, list: &[f32], range: Range) {
+        pick_within(isa, list, range, &mut self.masks, &mut self.logits);
+    }
+}
+
 /// Places of tokens, and their logits.
 #[derive(Default)]
 struct Packed {
@@ -113,10 +136,12 @@ impl Packed {
 
 /// The tokens that are left, packed. Holds room for all.
 pub(super) struct Nucleus {
-    /// Tokens that were looked at.
-    listed: Packed,
+    /// Of all logits those that were looked at.
+    listed: Picked,
     /// Those of them that stay, but for some that are minus infinity.
-    kept: Packed,
+    kept: Picked,
+    /// Those of them that surely stay, in the end or not.
+    surely: Picked,
     /// Sums of the weights of blocks of those, at the last draw.
     sums: Vec<f64>,
     /// The greatest logit that stays.
@@ -133,8 +158,9 @@ impl Nucleus {
         // A vector more than there are tokens, as it may be stored whole behind the last.
         let room = || Packed::with_room(vocabulary_size + 16);
         Self {
-            listed: room(),
-            kept: room(),
+            listed: Picked::with_room(vocabulary_size),
+            kept: Picked::with_room(vocabulary_size),
+            surely: Picked::with_room(vocabulary_size),
             sums: Vec::with_capacity(vocabulary_size.div_ceil(weights::SUM_BLOCK)),
             greatest: 0.0,
             undecided: room(),
@@ -153,17 +179,20 @@ impl Nucleus {
         nearest: &impl Nearest,
     ) -> bool {
         let Some((near, far)) = reach(survey, logits, (greatest, total), nearest) else { return false };
-        let Self { listed, .. } = self;
-        listed.clear();
-        survey.select(logits, nearest.within(far), &mut listed.places, &mut listed.logits);
+        self.listed.clear();
+        survey.pick(logits, nearest.within(far), &mut self.listed.masks, &mut self.listed.logits);
         let Some(last) = self.last(survey.isa, greatest, (near, far), nearest) else { return false };
         let Self { listed, kept, compared, .. } = self;
         kept.clear();
-        kept.select(survey.isa, &listed.logits, nearest.within(nearest.distance(last.logit)));
-        for item in compared.iter().filter(|item| nearest.compare(item, &last) == Ordering::Greater) {
-            // Only those of the same distance are there.
-            if let Ok(place) = kept.places.binary_search(&item.token) {
-                kept.logits[place] = f32::NEG_INFINITY;
+        let distance = nearest.distance(last.logit);
+        kept.pick(survey.isa, &listed.logits, nearest.within(distance));
+        // Behind the last one in the order are some of the same distance.
+        let is_behind = |item: &Candidate| {
+            nearest.distance(item.logit) <= distance && nearest.compare(item, &last) == Ordering::Greater
+        };
+        for item in compared.iter().filter(|item| is_behind(item)) {
+            if let Some(index) = picked_index(&kept.masks, item.token as usize) {
+                kept.logits[index] = f32::NEG_INFINITY;
             }
         }
         let is_greatest_kept = nearest.distance(greatest) < nearest.distance(last.logit);
@@ -177,23 +206,24 @@ impl Nucleus {
     /// The undecided are cut in two by distance, over and over: where the weight that is wanted would be if it were spread evenly, and in the
     /// middle.
     fn last(&mut self, isa: Isa, greatest: f32, (near, far): (f64, f64), nearest: &impl Nearest) -> Option<Candidate> {
-        let Self { listed, sums, undecided, parts: [nearer, others], compared, .. } = self;
+        let Self { listed, surely: sure, sums, undecided, parts: [nearer, others], compared, .. } = self;
+        let listed = &listed.logits;
         let mut weigh = |logits: &[f32]| weights::sum_blocks(isa, logits, (greatest, 1.0), f32::NEG_INFINITY, sums);
         undecided.clear();
         let (mut before, mut left, mut begin, mut end) = (0.0, 0.0, 0.0, far.min(Bins::end(BIN_COUNT - 2)));
         let surely = nearest.within(near);
         let is_listed = surely.least <= surely.most && {
-            nearer.clear();
-            nearer.select(isa, &listed.logits, surely);
-            before = weigh(&nearer.logits);
+            sure.clear();
+            sure.pick(isa, listed, surely);
+            before = weigh(&sure.logits);
             !nearest.is_enough(before)
         };
         if is_listed {
-            undecided.select_outside(isa, &listed.logits, surely);
+            undecided.select_outside(isa, listed, surely);
             begin = near;
         } else {
             before = 0.0;
-            undecided.select(isa, &listed.logits, Range { least: f32::MIN, most: f32::MAX });
+            undecided.select(isa, listed, Range { least: f32::MIN, most: f32::MAX });
         }
         left += weigh(&undecided.logits);
         let (mut idle_steps, mut is_even) = (0, false);
@@ -236,18 +266,22 @@ impl Nucleus {
         let (logits, scale) = (&self.kept.logits, (self.greatest, temperature));
         weights::sum_blocks(isa, logits, scale, least, &mut self.sums);
         let place = weights::draw(isa, logits, scale, least, &self.sums, uniform);
-        self.listed.places[self.kept.places[place] as usize]
+        picked_place(&self.listed.masks, picked_place(&self.kept.masks, place)) as u32
     }
 
     /// Puts the tokens into the candidates.
     pub(super) fn list(&self, candidates: &mut Candidates) {
-        let stays = |&(_, logit): &(&u32, &f32)| *logit > f32::NEG_INFINITY;
-        let candidate = |(&place, &logit): (&u32, &f32)| {
-            let token = self.listed.places[place as usize];
-            Candidate { token, logit, probability: 0.0 }
-        };
-        let kept = self.kept.places.iter().zip(&self.kept.logits).filter(stays);
-        candidates.fill(|found| found.extend(kept.map(candidate)));
+        candidates.fill(|found| {
+            let mut kept = picked_places(&self.kept.masks).zip(&self.kept.logits).peekable();
+            for (place, token) in picked_places(&self.listed.masks).enumerate() {
+                // Both go up.
+                if let Some((_, &logit)) = kept.next_if(|(kept, _)| *kept == place)
+                    && logit > f32::NEG_INFINITY
+                {
+                    found.push(Candidate { token: token as u32, logit, probability: 0.0 });
+                }
+            }
+        });
     }
 }
 
@@ -262,36 +296,46 @@ fn reach(survey: &Survey, logits: &[f32], (greatest, total): (f32, f64), nearest
         return None;
     }
     let (mut bins, mut others, mut squares) = (Bins::new(), Bins::new(), Bins::new());
-    let weigh = |logits: &[f32]| weights::of_block(survey.isa, logits, (greatest, 1.0));
-    let place = |logit: f32| Bins::place_about((nearest.center() - logit).abs());
+    let weigh = |logits: &[f32]| weights::about_block(survey.isa, logits, greatest);
+    let places = |logits: &[f32]| {
+        let mut places = [0; BLOCK];
+        let place = |logit: f32| Bins::place_about((nearest.center() - logit).abs());
+        places.iter_mut().zip(logits).for_each(|(out, &logit)| *out = place(logit));
+        places
+    };
     for maxima in maxima.chunks(BLOCK) {
-        bins.add_block(maxima, place, &weigh(maxima));
+        let (places, weights) = (places(maxima), weigh(maxima));
+        places.iter().zip(weights).take(maxima.len()).for_each(|(&place, weight)| bins.add_at(place, weight));
     }
     for (index, block) in logits.chunks(BLOCK).enumerate().step_by(STRIDE) {
-        let weights = weigh(block);
-        others.add_block(block, place, &weights);
-        squares.add_block(block, place, &weights.map(|weight| weight * weight));
+        let (places, mut weights) = (places(block), weigh(block));
         // The greatest has been counted by itself.
-        let greatest = &maxima[index..=index];
-        let weight = weigh(greatest)[0];
-        others.add_block(greatest, place, &[-weight]);
-        squares.add_block(greatest, place, &[-weight * weight]);
+        if let Some(place) = block.iter().position(|logit| *logit == maxima[index]) {
+            weights[place] = 0.0;
+        }
+        for (&place, weight) in places.iter().zip(weights).take(block.len()) {
+            others.add_at(place, weight);
+            squares.add_at(place, weight * weight);
+        }
     }
     let (sampled, rest) = (others.total(), (total - bins.total()).max(0.0));
     let enough = nearest.enough();
-    let first = |bins: &Bins, weight: f64| bins.first_reaching(|had| had >= weight).map_or(BIN_COUNT, |(bin, _)| bin);
-    let mut deviation = 0.0;
     if sampled > 0.0 {
         bins.add_all(&others, rest / sampled);
+    }
+    let cumulated = bins.cumulated();
+    let first = |weight: f64| cumulated.partition_point(|&had| had < weight);
+    let mut deviation = 0.0;
+    if sampled > 0.0 {
         // By how much the sample's share of what is nearer is off on average, as its tokens were drawn by chance.
-        let place = first(&bins, enough);
+        let place = first(enough);
         let (share, square) = (others.until(place) / sampled, squares.until(place));
         let variance = (1.0 - share).powi(2) * square + share.powi(2) * (squares.total() - square);
         deviation = rest * variance.max(0.0).sqrt() / sampled;
     }
     // At the end, where there is hardly any weight more, no more than half of that.
-    let far = first(&bins, (enough + DEVIATIONS * deviation).min(f64::midpoint(enough, total)));
-    let near = first(&bins, enough - DEVIATIONS_MOSTLY * deviation);
+    let far = first((enough + DEVIATIONS * deviation).min(f64::midpoint(enough, total)));
+    let near = first(enough - DEVIATIONS_MOSTLY * deviation);
     // No token has a distance below 0.
     let near = near.checked_sub(MARGIN + 1).map_or(-1.0, Bins::end);
     Some((near, Bins::end(far + MARGIN)))

@@ -5,12 +5,12 @@
 //! least the `k`-th greatest of the blocks' (each of those blocks gives one logit that is), so with `k` of 40 some 40
 //! blocks of 2344 are looked into.
 
-use lair_simd::{Isa, IsaChoice, LANES, Range, Simd, select_within, vectorize};
+use lair_simd::{Isa, IsaChoice, LANES, MAXIMA_BLOCK, PICKED, Range, Simd, block_maxima, pick_within};
 
 use super::{Candidate, NonFiniteLogits};
 
-/// Logits of a block: eight vectors.
-pub(super) const BLOCK: usize = 8 * LANES;
+/// Logits of a block: eight vectors of eight.
+pub(super) const BLOCK: usize = MAXIMA_BLOCK;
 
 /// The greatest logit of each block.
 pub(super) struct Survey {
@@ -29,14 +29,10 @@ impl Survey {
 
     /// Looks at all logits; the greatest and the first token that has it.
     pub(super) fn look(&mut self, logits: &[f32]) -> Result<(u32, f32), NonFiniteLogits> {
-        self.maxima.clear();
-        let (maxima, mut fault) = (&mut self.maxima, 0.0);
-        vectorize!(self.isa, look_at, logits: &[f32] = logits, maxima: &mut Vec<f32> = maxima, fault: &mut f32 = &mut fault);
-        let greatest = self.maxima.iter().fold(f32::NEG_INFINITY, |greatest, &maximum| greatest.max(maximum));
-        check(logits, greatest, fault)?;
+        self.maxima.resize(logits.len().div_ceil(BLOCK), 0.0);
+        let greatest = check(logits, block_maxima(self.isa, logits, &mut self.maxima))?;
         let before = self.maxima.iter().position(|&maximum| maximum == greatest).unwrap_or_default() * BLOCK;
-        let token = before + logits[before..].iter().position(|&logit| logit == greatest).unwrap_or_default();
-        Ok((token as u32, greatest))
+        Ok((first_of(logits, before, greatest), greatest))
     }
 
     /// The greatest logit of each block, as last seen.
@@ -64,8 +60,9 @@ impl Survey {
         self.isa.run(AtLeast { logits, maxima: &self.maxima, bound, found });
     }
 
-    /// Puts the logits within a range behind those in `found`, by token, and their tokens behind those in `tokens`.
-    pub(super) fn select(&self, logits: &[f32], range: Range, tokens: &mut Vec<u32>, found: &mut Vec<f32>) {
+    /// Puts the logits within a range behind those in `found`, by token, and bits that say which tokens they are of behind those in
+    /// `masks`, as [`pick_within`] does.
+    pub(super) fn pick(&self, logits: &[f32], range: Range, masks: &mut Vec<u16>, found: &mut Vec<f32>) {
         // Blocks that follow each other are read as one.
         let mut blocks = self.maxima.iter().map(|&maximum| maximum >= range.least).enumerate().peekable();
         while let Some((first, is_wanted)) = blocks.next() {
@@ -73,10 +70,10 @@ impl Survey {
             while blocks.next_if(|next| next.1 == is_wanted).is_some() {
                 end += 1;
             }
-            if is_wanted {
-                let begin = first * BLOCK;
-                let logits = &logits[begin..logits.len().min(end * BLOCK)];
-                select_within(self.isa, (logits, begin as u32), range, tokens, found);
+            let logits = &logits[first * BLOCK..logits.len().min(end * BLOCK)];
+            match is_wanted {
+                true => pick_within(self.isa, logits, range, masks, found),
+                false => masks.resize(masks.len() + logits.len().div_ceil(PICKED), 0),
             }
         }
     }
@@ -85,74 +82,36 @@ impl Survey {
 /// The greatest logit and the first token that has it.
 pub(crate) fn greatest(logits: &[f32]) -> Result<(u32, f32), NonFiniteLogits> {
     let isa = Isa::detect(IsaChoice::Auto);
-    let (mut greatest, mut fault, mut token) = (f32::NEG_INFINITY, 0.0, 0);
-    vectorize!(isa, greatest_with,
-        logits: &[f32] = logits,
-        greatest: &mut f32 = &mut greatest,
-        fault: &mut f32 = &mut fault,
-        token: &mut usize = &mut token,
-    );
-    check(logits, greatest, fault)?;
-    Ok((token as u32, greatest))
-}
-
-/// Refuses logits that are no distribution; `fault` is no number if one of them is none, or infinite upwards.
-fn check(logits: &[f32], greatest: f32, fault: f32) -> Result<(), NonFiniteLogits> {
-    if fault.is_nan() {
-        let is_not_finite = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-        let token = logits.iter().position(is_not_finite).unwrap_or_default();
-        return Err(NonFiniteLogits::At { token: token as u32 });
-    }
-    if greatest == f32::NEG_INFINITY { Err(NonFiniteLogits::Everywhere) } else { Ok(()) }
-}
-
-#[inline(always)]
-fn greatest_with<S: Simd>(s: S, logits: &[f32], greatest: &mut f32, fault: &mut f32, token: &mut usize) {
-    let mut faults = s.splat(0.0);
-    let mut place = 0;
-    for (index, block) in logits.chunks(BLOCK).enumerate() {
-        let maximum = look_at_block(s, block, &mut faults);
-        if maximum > *greatest {
-            (*greatest, place) = (maximum, index * BLOCK);
+    let (mut found, mut place) = (Some(f32::NEG_INFINITY), 0);
+    // No room is asked for: this is called within steps.
+    let mut room = [0.0; 64];
+    for (index, part) in logits.chunks(room.len() * BLOCK).enumerate() {
+        let maximum = block_maxima(isa, part, &mut room[..part.len().div_ceil(BLOCK)]);
+        if found < maximum {
+            place = index * room.len() * BLOCK;
         }
+        found = found.zip(maximum).map(|(found, maximum)| found.max(maximum));
     }
-    *fault = s.sum(faults);
-    *token = place + logits[place..].iter().position(|logit| logit == greatest).unwrap_or_default();
+    let greatest = check(logits, found)?;
+    Ok((first_of(logits, place, greatest), greatest))
 }
 
-#[inline(always)]
-fn look_at<S: Simd>(s: S, logits: &[f32], maxima: &mut Vec<f32>, fault: &mut f32) {
-    let mut faults = s.splat(0.0);
-    for block in logits.chunks(BLOCK) {
-        maxima.push(look_at_block(s, block, &mut faults));
-    }
-    *fault = s.sum(faults);
+/// The first token of this logit from a place on.
+fn first_of(logits: &[f32], place: usize, logit: f32) -> u32 {
+    (place + logits[place..].iter().position(|&other| other == logit).unwrap_or_default()) as u32
 }
 
-/// The greatest logit of a block; `faults` becomes no number where a logit is none, or infinite upwards.
-#[inline(always)]
-fn look_at_block<S: Simd>(s: S, block: &[f32], faults: &mut S::F) -> f32 {
-    // No closures here: what is not inlined is compiled without the instruction set.
-    let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
-    // Two of each, so that one does not wait for the other.
-    let mut greatest = [s.splat(f32::NEG_INFINITY); 2];
-    let mut fault = [s.splat(0.0); 2];
-    for pair in pairs {
-        let (vectors, _) = pair.as_chunks::<LANES>();
-        for i in 0..2 {
-            let x = s.load(&vectors[i]);
-            greatest[i] = s.max(x, greatest[i]);
-            // Zero times what is infinite or no number is no number; minus infinity is replaced, for it is allowed.
-            fault[i] = s.fma(s.max(s.splat(f32::MIN), x), s.splat(0.0), fault[i]);
+/// Refuses logits that are no distribution; `greatest` is there if all of them can be compared.
+fn check(logits: &[f32], greatest: Option<f32>) -> Result<f32, NonFiniteLogits> {
+    match greatest {
+        None => {
+            let is_not_finite = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+            let token = logits.iter().position(is_not_finite).unwrap_or_default();
+            Err(NonFiniteLogits::At { token: token as u32 })
         }
+        Some(f32::NEG_INFINITY) => Err(NonFiniteLogits::Everywhere),
+        Some(greatest) => Ok(greatest),
     }
-    for part in rest.chunks(LANES) {
-        let x = s.load_part(part, f32::NEG_INFINITY);
-        greatest[0] = s.max(x, greatest[0]);
-        fault[0] = s.fma(s.max(s.splat(f32::MIN), x), s.splat(0.0), fault[0]);
-    }
-    *faults = s.add(*faults, s.add(fault[0], fault[1]));
-    s.largest(s.max(greatest[0], greatest[1]))
 }
 
 struct AtLeast<'a> {
