@@ -169,7 +169,7 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
 fn prefetch(start: *const u8, lines: usize) {
     for line in 0..lines {
         // SAFETY: a prefetch reads nothing and faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(64 * line).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(64 * line).cast()) };
     }
 }
 
