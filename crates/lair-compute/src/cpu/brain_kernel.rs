@@ -294,7 +294,7 @@ mod avx512 {
             if let Some(soon) = &soon {
                 let further = if pair < soon.jump_at { 0 } else { soon.jump };
                 for p in 0..P {
-                    _mm_prefetch::<_MM_HINT_T0>(soon.start[p].wrapping_add(pair * 2 * PANEL + further).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(soon.start[p].wrapping_add(pair * 2 * PANEL + further).cast());
                 }
             }
             // SAFETY: the caller's promise: a pair of columns of each panel, two numbers of each row.
