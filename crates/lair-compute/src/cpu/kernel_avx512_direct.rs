@@ -25,6 +25,9 @@ const SPAN: usize = 256 / BLOCK;
 const SUBS_MAX: usize = 2 * SPAN;
 /// How far ahead of the products packed codes are asked for, at least. Decode of a 1.1B model in Q4_K_M, tokens/s in
 /// three alternating runs: 52 to 67 with a third of it, 55 to 79 with this, 50 to 73 with three times it.
+///
+/// They are asked for into the second-level cache. Into the first, a core of a Zen 4 can wait for so few lines at a time that it gets
+/// half of what its memory gives: 55 tokens/s where this has 69 (`bench/results/2026-11-22-prefetch.md`).
 const AHEAD_BYTES: usize = 6144;
 
 /// Tokens of a strip where a block is two sub-blocks. With eight tokens finishing each sub-block made Q2_K, Q3_K and IQ2_XS 0.5 to
