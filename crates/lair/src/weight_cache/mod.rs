@@ -152,7 +152,9 @@ impl WeightCache {
         let write = move || {
             let written = make_room(&folder, &to, contents.file_bytes(), size_bytes_max).and_then(|()| {
                 let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-                let partial = folder.join(format!("{}-{number}.{PARTIAL_SUFFIX}", std::process::id()));
+                // In a container every process may have the number that one had which was killed while it wrote.
+                let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+                let partial = folder.join(format!("{}-{number}-{time}.{PARTIAL_SUFFIX}", std::process::id()));
                 let written = contents.write(&partial).and_then(|()| fs::rename(&partial, &to));
                 if written.is_err() {
                     let _ = fs::remove_file(&partial);
