@@ -233,6 +233,18 @@ macro_rules! vectorize {
     };
 }
 
+/// The family of an AMD processor: 23 is Zen to Zen 2, 25 Zen 3 and 4, 26 Zen 5. `None` for others.
+///
+/// AMD64 Architecture Programmer's Manual, volume 3, appendix E: functions 0 (vendor) and 1 (base and extended family).
+#[cfg(target_arch = "x86_64")]
+pub fn amd_family() -> Option<u32> {
+    use std::arch::x86_64::__cpuid;
+    let vendor = __cpuid(0);
+    let is_amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD";
+    let version = __cpuid(1).eax;
+    is_amd.then_some((version >> 8 & 15) + (version >> 20 & 255))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,8 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 pub use exponentials::Exponentials;
+#[cfg(target_arch = "x86_64")]
+pub use isa::amd_family;
 pub use isa::{Isa, IsaChoice};
 pub use maxima::{MAXIMA_BLOCK, block_maxima};
 #[cfg(target_arch = "aarch64")]

@@ -9,7 +9,7 @@ use super::linear::{Scratch, Source, for_each_row, grow, prepare};
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
-use super::product::{Input, Product, TOKENS_MAX, for_each_item};
+use super::product::{Input, Product, TOKENS_MAX, for_each_item, for_each_run, parts_of_blocks};
 use super::quantise::{BLOCK, InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
@@ -201,13 +201,15 @@ fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_row
     let out = Parts::new(output);
     let pairs = product.pairs();
     let count = pairs * all_rows.len().div_ceil(TOKENS_MAX);
-    for_each_item(&cpu.pool, &mut cpu.workers, count, &|scratch, item| {
-        let (first_row, pair) = (item / pairs * TOKENS_MAX, item % pairs);
-        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        scratch.multiply_pair(isa, &product, pair, (input, rows), |row, column, values| {
-            // SAFETY: every row and panel is written once.
-            unsafe { out.part(row as usize * width + column, values.len()) }.copy_from_slice(values);
-        });
+    for_each_run(&cpu.pool, &mut cpu.workers, count, &|scratch, run| {
+        for (block, pairs) in parts_of_blocks(run, pairs) {
+            let first_row = block * TOKENS_MAX;
+            let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+            scratch.multiply_pairs(isa, &product, pairs, (input, rows), |row, column, values| {
+                // SAFETY: every row and panel is written once.
+                unsafe { out.part(row as usize * width + column, values.len()) }.copy_from_slice(values);
+            });
+        }
     });
 }
 
@@ -384,13 +386,15 @@ fn run_experts(
     let (hidden_size, pairs) = (down.weight.rows(), Product::of(down, 0).pairs());
     grow(&mut routing.outputs, place_count * hidden_size, 0.0);
     let out = Parts::new(&mut routing.outputs);
-    for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * pairs, &|scratch, item| {
-        let ((expert, start, length), pair) = (runs[item / pairs], item % pairs);
-        let (product, places) = (Product::of(down, expert), &places[start..start + length]);
-        scratch.multiply_pair(isa, &product, pair, (&hidden, places), |row, column, values| {
-            // SAFETY: every place belongs to one run.
-            unsafe { out.part(row as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
-        });
+    for_each_run(&cpu.pool, &mut cpu.workers, runs.len() * pairs, &|scratch, items| {
+        for (run, pairs) in parts_of_blocks(items, pairs) {
+            let (expert, start, length) = runs[run];
+            let (product, places) = (Product::of(down, expert), &places[start..start + length]);
+            scratch.multiply_pairs(isa, &product, pairs, (&hidden, places), |row, column, values| {
+                // SAFETY: every place belongs to one run.
+                unsafe { out.part(row as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
+            });
+        }
     });
 }
 

@@ -177,16 +177,12 @@ fn widen_in_runs(
         unsafe { out.part(row as usize * width + column, length) }
     };
     for_each_run(pool, workers, up.pairs(), &|scratch, pairs| {
-        for pair in pairs.clone() {
-            scratch.multiply_pair(isa, &up, pair, (input, rows), |row, column, values| {
-                part(row, column, values.len()).copy_from_slice(values);
-            });
-        }
-        for pair in pairs {
-            scratch.multiply_pair(isa, &gate, pair, (input, rows), |row, column, values| {
-                activate(isa, widening.activation, Some(values), part(row, column, values.len()));
-            });
-        }
+        scratch.multiply_pairs(isa, &up, pairs.clone(), (input, rows), |row, column, values| {
+            part(row, column, values.len()).copy_from_slice(values);
+        });
+        scratch.multiply_pairs(isa, &gate, pairs, (input, rows), |row, column, values| {
+            activate(isa, widening.activation, Some(values), part(row, column, values.len()));
+        });
     });
 }
 

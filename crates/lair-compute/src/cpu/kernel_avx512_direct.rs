@@ -11,6 +11,7 @@
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 use lair_simd::Isa;
 
@@ -133,6 +134,7 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
     let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
     let table = (BITS <= 4 && layout.table.is_some()).then(|| spread_table(layout));
     let block_count = codes.len() / block_bytes;
+    let asks_ahead = BITS < 8 || T > 1 || !reads_bytes_ahead_itself();
     let mut spread = SpanScales { scales: [[0.0; PANEL]; SUBS_MAX], mins: [[0.0; PANEL]; SUBS_MAX] };
     // SAFETY: the caller promised codes, scales and activations of all blocks.
     unsafe {
@@ -143,7 +145,9 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
             spread.fill(layout, scales, count * PARTS);
             for index in 0..count {
                 let at = codes.as_ptr().add((first + index) * block_bytes);
-                prefetch(at.wrapping_add(spans_ahead * SPAN * block_bytes), BITS);
+                if asks_ahead {
+                    prefetch(at.wrapping_add(spans_ahead * SPAN * block_bytes), BITS);
+                }
                 // Scales are needed from the beginning of their span on.
                 for line in (index..scale_bytes.div_ceil(64)).step_by(SPAN) {
                     prefetch(scales.wrapping_add((spans_ahead + 1) * scale_bytes + 64 * line), 1);
@@ -165,6 +169,16 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
             _mm512_storeu_ps(sums[t].as_mut_ptr(), totals[t]);
         }
     }
+}
+
+/// Whether this processor, multiplying codes of whole bytes with one token, gets them from memory faster by its own prefetchers.
+///
+/// That is so on Zen 4 (family 25): a core got 24 GB/s without being asked ahead and 22 with it. Where codes are fewer bits there
+/// are more instructions to a line, the processor looks less far by itself, and asking pays there, too; so it may with several
+/// tokens (`bench/results/2026-11-22-panels-in-runs.md`).
+fn reads_bytes_ahead_itself() -> bool {
+    static IS_SO: LazyLock<bool> = LazyLock::new(|| lair_simd::amd_family() == Some(25));
+    *IS_SO
 }
 
 /// Asks for so many cache lines. They may lie beyond what there is.

@@ -6,7 +6,7 @@ use lair_simd::Isa;
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, scale_and_cap};
 use super::pool::Pool;
-use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_item};
+use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_run, parts_of_blocks};
 use super::quantise::{BLOCK, InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
@@ -222,21 +222,23 @@ fn run_products(
 ) {
     let pair_count: usize = products.iter().flatten().map(|placed| placed.product.pairs()).sum();
     let count = pair_count * all_rows.len().div_ceil(TOKENS_MAX);
-    for_each_item(pool, workers, count, &|scratch, item| {
-        let first_row = item / pair_count * TOKENS_MAX;
-        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        let mut pair = item % pair_count;
-        let placed = products.iter().flatten().find(|placed| {
-            let is_here = pair < placed.product.pairs();
-            pair -= if is_here { 0 } else { placed.product.pairs() };
-            is_here
-        });
-        let placed = placed.expect("items are counted over the same products");
-        scratch.multiply_pair(isa, &placed.product, pair, (input, rows), |row, column, values| {
-            // SAFETY: every row and panel of an output is written once.
-            let out = unsafe { placed.output.part(row as usize * placed.width + column, values.len()) };
-            out.copy_from_slice(values);
-        });
+    for_each_run(pool, workers, count, &|scratch, run| {
+        for (block, part) in parts_of_blocks(run, pair_count) {
+            let first_row = block * TOKENS_MAX;
+            let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+            // The pairs of all products are counted one behind the other.
+            let mut first_pair = 0;
+            for placed in products.iter().flatten() {
+                let [start, end] = [part.start, part.end].map(|pair| pair.max(first_pair) - first_pair);
+                let pairs = start..end.min(placed.product.pairs());
+                first_pair += placed.product.pairs();
+                scratch.multiply_pairs(isa, &placed.product, pairs, (input, rows), |row, column, values| {
+                    // SAFETY: every row and panel of an output is written once.
+                    let out = unsafe { placed.output.part(row as usize * placed.width + column, values.len()) };
+                    out.copy_from_slice(values);
+                });
+            }
+        }
     });
 }
 
@@ -276,20 +278,22 @@ pub(super) fn add_product(
     let linear_product = Product::of(linear, 0);
     let residual = Parts::new(&mut residual.values);
     let pairs = linear_product.pairs();
-    for_each_item(pool, workers, pairs * all_rows.len().div_ceil(TOKENS_MAX), &|scratch, item| {
-        let (first_row, pair) = (item / pairs * TOKENS_MAX, item % pairs);
-        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
-        scratch.multiply_pair(isa, &linear_product, pair, (input, rows), |row, column, values| {
-            let (start, length) = (row as usize * width + column, values.len());
-            // SAFETY: every row and panel is written once; the product and the residual stream are different slices.
-            let (product, residual) = unsafe { (product_parts.part(start, length), residual.part(start, length)) };
-            if post_norm.is_some() {
-                product.copy_from_slice(values);
-            } else {
-                // Rounded once, as behind a norm and in `add_rows`.
-                add_scaled(isa, residual, values, scale);
-            }
-        });
+    for_each_run(pool, workers, pairs * all_rows.len().div_ceil(TOKENS_MAX), &|scratch, run| {
+        for (block, pairs) in parts_of_blocks(run, pairs) {
+            let first_row = block * TOKENS_MAX;
+            let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+            scratch.multiply_pairs(isa, &linear_product, pairs, (input, rows), |row, column, values| {
+                let (start, length) = (row as usize * width + column, values.len());
+                // SAFETY: every row and panel is written once; the product and the residual stream are different slices.
+                let (product, residual) = unsafe { (product_parts.part(start, length), residual.part(start, length)) };
+                if post_norm.is_some() {
+                    product.copy_from_slice(values);
+                } else {
+                    // Rounded once, as behind a norm and in `add_rows`.
+                    add_scaled(isa, residual, values, scale);
+                }
+            });
+        }
     });
     if let Some(norm) = post_norm {
         for_each_row(pool, all_rows.len(), &|row| {

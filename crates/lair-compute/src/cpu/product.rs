@@ -24,6 +24,10 @@ pub(super) const TOKENS_MAX: usize = 256;
 /// Panels that are multiplied at a time: what is read of an activation serves all of them.
 pub(super) const PANELS_MAX: usize = 2;
 
+/// Panels whose sums are kept until something is done with them, where tokens are few.
+const PANELS_A_RUN: usize = 64;
+const _: () = assert!(PANELS_A_RUN * STRIP_MAX <= 2 * TOKENS_MAX);
+
 /// Sums of a panel: `[token, row]`, or `[token, 2, row]` where a token is two rows of bytes.
 pub(super) type Sums = [[f32; PANEL]; 2 * TOKENS_MAX];
 
@@ -167,6 +171,55 @@ impl WorkerScratch {
     }
 }
 
+impl WorkerScratch {
+    /// [`WorkerScratch::multiply_pair`] for neighbouring pairs, from the first to the last.
+    ///
+    /// Where codes come straight from memory, nothing stands between one panel and the next: what is done with sums waits until
+    /// there are many. With some hundred other instructions after each panel the processor no longer asks for the next panel's
+    /// codes while it finishes one, and reads a quarter less a second (bench/results/2026-11-22-panels-in-runs.md).
+    pub(super) fn multiply_pairs(
+        &mut self,
+        isa: Isa,
+        product: &Product<'_>,
+        pairs: Range<usize>,
+        (input, rows): (&Input<'_>, &[u32]),
+        mut take: impl FnMut(u32, usize, &[f32]),
+    ) {
+        let Product { matrix, index, finish } = *product;
+        let packed = match &*matrix.weights {
+            Weights::Packed(packed)
+                if rows.len() <= STRIP_MAX.min(direct_tokens_max(isa, &packed.layout))
+                    && (matrix.form(), input.form) == (InputForm::Bytes, InputForm::Bytes) =>
+            {
+                packed
+            }
+            _ => {
+                pairs.for_each(|pair| self.multiply_pair(isa, product, pair, (input, rows), &mut take));
+                return;
+            }
+        };
+        let tokens = &strip_of(input, rows, 0)[..rows.len()];
+        let panels = pairs.start * PANELS_MAX..(pairs.end * PANELS_MAX).min(matrix.panels());
+        let sums = &mut self.sums[0];
+        for first in panels.clone().step_by(PANELS_A_RUN) {
+            let run = first..(first + PANELS_A_RUN).min(panels.end);
+            let sums = &mut sums[..run.len() * rows.len()];
+            sums.fill([0.0; PANEL]);
+            for (panel, sums) in run.clone().zip(sums.chunks_exact_mut(rows.len())) {
+                multiply_direct(isa, &packed.layout, packed.panel(index, panel), &mut self.chunks[0], tokens, sums);
+            }
+            for (panel, sums) in run.zip(sums.chunks_exact_mut(rows.len())) {
+                finish.apply(panel, sums);
+                let column = panel * PANEL;
+                let width = PANEL.min(matrix.rows() - column);
+                for (&row, sums) in rows.iter().zip(sums) {
+                    if width == PANEL { take(row, column, &sums[..]) } else { take(row, column, &sums[..width]) }
+                }
+            }
+        }
+    }
+}
+
 /// A product with one matrix of a stack.
 #[derive(Clone, Copy)]
 pub(super) struct Product<'a> {
@@ -303,6 +356,19 @@ impl Finish<'_> {
             }
         }
     }
+}
+
+/// A run of items as parts of blocks of `length` items each: which block, and which of its items.
+pub(super) fn parts_of_blocks(run: Range<usize>, length: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut next = run.start;
+    std::iter::from_fn(move || {
+        (next < run.end).then(|| {
+            let (block, first) = (next / length, next % length);
+            let part = first..(first + run.end - next).min(length);
+            next += part.len();
+            (block, part)
+        })
+    })
 }
 
 /// Calls `job(scratch, item)` for every item below `count`, on all workers.

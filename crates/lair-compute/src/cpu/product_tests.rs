@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::matrix::Matrix;
 use super::pool::Pool;
-use super::product::{Finish, Input, Product, WorkerScratch};
+use super::product::{Finish, Input, Product, WorkerScratch, parts_of_blocks};
 use super::quantise::{ActivationType, BLOCK, InputForm, QuantisedBlock, quantise_row};
 use crate::{MatrixBytes, RowSelection};
 
@@ -65,12 +65,65 @@ fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[
     let list: Vec<u32> = (0..tokens as u32).collect();
     let mut results = vec![0.0; tokens * matrix.rows()];
     let product = Product { matrix, index: 0, finish: Finish { scale: 1.0, bias: None } };
-    for pair in 0..product.pairs() {
-        scratch.multiply_pair(isa, &product, pair, (&input, &list), |row, column, values| {
+    let first = 1.min(product.pairs());
+    for pairs in [0..first, first..product.pairs()] {
+        scratch.multiply_pairs(isa, &product, pairs, (&input, &list), |row, column, values| {
             results[row as usize * matrix.rows() + column..][..values.len()].copy_from_slice(values);
         });
     }
     results
+}
+
+#[test]
+fn runs_of_panels_give_what_single_pairs_give() {
+    let pool = Pool::new(2).expect("threads start");
+    let mut numbers = Numbers(17);
+    for format in formats() {
+        // More panels than are kept at a time, and a last one that is not full.
+        let (rows, columns) = (16 * 133 + 5, format.block_length.max(BLOCK));
+        let source = random_matrix(format.tensor_type, rows, columns, &mut numbers);
+        let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix of this type");
+        let matrix = matrix.with_activations(ActivationType::Bytes);
+        let bias: Vec<f32> = (0..rows).map(|_| numbers.next()).collect();
+        let product = Product { matrix: &matrix, index: 0, finish: Finish { scale: 0.5, bias: Some(&bias) } };
+        let isas = Isa::available();
+        for (isa, tokens) in isas.into_iter().flat_map(|isa| [1, 3, 8, 9].map(|tokens| (isa, tokens))) {
+            let values: Vec<f32> = (0..tokens * columns).map(|_| numbers.next() * 4.0 - 2.0).collect();
+            let mut blocks = vec![QuantisedBlock::ZERO; matrix.form().block_rows() * values.len() / BLOCK];
+            if !blocks.is_empty() {
+                matrix.form().write(isa, &values, &mut blocks);
+            }
+            let input = Input { values: &values, width: columns, blocks: &blocks, form: matrix.form() };
+            let list: Vec<u32> = (0..tokens as u32).rev().collect();
+            let mut scratch = WorkerScratch::new();
+            let (mut together, mut one_by_one) = (vec![0.0f32; tokens * rows], vec![0.0f32; tokens * rows]);
+            let place = |row: u32, column: usize| row as usize * rows + column;
+            scratch.multiply_pairs(isa, &product, 0..product.pairs(), (&input, &list), |row, column, values| {
+                together[place(row, column)..][..values.len()].copy_from_slice(values);
+            });
+            for pair in 0..product.pairs() {
+                scratch.multiply_pair(isa, &product, pair, (&input, &list), |row, column, values| {
+                    one_by_one[place(row, column)..][..values.len()].copy_from_slice(values);
+                });
+            }
+            let is_equal = together.iter().zip(&one_by_one).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(is_equal, "{}, {tokens} tokens on {}", format.tensor_type, isa.name());
+        }
+    }
+}
+
+#[test]
+fn runs_of_items_are_parts_of_blocks() {
+    for (run, length, expected) in [
+        (0..0, 5, vec![]),
+        (0..5, 5, vec![(0, 0..5)]),
+        (3..4, 5, vec![(0, 3..4)]),
+        (3..13, 5, vec![(0, 3..5), (1, 0..5), (2, 0..3)]),
+        (10..12, 5, vec![(2, 0..2)]),
+        (1..4, 1, vec![(1, 0..1), (2, 0..1), (3, 0..1)]),
+    ] {
+        assert_eq!(parts_of_blocks(run, length).collect::<Vec<_>>(), expected);
+    }
 }
 
 /// Every instruction set of this machine but [`Isa::Scalar`], to which they are compared.
