@@ -1,6 +1,6 @@
 //! What share of the memory's speed decoding reaches: single steps and plain reads of as many bytes, in turn.
 //!
-//!     cargo run --release -p lair-engine --example decode_limit -- MODEL.gguf [THREADS] [ROUNDS]
+//!     cargo run --release -p lair-engine --example decode_limit -- MODEL.gguf [THREADS] [ROUNDS] [INSTRUCTION SET]
 //!
 //! On a shared host the memory's speed changes from second to second. A step and a read that follow each other within
 //! milliseconds meet about the same of it, so the ratio of their medians says what the engine leaves unused, however busy
@@ -9,7 +9,7 @@
 use std::{path::Path, sync::Arc, thread, time::Duration, time::Instant};
 
 use lair_compute::cpu::probe::Reader;
-use lair_compute::cpu::{Cpu, CpuOptions};
+use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
 use lair_compute::{Batch, KvElement, PageId, SequenceRows, StateSlot};
 use lair_engine::{MemoryOptions, ModelRunner, Runner};
 use lair_gguf::GgufFile;
@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = arguments.first().ok_or("the model file is missing")?;
     let number = |place: usize, default: usize| arguments.get(place).map_or(Ok(default), |text| text.parse());
     let (threads, rounds) = (number(1, 2)?, number(2, 40)?.max(1));
-    let options = CpuOptions { threads: Some(threads), ..CpuOptions::default() };
+    let isa = arguments.get(3).map_or(Ok(IsaChoice::Auto), |name| {
+        IsaChoice::from_name(name).ok_or_else(|| format!("no instruction set {name}: avx2, for example"))
+    })?;
+    let options = CpuOptions { threads: Some(threads), isa };
     let file = GgufFile::open(Path::new(path))?;
     let backend = Cpu::new(options.clone())?;
     let model = Arc::new(Model::load(&file, &backend, LoadOptions::default())?);

@@ -24,12 +24,13 @@ use super::quantise::QuantisedBlock;
 const SPAN: usize = 256 / BLOCK;
 /// Sub-blocks of a span at most.
 const SUBS_MAX: usize = 2 * SPAN;
-/// How far ahead of the products packed codes are asked for, at least. Decode of a 1.1B model in Q4_K_M, tokens/s in
-/// three alternating runs: 52 to 67 with a third of it, 55 to 79 with this, 50 to 73 with three times it.
+/// How far ahead of the products packed codes are asked for. Decode of a 1.1B model in Q4_K_M, tokens/s in three alternating
+/// runs on a Zen 5: 52 to 67 with 2 KiB, 55 to 79 with 6, 50 to 73 with 18. On a Zen 4 and one thread 37.5 with 5 KiB, 40.5 with
+/// 6, 43.2 with 7, 42.6 with 9, 41.7 with 13, and 31.7 with 4 (`bench/results/2026-11-22-panels-in-runs.md`).
 ///
 /// They are asked for into the second-level cache. Into the first, a core of a Zen 4 can wait for so few lines at a time that it gets
 /// half of what its memory gives: 55 tokens/s where this has 69 (`bench/results/2026-11-22-prefetch.md`).
-const AHEAD_BYTES: usize = 6144;
+const AHEAD_BYTES: usize = 7168;
 
 /// Tokens of a strip where a block is two sub-blocks. With eight tokens finishing each sub-block made Q2_K, Q3_K and IQ2_XS 0.5 to
 /// 0.7 times as fast as with four.
@@ -146,7 +147,7 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
             for index in 0..count {
                 let at = codes.as_ptr().add((first + index) * block_bytes);
                 if asks_ahead {
-                    prefetch(at.wrapping_add(spans_ahead * SPAN * block_bytes), BITS);
+                    prefetch(at.wrapping_add(AHEAD_BYTES), BITS);
                 }
                 // Scales are needed from the beginning of their span on.
                 for line in (index..scale_bytes.div_ceil(64)).step_by(SPAN) {
