@@ -5,11 +5,12 @@
 #![allow(unsafe_code)] // Rows of activations are written by several threads.
 
 use super::feed_forward::{Widening, quantised_rows, widen};
+use super::kernel::STRIP_MAX;
 use super::linear::{Scratch, Source, for_each_row, grow, prepare};
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
-use super::product::{Input, Product, TOKENS_MAX, for_each_item, for_each_run, parts_of_blocks};
+use super::product::{Input, PANELS_MAX, Product, TOKENS_MAX, for_each_run, parts_of_blocks};
 use super::quantise::{BLOCK, InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
@@ -207,7 +208,7 @@ fn multiply_rows(cpu: &mut Cpu, linear: &Linear<Cpu>, input: &Input<'_>, all_row
             let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
             scratch.multiply_pairs(isa, &product, pairs, (input, rows), |row, column, values| {
                 // SAFETY: every row and panel is written once.
-                unsafe { out.part(row as usize * width + column, values.len()) }.copy_from_slice(values);
+                unsafe { out.part(rows[row] as usize * width + column, values.len()) }.copy_from_slice(values);
             });
         }
     });
@@ -362,19 +363,33 @@ fn run_experts(
         observe(widening.matrices(), expert, input, tokens[start..start + length].iter().map(|token| *token as usize));
     }
     let out = Parts::new(hidden);
-    for_each_item(&cpu.pool, &mut cpu.workers, runs.len() * panels, &|scratch, item| {
-        let ((expert, start, length), panel) = (runs[item / panels], item % panels);
-        let mut factors = [1.0; TOKENS_MAX];
-        if weighing == Weighing::Input {
-            let places = &places[start..start + length];
-            factors.iter_mut().zip(places).for_each(|(factor, &place)| *factor = choices[place as usize].1);
-        }
-        let factors = (weighing == Weighing::Input).then_some(&factors[..length]);
-        widening.panel(isa, scratch, (expert, panel), input, (&tokens[start..start + length], factors));
-        let width = PANEL.min(ffn_size - panel * PANEL);
-        for (&place, sums) in places[start..start + length].iter().zip(&scratch.sums[0]) {
-            // SAFETY: every place belongs to one run.
-            unsafe { out.part(place as usize * ffn_size + panel * PANEL, width) }.copy_from_slice(&sums[..width]);
+    let pairs = Product::of(widening.up, 0).pairs();
+    for_each_run(&cpu.pool, &mut cpu.workers, runs.len() * pairs, &|scratch, items| {
+        for (run, pairs) in parts_of_blocks(items, pairs) {
+            let (expert, start, length) = runs[run];
+            let (tokens, places) = (&tokens[start..start + length], &places[start..start + length]);
+            let part = |row: usize, column: usize, length: usize| {
+                // SAFETY: every place belongs to one run, every panel to one worker, who asks for one part at a time.
+                unsafe { out.part(places[row] as usize * ffn_size + column, length) }
+            };
+            if let (Some(gate), Weighing::Output) = (widening.gate, weighing)
+                && length <= STRIP_MAX
+            {
+                widening.run(isa, scratch, (gate, expert, pairs), (input, tokens), &part);
+                continue;
+            }
+            let mut factors = [1.0; TOKENS_MAX];
+            if weighing == Weighing::Input {
+                factors.iter_mut().zip(places).for_each(|(factor, &place)| *factor = choices[place as usize].1);
+            }
+            let factors = (weighing == Weighing::Input).then_some(&factors[..length]);
+            for panel in pairs.start * PANELS_MAX..(pairs.end * PANELS_MAX).min(panels) {
+                widening.panel(isa, scratch, (expert, panel), input, (tokens, factors));
+                let width = PANEL.min(ffn_size - panel * PANEL);
+                for (row, sums) in scratch.sums[0][..length].iter().enumerate() {
+                    part(row, panel * PANEL, width).copy_from_slice(&sums[..width]);
+                }
+            }
         }
     });
     let hidden = &hidden[..place_count * ffn_size];
@@ -392,7 +407,7 @@ fn run_experts(
             let (product, places) = (Product::of(down, expert), &places[start..start + length]);
             scratch.multiply_pairs(isa, &product, pairs, (&hidden, places), |row, column, values| {
                 // SAFETY: every place belongs to one run.
-                unsafe { out.part(row as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
+                unsafe { out.part(places[row] as usize * hidden_size + column, values.len()) }.copy_from_slice(values);
             });
         }
     });

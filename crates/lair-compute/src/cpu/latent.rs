@@ -10,7 +10,7 @@ use super::feed_forward::quantised_rows;
 use super::linear::{for_each_row, grow};
 use super::memory::Parts;
 use super::norm::{apply_norm, gate_head};
-use super::product::{Input, Product, TOKENS_MAX, for_each_item};
+use super::product::{Input, Product, TOKENS_MAX, for_each_run, parts_of_blocks};
 use super::tap::observe;
 use super::{Cpu, Kv};
 use crate::{AttentionBuffers, Batch, LatentAttention, LatentBuffers, Linear};
@@ -98,14 +98,16 @@ pub(super) fn multiply_heads(
         observe(std::iter::once(&linear.weight), head, input, (0..rows).map(|row| row * heads + head));
     }
     let count = rows.div_ceil(TOKENS_MAX) * heads * pairs;
-    for_each_item(&cpu.pool, &mut cpu.workers, count, &|scratch, item| {
-        let (first_row, head, pair) = (item / pairs / heads * TOKENS_MAX, item / pairs % heads, item % pairs);
-        let mut list = [0; TOKENS_MAX];
-        let list = &mut list[..TOKENS_MAX.min(rows - first_row)];
-        list.iter_mut().enumerate().for_each(|(index, place)| *place = ((first_row + index) * heads + head) as u32);
-        scratch.multiply_pair(isa, &Product::of(linear, head), pair, (input, list), |place, column, values| {
-            // SAFETY: every row, head and panel is written once.
-            unsafe { out.part(place as usize * stride + column, values.len()) }.copy_from_slice(values);
-        });
+    for_each_run(&cpu.pool, &mut cpu.workers, count, &|scratch, run| {
+        for (block, pairs) in parts_of_blocks(run, pairs) {
+            let (first_row, head) = (block / heads * TOKENS_MAX, block % heads);
+            let mut list = [0; TOKENS_MAX];
+            let list = &mut list[..TOKENS_MAX.min(rows - first_row)];
+            list.iter_mut().enumerate().for_each(|(row, place)| *place = ((first_row + row) * heads + head) as u32);
+            scratch.multiply_pairs(isa, &Product::of(linear, head), pairs, (input, list), |row, column, values| {
+                // SAFETY: every row, head and panel is written once.
+                unsafe { out.part(list[row] as usize * stride + column, values.len()) }.copy_from_slice(values);
+            });
+        }
     });
 }

@@ -233,8 +233,9 @@ fn run_products(
                 let pairs = start..end.min(placed.product.pairs());
                 first_pair += placed.product.pairs();
                 scratch.multiply_pairs(isa, &placed.product, pairs, (input, rows), |row, column, values| {
+                    let start = rows[row] as usize * placed.width + column;
                     // SAFETY: every row and panel of an output is written once.
-                    let out = unsafe { placed.output.part(row as usize * placed.width + column, values.len()) };
+                    let out = unsafe { placed.output.part(start, values.len()) };
                     out.copy_from_slice(values);
                 });
             }
@@ -283,7 +284,7 @@ pub(super) fn add_product(
             let first_row = block * TOKENS_MAX;
             let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
             scratch.multiply_pairs(isa, &linear_product, pairs, (input, rows), |row, column, values| {
-                let (start, length) = (row as usize * width + column, values.len());
+                let (start, length) = (rows[row] as usize * width + column, values.len());
                 // SAFETY: every row and panel is written once; the product and the residual stream are different slices.
                 let (product, residual) = unsafe { (product_parts.part(start, length), residual.part(start, length)) };
                 if post_norm.is_some() {

@@ -144,14 +144,14 @@ impl WorkerScratch {
 
 impl WorkerScratch {
     /// Products of the panels of `pair` (two neighbours, or the last one alone) of a matrix with the given rows of
-    /// `input`: calls `take(row, first column, values)` for each of `rows` and panel.
+    /// `input`: calls `take(which of rows, first column, values)` for each of `rows` and panel.
     pub(super) fn multiply_pair(
         &mut self,
         isa: Isa,
         product: &Product<'_>,
         pair: usize,
         (input, rows): (&Input<'_>, &[u32]),
-        mut take: impl FnMut(u32, usize, &[f32]),
+        mut take: impl FnMut(usize, usize, &[f32]),
     ) {
         let Product { matrix, index, finish } = *product;
         let first = pair * PANELS_MAX;
@@ -163,7 +163,7 @@ impl WorkerScratch {
             finish.apply(panel.panel, sums);
             let column = panel.panel * PANEL;
             let width = PANEL.min(matrix.rows() - column);
-            for (&row, sums) in rows.iter().zip(sums) {
+            for (row, sums) in sums.iter().enumerate() {
                 // The compiler sees the length of the first call: sums are copied in one instruction.
                 if width == PANEL { take(row, column, &sums[..]) } else { take(row, column, &sums[..width]) }
             }
@@ -183,7 +183,7 @@ impl WorkerScratch {
         product: &Product<'_>,
         pairs: Range<usize>,
         (input, rows): (&Input<'_>, &[u32]),
-        mut take: impl FnMut(u32, usize, &[f32]),
+        mut take: impl FnMut(usize, usize, &[f32]),
     ) {
         let Product { matrix, index, finish } = *product;
         let packed = match &*matrix.weights {
@@ -212,7 +212,7 @@ impl WorkerScratch {
                 finish.apply(panel, sums);
                 let column = panel * PANEL;
                 let width = PANEL.min(matrix.rows() - column);
-                for (&row, sums) in rows.iter().zip(sums) {
+                for (row, sums) in sums.iter().enumerate() {
                     if width == PANEL { take(row, column, &sums[..]) } else { take(row, column, &sums[..width]) }
                 }
             }

@@ -68,7 +68,7 @@ fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[
     let first = 1.min(product.pairs());
     for pairs in [0..first, first..product.pairs()] {
         scratch.multiply_pairs(isa, &product, pairs, (&input, &list), |row, column, values| {
-            results[row as usize * matrix.rows() + column..][..values.len()].copy_from_slice(values);
+            results[row * matrix.rows() + column..][..values.len()].copy_from_slice(values);
         });
     }
     results
@@ -97,7 +97,7 @@ fn runs_of_panels_give_what_single_pairs_give() {
             let list: Vec<u32> = (0..tokens as u32).rev().collect();
             let mut scratch = WorkerScratch::new();
             let (mut together, mut one_by_one) = (vec![0.0f32; tokens * rows], vec![0.0f32; tokens * rows]);
-            let place = |row: u32, column: usize| row as usize * rows + column;
+            let place = |row: usize, column: usize| list[row] as usize * rows + column;
             scratch.multiply_pairs(isa, &product, 0..product.pairs(), (&input, &list), |row, column, values| {
                 together[place(row, column)..][..values.len()].copy_from_slice(values);
             });
