@@ -72,7 +72,8 @@ pub fn print(value: &Value) -> String {
 fn print_at(value: &Value, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     match value {
-        Value::Object(fields) => {
+        // No lines at all would be nothing, not an empty map.
+        Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
                 let key = key(name, &indent);
                 match value {
@@ -154,6 +155,11 @@ mod tests {
         let long = "k".repeat(2000);
         let value = json!({ (long.clone()): 1, "a": { (long): ["x", { "b": 2 }] }, "\u{7f}\u{85}\u{feff}": "\u{9f}" });
         assert_eq!(parse(&print(&value), Syntax::Yaml).expect("YAML"), value);
+    }
+
+    #[test]
+    fn an_empty_map_is_read_again() {
+        assert_eq!(parse(&print(&json!({})), Syntax::Yaml).expect("YAML"), json!({}));
     }
 
     /// `fuzz/README.md` lists all targets.
