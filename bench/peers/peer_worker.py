@@ -6,6 +6,7 @@ usage: peer_worker.py ENGINE PLAN.json          ENGINE: llama.cpp, ik_llama.cpp
 PLAN.json: {"model", "threads", "rows": [...], "start_prompt": [ids], "prompt": [ids], "decode": count, "depths": [...],
 "streams": [...], "stream_prompt": length, "stream_answer": count, "states": folder}
 
+The row `turns`, by itself, with "depth" in place of "depths", takes turns with other engines instead (`decode_in_turn.py`).
 Prints one JSON object: what each row came to. Both engines run as their own benchmark programs run them at best: weights
 repacked (llama.cpp's extra buffer types, ik_llama.cpp's run-time repack), flash attention, 16-bit keys and values, batches
 of 512. Nothing is sampled: the token ids fed are fixed, and the first token counts as there when its logits are.
@@ -47,6 +48,9 @@ class LlamaCpp:
     def clear(self, context):
         self.api.llama_memory_clear(self.api.llama_get_memory(context), False)
 
+    def forget(self, context, first):
+        self.api.llama_memory_seq_rm(self.api.llama_get_memory(context), 0, first, -1)
+
 
 class IkLlamaCpp:
     """ik_llama.cpp through ik-llama-cpp-python's low-level functions."""
@@ -73,6 +77,9 @@ class IkLlamaCpp:
 
     def clear(self, context):
         self.api.llama_kv_cache_clear(context)
+
+    def forget(self, context, first):
+        self.library.llama_kv_cache_seq_rm(ctypes.c_void_p(context), 0, first, -1)
 
 
 ENGINES = {"llama.cpp": LlamaCpp, "ik_llama.cpp": IkLlamaCpp}
@@ -133,6 +140,10 @@ class Peer:
         for i, token in enumerate(tokens):
             self.decode(context, [(token, first + i, 0, True)])
 
+    def forget(self, context, first):
+        """Takes the tokens from this place on out of the context."""
+        self.engine.forget(context, first)
+
     def token(self, index):
         """Some token id of the ordinary part of the vocabulary."""
         return 300 + index * 7919 % (self.vocabulary_size - 1000)
@@ -158,10 +169,12 @@ def measure_prefill_and_decode(peer, plan):
     return {"prefill": len(prompt) / (middle - start), "decode": count / (end - begin)}
 
 
-def measure_depth(peer, plan, depth):
-    """Decode speed after `depth` tokens. What those tokens left in the cache is kept in a file between processes, because
-    computing it takes far longer than the measurement."""
+def context_at_depth(peer, plan, depth):
+    """A context of `depth` tokens. What those left in the cache is kept in a file between processes, because computing it takes
+    far longer than a measurement."""
     context = peer.context(depth + 256)
+    if depth == 0:
+        return context
     library = peer.engine.library
     name = os.path.basename(plan["model"]) + f".{type(peer.engine).__name__}.{depth}"
     path = os.path.join(plan["states"], name).encode()
@@ -176,6 +189,12 @@ def measure_depth(peer, plan, depth):
         peer.prefill(context, tokens)
         if not library.llama_state_seq_save_file(handle, path, 0, (ctypes.c_int32 * depth)(*tokens), ctypes.c_size_t(depth)):
             sys.exit(f"{path} cannot be written")
+    return context
+
+
+def measure_depth(peer, plan, depth):
+    """Decode speed after `depth` tokens."""
+    context = context_at_depth(peer, plan, depth)
     peer.decode_each(context, [peer.token(i) for i in range(WARM_UP_DECODES)], depth)
     tokens = [peer.token(i) for i in range(plan["decode"])]
     start = time.perf_counter()
@@ -183,6 +202,25 @@ def measure_depth(peer, plan, depth):
     speed = len(tokens) / (time.perf_counter() - start)
     peer.api.llama_free(context)
     return speed
+
+
+def take_turns(peer, plan):
+    """Answers each line of `decode COUNT` with the seconds that so many tokens took; behind so many more than `depth` that they
+    have no room the context begins again at that."""
+    depth = plan["depth"]
+    context, place, room = context_at_depth(peer, plan, depth), 0, 128
+    print("ready", flush=True)
+    for line in sys.stdin:
+        seconds = 0.0
+        for _ in range(int(line.split()[1])):
+            if place == room:
+                place = 0
+                peer.forget(context, depth)
+            start = time.perf_counter()
+            peer.decode(context, [(peer.token(place), depth + place, 0, True)])
+            seconds += time.perf_counter() - start
+            place += 1
+        print(seconds, flush=True)
 
 
 def measure_streams(peer, plan, streams):
@@ -224,6 +262,8 @@ def main():
     engine.api.llama_backend_init()
     peer = Peer(engine, plan["model"], plan["threads"])
     rows, result = plan["rows"], {}
+    if "turns" in rows:
+        return take_turns(peer, plan)
     if "start" in rows:
         context = peer.context(1024)
         peer.prefill(context, plan["start_prompt"])

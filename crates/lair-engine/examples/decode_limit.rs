@@ -6,14 +6,15 @@
 //! milliseconds meet about the same of it, so the ratio of their medians says what the engine leaves unused, however busy
 //! the host is. The last column is the median of each pair's own ratio.
 
-use std::{path::Path, sync::Arc, thread, time::Duration, time::Instant};
+mod one_sequence;
 
+use std::{path::Path, thread, time::Duration};
+
+use lair_compute::KvElement;
 use lair_compute::cpu::probe::Reader;
-use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
-use lair_compute::{Batch, KvElement, PageId, SequenceRows, StateSlot};
-use lair_engine::{MemoryOptions, ModelRunner, Runner};
-use lair_gguf::GgufFile;
-use lair_model::{LoadOptions, Model, ModelCost};
+use lair_compute::cpu::{CpuOptions, IsaChoice};
+
+use one_sequence::OneSequence;
 
 /// Long enough for the threads of the other side to stop spinning.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -27,32 +28,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         IsaChoice::from_name(name).ok_or_else(|| format!("no instruction set {name}: avx2, for example"))
     })?;
     let options = CpuOptions { threads: Some(threads), isa };
-    let file = GgufFile::open(Path::new(path))?;
-    let backend = Cpu::new(options.clone())?;
-    let model = Arc::new(Model::load(&file, &backend, LoadOptions::default())?);
-    let read_a_token = ModelCost::of(file.metadata(), file.tensors())?.weight_bytes(1, 1) as usize;
-    let vocabulary_size = model.vocabulary_size();
-    let memory = MemoryOptions { kv_element: KvElement::F16, page_count: 8, state_slot_count: 1, rows_max: 16 };
-    let mut runner = ModelRunner::new(model, backend, 128, memory)?;
-    let pages: Vec<PageId> = (0..8).map(PageId).collect();
-    let mut logits = vec![0.0; vocabulary_size];
-    let mut step = |position: usize| {
-        let state_slot = (runner.state_slot_count() > 0).then_some(StateSlot(0));
-        let rows = SequenceRows {
-            first_row: 0,
-            row_count: 1,
-            first_position: position,
-            page_table: &pages,
-            state_slot,
-            adapter_scales: &[],
-        };
-        let batch = Batch { tokens: &[(position * 7919 % vocabulary_size) as u32], sequences: &[rows] };
-        let start = Instant::now();
-        runner.step(&batch, &[0], &mut logits);
-        start.elapsed().as_secs_f64()
-    };
+    let mut sequence = OneSequence::load(Path::new(path), options.clone(), KvElement::F16, (128, 1))?;
+    let read_a_token = sequence.weight_bytes;
+    sequence.prefill(4);
+    let mut step = |position: usize| sequence.step(position, position + 1, 1);
     let reader = Reader::new(&options, read_a_token)?;
-    (0..4).for_each(|position| _ = step(position));
     let (mut steps, mut reads, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         thread::sleep(PAUSE);

@@ -15,6 +15,8 @@
 use lair_simd::Isa;
 
 use super::packed::PANEL;
+#[cfg(target_arch = "x86_64")]
+use super::panel::reads_ahead_itself;
 use super::quantise::{BLOCK, QuantisedBlock};
 
 /// The most tokens of a strip.
@@ -132,7 +134,9 @@ pub(super) fn multiply_brains<'a, const P: usize>(
                         let soon = (strip == 0).then_some(soon);
                         avx512::multiply::<avx512::Paired, P>(pairs, length, rows, sums, soon);
                     } else {
-                        let soon = Some(soon);
+                        // BF16 is multiplied as it comes, 31 GB/s by itself and 25 asked for; half precision needs more
+                        // instructions to a line, 28 and 30 (one token; bench/results/2026-11-22-short-scales.md).
+                        let soon = (kind == Sixteen::Half || !reads_ahead_itself()).then_some(soon);
                         match kind {
                             Sixteen::Half => avx512::multiply::<avx512::Halves, P>(parts, length, rows, sums, soon),
                             Sixteen::Brain => avx512::multiply::<avx512::Brains, P>(parts, length, rows, sums, soon),

@@ -102,7 +102,7 @@ pub(super) fn multiply_direct(
 ) {
     #[cfg(target_arch = "x86_64")]
     if let Isa::Avx512Vnni(_) = isa {
-        return super::kernel_avx512_direct::multiply_panel(isa, layout, (codes, scales), tokens, sums);
+        return super::kernel_avx512_direct::multiply_panel(isa, layout, (codes, scales), chunk, tokens, sums);
     }
     let block_bytes = layout.bits.block_bytes();
     for (index, codes) in codes.chunks(CHUNK / BLOCK * block_bytes).enumerate() {

@@ -11,19 +11,18 @@
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
 use std::arch::x86_64::*;
-use std::sync::LazyLock;
+use std::mem::MaybeUninit;
 
 use lair_simd::Isa;
 
 use super::kernel::STRIP_MAX;
 use super::kernel_avx512::{GROUPS, add_part};
 use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm, SubBits};
+use super::panel::{Chunk, reads_ahead_itself};
 use super::quantise::QuantisedBlock;
 
 /// Blocks whose scales are taken apart at a time: those that share a number, in formats that have such.
 const SPAN: usize = 256 / BLOCK;
-/// Sub-blocks of a span at most.
-const SUBS_MAX: usize = 2 * SPAN;
 /// How far ahead of the products packed codes are asked for. Decode of a 1.1B model in Q4_K_M, tokens/s in three alternating
 /// runs on a Zen 5: 52 to 67 with 2 KiB, 55 to 79 with 6, 50 to 73 with 18. On a Zen 4 and one thread 37.5 with 5 KiB, 40.5 with
 /// 6, 43.2 with 7, 42.6 with 9, 41.7 with 13, and 31.7 with 4 (`bench/results/2026-11-22-panels-in-runs.md`).
@@ -38,11 +37,12 @@ const STRIP_OF_SUBS: usize = 4;
 
 /// Adds the products of a panel with every token to `sums`, `[token, row]`.
 ///
-/// `tokens` are whole rows of activations, of at most [`STRIP_MAX`] tokens.
+/// `tokens` are whole rows of activations, of at most [`STRIP_MAX`] tokens; `chunk` is room for scales.
 pub(super) fn multiply_panel(
     isa: Isa,
     layout: &Layout,
     (codes, scales): (&[u8], &[u8]),
+    chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
@@ -57,12 +57,12 @@ pub(super) fn multiply_panel(
     // SAFETY: the instruction set was found on this machine; there are activations and scales for all blocks.
     unsafe {
         match layout.bits {
-            CodeBits::Two => by_length::<2>(layout, codes, scales, tokens, sums),
-            CodeBits::Three => by_length::<3>(layout, codes, scales, tokens, sums),
-            CodeBits::Four => by_length::<4>(layout, codes, scales, tokens, sums),
-            CodeBits::Five => by_length::<5>(layout, codes, scales, tokens, sums),
-            CodeBits::Six => by_length::<6>(layout, codes, scales, tokens, sums),
-            CodeBits::Eight => by_length::<8>(layout, codes, scales, tokens, sums),
+            CodeBits::Two => by_length::<2>(layout, (codes, scales), chunk, tokens, sums),
+            CodeBits::Three => by_length::<3>(layout, (codes, scales), chunk, tokens, sums),
+            CodeBits::Four => by_length::<4>(layout, (codes, scales), chunk, tokens, sums),
+            CodeBits::Five => by_length::<5>(layout, (codes, scales), chunk, tokens, sums),
+            CodeBits::Six => by_length::<6>(layout, (codes, scales), chunk, tokens, sums),
+            CodeBits::Eight => by_length::<8>(layout, (codes, scales), chunk, tokens, sums),
         }
     }
 }
@@ -72,18 +72,18 @@ pub(super) fn multiply_panel(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn by_length<const BITS: usize>(
     layout: &Layout,
-    codes: &[u8],
-    scales: &[u8],
+    (codes, scales): (&[u8], &[u8]),
+    chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         if layout.sub_length == BLOCK {
-            by_count::<BITS, 1>(layout, codes, scales, tokens, sums);
+            by_count::<BITS, 1>(layout, (codes, scales), chunk, tokens, sums);
         } else {
             for (tokens, sums) in tokens.chunks(STRIP_OF_SUBS).zip(sums.chunks_mut(STRIP_OF_SUBS)) {
-                by_count::<BITS, 2>(layout, codes, scales, tokens, sums);
+                by_count::<BITS, 2>(layout, (codes, scales), chunk, tokens, sums);
             }
         }
     }
@@ -94,8 +94,8 @@ unsafe fn by_length<const BITS: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn by_count<const BITS: usize, const PARTS: usize>(
     layout: &Layout,
-    codes: &[u8],
-    scales: &[u8],
+    (codes, scales): (&[u8], &[u8]),
+    chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
@@ -104,15 +104,15 @@ unsafe fn by_count<const BITS: usize, const PARTS: usize>(
     unsafe {
         match tokens.len() {
             0 => {}
-            1 => strip::<BITS, PARTS, 1>(layout, codes, scales, tokens, sums),
-            2 => strip::<BITS, PARTS, 2>(layout, codes, scales, tokens, sums),
-            3 => strip::<BITS, PARTS, 3>(layout, codes, scales, tokens, sums),
-            4.. if PARTS == 2 => strip::<BITS, PARTS, STRIP_OF_SUBS>(layout, codes, scales, tokens, sums),
-            4 => strip::<BITS, PARTS, 4>(layout, codes, scales, tokens, sums),
-            5 => strip::<BITS, PARTS, 5>(layout, codes, scales, tokens, sums),
-            6 => strip::<BITS, PARTS, 6>(layout, codes, scales, tokens, sums),
-            7 => strip::<BITS, PARTS, 7>(layout, codes, scales, tokens, sums),
-            _ => strip::<BITS, PARTS, 8>(layout, codes, scales, tokens, sums),
+            1 => strip::<BITS, PARTS, 1>(layout, (codes, scales), chunk, tokens, sums),
+            2 => strip::<BITS, PARTS, 2>(layout, (codes, scales), chunk, tokens, sums),
+            3 => strip::<BITS, PARTS, 3>(layout, (codes, scales), chunk, tokens, sums),
+            4.. if PARTS == 2 => strip::<BITS, PARTS, STRIP_OF_SUBS>(layout, (codes, scales), chunk, tokens, sums),
+            4 => strip::<BITS, PARTS, 4>(layout, (codes, scales), chunk, tokens, sums),
+            5 => strip::<BITS, PARTS, 5>(layout, (codes, scales), chunk, tokens, sums),
+            6 => strip::<BITS, PARTS, 6>(layout, (codes, scales), chunk, tokens, sums),
+            7 => strip::<BITS, PARTS, 7>(layout, (codes, scales), chunk, tokens, sums),
+            _ => strip::<BITS, PARTS, 8>(layout, (codes, scales), chunk, tokens, sums),
         }
     }
 }
@@ -124,8 +124,8 @@ unsafe fn by_count<const BITS: usize, const PARTS: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
     layout: &Layout,
-    codes: &[u8],
-    scales: &[u8],
+    (codes, scales): (&[u8], &[u8]),
+    chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
@@ -135,23 +135,25 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
     let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
     let table = (BITS <= 4 && layout.table.is_some()).then(|| spread_table(layout));
     let block_count = codes.len() / block_bytes;
-    let asks_ahead = BITS < 8 || T > 1 || !reads_bytes_ahead_itself();
-    let mut spread = SpanScales { scales: [[0.0; PANEL]; SUBS_MAX], mins: [[0.0; PANEL]; SUBS_MAX] };
+    // One token, or two where codes are whole bytes, leave instructions so few that the processor looks far ahead by itself. GB/s of a
+    // core of a Zen 4, not asked ahead and asked: one token 30 to 35 and 29 to 33 in codes of 4 bits, 30 to 33 and 20 to 29 in 6 and 8
+    // bits; three tokens 14 and 25 (`bench/results/2026-11-22-short-scales.md`).
+    let asks_ahead = T > 1 + BITS / 8 || !reads_ahead_itself();
     // SAFETY: the caller promised codes, scales and activations of all blocks.
     unsafe {
         let mut totals: [__m512; T] = std::array::from_fn(|t| _mm512_loadu_ps(sums[t].as_ptr()));
         for first in (0..block_count).step_by(SPAN) {
             let count = SPAN.min(block_count - first);
             let scales = scales.as_ptr().add(first / SPAN * scale_bytes);
-            spread.fill(layout, scales, count * PARTS);
+            fill_scales::<PARTS>(layout, scales, count, chunk);
             for index in 0..count {
                 let at = codes.as_ptr().add((first + index) * block_bytes);
                 if asks_ahead {
                     prefetch(at.wrapping_add(AHEAD_BYTES), BITS);
-                }
-                // Scales are needed from the beginning of their span on.
-                for line in (index..scale_bytes.div_ceil(64)).step_by(SPAN) {
-                    prefetch(scales.wrapping_add((spans_ahead + 1) * scale_bytes + 64 * line), 1);
+                    // Scales are needed from the beginning of their span on.
+                    for line in (index..scale_bytes.div_ceil(64)).step_by(SPAN) {
+                        prefetch(scales.wrapping_add((spans_ahead + 1) * scale_bytes + 64 * line), 1);
+                    }
                 }
                 let mut weights = expand::<BITS>(at);
                 if let Some(table) = table {
@@ -159,8 +161,8 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
                 }
                 for part in 0..PARTS {
                     let sub = index * PARTS + part;
-                    let mins = if layout.has_mins { Some(&spread.mins[sub]) } else { None };
-                    let scales = (&spread.scales[sub], mins);
+                    let mins = if layout.has_mins { Some(&chunk.mins[sub]) } else { None };
+                    let scales = (&chunk.scales[sub], mins);
                     let blocks = starts.map(|start| start.add(first + index));
                     add_part::<PARTS, T>(layout.offset, part, &weights, scales, blocks, &mut totals);
                 }
@@ -172,16 +174,6 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
     }
 }
 
-/// Whether this processor, multiplying codes of whole bytes with one token, gets them from memory faster by its own prefetchers.
-///
-/// That is so on Zen 4 (family 25): a core got 24 GB/s without being asked ahead and 22 with it. Where codes are fewer bits there
-/// are more instructions to a line, the processor looks less far by itself, and asking pays there, too; so it may with several
-/// tokens (`bench/results/2026-11-22-panels-in-runs.md`).
-fn reads_bytes_ahead_itself() -> bool {
-    static IS_SO: LazyLock<bool> = LazyLock::new(|| lair_simd::amd_family() == Some(25));
-    *IS_SO
-}
-
 /// Asks for so many cache lines. They may lie beyond what there is.
 #[inline(always)]
 fn prefetch(start: *const u8, lines: usize) {
@@ -191,90 +183,115 @@ fn prefetch(start: *const u8, lines: usize) {
     }
 }
 
-/// Scales and mins of a span as f32, `[sub-block, row]`.
-#[repr(C, align(64))]
-struct SpanScales {
-    scales: [[f32; PANEL]; SUBS_MAX],
-    /// Means nothing where the layout has no mins.
-    mins: [[f32; PANEL]; SUBS_MAX],
+/// Takes the scales and mins of the first `blocks` blocks of a span apart, each of `PARTS` sub-blocks: what [`Chunk::fill_scales`]
+/// does for a chunk. Every form has code of its own, with nothing to be asked in it: for Q4_K 80 instructions in place of some 250,
+/// beside 360 for the products with one token.
+///
+/// # Safety
+/// At `at` there must be the records of so many blocks, at most [`SPAN`]; of all where they share a number.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn fill_scales<const PARTS: usize>(layout: &Layout, at: *const u8, blocks: usize, chunk: &mut Chunk) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (layout.scale_form, layout.has_mins) {
+            (ScaleForm::Half, false) => fill_floats::<PARTS, false>(at, blocks, chunk, |bits| _mm512_cvtph_ps(bits)),
+            (ScaleForm::Half, true) => fill_floats::<PARTS, true>(at, blocks, chunk, |bits| _mm512_cvtph_ps(bits)),
+            (ScaleForm::Brain, false) => fill_floats::<PARTS, false>(at, blocks, chunk, |bits| widen_brains(bits)),
+            (ScaleForm::Brain, true) => fill_floats::<PARTS, true>(at, blocks, chunk, |bits| widen_brains(bits)),
+            (ScaleForm::Super | ScaleForm::HalfSuper, false) => fill_supers::<PARTS, false>(layout, at, chunk),
+            (ScaleForm::Super | ScaleForm::HalfSuper, true) => fill_supers::<PARTS, true>(layout, at, chunk),
+        }
+    }
 }
 
-impl SpanScales {
-    /// Takes the records of `subs` sub-blocks apart: what `panel::Chunk::fill_scales` does for a chunk.
-    ///
-    /// # Safety
-    /// At `at` there must be the records of `subs` sub-blocks, at most [`SUBS_MAX`]; all of them where they share a number.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, layout: &Layout, at: *const u8, subs: usize) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match layout.scale_form {
-                ScaleForm::Half => self.fill_floats(layout, at, subs, |bits| _mm512_cvtph_ps(bits)),
-                ScaleForm::Brain => self.fill_floats(layout, at, subs, |bits| {
-                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
-                }),
-                ScaleForm::Super | ScaleForm::HalfSuper => self.fill_supers(layout, at),
-            }
-        }
-    }
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn widen_brains(bits: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+}
 
-    /// # Safety
-    /// As [`SpanScales::fill`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn fill_floats(&mut self, layout: &Layout, at: *const u8, subs: usize, widen: impl Fn(__m256i) -> __m512) {
-        let subs_a_record = BLOCK / layout.sub_length;
-        for sub in 0..subs {
+/// # Safety
+/// As [`fill_scales`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn fill_floats<const PARTS: usize, const MINS: bool>(
+    at: *const u8,
+    blocks: usize,
+    chunk: &mut Chunk,
+    widen: impl Fn(__m256i) -> __m512,
+) {
+    let record_bytes = (1 + usize::from(MINS)) * PARTS * 2 * PANEL;
+    for block in 0..blocks.min(SPAN) {
+        for part in 0..PARTS {
+            let sub = block * PARTS + part;
             // SAFETY: records lie side by side, and each has a part of 32 bytes for each sub-block, first scales, then mins.
             unsafe {
-                let record = at.add(sub / subs_a_record * layout.record_bytes());
-                let part = record.add(sub % subs_a_record * 2 * PANEL);
+                let scales = at.add(block * record_bytes + part * 2 * PANEL);
                 let widened = |part: *const u8| widen(_mm256_loadu_si256(part.cast()));
-                _mm512_storeu_ps(self.scales[sub].as_mut_ptr(), widened(part));
-                if layout.has_mins {
-                    let part = part.add(subs_a_record * 2 * PANEL);
-                    _mm512_storeu_ps(self.mins[sub].as_mut_ptr(), widened(part));
+                _mm512_storeu_ps(chunk.scales[sub].as_mut_ptr(), widened(scales));
+                if MINS {
+                    _mm512_storeu_ps(chunk.mins[sub].as_mut_ptr(), widened(scales.add(PARTS * 2 * PANEL)));
                 }
             }
         }
     }
+}
 
-    /// # Safety
-    /// At `at` there must be a record.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn fill_supers(&mut self, layout: &Layout, at: *const u8) {
-        let subs = SPAN * BLOCK / layout.sub_length;
-        let mut groups = Groups([[0; GROUP_BYTES]; GROUPS]);
-        // SAFETY: a record is numbers for 16 rows, first scales, then mins, and then the small integers of sub-blocks.
-        unsafe {
-            let factor = |kind: usize| match layout.scale_form {
-                ScaleForm::Super => _mm512_loadu_ps(at.add(kind * 4 * PANEL).cast()),
-                _ => _mm512_cvtph_ps(_mm256_loadu_si256(at.add(kind * 2 * PANEL).cast())),
-            };
-            let packed = at.add(layout.supers_bytes());
-            let bytes = match layout.sub_bits {
-                SubBits::Eight => packed,
-                SubBits::Four | SubBits::Six => {
-                    groups.fill(layout, packed);
-                    groups.0.as_ptr().cast()
-                }
-            };
-            let multiply = |factor: __m512, sub: usize| {
-                let bytes = _mm_loadu_si128(bytes.add(sub * PANEL).cast());
-                let wide = if layout.is_signed { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) };
-                _mm512_mul_ps(factor, _mm512_cvtepi32_ps(wide))
-            };
-            let scale = factor(0);
-            for sub in 0..subs {
-                _mm512_storeu_ps(self.scales[sub].as_mut_ptr(), multiply(scale, sub));
+/// # Safety
+/// At `at` there must be a record.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn fill_supers<const PARTS: usize, const MINS: bool>(layout: &Layout, at: *const u8, chunk: &mut Chunk) {
+    let subs = SPAN * PARTS;
+    let mut room = MaybeUninit::<Groups>::uninit();
+    let groups: *mut u8 = room.as_mut_ptr().cast();
+    let group_count = (1 + usize::from(MINS)) * subs * PANEL / GROUP_BYTES;
+    // SAFETY: a record is numbers for 16 rows, first scales, then mins, and then the small integers of sub-blocks, for which there
+    // is room: two of sixteen sub-blocks are eight groups.
+    unsafe {
+        let (factors, packed) = match layout.scale_form {
+            ScaleForm::Super => {
+                let load = |kind: usize| _mm512_loadu_ps(at.add(kind * 4 * PANEL).cast());
+                ([load(0), load(usize::from(MINS))], at.add((1 + usize::from(MINS)) * 4 * PANEL))
             }
-            if layout.has_mins {
-                let min = factor(1);
-                for sub in 0..subs {
-                    _mm512_storeu_ps(self.mins[sub].as_mut_ptr(), multiply(min, subs + sub));
-                }
+            _ => {
+                let load = |kind: usize| _mm512_cvtph_ps(_mm256_loadu_si256(at.add(kind * 2 * PANEL).cast()));
+                ([load(0), load(usize::from(MINS))], at.add((1 + usize::from(MINS)) * 2 * PANEL))
             }
+        };
+        let bytes = match layout.sub_bits {
+            SubBits::Eight => packed,
+            SubBits::Four => {
+                spread_groups::<false>(packed, group_count, groups);
+                groups
+            }
+            SubBits::Six => {
+                spread_groups::<true>(packed, group_count, groups);
+                groups
+            }
+        };
+        let of_sub = |sub: usize| _mm_loadu_si128(bytes.add(sub * PANEL).cast());
+        let scales = |sub: usize, wide: __m512i| _mm512_mul_ps(factors[sub / subs], _mm512_cvtepi32_ps(wide));
+        if layout.is_signed {
+            store_scales(chunk, subs, MINS, |sub| scales(sub, _mm512_cvtepi8_epi32(of_sub(sub))));
+        } else {
+            store_scales(chunk, subs, MINS, |sub| scales(sub, _mm512_cvtepu8_epi32(of_sub(sub))));
+        }
+    }
+}
+
+/// Stores the scales of `subs` sub-blocks, and then their mins.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn store_scales(chunk: &mut Chunk, subs: usize, has_mins: bool, numbers: impl Fn(usize) -> __m512) {
+    for (sub, scales) in chunk.scales[..subs].iter_mut().enumerate() {
+        // SAFETY: a row has sixteen.
+        unsafe { _mm512_storeu_ps(scales.as_mut_ptr(), numbers(sub)) };
+    }
+    if has_mins {
+        for (sub, mins) in chunk.mins[..subs].iter_mut().enumerate() {
+            // SAFETY: a row has sixteen.
+            unsafe { _mm512_storeu_ps(mins.as_mut_ptr(), numbers(subs + sub)) };
         }
     }
 }
@@ -283,32 +300,29 @@ impl SpanScales {
 #[repr(C, align(64))]
 struct Groups([[u8; GROUP_BYTES]; GROUPS]);
 
-impl Groups {
-    /// What [`super::packed::expand_subs`] does, for fewer than eight bits.
-    ///
-    /// # Safety
-    /// At `packed` there must be all small integers of a record.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, layout: &Layout, packed: *const u8) {
-        let count = layout.subs_a_record() * PANEL / GROUP_BYTES;
-        let low = _mm512_set1_epi8(15);
-        // SAFETY: two groups share 64 bytes of nibbles; behind them, the upper bits of four groups share 64 bytes.
-        unsafe {
-            for group in (0..count).step_by(2) {
-                let part = _mm512_loadu_si512(packed.add(group / 2 * GROUP_BYTES).cast());
-                let mut both = [_mm512_and_si512(part, low), _mm512_and_si512(_mm512_srli_epi16::<4>(part), low)];
-                if layout.sub_bits == SubBits::Six {
-                    let pairs = packed.add((count / 2 + group / 4) * GROUP_BYTES);
-                    // The places of these two groups stand first, or in the upper halves of bytes.
-                    let part = _mm512_loadu_si512(pairs.cast());
-                    let part = if group % 4 == 0 { part } else { _mm512_srli_epi16::<4>(part) };
-                    both[0] = add_upper(_mm512_slli_epi16::<4>(part), both[0]);
-                    both[1] = add_upper(_mm512_slli_epi16::<2>(part), both[1]);
-                }
-                for (place, groups) in both.into_iter().enumerate() {
-                    _mm512_storeu_si512(self.0[group + place].as_mut_ptr().cast(), groups);
-                }
+/// What [`super::packed::expand_subs`] does, for fewer than eight bits: six if `SIX`, else four.
+///
+/// # Safety
+/// At `packed` there must be all small integers of a record, and at `groups` room for so many groups.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn spread_groups<const SIX: bool>(packed: *const u8, count: usize, groups: *mut u8) {
+    let low = _mm512_set1_epi8(15);
+    // SAFETY: two groups share 64 bytes of nibbles; behind them, the upper bits of four groups share 64 bytes.
+    unsafe {
+        for group in (0..count).step_by(2) {
+            let part = _mm512_loadu_si512(packed.add(group / 2 * GROUP_BYTES).cast());
+            let mut both = [_mm512_and_si512(part, low), _mm512_and_si512(_mm512_srli_epi16::<4>(part), low)];
+            if SIX {
+                let pairs = packed.add((count / 2 + group / 4) * GROUP_BYTES);
+                // The places of these two groups stand first, or in the upper halves of bytes.
+                let part = _mm512_loadu_si512(pairs.cast());
+                let part = if group % 4 == 0 { part } else { _mm512_srli_epi16::<4>(part) };
+                both[0] = add_upper(_mm512_slli_epi16::<4>(part), both[0]);
+                both[1] = add_upper(_mm512_slli_epi16::<2>(part), both[1]);
+            }
+            for (place, of_group) in both.into_iter().enumerate() {
+                _mm512_storeu_si512(groups.add((group + place) * GROUP_BYTES).cast(), of_group);
             }
         }
     }

@@ -39,6 +39,14 @@ pub(super) fn prefetch(start: *const u8, bytes: usize) {
     let _ = (start, bytes);
 }
 
+/// Whether this processor gets weights from memory faster by its own prefetchers where there are few instructions to a line: as Zen 4
+/// (family 25) does. There a core has 24 places for lines that are on their way, which lines that are asked for take as well.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn reads_ahead_itself() -> bool {
+    static IS_SO: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| lair_simd::amd_family() == Some(25));
+    *IS_SO
+}
+
 impl Chunk {
     pub(super) const fn new() -> Chunk {
         Chunk {
