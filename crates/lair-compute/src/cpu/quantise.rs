@@ -175,8 +175,9 @@ fn quantise_block<S: Simd>(s: S, values: &[f32; BLOCK], block: &mut QuantisedBlo
     // A tiny maximum has no finite inverse: such a block is as good as zero.
     let scale = if inverse.is_finite() { largest / CODE_MAX } else { 0.0 };
     block.scale = scale + fault;
-    let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-    let halves = [sum(&block.codes[..16]), sum(&block.codes[16..])];
+    // Whole numbers, whose sums are exact.
+    let [a, b, c, d] = scaled.map(|vector| s.round(vector));
+    let halves = [s.sum(s.add(a, b)) as i32, s.sum(s.add(c, d)) as i32];
     block.sums = [halves[0] + halves[1], halves[0], halves[1]];
     block.weighted = block.sums.map(|sum| block.scale * sum as f32);
 }
