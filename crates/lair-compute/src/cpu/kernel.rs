@@ -89,28 +89,36 @@ pub(super) fn direct_tokens_max(isa: Isa, layout: &Layout) -> usize {
     }
 }
 
-/// Adds the products of a whole panel, given its codes and scales as they are packed, with every token to `sums`.
+/// Adds the products of whole panels, given their codes and scales as they are packed, with every token to `sums`,
+/// `[panel, token, row]`: as many panels as that has room for, one behind the other, each of so many columns.
 ///
 /// `chunk` is room for scales.
 pub(super) fn multiply_direct(
     isa: Isa,
     layout: &Layout,
     (codes, scales): (&[u8], &[u8]),
+    columns: usize,
     chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
     #[cfg(target_arch = "x86_64")]
     if let Isa::Avx512Vnni(_) = isa {
-        return super::kernel_avx512_direct::multiply_panel(isa, layout, (codes, scales), chunk, tokens, sums);
+        let bytes = (codes, scales);
+        return super::kernel_avx512_direct::multiply_panels(isa, layout, bytes, columns, chunk, tokens, sums);
     }
     let block_bytes = layout.bits.block_bytes();
-    for (index, codes) in codes.chunks(CHUNK / BLOCK * block_bytes).enumerate() {
-        let first = index * (CHUNK / BLOCK);
-        chunk.fill_scales(isa, layout, scales, (first, codes.len() / block_bytes));
-        let mut rest: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
-        rest.iter_mut().zip(tokens).for_each(|(rest, token)| *rest = &token[first..]);
-        multiply_packed(isa, layout, chunk, codes, &rest[..tokens.len()], sums);
+    let (code_bytes, scale_bytes) = layout.panel_bytes(columns);
+    for (panel, sums) in sums.chunks_exact_mut(tokens.len()).enumerate() {
+        let (codes, scales) =
+            (&codes[panel * code_bytes..][..code_bytes], &scales[panel * scale_bytes..][..scale_bytes]);
+        for (index, codes) in codes.chunks(CHUNK / BLOCK * block_bytes).enumerate() {
+            let first = index * (CHUNK / BLOCK);
+            chunk.fill_scales(isa, layout, scales, (first, codes.len() / block_bytes));
+            let mut rest: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
+            rest.iter_mut().zip(tokens).for_each(|(rest, token)| *rest = &token[first..]);
+            multiply_packed(isa, layout, chunk, codes, &rest[..tokens.len()], sums);
+        }
     }
 }
 

@@ -35,44 +35,47 @@ const AHEAD_BYTES: usize = 7168;
 /// 0.7 times as fast as with four.
 const STRIP_OF_SUBS: usize = 4;
 
-/// Adds the products of a panel with every token to `sums`, `[token, row]`.
+/// Adds the products of panels with every token to `sums`, `[panel, token, row]`: as many panels as that has room for, one behind
+/// the other in codes and in scales, each of so many columns.
 ///
 /// `tokens` are whole rows of activations, of at most [`STRIP_MAX`] tokens; `chunk` is room for scales.
-pub(super) fn multiply_panel(
+pub(super) fn multiply_panels(
     isa: Isa,
     layout: &Layout,
     (codes, scales): (&[u8], &[u8]),
+    columns: usize,
     chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
-    let block_count = codes.len() / layout.bits.block_bytes();
-    let columns = block_count * BLOCK;
     assert!(matches!(isa, Isa::Avx512Vnni(_)));
-    assert!(tokens.len() <= STRIP_MAX && tokens.len() == sums.len());
-    assert!(tokens.iter().all(|blocks| blocks.len() >= block_count));
+    assert!(!tokens.is_empty() && tokens.len() <= STRIP_MAX && sums.len().is_multiple_of(tokens.len()));
+    assert!(tokens.iter().all(|blocks| blocks.len() >= columns / BLOCK));
     // Only the last span may be shorter, and only where its records serve a block each.
     assert!(columns.is_multiple_of(layout.record_columns()));
-    assert!(scales.len() >= columns / layout.record_columns() * layout.record_bytes());
-    // SAFETY: the instruction set was found on this machine; there are activations and scales for all blocks.
+    let (panels, (code_bytes, scale_bytes)) = (sums.len() / tokens.len(), layout.panel_bytes(columns));
+    assert!(codes.len() >= panels * code_bytes && scales.len() >= panels * scale_bytes);
+    let bytes = (codes.as_ptr(), scales.as_ptr());
+    // SAFETY: the instruction set was found on this machine; there are activations, codes and scales for all columns and panels.
     unsafe {
         match layout.bits {
-            CodeBits::Two => by_length::<2>(layout, (codes, scales), chunk, tokens, sums),
-            CodeBits::Three => by_length::<3>(layout, (codes, scales), chunk, tokens, sums),
-            CodeBits::Four => by_length::<4>(layout, (codes, scales), chunk, tokens, sums),
-            CodeBits::Five => by_length::<5>(layout, (codes, scales), chunk, tokens, sums),
-            CodeBits::Six => by_length::<6>(layout, (codes, scales), chunk, tokens, sums),
-            CodeBits::Eight => by_length::<8>(layout, (codes, scales), chunk, tokens, sums),
+            CodeBits::Two => by_length::<2>(layout, bytes, columns, chunk, tokens, sums),
+            CodeBits::Three => by_length::<3>(layout, bytes, columns, chunk, tokens, sums),
+            CodeBits::Four => by_length::<4>(layout, bytes, columns, chunk, tokens, sums),
+            CodeBits::Five => by_length::<5>(layout, bytes, columns, chunk, tokens, sums),
+            CodeBits::Six => by_length::<6>(layout, bytes, columns, chunk, tokens, sums),
+            CodeBits::Eight => by_length::<8>(layout, bytes, columns, chunk, tokens, sums),
         }
     }
 }
 
 /// # Safety
-/// `codes` must hold whole blocks of `BITS` bits, `scales` their records, and every token that many blocks.
+/// There must be as many panels as `sums` has room for, of so many columns in codes of `BITS` bits, and every token has as many.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn by_length<const BITS: usize>(
     layout: &Layout,
-    (codes, scales): (&[u8], &[u8]),
+    bytes: (*const u8, *const u8),
+    columns: usize,
     chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
@@ -80,10 +83,17 @@ unsafe fn by_length<const BITS: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         if layout.sub_length == BLOCK {
-            by_count::<BITS, 1>(layout, (codes, scales), chunk, tokens, sums);
+            by_count::<BITS, 1>(layout, bytes, columns, chunk, tokens, sums);
+        } else if tokens.len() <= STRIP_OF_SUBS {
+            by_count::<BITS, 2>(layout, bytes, columns, chunk, tokens, sums);
         } else {
-            for (tokens, sums) in tokens.chunks(STRIP_OF_SUBS).zip(sums.chunks_mut(STRIP_OF_SUBS)) {
-                by_count::<BITS, 2>(layout, (codes, scales), chunk, tokens, sums);
+            // The second part of the tokens finds the panel in a near cache.
+            let (code_bytes, scale_bytes) = layout.panel_bytes(columns);
+            for (panel, sums) in sums.chunks_exact_mut(tokens.len()).enumerate() {
+                let bytes = (bytes.0.add(panel * code_bytes), bytes.1.add(panel * scale_bytes));
+                for (tokens, sums) in tokens.chunks(STRIP_OF_SUBS).zip(sums.chunks_mut(STRIP_OF_SUBS)) {
+                    by_count::<BITS, 2>(layout, bytes, columns, chunk, tokens, sums);
+                }
             }
         }
     }
@@ -94,7 +104,8 @@ unsafe fn by_length<const BITS: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn by_count<const BITS: usize, const PARTS: usize>(
     layout: &Layout,
-    (codes, scales): (&[u8], &[u8]),
+    bytes: (*const u8, *const u8),
+    columns: usize,
     chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
@@ -104,72 +115,78 @@ unsafe fn by_count<const BITS: usize, const PARTS: usize>(
     unsafe {
         match tokens.len() {
             0 => {}
-            1 => strip::<BITS, PARTS, 1>(layout, (codes, scales), chunk, tokens, sums),
-            2 => strip::<BITS, PARTS, 2>(layout, (codes, scales), chunk, tokens, sums),
-            3 => strip::<BITS, PARTS, 3>(layout, (codes, scales), chunk, tokens, sums),
-            4.. if PARTS == 2 => strip::<BITS, PARTS, STRIP_OF_SUBS>(layout, (codes, scales), chunk, tokens, sums),
-            4 => strip::<BITS, PARTS, 4>(layout, (codes, scales), chunk, tokens, sums),
-            5 => strip::<BITS, PARTS, 5>(layout, (codes, scales), chunk, tokens, sums),
-            6 => strip::<BITS, PARTS, 6>(layout, (codes, scales), chunk, tokens, sums),
-            7 => strip::<BITS, PARTS, 7>(layout, (codes, scales), chunk, tokens, sums),
-            _ => strip::<BITS, PARTS, 8>(layout, (codes, scales), chunk, tokens, sums),
+            1 => strip::<BITS, PARTS, 1>(layout, bytes, columns, chunk, tokens, sums),
+            2 => strip::<BITS, PARTS, 2>(layout, bytes, columns, chunk, tokens, sums),
+            3 => strip::<BITS, PARTS, 3>(layout, bytes, columns, chunk, tokens, sums),
+            4.. if PARTS == 2 => strip::<BITS, PARTS, STRIP_OF_SUBS>(layout, bytes, columns, chunk, tokens, sums),
+            4 => strip::<BITS, PARTS, 4>(layout, bytes, columns, chunk, tokens, sums),
+            5 => strip::<BITS, PARTS, 5>(layout, bytes, columns, chunk, tokens, sums),
+            6 => strip::<BITS, PARTS, 6>(layout, bytes, columns, chunk, tokens, sums),
+            7 => strip::<BITS, PARTS, 7>(layout, bytes, columns, chunk, tokens, sums),
+            _ => strip::<BITS, PARTS, 8>(layout, bytes, columns, chunk, tokens, sums),
         }
     }
 }
 
-/// `PARTS` sub-blocks a block, `T` tokens.
+/// `PARTS` sub-blocks a block, `T` tokens. Panels follow each other without anything else between them, so that the processor can look
+/// into the next one while it ends one.
 ///
 /// # Safety
 /// As [`by_length`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
     layout: &Layout,
-    (codes, scales): (&[u8], &[u8]),
+    bytes: (*const u8, *const u8),
+    columns: usize,
     chunk: &mut Chunk,
     tokens: &[&[QuantisedBlock]],
     sums: &mut [[f32; PANEL]],
 ) {
     let block_bytes = BITS * GROUP_BYTES;
     let spans_ahead = AHEAD_BYTES.div_ceil(SPAN * block_bytes);
-    let scale_bytes = SPAN * BLOCK / layout.record_columns() * layout.record_bytes();
+    let record_bytes = SPAN * BLOCK / layout.record_columns() * layout.record_bytes();
+    let (code_bytes, scale_bytes) = layout.panel_bytes(columns);
     let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
     let table = (BITS <= 4 && layout.table.is_some()).then(|| spread_table(layout));
-    let block_count = codes.len() / block_bytes;
+    let block_count = columns / BLOCK;
     // One token, or two where codes are whole bytes, leave instructions so few that the processor looks far ahead by itself. GB/s of a
     // core of a Zen 4, not asked ahead and asked: one token 30 to 35 and 29 to 33 in codes of 4 bits, 30 to 33 and 20 to 29 in 6 and 8
     // bits; three tokens 14 and 25 (`bench/results/2026-11-22-short-scales.md`).
     let asks_ahead = T > 1 + BITS / 8 || !reads_ahead_itself();
-    // SAFETY: the caller promised codes, scales and activations of all blocks.
+    // SAFETY: the caller promised codes, scales and activations of all columns and panels.
     unsafe {
-        let mut totals: [__m512; T] = std::array::from_fn(|t| _mm512_loadu_ps(sums[t].as_ptr()));
-        for first in (0..block_count).step_by(SPAN) {
-            let count = SPAN.min(block_count - first);
-            let scales = scales.as_ptr().add(first / SPAN * scale_bytes);
-            fill_scales::<PARTS>(layout, scales, count, chunk);
-            for index in 0..count {
-                let at = codes.as_ptr().add((first + index) * block_bytes);
-                if asks_ahead {
-                    prefetch(at.wrapping_add(AHEAD_BYTES), BITS);
-                    // Scales are needed from the beginning of their span on.
-                    for line in (index..scale_bytes.div_ceil(64)).step_by(SPAN) {
-                        prefetch(scales.wrapping_add((spans_ahead + 1) * scale_bytes + 64 * line), 1);
+        for (panel, sums) in sums.as_chunks_mut::<T>().0.iter_mut().enumerate() {
+            let (codes, scales) = (bytes.0.add(panel * code_bytes), bytes.1.add(panel * scale_bytes));
+            let mut totals: [__m512; T] = std::array::from_fn(|t| _mm512_loadu_ps(sums[t].as_ptr()));
+            for first in (0..block_count).step_by(SPAN) {
+                let count = SPAN.min(block_count - first);
+                let scales = scales.add(first / SPAN * record_bytes);
+                fill_scales::<PARTS>(layout, scales, count, chunk);
+                for index in 0..count {
+                    let at = codes.add((first + index) * block_bytes);
+                    if asks_ahead {
+                        prefetch(at.wrapping_add(AHEAD_BYTES), BITS);
+                        // Scales are needed from the beginning of their span on.
+                        for line in (index..record_bytes.div_ceil(64)).step_by(SPAN) {
+                            prefetch(scales.wrapping_add((spans_ahead + 1) * record_bytes + 64 * line), 1);
+                        }
+                    }
+                    let mut weights = expand::<BITS>(at);
+                    if let Some(table) = table {
+                        weights = weights.map(|places| _mm512_shuffle_epi8(table, places));
+                    }
+                    for part in 0..PARTS {
+                        let sub = index * PARTS + part;
+                        let mins = if layout.has_mins { Some(&chunk.mins[sub]) } else { None };
+                        let scales = (&chunk.scales[sub], mins);
+                        let blocks = starts.map(|start| start.add(first + index));
+                        add_part::<PARTS, T>(layout.offset, part, &weights, scales, blocks, &mut totals);
                     }
                 }
-                let mut weights = expand::<BITS>(at);
-                if let Some(table) = table {
-                    weights = weights.map(|places| _mm512_shuffle_epi8(table, places));
-                }
-                for part in 0..PARTS {
-                    let sub = index * PARTS + part;
-                    let mins = if layout.has_mins { Some(&chunk.mins[sub]) } else { None };
-                    let scales = (&chunk.scales[sub], mins);
-                    let blocks = starts.map(|start| start.add(first + index));
-                    add_part::<PARTS, T>(layout.offset, part, &weights, scales, blocks, &mut totals);
-                }
             }
-        }
-        for t in 0..T {
-            _mm512_storeu_ps(sums[t].as_mut_ptr(), totals[t]);
+            for t in 0..T {
+                _mm512_storeu_ps(sums[t].as_mut_ptr(), totals[t]);
+            }
         }
     }
 }

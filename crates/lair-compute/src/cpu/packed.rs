@@ -14,6 +14,8 @@
 //! Codes are kept unsigned (`code + offset`), so that products of unsigned with signed bytes serve every format. One
 //! group is the width of an AVX-512 register, which multiplies it with four activations of a token in one instruction.
 
+use std::ops::Range;
+
 use lair_quant::{CodeShape, Format, TensorType};
 
 use super::memory::{Lasting, Memory, Use};
@@ -272,9 +274,17 @@ impl Packed {
 
     /// Codes and scales of a panel of matrix `index`.
     pub(super) fn panel(&self, index: usize, panel: usize) -> (&[u8], &[u8]) {
+        self.panels(index, panel..panel + 1)
+    }
+
+    /// Codes and scales of neighbouring panels of matrix `index`.
+    pub(super) fn panels(&self, index: usize, panels: Range<usize>) -> (&[u8], &[u8]) {
         let (code_bytes, scale_bytes) = self.panel_bytes();
-        let place = index * self.panels + panel;
-        (&self.codes[place * code_bytes..][..code_bytes], &self.scales[place * scale_bytes..][..scale_bytes])
+        let (place, count) = (index * self.panels + panels.start, panels.len());
+        (
+            &self.codes[place * code_bytes..][..count * code_bytes],
+            &self.scales[place * scale_bytes..][..count * scale_bytes],
+        )
     }
 
     /// Bytes held.

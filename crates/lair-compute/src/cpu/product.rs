@@ -131,7 +131,8 @@ impl WorkerScratch {
                         // Strips after the first find the panel in a near cache.
                         for (rows, sums) in rows.chunks(STRIP_MAX).zip(sums.chunks_mut(STRIP_MAX)) {
                             let tokens = &strip_of(input, rows, 0)[..rows.len()];
-                            multiply_direct(isa, &packed.layout, bytes, &mut self.chunks[0], tokens, sums);
+                            let (layout, room) = (&packed.layout, &mut self.chunks[0]);
+                            multiply_direct(isa, layout, bytes, packed.columns, room, tokens, sums);
                         }
                     } else {
                         multiply_expanded(isa, packed, bytes, &mut self.chunks[0], input, rows, sums);
@@ -205,9 +206,8 @@ impl WorkerScratch {
             let run = first..(first + PANELS_A_RUN).min(panels.end);
             let sums = &mut sums[..run.len() * rows.len()];
             sums.fill([0.0; PANEL]);
-            for (panel, sums) in run.clone().zip(sums.chunks_exact_mut(rows.len())) {
-                multiply_direct(isa, &packed.layout, packed.panel(index, panel), &mut self.chunks[0], tokens, sums);
-            }
+            let (bytes, room) = (packed.panels(index, run.clone()), &mut self.chunks[0]);
+            multiply_direct(isa, &packed.layout, bytes, packed.columns, room, tokens, sums);
             for (panel, sums) in run.zip(sums.chunks_exact_mut(rows.len())) {
                 finish.apply(panel, sums);
                 let column = panel * PANEL;
