@@ -11,7 +11,7 @@ use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
 use super::product::{Input, PANELS_MAX, Product, TOKENS_MAX, for_each_run, parts_of_blocks};
-use super::quantise::{BLOCK, InputForm, QuantisedBlock};
+use super::quantise::{InputForm, QuantisedBlock};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Adjugates, ExpertGroups, Experts, ExpertsInput, FeedForwardInput, Gating, Linear, Router, Weighing};
@@ -61,15 +61,15 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     let place_count = rows * used;
     let form = experts.up.weight.form().max(experts.router.linear.weight.form());
     scratch.reserve(rows, hidden_size, form);
-    let block_rows = experts.down.weight.form().block_rows();
+    let down = experts.down.weight.form();
     let shared_size = experts.shared.as_ref().map_or(0, |network| network.up.weight.rows());
     grow(&mut scratch.hidden, place_count * ffn_size, 0.0);
-    grow(&mut scratch.hidden_blocks, block_rows * (place_count * ffn_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    grow(&mut scratch.hidden_blocks, place_count * down.blocks_a_row(ffn_size), QuantisedBlock::ZERO);
     let routing = &mut scratch.routing;
     grow(&mut routing.scores, rows * count, 0.0);
     grow(&mut routing.ranks, count, 0.0);
     let router_width = experts.router.linear.weight.columns();
-    grow(&mut routing.router_blocks, form.block_rows() * (rows * router_width).div_ceil(BLOCK), QuantisedBlock::ZERO);
+    grow(&mut routing.router_blocks, rows * form.blocks_a_row(router_width), QuantisedBlock::ZERO);
     let groups = experts.router.groups.map_or(0, |groups| groups.count);
     routing.group_sums.reserve(groups.saturating_sub(routing.group_sums.len()));
     grow(&mut routing.places, place_count, 0);
@@ -82,13 +82,13 @@ pub(super) fn reserve(scratch: &mut Scratch, rows: usize, experts: &Experts<Cpu>
     // Each expert's last run may be short; the others are full.
     routing.runs.reserve(room_for(routing.runs.len(), count.min(place_count) + place_count / TOKENS_MAX));
     if let Some(adjugates) = &experts.adjugates {
-        let block_rows = adjugates.up.weight.form().block_rows();
+        let first = adjugates.up.weight.form();
         grow(&mut routing.firsts, rows * hidden_size, 0.0);
-        grow(&mut routing.first_blocks, block_rows * (rows * hidden_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.first_blocks, rows * first.blocks_a_row(hidden_size), QuantisedBlock::ZERO);
     }
     if experts.shared.is_some() {
         grow(&mut routing.shared_hidden, rows * shared_size, 0.0);
-        grow(&mut routing.shared_blocks, block_rows * (rows * shared_size).div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut routing.shared_blocks, rows * down.blocks_a_row(shared_size), QuantisedBlock::ZERO);
         grow(&mut routing.shared_output, rows * hidden_size, 0.0);
         grow(&mut routing.shared_weights, rows, 0.0);
     }

@@ -14,7 +14,7 @@ use super::norm::{activate, apply_norm, divide};
 use super::packed::PANEL;
 use super::pool::Pool;
 use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item, for_each_run};
-use super::quantise::{BLOCK, InputForm, QuantisedBlock};
+use super::quantise::{InputForm, QuantisedBlock, block_stride};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Activation, FeedForward, FeedForwardInput, Linear, Norm};
@@ -229,7 +229,7 @@ pub(super) fn quantised_rows<'a>(
     blocks: &'a mut Vec<QuantisedBlock>,
     form: InputForm,
 ) -> Input<'a> {
-    let blocks_a_row = form.block_rows() * width / BLOCK;
+    let blocks_a_row = form.blocks_a_row(width);
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
     if blocks_a_row > 0 {
         let parts = Parts::new(blocks);
@@ -239,5 +239,5 @@ pub(super) fn quantised_rows<'a>(
             form.write(isa, &values[row * width..][..width], blocks);
         });
     }
-    Input { values, width, blocks: &blocks[..rows * blocks_a_row], form }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row], stride: block_stride(width), form }
 }

@@ -151,7 +151,7 @@ fn two_panels_give_what_each_gives_alone_whatever_their_kinds() {
     let matrices =
         sources.each_ref().map(|source| Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, source).expect("a matrix"));
     let values = numbers.list(19 * columns);
-    let input = Input { values: &values, width: columns, blocks: &[], form: InputForm::Numbers };
+    let input = Input { values: &values, width: columns, blocks: &[], stride: 0, form: InputForm::Numbers };
     let mut scratch = WorkerScratch::new();
     for isa in CHOICES.map(Isa::detect) {
         for tokens in [1, 3, 8, 19] {
@@ -205,7 +205,7 @@ fn every_matrix_of_a_stack_is_its_own() {
         let source = stack(tensor_type, &numbers.list(count * 18 * columns), columns, count);
         let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix");
         let values = numbers.list(columns);
-        let input = Input { values: &values, width: columns, blocks: &[], form: InputForm::Numbers };
+        let input = Input { values: &values, width: columns, blocks: &[], stride: 0, form: InputForm::Numbers };
         for (index, panel) in (0..count).flat_map(|index| [(index, 0), (index, 1)]) {
             scratch.multiply(Isa::detect(IsaChoice::Auto), &[PanelOf { matrix: &matrix, index, panel }], &input, &[0]);
             for lane in 0..PANEL.min(18 - panel * PANEL) {

@@ -7,7 +7,7 @@ use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, scale_and_cap};
 use super::pool::Pool;
 use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_run, parts_of_blocks};
-use super::quantise::{BLOCK, InputForm, QuantisedBlock};
+use super::quantise::{InputForm, QuantisedBlock, block_stride};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Head, Linear, Norm};
@@ -21,7 +21,7 @@ pub(super) const ROWS_SHARED: usize = 8;
 pub(super) struct Scratch {
     /// `[rows, width]`: input after its norm.
     pub(super) normed: Vec<f32>,
-    /// `[rows, byte rows, width / 32]`: the same as integers.
+    /// `[rows, block rows, stride]`: the same as integers.
     pub(super) blocks: Vec<QuantisedBlock>,
     /// `[rows, ffn_size]`: between the products of a feed-forward network.
     pub(super) hidden: Vec<f32>,
@@ -40,8 +40,8 @@ impl Scratch {
         grow(&mut self.normed, length, 0.0);
         grow(&mut self.hidden, length, 0.0);
         grow(&mut self.product, length, 0.0);
-        grow(&mut self.blocks, form.block_rows() * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
-        grow(&mut self.hidden_blocks, form.block_rows() * length.div_ceil(BLOCK), QuantisedBlock::ZERO);
+        grow(&mut self.blocks, rows * form.blocks_a_row(width), QuantisedBlock::ZERO);
+        grow(&mut self.hidden_blocks, rows * form.blocks_a_row(width), QuantisedBlock::ZERO);
         self.list_rows(rows);
     }
 
@@ -94,7 +94,7 @@ pub(super) fn prepare<'a>(
 ) -> Input<'a> {
     let width = source.buffer.width;
     let is_copied = norm.is_some() || source.wanted.is_some();
-    let blocks_a_row = form.block_rows() * width / BLOCK;
+    let blocks_a_row = form.blocks_a_row(width);
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
     if is_copied {
         grow(normed, rows * width, 0.0);
@@ -115,7 +115,7 @@ pub(super) fn prepare<'a>(
         form.write(isa, values, unsafe { block_parts.part(row * blocks_a_row, blocks_a_row) });
     });
     let values = if is_copied { &normed[..rows * width] } else { &source.buffer.values[..rows * width] };
-    Input { values, width, blocks: &blocks[..rows * blocks_a_row], form }
+    Input { values, width, blocks: &blocks[..rows * blocks_a_row], stride: block_stride(width), form }
 }
 
 /// `output[row] = norm(input[row])`.

@@ -316,8 +316,10 @@ pub(super) struct Input<'a> {
     /// `[rows, width]`.
     pub(super) values: &'a [f32],
     pub(super) width: usize,
-    /// `[rows, block rows, width / 32]`: the same in this form; empty if no product needs it.
+    /// `[rows, block rows, stride]`, of which `width / 32` are there: the same in this form; empty if no product needs it.
     pub(super) blocks: &'a [QuantisedBlock],
+    /// Blocks from one row of blocks to the next.
+    pub(super) stride: usize,
     /// What the blocks are.
     pub(super) form: InputForm,
 }
@@ -329,8 +331,7 @@ impl<'a> Input<'a> {
 
     /// Row `row` of all rows of bytes.
     fn row_blocks(&self, row: usize) -> &'a [QuantisedBlock] {
-        let count = self.width / BLOCK;
-        &self.blocks[row * count..][..count]
+        &self.blocks[row * self.stride..][..self.width / BLOCK]
     }
 }
 

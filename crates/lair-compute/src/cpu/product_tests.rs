@@ -61,7 +61,8 @@ fn formats() -> impl Iterator<Item = &'static Format> {
 /// Products of all rows with some tokens, `[token, row]`, on one instruction set.
 fn products(isa: Isa, matrix: &Matrix, tokens: usize, values: &[f32], blocks: &[QuantisedBlock]) -> Vec<f32> {
     let mut scratch = WorkerScratch::new();
-    let input = Input { values, width: matrix.columns(), blocks, form: matrix.form() };
+    let stride = matrix.columns() / BLOCK;
+    let input = Input { values, width: matrix.columns(), blocks, stride, form: matrix.form() };
     let list: Vec<u32> = (0..tokens as u32).collect();
     let mut results = vec![0.0; tokens * matrix.rows()];
     let product = Product { matrix, index: 0, finish: Finish { scale: 1.0, bias: None } };
@@ -93,7 +94,8 @@ fn runs_of_panels_give_what_single_pairs_give() {
             if !blocks.is_empty() {
                 matrix.form().write(isa, &values, &mut blocks);
             }
-            let input = Input { values: &values, width: columns, blocks: &blocks, form: matrix.form() };
+            let stride = columns / BLOCK;
+            let input = Input { values: &values, width: columns, blocks: &blocks, stride, form: matrix.form() };
             let list: Vec<u32> = (0..tokens as u32).rev().collect();
             let mut scratch = WorkerScratch::new();
             let (mut together, mut one_by_one) = (vec![0.0f32; tokens * rows], vec![0.0f32; tokens * rows]);
