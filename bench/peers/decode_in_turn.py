@@ -2,11 +2,13 @@
 """Compares decoding with that of llama.cpp and ik_llama.cpp a few tokens at a time, all engines loaded, in turn.
 
 usage: decode_in_turn.py --turns PROGRAM --peers DIR [options] MODEL.gguf [MODEL.gguf ...]
+       decode_in_turn.py --again RESULT.json          prints the table of an earlier run
 
 PROGRAM is `lair-engine`'s example `decode_turns`, DIR what `install.sh` made. On a shared host the memory's speed changes by a factor
 of two from second to second, so runs of several seconds one after another compare what the host was doing. Here each cycle has a plain
 read of as many bytes as a token reads, then a few tokens of each engine, all within some tenths of a second. A ratio is that of one
-cycle; the figure is the median of all cycles, with the quartiles. What share of the plain read a peer reaches says how much faster than
+cycle; the figure is the median of all cycles, with the quartiles. Where the memory had two speeds, cycles of each are
+a line of their own. What share of the plain read a peer reaches says how much faster than
 it anything could be that reads the same weights.
 """
 import argparse, datetime, json, pathlib, statistics, subprocess, sys, tempfile, time
@@ -17,6 +19,8 @@ from compare import PEERS, WORKER
 PAUSE_S = 0.01
 # Cycles before those that count.
 WARM_UP = 3
+# Fewer cycles of one speed of the memory are not told apart.
+FEWEST = 8
 
 
 class Engine:
@@ -82,30 +86,42 @@ def cell(values, decimals):
     return f"{middle:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
 
 
+def parts(read):
+    """Cycles by the memory's speed: all of them, or the slow and the fast ones where these are few tenths apart and not few."""
+    cycles = sorted(range(len(read)), key=lambda cycle: read[cycle])
+    slow, fast = read[cycles[len(cycles) // 10]], read[cycles[-1 - len(cycles) // 10]]
+    if fast < 1.3 * slow:
+        return [cycles]
+    between = (slow * fast) ** 0.5
+    split = [[cycle for cycle in cycles if (read[cycle] < between) == is_slow] for is_slow in (True, False)]
+    return split if min(map(len, split)) >= FEWEST else [cycles]
+
+
 def rows(result):
-    """A line of the table for each peer."""
-    lair = result["rates"]["Lair"]
+    """A line of the table for each peer and speed of the memory."""
+    for cycles in parts(result["read"]):
+        read = [result["read"][cycle] for cycle in cycles]
+        rates = {name: [rates[cycle] for cycle in cycles] for name, rates in result["rates"].items()}
+        # Of the plain read of the same cycle, in percent.
+        shares = {name: [100 * rate * result["weight_bytes"] / read for rate, read in zip(of, read)]
+                  for name, of in rates.items()}
+        for name, of in rates.items():
+            if name != "Lair":
+                ratios = [ours / theirs for ours, theirs in zip(rates["Lair"], of)]
+                yield (f"| {result['model']} | {len(cycles)} | {cell([speed / 1e9 for speed in read], 1)} | {cell(rates['Lair'], 1)} | "
+                       f"{cell(shares['Lair'], 0)} | {name} | {cell(of, 1)} | {cell(shares[name], 0)} | **{cell(ratios, 2)}** |")
 
-    def share(rates):
-        """Of the plain read of the same cycle, in percent."""
-        return [100 * rate * result["weight_bytes"] / read for rate, read in zip(rates, result["read"])]
 
-    for name, rates in result["rates"].items():
-        if name != "Lair":
-            ratios = [ours / theirs for ours, theirs in zip(lair, rates)]
-            yield (f"| {result['model']} | {cell([read / 1e9 for read in result['read']], 1)} | {cell(lair, 1)} | "
-                   f"{cell(share(lair), 0)} | {name} | {cell(rates, 1)} | {cell(share(rates), 0)} | **{cell(ratios, 2)}** |")
-
-
-HEAD = ("| model | plain read, GB/s | Lair, tokens/s | of the read, % | peer | tokens/s | of the read, % | ratio |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |")
+HEAD = ("| model | cycles | plain read, GB/s | Lair, tokens/s | of the read, % | peer | tokens/s | of the read, % | ratio |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=pathlib.Path, metavar="MODEL.gguf")
-    parser.add_argument("--turns", required=True, help="the example decode_turns")
-    parser.add_argument("--peers", required=True, help="the folder that install.sh filled")
+    parser.add_argument("models", nargs="*", type=pathlib.Path, metavar="MODEL.gguf")
+    parser.add_argument("--turns", help="the example decode_turns")
+    parser.add_argument("--peers", help="the folder that install.sh filled")
+    parser.add_argument("--again", type=pathlib.Path, metavar="RESULT.json", help="what --json wrote earlier")
     parser.add_argument("--engines", default=",".join(PEERS), help="which peers")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--depth", type=int, default=0, help="tokens before those that are decoded")
@@ -114,6 +130,11 @@ def main():
     parser.add_argument("--cycles", type=int, default=60)
     parser.add_argument("--json", type=pathlib.Path, help="where to write every single value")
     options = parser.parse_args()
+    if options.again:
+        print("\n".join([HEAD, *(row for result in json.loads(options.again.read_text())["results"] for row in rows(result))]))
+        return
+    if not (options.models and options.turns and options.peers):
+        parser.error("--turns, --peers and models are needed, or --again")
     described = machine.describe()
     print(f"{described['cores']} cores of {described['processor']}; {datetime.date.today().isoformat()}; {options.threads} threads, "
           f"depth {options.depth}, {options.cycles} cycles of {options.tokens} tokens each; medians (quartiles)\n\n{HEAD}", flush=True)

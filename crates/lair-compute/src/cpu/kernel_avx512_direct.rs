@@ -201,8 +201,8 @@ fn prefetch(start: *const u8, lines: usize) {
 }
 
 /// Takes the scales and mins of the first `blocks` blocks of a span apart, each of `PARTS` sub-blocks: what [`Chunk::fill_scales`]
-/// does for a chunk. Every form has code of its own, with nothing to be asked in it: for Q4_K 80 instructions in place of some 250,
-/// beside 360 for the products with one token.
+/// does for a chunk. Every form has code of its own, with nothing to be asked in it: for Q4_K some 100 instructions in place of some
+/// 250 (counted by hand), beside 360 for the products with one token.
 ///
 /// # Safety
 /// At `at` there must be the records of so many blocks, at most [`SPAN`]; of all where they share a number.
