@@ -8,8 +8,8 @@ PROGRAM is `lair-engine`'s example `decode_turns`, DIR what `install.sh` made. O
 of two from second to second, so runs of several seconds one after another compare what the host was doing. Here each cycle has a plain
 read of as many bytes as a token reads, then a few tokens of each engine, all within some tenths of a second. A ratio is that of one
 cycle; the figure is the median of all cycles, with the quartiles. Where the memory had two speeds, cycles of each are
-a line of their own. What share of the plain read a peer reaches says how much faster than
-it anything could be that reads the same weights.
+a line of their own. What share of the plain read a peer reaches says about how much
+faster than it anything could be that reads the same weights.
 """
 import argparse, datetime, json, pathlib, statistics, subprocess, sys, tempfile, time
 import machine
