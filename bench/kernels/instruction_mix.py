@@ -18,7 +18,7 @@ RUN_MIN = 8
 # Part of the function's name, the instruction that multiplies, references to the stack that are taken for each eight products (None:
 # reported only, for sixteen registers do not hold what these loops need).
 FAMILIES = [
-    ("kernel_avx512::tile", "vpdpbusd", 0.0),
+    ("kernel_avx512_tile::tile", "vpdpbusd", 0.0),
     ("kernel_avx512::", "vpdpbusd", 5.0),
     ("kernel_avx512_direct::", "vpdpbusd", 1.0),
     ("kernel_avx_vnni::", "vpdpbusd", 0.5),

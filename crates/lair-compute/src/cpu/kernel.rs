@@ -1,8 +1,11 @@
 //! The inner products: a chunk of a weight panel with a few tokens. One file an instruction set, all equal to the bit.
 //!
-//! For each sub-block: the integer product (exact), then in f32 `acc = fma(product, weight_scale * token_scale, acc)`
-//! and, where there are mins, `acc = fma(-min, token_weighted_sum, acc)`. Columns come in order and are never split, so
+//! For each block the integer products of its sub-blocks, one or two (exact), then in f32
+//! `value = fma(second_product, second_scale, first_product * first_scale)`, `acc = fma(value, token_scale, acc)` and, where there are
+//! mins, `acc = fma(-min, token_weighted_sum, acc)` for each sub-block. Columns come in order and are never split, so
 //! a result depends neither on the number of tokens nor on threads.
+//!
+//! The token's scale comes last because it is the same for the whole block, and then both multiplications take a factor from memory.
 
 use lair_simd::Isa;
 
@@ -42,24 +45,28 @@ pub(super) fn multiply(
     }
 }
 
-/// [`multiply`] for two panels of the same layout, whose chunks hold the same columns.
+/// [`multiply`] for any number of tokens and two panels of the same layout, whose chunks hold the same columns.
+///
+/// `tokens` are whole rows of activations, and `first` is the chunks' first block.
 pub(super) fn multiply_two(
     isa: Isa,
     layout: &Layout,
-    chunks: [&Chunk; 2],
-    tokens: &[&[QuantisedBlock]],
-    sums: [&mut [[f32; PANEL]]; 2],
+    chunks: &[Chunk; 2],
+    (tokens, first): (&[&[QuantisedBlock]], usize),
+    [one, two]: [&mut [[f32; PANEL]]; 2],
 ) {
-    let [one, two] = sums;
-    #[cfg(target_arch = "x86_64")]
-    if let (Isa::Avx512Vnni(_), Ok(tokens)) = (isa, tokens.try_into())
-        && let (Ok(one), Ok(two)) = ((&mut *one).try_into(), (&mut *two).try_into())
-    {
-        super::kernel_avx512::multiply_two(isa, layout, chunks, tokens, [one, two]);
-        return;
+    let done = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni(_) => super::kernel_avx512::multiply_two(isa, layout, chunks, (tokens, first), [one, two]),
+        _ => 0,
+    };
+    let sums = one[done..].chunks_mut(STRIP_MAX).zip(two[done..].chunks_mut(STRIP_MAX));
+    for (tokens, (one, two)) in tokens[done..].chunks(STRIP_MAX).zip(sums) {
+        let mut strip: [&[QuantisedBlock]; STRIP_MAX] = [&[]; STRIP_MAX];
+        strip.iter_mut().zip(tokens).for_each(|(part, token)| *part = &token[first..]);
+        multiply(isa, layout, &chunks[0], &strip[..tokens.len()], one);
+        multiply(isa, layout, &chunks[1], &strip[..tokens.len()], two);
     }
-    multiply(isa, layout, chunks[0], tokens, one);
-    multiply(isa, layout, chunks[1], tokens, two);
 }
 
 /// The most tokens for which [`multiply_direct`] is to be called: with few, expanding codes costs more than products.
@@ -152,21 +159,29 @@ fn multiply_scalar(layout: &Layout, chunk: &Chunk, tokens: &[&[QuantisedBlock]],
     let subs_a_block = BLOCK / layout.sub_length;
     let groups_a_sub = layout.sub_length / 4;
     for (blocks, sums) in tokens.iter().zip(sums) {
-        for sub in 0..chunk.block_count * subs_a_block {
-            let (block, part) = (&blocks[sub / subs_a_block], sub % subs_a_block);
-            let groups = &chunk.codes[sub / subs_a_block][part * groups_a_sub..][..groups_a_sub];
-            let codes = &block.codes[part * layout.sub_length..][..layout.sub_length];
-            let place = if subs_a_block == 1 { 0 } else { 1 + part };
+        for (index, block) in blocks[..chunk.block_count].iter().enumerate() {
+            let subs = index * subs_a_block..(index + 1) * subs_a_block;
             for (row, sum) in sums.iter_mut().enumerate() {
-                let mut product = -layout.offset * block.sums[place];
-                for (group, codes) in groups.iter().zip(codes.as_chunks::<4>().0) {
-                    for (k, &code) in codes.iter().enumerate() {
-                        product += i32::from(group[4 * row + k]) * i32::from(code);
+                let mut value = 0.0;
+                for (part, sub) in subs.clone().enumerate() {
+                    let place = if subs_a_block == 1 { 0 } else { 1 + part };
+                    let groups = &chunk.codes[index][part * groups_a_sub..][..groups_a_sub];
+                    let codes = &block.codes[part * layout.sub_length..][..layout.sub_length];
+                    let mut product = block.correction(place, chunk.offset);
+                    for (group, codes) in groups.iter().zip(codes.as_chunks::<4>().0) {
+                        for (k, &code) in codes.iter().enumerate() {
+                            product += i32::from(group[4 * row + k]) * i32::from(code);
+                        }
                     }
+                    let (product, scale) = (product as f32, chunk.scales[sub][row]);
+                    value = if part == 0 { product * scale } else { product.mul_add(scale, value) };
                 }
-                *sum = (product as f32).mul_add(chunk.scales[sub][row] * block.scale, *sum);
+                *sum = value.mul_add(block.scale, *sum);
                 if layout.has_mins {
-                    *sum = (-chunk.mins[sub][row]).mul_add(block.weighted[place], *sum);
+                    for (part, sub) in subs.clone().enumerate() {
+                        let place = if subs_a_block == 1 { 0 } else { 1 + part };
+                        *sum = (-chunk.mins[sub][row]).mul_add(block.weighted[place], *sum);
+                    }
                 }
             }
         }

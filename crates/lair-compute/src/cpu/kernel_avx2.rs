@@ -144,6 +144,7 @@ unsafe fn blocks<const BITS: usize, const FOLD: usize, const PARTS: usize, const
     sums: &mut [[f32; PANEL]],
 ) {
     let Strip { layout, chunk, codes, table } = *strip;
+    let offset = layout.offset;
     assert!(tokens.len() == T && sums.len() == T && chunk.block_count * block_bytes(BITS) <= codes.len());
     // SAFETY: 16 bytes.
     let table = table.map(|table| unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) });
@@ -157,31 +158,52 @@ unsafe fn blocks<const BITS: usize, const FOLD: usize, const PARTS: usize, const
         if BITS != EXPANDED {
             packed.prefetch();
         }
+        let mut values = [[_mm256_setzero_ps(); T]; 2];
         for part in 0..PARTS {
             // SAFETY: as above.
             let products = unsafe { part_products::<BITS, FOLD, PARTS, T>(&packed, &blocks, part) };
-            let place = if PARTS == 1 { 0 } else { 1 + part };
-            let sub = index * PARTS + part;
             for half in 0..2 {
                 // SAFETY: rows of 16 numbers: two vectors each.
+                let scales = unsafe { _mm256_loadu_ps(chunk.scales[index * PARTS + part].as_ptr().add(8 * half)) };
+                for t in 0..T {
+                    let correction = _mm256_set1_epi32(blocks[t].correction(place::<PARTS>(part), offset));
+                    let product = _mm256_cvtepi32_ps(_mm256_add_epi32(products[half][t], correction));
+                    values[half][t] = if part == 0 {
+                        _mm256_mul_ps(product, scales)
+                    } else {
+                        _mm256_fmadd_ps(product, scales, values[half][t])
+                    };
+                }
+            }
+        }
+        for half in 0..2 {
+            // SAFETY: as above.
+            let mins: [__m256; PARTS] = std::array::from_fn(|part| unsafe {
+                _mm256_loadu_ps(chunk.mins[index * PARTS + part].as_ptr().add(8 * half))
+            });
+            for t in 0..T {
+                // SAFETY: as above.
                 unsafe {
-                    let scales = _mm256_loadu_ps(chunk.scales[sub].as_ptr().add(8 * half));
-                    let mins = _mm256_loadu_ps(chunk.mins[sub].as_ptr().add(8 * half));
-                    for t in 0..T {
-                        let correction = _mm256_set1_epi32(blocks[t].sums[place] * -layout.offset);
-                        let product = _mm256_cvtepi32_ps(_mm256_add_epi32(products[half][t], correction));
-                        let factor = _mm256_mul_ps(scales, _mm256_set1_ps(blocks[t].scale));
-                        let sum = sums[t].as_mut_ptr().add(8 * half);
-                        let mut total = _mm256_fmadd_ps(product, factor, _mm256_loadu_ps(sum));
-                        if layout.has_mins {
-                            total = _mm256_fnmadd_ps(mins, _mm256_set1_ps(blocks[t].weighted[place]), total);
+                    let sum = sums[t].as_mut_ptr().add(8 * half);
+                    let scale = _mm256_set1_ps(blocks[t].scale);
+                    let mut total = _mm256_fmadd_ps(values[half][t], scale, _mm256_loadu_ps(sum));
+                    if layout.has_mins {
+                        for part in 0..PARTS {
+                            let weighted = _mm256_set1_ps(blocks[t].weighted[place::<PARTS>(part)]);
+                            total = _mm256_fnmadd_ps(mins[part], weighted, total);
                         }
-                        _mm256_storeu_ps(sum, total);
                     }
+                    _mm256_storeu_ps(sum, total);
                 }
             }
         }
     }
+}
+
+/// Where the sum of sub-block `part` stands in a block of activations.
+#[inline(always)]
+const fn place<const PARTS: usize>(part: usize) -> usize {
+    if PARTS == 1 { 0 } else { 1 + part }
 }
 
 /// Bytes of a block of `BITS` bits a code.

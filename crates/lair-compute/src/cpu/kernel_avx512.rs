@@ -4,8 +4,8 @@
 //! ([`super::kernel_avx512_direct`]).
 //!
 //! Per block of 32 columns and token: 8 `vpdpbusd` (512 multiplications) and about four other vector instructions.
-//! Two of the former a cycle would be 128 multiplications a cycle; the epilogue takes a third of that. With two panels
-//! at a time an activation that was spread over a register serves 32 rows, so that loads (two a cycle) are no limit.
+//! With two panels at a time ([`super::kernel_avx512_tile`]) an activation that was spread over a register serves 32 rows, so that loads
+//! are no limit.
 #![allow(unsafe_code)] // Intrinsics.
 #![allow(clippy::needless_range_loop)] // Indices run over several arrays of registers at once.
 
@@ -14,12 +14,53 @@ use std::arch::x86_64::*;
 use lair_simd::Isa;
 
 use super::kernel::STRIP_MAX;
-use super::packed::{BLOCK, GROUP_BYTES, Layout, PANEL};
-use super::panel::Chunk;
+use super::kernel_avx512_direct::{expand, spread_table};
+use super::kernel_avx512_tile::{TILE, tile};
+use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL};
+use super::panel::{CHUNK_OFFSET, Chunk};
 use super::quantise::QuantisedBlock;
 
 /// Groups of a block.
 pub(super) const GROUPS: usize = BLOCK / 4;
+
+/// Tokens of a strip where a block is two sub-blocks. With eight tokens finishing each sub-block made Q2_K, Q3_K and IQ2_XS 0.5 to
+/// 0.7 times as fast as with four.
+pub(super) const STRIP_OF_SUBS: usize = 4;
+
+/// Codes of the blocks `first .. first + count` of a panel for a chunk, as much too high as the chunk's offset says.
+pub(super) fn expand_codes(isa: Isa, layout: &Layout, codes: &[u8], (first, count): (usize, usize), chunk: &mut Chunk) {
+    assert!(matches!(isa, Isa::Avx512Vnni(_)));
+    let (packed, _) = codes.as_chunks::<GROUP_BYTES>();
+    // SAFETY: the instruction set was found on this machine.
+    unsafe {
+        match layout.bits {
+            CodeBits::Two => expand_blocks::<2>(layout, &packed[2 * first..][..2 * count], chunk),
+            CodeBits::Three => expand_blocks::<3>(layout, &packed[3 * first..][..3 * count], chunk),
+            CodeBits::Four => expand_blocks::<4>(layout, &packed[4 * first..][..4 * count], chunk),
+            CodeBits::Five => expand_blocks::<5>(layout, &packed[5 * first..][..5 * count], chunk),
+            CodeBits::Six => expand_blocks::<6>(layout, &packed[6 * first..][..6 * count], chunk),
+            CodeBits::Eight => expand_blocks::<8>(layout, &packed[8 * first..][..8 * count], chunk),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn expand_blocks<const BITS: usize>(layout: &Layout, packed: &[[u8; GROUP_BYTES]], chunk: &mut Chunk) {
+    let higher = _mm512_set1_epi8((chunk.offset - layout.offset) as i8);
+    let table = layout.table.is_some().then(|| spread_table(layout));
+    for (packed, groups) in packed.as_chunks::<BITS>().0.iter().zip(&mut chunk.codes) {
+        // SAFETY: a block has that many parts.
+        let mut codes = unsafe { expand::<BITS>(packed.as_flattened().as_ptr()) };
+        if let Some(table) = table {
+            codes = codes.map(|places| _mm512_shuffle_epi8(table, places));
+        }
+        for (group, codes) in groups.iter_mut().zip(codes) {
+            // SAFETY: a group has 64 bytes.
+            unsafe { _mm512_storeu_si512(group.as_mut_ptr().cast(), _mm512_add_epi8(codes, higher)) };
+        }
+    }
+}
+
 /// See [`super::kernel::multiply`].
 pub(super) fn multiply(
     isa: Isa,
@@ -35,158 +76,51 @@ pub(super) fn multiply(
         if layout.sub_length == BLOCK {
             by_count::<1>(layout, chunk, tokens, sums);
         } else {
-            by_count::<2>(layout, chunk, tokens, sums);
+            for (tokens, sums) in tokens.chunks(STRIP_OF_SUBS).zip(sums.chunks_mut(STRIP_OF_SUBS)) {
+                by_count::<2>(layout, chunk, tokens, sums);
+            }
         }
     }
 }
 
-/// [`multiply`] for two panels with the same layout and exactly [`STRIP_MAX`] tokens.
+/// See [`super::kernel::multiply_two`]: does whole tiles of tokens, and returns of how many tokens these are.
 pub(super) fn multiply_two(
     isa: Isa,
     layout: &Layout,
-    chunks: [&Chunk; 2],
-    tokens: &[&[QuantisedBlock]; STRIP_MAX],
-    [one, two]: [&mut [[f32; PANEL]; STRIP_MAX]; 2],
-) {
-    assert!(matches!(isa, Isa::Avx512Vnni(_)) && chunks[0].block_count == chunks[1].block_count);
-    assert!(tokens.iter().all(|blocks| blocks.len() >= chunks[0].block_count));
-    let sums = one.as_chunks_mut::<TILE>().0.iter_mut().zip(two.as_chunks_mut::<TILE>().0);
-    for (tokens, (one, two)) in tokens.as_chunks::<TILE>().0.iter().zip(sums) {
-        let (tokens, sums) = (tokens.map(<[QuantisedBlock]>::as_ptr), [one, two]);
-        // SAFETY: the instruction set was found on this machine; tokens have as many blocks as the chunks.
+    chunks: &[Chunk; 2],
+    (tokens, first_block): (&[&[QuantisedBlock]], usize),
+    [one, two]: [&mut [[f32; PANEL]]; 2],
+) -> usize {
+    assert!(matches!(isa, Isa::Avx512Vnni(_)));
+    let [first, second] = chunks;
+    let (block_count, offset) = (first.block_count, first.offset);
+    assert!(second.block_count == block_count && second.offset == offset && [0, CHUNK_OFFSET].contains(&offset));
+    let done = tokens.len() / TILE * TILE;
+    assert!(one.len() >= done && two.len() >= done);
+    assert!(tokens[..done].iter().all(|token| token.len() >= first_block + block_count));
+    if block_count == 0 {
+        return done;
+    }
+    let tile = match (layout.sub_length == BLOCK, layout.has_mins, offset != 0) {
+        (true, false, false) => tile::<1, false, false>,
+        (true, false, true) => tile::<1, false, true>,
+        (true, true, false) => tile::<1, true, false>,
+        (true, true, true) => tile::<1, true, true>,
+        (false, false, false) => tile::<2, false, false>,
+        (false, false, true) => tile::<2, false, true>,
+        (false, true, false) => tile::<2, true, false>,
+        (false, true, true) => tile::<2, true, true>,
+    };
+    let sums = [one.as_mut_ptr(), two.as_mut_ptr()];
+    for at in (0..done).step_by(TILE) {
+        // SAFETY: the instruction set was found on this machine; chunks and tokens have the same number of blocks, not none, and sums
+        // as many tokens. Pointers, because what iterators keep in memory is read back while a tile's sums still go there.
         unsafe {
-            match (layout.sub_length == BLOCK, layout.has_mins) {
-                (true, false) => tile::<1, false>(layout, chunks, tokens, sums),
-                (true, true) => tile::<1, true>(layout, chunks, tokens, sums),
-                (false, false) => tile::<2, false>(layout, chunks, tokens, sums),
-                (false, true) => tile::<2, true>(layout, chunks, tokens, sums),
-            }
+            let tokens = std::array::from_fn(|t| tokens.get_unchecked(at + t).as_ptr().add(first_block));
+            tile(chunks, tokens, sums.map(|sums| sums.add(at)));
         }
     }
-}
-
-/// Tokens of a tile.
-const TILE: usize = 4;
-
-/// Two panels by four tokens, `PARTS` sub-blocks a block: sums, totals, weights and activations all in registers.
-///
-/// A sub-block of 32 columns takes 64 `vpdpbusd` and 24 other multiplying instructions, two a cycle: 4096
-/// multiplications in 44 cycles, and 48 loads in 24.
-///
-/// # Safety
-/// Every token must have as many blocks as the chunks.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile<const PARTS: usize, const MINS: bool>(
-    layout: &Layout,
-    chunks: [&Chunk; 2],
-    tokens: [*const QuantisedBlock; TILE],
-    sums: [&mut [[f32; PANEL]; TILE]; 2],
-) {
-    let offset = _mm512_set1_epi32(-layout.offset & 0xffff);
-    // SAFETY: activations are the caller's promise; codes, scales and mins have a row of 64 bytes for every group and
-    // sub-block of the chunks' blocks.
-    unsafe {
-        let mut totals: [[__m512; TILE]; 2] =
-            std::array::from_fn(|p| std::array::from_fn(|t| _mm512_loadu_ps(sums[p][t].as_ptr())));
-        for index in 0..chunks[0].block_count {
-            let blocks = tokens.map(|token| token.add(index));
-            for part in 0..PARTS {
-                let place = if PARTS == 1 { 0 } else { 1 + part };
-                // Sums of codes and offsets fit 16 bits, and there is nothing in the upper half of an offset.
-                let corrections: [__m512i; TILE] =
-                    std::array::from_fn(|t| _mm512_madd_epi16(_mm512_set1_epi32((*blocks[t]).sums[place]), offset));
-                let mut products = [corrections, corrections];
-                let groups = part * (GROUPS / PARTS) * GROUP_BYTES;
-                let codes = chunks.map(|chunk| chunk.codes.as_ptr().add(index).cast::<u8>().add(groups));
-                let fours = blocks.map(|block| (*block).codes.as_ptr().add(part * (BLOCK / PARTS)));
-                add_products::<PARTS>(codes, fours, &mut products);
-                let sub = index * PARTS + part;
-                for p in 0..2 {
-                    let scales = _mm512_loadu_ps(chunks[p].scales.as_ptr().add(sub).cast());
-                    let mins = _mm512_loadu_ps(chunks[p].mins.as_ptr().add(sub).cast());
-                    for t in 0..TILE {
-                        let factor = _mm512_mul_ps(scales, _mm512_set1_ps((*blocks[t]).scale));
-                        totals[p][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[p][t]), factor, totals[p][t]);
-                        if MINS {
-                            let weighted = _mm512_set1_ps((*blocks[t]).weighted[place]);
-                            totals[p][t] = _mm512_fnmadd_ps(mins, weighted, totals[p][t]);
-                        }
-                    }
-                }
-            }
-        }
-        for (sums, totals) in sums.into_iter().zip(totals) {
-            for (sums, total) in sums.iter_mut().zip(totals) {
-                _mm512_storeu_ps(sums.as_mut_ptr(), total);
-            }
-        }
-    }
-}
-
-/// One group of [`add_products`]: `$g` counts from the part's first group.
-macro_rules! group_of_tile {
-    ($g:literal) => {
-        concat!(
-            "vmovdqa64 zmm28, [{c} + 64*",
-            $g,
-            "]\nvmovdqa64 zmm29, [{d} + 64*",
-            $g,
-            "]\n",
-            "vpbroadcastd zmm30, [{t0} + 4*",
-            $g,
-            "]\nvpdpbusd {a0}, zmm28, zmm30\nvpdpbusd {b0}, zmm29, zmm30\n",
-            "vpbroadcastd zmm31, [{t1} + 4*",
-            $g,
-            "]\nvpdpbusd {a1}, zmm28, zmm31\nvpdpbusd {b1}, zmm29, zmm31\n",
-            "vpbroadcastd zmm30, [{t2} + 4*",
-            $g,
-            "]\nvpdpbusd {a2}, zmm28, zmm30\nvpdpbusd {b2}, zmm29, zmm30\n",
-            "vpbroadcastd zmm31, [{t3} + 4*",
-            $g,
-            "]\nvpdpbusd {a3}, zmm28, zmm31\nvpdpbusd {b3}, zmm29, zmm31",
-        )
-    };
-}
-
-/// The instructions of [`add_products`] for a number of groups.
-macro_rules! groups_of_tile {
-    ($codes:expr, $tokens:expr, $sums:expr, $($g:literal)*) => {
-        std::arch::asm!(
-            $(group_of_tile!($g),)*
-            c = in(reg) $codes[0], d = in(reg) $codes[1],
-            t0 = in(reg) $tokens[0], t1 = in(reg) $tokens[1], t2 = in(reg) $tokens[2], t3 = in(reg) $tokens[3],
-            out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
-            a0 = inout(zmm_reg) $sums[0][0], a1 = inout(zmm_reg) $sums[0][1],
-            a2 = inout(zmm_reg) $sums[0][2], a3 = inout(zmm_reg) $sums[0][3],
-            b0 = inout(zmm_reg) $sums[1][0], b1 = inout(zmm_reg) $sums[1][1],
-            b2 = inout(zmm_reg) $sums[1][2], b3 = inout(zmm_reg) $sums[1][3],
-            options(pure, readonly, nostack, preserves_flags),
-        )
-    };
-}
-
-/// Adds the integer products of a part of a block of two panels with four tokens.
-///
-/// In assembly because the compiler moves all loads of a block to its beginning, runs out of registers and writes most
-/// of them to the stack and back.
-///
-/// # Safety
-/// `codes` must have the part's groups, aligned to 64 bytes, and every token four codes for each of them.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn add_products<const PARTS: usize>(
-    codes: [*const u8; 2],
-    tokens: [*const i8; TILE],
-    sums: &mut [[__m512i; TILE]; 2],
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if PARTS == 1 {
-            groups_of_tile!(codes, tokens, sums, "0" "1" "2" "3" "4" "5" "6" "7");
-        } else {
-            groups_of_tile!(codes, tokens, sums, "0" "1" "2" "3");
-        }
-    }
+    done
 }
 
 /// Up to [`STRIP_MAX`] tokens with one panel.
@@ -208,6 +142,7 @@ unsafe fn by_count<const PARTS: usize>(
             1 => strip::<PARTS, 1>(layout, chunk, tokens, sums),
             2 => strip::<PARTS, 2>(layout, chunk, tokens, sums),
             3 => strip::<PARTS, 3>(layout, chunk, tokens, sums),
+            4.. if PARTS == 2 => strip::<PARTS, STRIP_OF_SUBS>(layout, chunk, tokens, sums),
             4 => strip::<PARTS, 4>(layout, chunk, tokens, sums),
             5 => strip::<PARTS, 5>(layout, chunk, tokens, sums),
             6 => strip::<PARTS, 6>(layout, chunk, tokens, sums),
@@ -230,19 +165,13 @@ unsafe fn strip<const PARTS: usize, const T: usize>(
 ) {
     assert!(tokens.len() == T && sums.len() == T);
     let starts: [*const QuantisedBlock; T] = std::array::from_fn(|t| tokens[t].as_ptr());
-    // SAFETY: the caller promised activations; codes, scales and mins have a row of 64 bytes for every group and
-    // sub-block of the chunk's blocks.
+    // SAFETY: the caller promised activations; codes have a row of 64 bytes for every group of the chunk's blocks.
     unsafe {
         let mut totals: [__m512; T] = std::array::from_fn(|t| _mm512_loadu_ps(sums[t].as_ptr()));
         for index in 0..chunk.block_count {
             let weights = chunk.codes[index].each_ref().map(|group| _mm512_loadu_si512(group.as_ptr().cast()));
-            for part in 0..PARTS {
-                let sub = index * PARTS + part;
-                let mins = if layout.has_mins { Some(&chunk.mins[sub]) } else { None };
-                let scales = (&chunk.scales[sub], mins);
-                let blocks = starts.map(|start| start.add(index));
-                add_part::<PARTS, T>(layout.offset, part, &weights, scales, blocks, &mut totals);
-            }
+            let blocks = starts.map(|start| start.add(index));
+            add_block::<PARTS, T>((chunk.offset, layout.has_mins), &weights, (chunk, index), blocks, &mut totals);
         }
         for t in 0..T {
             _mm512_storeu_ps(sums[t].as_mut_ptr(), totals[t]);
@@ -250,45 +179,57 @@ unsafe fn strip<const PARTS: usize, const T: usize>(
     }
 }
 
-/// Adds the products of part `part` of a block in registers with some tokens.
+/// Adds the products of a block in registers, whose codes are `offset` too high, with some tokens. Scales and mins are those of block
+/// `index` of the chunk.
 ///
 /// # Safety
 /// Every one of `blocks` must be there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn add_part<const PARTS: usize, const T: usize>(
-    offset: i32,
-    part: usize,
+pub(super) unsafe fn add_block<const PARTS: usize, const T: usize>(
+    (offset, has_mins): (i32, bool),
     weights: &[__m512i; GROUPS],
-    (scales, mins): (&[f32; PANEL], Option<&[f32; PANEL]>),
+    (chunk, index): (&Chunk, usize),
     blocks: [*const QuantisedBlock; T],
     totals: &mut [__m512; T],
 ) {
-    let place = if PARTS == 1 { 0 } else { 1 + part };
-    // SAFETY: the caller's promise; a row of scales has 64 bytes.
+    let place = |part: usize| if PARTS == 1 { 0 } else { 1 + part };
+    // SAFETY: the caller's promise; a row of scales or mins has 64 bytes.
     unsafe {
-        let mut products = [_mm512_setzero_si512(); T];
-        if offset != 0 {
+        let mut values = [_mm512_setzero_ps(); T];
+        for part in 0..PARTS {
+            let mut products = [_mm512_setzero_si512(); T];
+            if offset != 0 {
+                for t in 0..T {
+                    products[t] = _mm512_set1_epi32((*blocks[t]).correction(place(part), offset));
+                }
+            }
+            for group in part * (GROUPS / PARTS)..(part + 1) * (GROUPS / PARTS) {
+                for t in 0..T {
+                    let four = (*blocks[t]).codes.as_ptr().add(4 * group).cast::<i32>().read_unaligned();
+                    products[t] = _mm512_dpbusd_epi32(products[t], weights[group], _mm512_set1_epi32(four));
+                }
+            }
+            let scales = _mm512_loadu_ps(chunk.scales[index * PARTS + part].as_ptr());
             for t in 0..T {
-                products[t] = _mm512_set1_epi32((*blocks[t]).sums[place] * -offset);
+                let product = _mm512_cvtepi32_ps(products[t]);
+                values[t] = if part == 0 {
+                    _mm512_mul_ps(product, scales)
+                } else {
+                    _mm512_fmadd_ps(product, scales, values[t])
+                };
             }
         }
-        for group in part * (GROUPS / PARTS)..(part + 1) * (GROUPS / PARTS) {
-            for t in 0..T {
-                let four = (*blocks[t]).codes.as_ptr().add(4 * group).cast::<i32>().read_unaligned();
-                products[t] = _mm512_dpbusd_epi32(products[t], weights[group], _mm512_set1_epi32(four));
-            }
-        }
-        let scales = _mm512_loadu_ps(scales.as_ptr());
         for t in 0..T {
-            let factor = _mm512_mul_ps(scales, _mm512_set1_ps((*blocks[t]).scale));
-            totals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factor, totals[t]);
+            totals[t] = _mm512_fmadd_ps(values[t], _mm512_set1_ps((*blocks[t]).scale), totals[t]);
         }
-        if let Some(mins) = mins {
-            let mins = _mm512_loadu_ps(mins.as_ptr());
-            for t in 0..T {
-                let weighted = _mm512_set1_ps((*blocks[t]).weighted[place]);
-                totals[t] = _mm512_fnmadd_ps(mins, weighted, totals[t]);
+        if has_mins {
+            for part in 0..PARTS {
+                let mins = _mm512_loadu_ps(chunk.mins[index * PARTS + part].as_ptr());
+                for t in 0..T {
+                    let weighted = _mm512_set1_ps((*blocks[t]).weighted[place(part)]);
+                    totals[t] = _mm512_fnmadd_ps(mins, weighted, totals[t]);
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use lair_simd::Isa;
 
 use super::kernel::STRIP_MAX;
-use super::kernel_avx512::{GROUPS, add_part};
+use super::kernel_avx512::{GROUPS, STRIP_OF_SUBS, add_block};
 use super::packed::{BLOCK, CodeBits, GROUP_BYTES, Layout, PANEL, ScaleForm, SubBits};
 use super::panel::{Chunk, reads_ahead_itself};
 use super::quantise::QuantisedBlock;
@@ -30,10 +30,6 @@ const SPAN: usize = 256 / BLOCK;
 /// They are asked for into the second-level cache. Into the first, a core of a Zen 4 can wait for so few lines at a time that it gets
 /// half of what its memory gives: 55 tokens/s where this has 69 (`bench/results/2026-11-22-prefetch.md`).
 const AHEAD_BYTES: usize = 7168;
-
-/// Tokens of a strip where a block is two sub-blocks. With eight tokens finishing each sub-block made Q2_K, Q3_K and IQ2_XS 0.5 to
-/// 0.7 times as fast as with four.
-const STRIP_OF_SUBS: usize = 4;
 
 /// Adds the products of panels with every token to `sums`, `[panel, token, row]`: as many panels as that has room for, one behind
 /// the other in codes and in scales, each of so many columns.
@@ -175,13 +171,9 @@ unsafe fn strip<const BITS: usize, const PARTS: usize, const T: usize>(
                     if let Some(table) = table {
                         weights = weights.map(|places| _mm512_shuffle_epi8(table, places));
                     }
-                    for part in 0..PARTS {
-                        let sub = index * PARTS + part;
-                        let mins = if layout.has_mins { Some(&chunk.mins[sub]) } else { None };
-                        let scales = (&chunk.scales[sub], mins);
-                        let blocks = starts.map(|start| start.add(first + index));
-                        add_part::<PARTS, T>(layout.offset, part, &weights, scales, blocks, &mut totals);
-                    }
+                    let blocks = starts.map(|start| start.add(first + index));
+                    let codes = (layout.offset, layout.has_mins);
+                    add_block::<PARTS, T>(codes, &weights, (chunk, index), blocks, &mut totals);
                 }
             }
             for t in 0..T {

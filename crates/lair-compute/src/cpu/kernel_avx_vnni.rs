@@ -139,11 +139,13 @@ unsafe fn strip<const FAR: bool, const PARTS: usize, const T: usize>(
                     _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(PREFETCH_BYTES + 64 * line).cast());
                 }
             }
+            let blocks = starts.map(|start| &*start.add(index));
+            let place = |part: usize| if PARTS == 1 { 0 } else { 1 + part };
+            let mut values = [[_mm256_setzero_ps(); T]; 2];
             for part in 0..PARTS {
-                let place = if PARTS == 1 { 0 } else { 1 + part };
                 let mut products = [[_mm256_setzero_si256(); T]; 2];
                 for t in 0..T {
-                    let correction = _mm256_set1_epi32((*starts[t].add(index)).sums[place] * -layout.offset);
+                    let correction = _mm256_set1_epi32(blocks[t].correction(place(part), layout.offset));
                     products[0][t] = correction;
                     products[1][t] = correction;
                 }
@@ -151,23 +153,34 @@ unsafe fn strip<const FAR: bool, const PARTS: usize, const T: usize>(
                     let low = _mm256_loadu_si256(codes.add(group * GROUP_BYTES).cast());
                     let high = _mm256_loadu_si256(codes.add(group * GROUP_BYTES + 32).cast());
                     for t in 0..T {
-                        let four = (*starts[t].add(index)).codes.as_ptr().add(4 * group);
+                        let four = blocks[t].codes.as_ptr().add(4 * group);
                         let four = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
                         products[0][t] = _mm256_dpbusd_avx_epi32(products[0][t], low, four);
                         products[1][t] = _mm256_dpbusd_avx_epi32(products[1][t], high, four);
                     }
                 }
-                let sub = index * PARTS + part;
                 for half in 0..2 {
-                    let scales = _mm256_loadu_ps(chunk.scales[sub].as_ptr().add(8 * half));
-                    let mins = _mm256_loadu_ps(chunk.mins[sub].as_ptr().add(8 * half));
+                    let scales = _mm256_loadu_ps(chunk.scales[index * PARTS + part].as_ptr().add(8 * half));
                     for t in 0..T {
-                        let block = &*starts[t].add(index);
-                        let factor = _mm256_mul_ps(scales, _mm256_set1_ps(block.scale));
                         let product = _mm256_cvtepi32_ps(products[half][t]);
-                        totals[half][t] = _mm256_fmadd_ps(product, factor, totals[half][t]);
-                        if layout.has_mins {
-                            let weighted = _mm256_set1_ps(block.weighted[place]);
+                        values[half][t] = if part == 0 {
+                            _mm256_mul_ps(product, scales)
+                        } else {
+                            _mm256_fmadd_ps(product, scales, values[half][t])
+                        };
+                    }
+                }
+            }
+            for half in 0..2 {
+                for t in 0..T {
+                    let scale = _mm256_set1_ps(blocks[t].scale);
+                    totals[half][t] = _mm256_fmadd_ps(values[half][t], scale, totals[half][t]);
+                }
+                if layout.has_mins {
+                    for part in 0..PARTS {
+                        let mins = _mm256_loadu_ps(chunk.mins[index * PARTS + part].as_ptr().add(8 * half));
+                        for t in 0..T {
+                            let weighted = _mm256_set1_ps(blocks[t].weighted[place(part)]);
                             totals[half][t] = _mm256_fnmadd_ps(mins, weighted, totals[half][t]);
                         }
                     }

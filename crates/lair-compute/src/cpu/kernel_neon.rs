@@ -151,12 +151,14 @@ macro_rules! kernel {
                     let mut totals: [float32x4_t; T] = std::array::from_fn(|t| vld1q_f32(sums[t].as_ptr().add(lane)));
                     for index in 0..chunk.block_count {
                         let packed = codes.as_ptr().add(index * BITS * GROUP_BYTES + 16 * quarter);
+                        let blocks = starts.map(|start| &*start.add(index));
+                        let place = |half: usize| if has_halves { 1 + half } else { 0 };
                         let mut products = [vdupq_n_s32(0); T];
+                        let mut values = [vdupq_n_f32(0.0); T];
                         for half in 0..2 {
-                            let place = if has_halves { 1 + half } else { 0 };
                             if has_halves || half == 0 {
                                 for t in 0..T {
-                                    products[t] = vdupq_n_s32((*starts[t].add(index)).sums[place] * -offset);
+                                    products[t] = vdupq_n_s32(blocks[t].correction(place(half), offset));
                                 }
                             }
                             let mut weights = expand::<BITS>(packed, half);
@@ -167,20 +169,31 @@ macro_rules! kernel {
                                 weights = weights.map(|weights| veorq_u8(weights, vdupq_n_u8(128)));
                             }
                             for t in 0..T {
-                                let codes = vld1q_s8((*starts[t].add(index)).codes.as_ptr().add(16 * half));
+                                let codes = vld1q_s8(blocks[t].codes.as_ptr().add(16 * half));
                                 products[t] = $dots::<FOLD>(products[t], weights, codes);
                             }
                             if has_halves || half == 1 {
                                 let sub = if has_halves { 2 * index + half } else { index };
                                 let scales = vld1q_f32(chunk.scales[sub].as_ptr().add(lane));
-                                let mins = vld1q_f32(chunk.mins[sub].as_ptr().add(lane));
                                 for t in 0..T {
-                                    let block = &*starts[t].add(index);
-                                    let factor = vmulq_n_f32(scales, block.scale);
-                                    totals[t] = vfmaq_f32(totals[t], vcvtq_f32_s32(products[t]), factor);
-                                    if layout.has_mins {
-                                        totals[t] = vfmsq_n_f32(totals[t], mins, block.weighted[place]);
-                                    }
+                                    let product = vcvtq_f32_s32(products[t]);
+                                    values[t] = if has_halves && half == 1 {
+                                        vfmaq_f32(values[t], product, scales)
+                                    } else {
+                                        vmulq_f32(product, scales)
+                                    };
+                                }
+                            }
+                        }
+                        for t in 0..T {
+                            totals[t] = vfmaq_n_f32(totals[t], values[t], blocks[t].scale);
+                        }
+                        if layout.has_mins {
+                            let halves = 1 + usize::from(has_halves);
+                            for half in 0..halves {
+                                let mins = vld1q_f32(chunk.mins[halves * index + half].as_ptr().add(lane));
+                                for t in 0..T {
+                                    totals[t] = vfmsq_n_f32(totals[t], mins, blocks[t].weighted[place(half)]);
                                 }
                             }
                         }

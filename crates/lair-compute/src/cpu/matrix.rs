@@ -228,7 +228,7 @@ fn pack(isa: Isa, pool: &Pool, source: &MatrixBytes, layout: Layout) -> Result<P
 fn copy_lane(layout: &Layout, chunk: &Chunk, lane: usize, values: &mut [f32]) {
     for (column, value) in values.iter_mut().enumerate() {
         let (block, within) = (column / BLOCK, column % BLOCK);
-        let code = i32::from(chunk.codes[block][within / 4][4 * lane + within % 4]) - layout.offset;
+        let code = i32::from(chunk.codes[block][within / 4][4 * lane + within % 4]) - chunk.offset;
         let sub = column / layout.sub_length;
         let min = if layout.has_mins { chunk.mins[sub][lane] } else { 0.0 };
         *value = chunk.scales[sub][lane] * code as f32 - min;

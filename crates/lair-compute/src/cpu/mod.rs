@@ -33,6 +33,8 @@ mod kernel_avx512;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512_direct;
 #[cfg(target_arch = "x86_64")]
+mod kernel_avx512_tile;
+#[cfg(target_arch = "x86_64")]
 mod kernel_avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod kernel_neon;

@@ -47,7 +47,7 @@ fn decode(layout: &Layout, chunk: &Chunk, columns: &mut [[f32; PANEL]]) {
         let sub = index / layout.sub_length;
         let (scales, mins) = (&chunk.scales[sub], &chunk.mins[sub]);
         for (row, value) in column.iter_mut().enumerate() {
-            let code = i32::from(group[4 * row + index % 4]) - layout.offset;
+            let code = i32::from(group[4 * row + index % 4]) - chunk.offset;
             let min = if layout.has_mins { mins[row] } else { 0.0 };
             *value = scales[row] * code as f32 - min;
         }

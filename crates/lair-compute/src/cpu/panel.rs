@@ -4,6 +4,10 @@ use lair_simd::{Isa, LANES, Simd, vectorize};
 
 use super::packed::{BLOCK, GROUP_BYTES, Layout, PANEL, ScaleForm, expand, expand_subs};
 
+/// How much too high the codes of a [`Chunk`] are for AVX-512, whatever the layout's offset, if that is not 0. So what products
+/// start at is the same for all layouts, and kept with activations (`QuantisedBlock::starts`).
+pub(super) const CHUNK_OFFSET: i32 = 128;
+
 /// Columns of a part. With 16 rows that is 8 KiB of codes, 4 KiB of scales and mins.
 pub(super) const CHUNK: usize = 512;
 const SUBS_MAX: usize = CHUNK / 16;
@@ -19,6 +23,8 @@ pub(super) struct Chunk {
     pub(super) mins: [[f32; PANEL]; SUBS_MAX],
     /// How many blocks are filled.
     pub(super) block_count: usize,
+    /// How much too high codes are: the layout's offset, or [`CHUNK_OFFSET`].
+    pub(super) offset: i32,
 }
 
 /// How many chunks ahead scales are asked for. They are a second stream beside the codes, read in short pieces that the
@@ -39,6 +45,19 @@ pub(super) fn prefetch(start: *const u8, bytes: usize) {
     let _ = (start, bytes);
 }
 
+/// [`prefetch`] into the second-level cache: for what is needed only after many other things have been read.
+#[allow(unsafe_code)] // An intrinsic that takes an address.
+pub(super) fn prefetch_far(start: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, bytes);
+}
+
 /// Whether this processor gets weights from memory faster by its own prefetchers where there are few instructions to a line: as Zen 4
 /// (family 25) does. There a core has 24 places for lines that are on their way, which lines that are asked for take as well.
 #[cfg(target_arch = "x86_64")]
@@ -54,12 +73,20 @@ impl Chunk {
             scales: [[0.0; PANEL]; SUBS_MAX],
             mins: [[0.0; PANEL]; SUBS_MAX],
             block_count: 0,
+            offset: 0,
         }
     }
 
     /// Fills in the blocks `first_block ..` of a panel, given its codes and scales.
     pub(super) fn fill(&mut self, isa: Isa, layout: &Layout, (codes, scales): (&[u8], &[u8]), blocks: (usize, usize)) {
         self.fill_scales(isa, layout, scales, blocks);
+        #[cfg(target_arch = "x86_64")]
+        if let Isa::Avx512Vnni(_) = isa {
+            self.offset = if layout.offset == 0 { 0 } else { CHUNK_OFFSET };
+            super::kernel_avx512::expand_codes(isa, layout, codes, blocks, self);
+            return;
+        }
+        self.offset = layout.offset;
         vectorize!(isa, Chunk::fill_codes_with,
             chunk: &mut Chunk = self,
             layout: &Layout = layout,

@@ -12,7 +12,7 @@ use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
 use super::numbers::{Columns, multiply_numbers};
 use super::packed::{BLOCK, PANEL, Packed};
-use super::panel::{CHUNK, Chunk};
+use super::panel::{CHUNK, Chunk, prefetch_far};
 use super::pool::Pool;
 use super::quantise::{InputForm, QuantisedBlock};
 use crate::Linear;
@@ -297,16 +297,21 @@ fn multiply_two_expanded(
     [one, two]: [&mut Sums; 2],
 ) {
     let (layout, block_count) = (&parts[0].0.layout, parts[0].0.columns / BLOCK);
+    let mut tokens: [&[QuantisedBlock]; 2 * TOKENS_MAX] = [&[]; 2 * TOKENS_MAX];
+    tokens.iter_mut().zip(rows).for_each(|(token, &row)| *token = input.row_blocks(row as usize));
+    let [(_, (one_codes, _)), (_, (two_codes, _))] = parts;
+    // Where the two are neighbours, the second one is not what comes after the first.
+    let panels_on = if one_codes.as_ptr_range().end == two_codes.as_ptr() { 2 } else { 1 };
     for first in (0..block_count).step_by(CHUNK / BLOCK) {
         for (chunk, (packed, bytes)) in chunks.iter_mut().zip(parts) {
             chunk.fill(isa, &packed.layout, bytes, (first, (CHUNK / BLOCK).min(block_count - first)));
+            let (codes, chunk_bytes) = (bytes.0, CHUNK / BLOCK * packed.layout.bits.block_bytes());
+            let next = (first / (CHUNK / BLOCK) + 1) * chunk_bytes;
+            let next = if next < codes.len() { next } else { panels_on * codes.len() };
+            prefetch_far(codes.as_ptr().wrapping_add(next), chunk_bytes);
         }
-        let sums = one.chunks_mut(STRIP_MAX).zip(two.chunks_mut(STRIP_MAX));
-        for (rows, (one, two)) in rows.chunks(STRIP_MAX).zip(sums) {
-            let tokens = strip_of(input, rows, first);
-            let (one, two) = (&mut one[..rows.len()], &mut two[..rows.len()]);
-            multiply_two(isa, layout, chunks.each_ref(), &tokens[..rows.len()], [one, two]);
-        }
+        let sums = [&mut one[..rows.len()], &mut two[..rows.len()]];
+        multiply_two(isa, layout, chunks, (&tokens[..rows.len()], first), sums);
     }
 }
 

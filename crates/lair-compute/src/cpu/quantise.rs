@@ -9,6 +9,8 @@
 
 use lair_simd::{Isa, LANES, Simd, vectorize};
 
+use super::panel::CHUNK_OFFSET;
+
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
 /// The largest code: symmetric, so that no product of the byte kernels overflows.
@@ -107,16 +109,28 @@ pub(super) fn block_stride(width: usize) -> usize {
 pub(super) struct QuantisedBlock {
     pub(super) codes: [i8; BLOCK],
     pub(super) scale: f32,
-    /// Sum of the codes of the block, and of each half of it.
-    pub(super) sums: [i32; 3],
-    /// `scale` times each of the sums.
+    /// -128 times the sum of the codes of the block, and of each half of it: what a product with codes that are 128 too high
+    /// ([`CHUNK_OFFSET`](super::panel::CHUNK_OFFSET)) starts at.
+    pub(super) starts: [i32; 3],
+    /// `scale` times the sum of the codes of the block, and of each half of it.
     pub(super) weighted: [f32; 3],
     padding: u32,
 }
 
 impl QuantisedBlock {
     pub(super) const ZERO: QuantisedBlock =
-        QuantisedBlock { codes: [0; BLOCK], scale: 0.0, sums: [0; 3], weighted: [0.0; 3], padding: 0 };
+        QuantisedBlock { codes: [0; BLOCK], scale: 0.0, starts: [0; 3], weighted: [0.0; 3], padding: 0 };
+
+    /// Sum of the codes of the block (0), and of each half of it (1, 2).
+    pub(super) fn sum(&self, place: usize) -> i32 {
+        -self.correction(place, 1)
+    }
+
+    /// What a product with codes that are `offset` too high starts at: `-offset` times [`QuantisedBlock::sum`].
+    #[inline(always)]
+    pub(super) fn correction(&self, place: usize, offset: i32) -> i32 {
+        (self.starts[place] >> 7) * offset
+    }
 }
 
 /// Rounds a row to BF16, to the nearest and of two to the even one. A block takes as many bytes as 32 such numbers.
@@ -206,8 +220,9 @@ fn quantise_block<S: Simd>(s: S, values: &[f32; BLOCK], block: &mut QuantisedBlo
     // Whole numbers, whose sums are exact.
     let [a, b, c, d] = scaled.map(|vector| s.round(vector));
     let halves = [s.sum(s.add(a, b)) as i32, s.sum(s.add(c, d)) as i32];
-    block.sums = [halves[0] + halves[1], halves[0], halves[1]];
-    block.weighted = block.sums.map(|sum| block.scale * sum as f32);
+    let sums = [halves[0] + halves[1], halves[0], halves[1]];
+    block.starts = sums.map(|sum| -CHUNK_OFFSET * sum);
+    block.weighted = sums.map(|sum| block.scale * sum as f32);
 }
 
 #[cfg(test)]
@@ -225,7 +240,7 @@ mod tests {
                 let block = &blocks[index / BLOCK];
                 assert!((block.scale * f32::from(block.codes[index % BLOCK]) - value).abs() <= block.scale * 0.5001);
             }
-            assert_eq!(blocks[0].sums[0], blocks[0].sums[1] + blocks[0].sums[2]);
+            assert_eq!(blocks[0].sum(0), blocks[0].sum(1) + blocks[0].sum(2));
         }
     }
 
@@ -257,7 +272,7 @@ mod tests {
             let isa = Isa::detect(choice);
             let mut block = [QuantisedBlock::ZERO];
             quantise_row(isa, &[0.0; 32], &mut block);
-            assert_eq!((block[0].scale, block[0].sums[0]), (0.0, 0));
+            assert_eq!((block[0].scale, block[0].sum(0)), (0.0, 0));
             quantise_row(isa, &[1e-44; 32], &mut block);
             assert_eq!(block[0].scale, 0.0);
             for fault in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -188,6 +188,6 @@ pub(super) fn quantise(isa: Isa, values: &[f32], blocks: &mut [QueryBlock], stri
         let (fours, _) = quantised.codes.as_chunks::<4>();
         block.fours = std::array::from_fn(|index| i32::from_le_bytes(fours[index].map(|code| code as u8)));
         block.scale = quantised.scale;
-        block.sum = quantised.sums[0];
+        block.sum = quantised.sum(0);
     }
 }
