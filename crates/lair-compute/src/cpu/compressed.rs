@@ -61,7 +61,7 @@ pub(super) fn compress_keys(
                 apply_norm(isa, norm, out);
             }
             if let Some(rope) = &layer.rope {
-                turn(out, rope, dim, position + 1 - layer.length);
+                turn(isa, out, rope, dim, position + 1 - layer.length);
             }
         });
         keep(layer, sequence, (values, gates), history);

@@ -144,7 +144,7 @@ pub(in crate::cpu) fn prepare(
                 apply_norm(isa, norm, row);
             }
             if let Some(rope) = rope {
-                turn(row, rope, head_dim, sequence.first_position + index);
+                turn(isa, row, rope, head_dim, sequence.first_position + index);
             }
         });
     }

@@ -23,6 +23,7 @@ mod lanes_avx512;
 #[cfg(target_arch = "aarch64")]
 mod lanes_neon;
 mod latent_scores;
+mod rope;
 mod rotation;
 mod scores;
 mod span;
@@ -36,6 +37,7 @@ use block::{Block, Output};
 pub use chosen::Chosen;
 pub(super) use chosen::{choose_keys, prepare};
 use lair_simd::Isa;
+pub(super) use rope::turn;
 use rotation::rotate;
 pub(super) use split::Split;
 
@@ -46,9 +48,7 @@ use super::norm::{apply_norm, clamp};
 use super::pool::Pool;
 use super::product::{WorkerScratch, for_each_item};
 use super::{Buffer, Cpu, Kv};
-use crate::{
-    Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENGTH, RopeTable, SequenceRows, Temperature,
-};
+use crate::{Attention, AttentionBuffers, Batch, Mask, Norm, NormOrder, PAGE_LENGTH, SequenceRows, Temperature};
 
 /// Queries (rows times heads of the group) of a block, about: what is read of a span is used so often.
 const QUERIES: usize = 64;
@@ -190,7 +190,7 @@ fn prepare_rows(
             apply_norm(isa, norm, row);
         }
         if let Some(rope) = &attention.rope {
-            turn(row, rope, attention.key_dim, sequence.first_position + index);
+            turn(isa, row, rope, attention.key_dim, sequence.first_position + index);
         }
         if let (Some(norm), NormOrder::AfterRope) = (norm, attention.norm_order) {
             apply_norm(isa, norm, row);
@@ -205,19 +205,6 @@ fn prepare_rows(
             pool.split(sequence.row_count, &|_, range| range.for_each(|index| prepare(sequence, index)));
         } else {
             (0..sequence.row_count).for_each(|index| prepare(sequence, index));
-        }
-    }
-}
-
-/// Rotary embedding of all heads of a row.
-pub(super) fn turn(row: &mut [f32], rope: &RopeTable, head_dim: usize, position: usize) {
-    for index in 0..rope.frequencies.len() {
-        let (first, second) = rope.pair(index);
-        let (cosine, sine) = rope.cosine_sine(index, position);
-        for head in row.chunks_exact_mut(head_dim) {
-            let (a, b) = (head[first], head[second]);
-            head[first] = a * cosine - b * sine;
-            head[second] = a * sine + b * cosine;
         }
     }
 }
