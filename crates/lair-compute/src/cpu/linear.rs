@@ -12,6 +12,9 @@ use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Head, Linear, Norm};
 
+/// How many rows ahead the residual stream is asked for where a product is added to it: rows lie too far apart for the processor to foresee.
+const ROWS_AHEAD: usize = 12;
+
 /// From so many rows on, work on single rows is dealt to all workers.
 pub(super) const ROWS_SHARED: usize = 8;
 
@@ -277,7 +280,7 @@ pub(super) fn add_product(
     grow(product, all_rows.len() * width, 0.0);
     let product_parts = Parts::new(product);
     let linear_product = Product::of(linear, 0);
-    let residual = Parts::new(&mut residual.values);
+    let residual_parts = Parts::new(&mut residual.values);
     let pairs = linear_product.pairs();
     for_each_run(pool, workers, pairs * all_rows.len().div_ceil(TOKENS_MAX), &|scratch, run| {
         for (block, pairs) in parts_of_blocks(run, pairs) {
@@ -286,10 +289,14 @@ pub(super) fn add_product(
             scratch.multiply_pairs(isa, &linear_product, pairs, (input, rows), |row, column, values| {
                 let (start, length) = (rows[row] as usize * width + column, values.len());
                 // SAFETY: every row and panel is written once; the product and the residual stream are different slices.
-                let (product, residual) = unsafe { (product_parts.part(start, length), residual.part(start, length)) };
+                let (product, residual) =
+                    unsafe { (product_parts.part(start, length), residual_parts.part(start, length)) };
                 if post_norm.is_some() {
                     product.copy_from_slice(values);
                 } else {
+                    if rows.len() > ROWS_AHEAD {
+                        residual_parts.ask_for(start + ROWS_AHEAD * width);
+                    }
                     // Rounded once, as behind a norm and in `add_rows`.
                     add_scaled(isa, residual, values, scale);
                 }
@@ -299,7 +306,8 @@ pub(super) fn add_product(
     if let Some(norm) = post_norm {
         for_each_row(pool, all_rows.len(), &|row| {
             // SAFETY: every row is taken once.
-            let (product, out) = unsafe { (product_parts.part(row * width, width), residual.part(row * width, width)) };
+            let (product, out) =
+                unsafe { (product_parts.part(row * width, width), residual_parts.part(row * width, width)) };
             apply_norm(isa, norm, product);
             add_scaled(isa, out, product, scale);
         });

@@ -265,6 +265,18 @@ impl<'a, T> Parts<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), length) }
     }
 
+    /// Asks for the cache line of element `index`, to be written. There need not be such an element.
+    pub(super) fn ask_for(&self, index: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            // SAFETY: a prefetch reads nothing and faults at no address.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(self.start.wrapping_add(index).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = index;
+    }
+
     /// The element at `index`.
     ///
     /// # Safety
