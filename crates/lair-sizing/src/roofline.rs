@@ -105,8 +105,8 @@ pub struct Reached<'a> {
     pub state_element_seconds: f64,
     /// Seconds of a step, whatever is in it.
     pub step_seconds: f64,
-    /// Whether reading and multiplying follow each other.
-    pub adds_up: bool,
+    /// How far reading and multiplying go on at once ([`Beside::overlap`](crate::hardware::Beside)).
+    pub overlap: f64,
 }
 
 /// Seconds of a step, by what they are spent on.
@@ -118,6 +118,12 @@ struct Time {
     beside: f64,
 }
 
+/// Seconds of two things that go on at once as far as `overlap` says: 1 if the one follows the other, infinite if the longer one is all.
+fn both(one: f64, other: f64, overlap: f64) -> f64 {
+    let (short, long) = if one < other { (one, other) } else { (other, one) };
+    if long == 0.0 { 0.0 } else { long * (1.0 + (short / long).powf(overlap)).powf(1.0 / overlap) }
+}
+
 /// Steps one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 struct Total {
@@ -127,9 +133,8 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, step: Time, adds_up: bool) {
-        let both = if adds_up { step.memory + step.compute } else { step.memory.max(step.compute) };
-        self.seconds += both + step.beside;
+    fn add(&mut self, step: Time, overlap: f64) {
+        self.seconds += both(step.memory, step.compute, overlap) + step.beside;
         if step.memory >= step.compute {
             self.memory_seconds += step.memory;
         }
@@ -195,7 +200,7 @@ impl Roofline<'_> {
             let first = range.start / tokens..range.end.div_ceil(tokens);
             let bytes: f64 = first.map(|prompt| self.kv_bytes((range.end - prompt * tokens).min(tokens) - 1)).sum();
             step.memory += bytes / self.machine.read_bytes_per_second;
-            total.add(step, self.adds_up());
+            total.add(step, self.overlap());
             start += count;
         }
         total
@@ -209,7 +214,7 @@ impl Roofline<'_> {
             step.memory += bytes / self.machine.read_bytes_per_second;
             let macs = self.attention_macs(|layer| layer.keys(position) as f64);
             step.compute += streams as f64 * macs / self.attention_rate();
-            total.add(step, self.adds_up());
+            total.add(step, self.overlap());
         }
         total
     }
@@ -238,8 +243,8 @@ impl Roofline<'_> {
             + reached.step_seconds
     }
 
-    fn adds_up(&self) -> bool {
-        self.reached.is_some_and(|reached| reached.adds_up)
+    fn overlap(&self) -> f64 {
+        self.reached.map_or(f64::INFINITY, |reached| reached.overlap)
     }
 
     /// Multiply-adds of attention, by the positions seen in each layer.
@@ -374,7 +379,7 @@ mod tests {
             element_seconds: 1e-9,
             state_element_seconds: 0.0,
             step_seconds: 1e-3,
-            adds_up: true,
+            overlap: 1.0,
         };
         let least = roofline(&cost);
         let real = Roofline { reached: Some(reached), ..least };
@@ -386,6 +391,18 @@ mod tests {
         let longer = real.prefill(1, 512).seconds - least.prefill(1, 512).seconds;
         let read = cost.weight_bytes(512, 1) / 33e9 + 511.0 * 22_528.0 / 33e9;
         near(longer, 512.0 * (0.969e9 / 320e9 + elements / 2.0) + 1e-3 + read);
+    }
+
+    #[test]
+    fn what_goes_on_at_once_takes_between_the_longer_one_and_the_sum() {
+        for (one, other) in [(3.0, 4.0), (4.0, 3.0), (5.0, 5.0), (0.0, 2.0), (2.0, 0.0)] {
+            assert_eq!(both(one, other, f64::INFINITY), f64::max(one, other));
+            near(both(one, other, 1.0), one + other);
+            let partly = both(one, other, 1.5);
+            assert!((f64::max(one, other)..=one + other).contains(&partly), "{one} and {other}: {partly}");
+        }
+        near(both(3.0, 4.0, 2.0), 5.0);
+        assert_eq!(both(0.0, 0.0, 1.5), 0.0);
     }
 
     #[test]
