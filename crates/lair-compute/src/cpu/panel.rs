@@ -32,27 +32,26 @@ pub(super) struct Chunk {
 const CHUNKS_AHEAD: usize = 2;
 
 /// Asks for the cache lines of a range of memory. The range may go beyond what there is.
-#[allow(unsafe_code)] // An intrinsic that takes an address.
 #[inline(always)]
 pub(super) fn prefetch(start: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..bytes).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, bytes);
+    ask_for::<true>(start, bytes);
 }
 
 /// [`prefetch`] into the second-level cache: for what is needed only after many other things have been read.
-#[allow(unsafe_code)] // An intrinsic that takes an address.
 pub(super) fn prefetch_far(start: *const u8, bytes: usize) {
+    ask_for::<false>(start, bytes);
+}
+
+/// Into the first-level cache if `NEAR`, else into the second.
+#[allow(unsafe_code)] // An intrinsic that takes an address.
+#[inline(always)]
+fn ask_for<const NEAR: bool>(start: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        let at = start.wrapping_add(line).cast();
         // SAFETY: a prefetch reads nothing and faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line).cast()) };
+        unsafe { if NEAR { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, bytes);
