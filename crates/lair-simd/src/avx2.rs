@@ -38,6 +38,30 @@ impl Avx2 {
     }
 }
 
+impl Avx2 {
+    /// The lanes as words, rounded: of the first two vectors and of the last two, in the order that packing leaves.
+    #[inline(always)]
+    fn words_of(self, vectors: [__m256; 4]) -> [__m256i; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let [a, b, c, d] = vectors.map(|vector| _mm256_cvtps_epi32(vector));
+            [_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)]
+        }
+    }
+
+    /// Stores what [`Avx2::words_of`] left as bytes.
+    #[inline(always)]
+    fn store_words(self, [low, high]: [__m256i; 2], values: &mut [i8; 32]) {
+        // SAFETY: the token proves AVX2; the array has 32 bytes. The packs work on halves, the permutation puts the
+        // groups of four back in order.
+        unsafe {
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+            _mm256_storeu_si256(values.as_mut_ptr().cast(), bytes);
+        }
+    }
+}
+
 impl Simd for Avx2 {
     type F = __m256;
 
@@ -134,13 +158,20 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn store_i8(self, vectors: [__m256; 4], values: &mut [i8; 32]) {
-        // SAFETY: the token proves AVX2; the array has 32 bytes. The packs work on halves, the permutation puts the
-        // groups of four back in order.
+        self.store_words(self.words_of(vectors), values);
+    }
+    #[inline(always)]
+    fn store_i8_summed(self, vectors: [__m256; 4], values: &mut [i8; 32]) -> [i32; 2] {
+        let words = self.words_of(vectors);
+        self.store_words(words, values);
+        // SAFETY: the token proves AVX2. In whatever order, the words of a half have the same sum.
         unsafe {
-            let [a, b, c, d] = vectors.map(|vector| _mm256_cvtps_epi32(vector));
-            let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            _mm256_storeu_si256(values.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(bytes, order));
+            let one = _mm256_set1_epi16(1);
+            let [low, high] = words.map(|words| _mm256_madd_epi16(words, one));
+            let pairs = _mm256_hadd_epi32(low, high);
+            let four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+            let sums = _mm_add_epi32(four, _mm_shuffle_epi32::<0b10_11_00_01>(four));
+            [_mm_cvtsi128_si32(sums), _mm_extract_epi32::<2>(sums)]
         }
     }
     #[inline(always)]
@@ -190,6 +221,18 @@ impl Simd for Avx2 {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             let places = _mm256_loadu_si256(bytes.as_ptr().cast());
             _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_shuffle_epi8(table, places));
+        }
+    }
+    #[inline(always)]
+    fn exchange<const DISTANCE: usize>(self, vector: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            match DISTANCE {
+                1 => _mm256_permute_ps::<0b10_11_00_01>(vector),
+                2 => _mm256_permute_ps::<0b01_00_11_10>(vector),
+                4 => _mm256_permute2f128_ps::<1>(vector, vector),
+                _ => unreachable!("a vector has eight lanes"),
+            }
         }
     }
     #[inline(always)]

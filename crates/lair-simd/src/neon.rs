@@ -143,6 +143,18 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    fn exchange<const DISTANCE: usize>(self, vector: Self::F) -> Self::F {
+        // SAFETY: the token proves NEON.
+        unsafe {
+            match DISTANCE {
+                1 => float32x4x2_t(vrev64q_f32(vector.0), vrev64q_f32(vector.1)),
+                2 => float32x4x2_t(vextq_f32::<2>(vector.0, vector.0), vextq_f32::<2>(vector.1, vector.1)),
+                4 => float32x4x2_t(vector.1, vector.0),
+                _ => unreachable!("a vector has eight lanes"),
+            }
+        }
+    }
+    #[inline(always)]
     fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]) {
         for bytes in bytes.as_chunks_mut::<16>().0 {
             // SAFETY: the token proves NEON; the table and the part have sixteen bytes.

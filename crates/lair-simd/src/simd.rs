@@ -46,6 +46,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn power_of_two(self, n: Self::F) -> Self::F;
     /// Rounds 32 numbers of magnitude below 2^15 to the nearest integer, ties to even, and stores them cut to i8.
     fn store_i8(self, vectors: [Self::F; 4], values: &mut [i8; 32]);
+    /// [`Simd::store_i8`] of numbers that need not be cut, and the sums of the first and the second sixteen bytes.
+    #[inline(always)]
+    fn store_i8_summed(self, vectors: [Self::F; 4], values: &mut [i8; 32]) -> [i32; 2] {
+        self.store_i8(vectors, values);
+        let sum = |half: &[i8]| half.iter().map(|&x| i32::from(x)).sum();
+        let (low, high) = values.split_at(16);
+        [sum(low), sum(high)]
+    }
 
     /// Replaces each byte, which is below 16, by the table's entry for it.
     fn look_up(self, table: &[u8; 16], bytes: &mut [u8; 32]);
@@ -63,6 +71,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
         for (sum, x) in sums.iter_mut().zip(self.to_array(x)) {
             *sum += x.round_ties_even() as i64;
         }
+    }
+
+    /// Each lane changes places with the one `DISTANCE`, a power of two, from it: lane `i` becomes lane `i ^ DISTANCE`.
+    #[inline(always)]
+    fn exchange<const DISTANCE: usize>(self, vector: Self::F) -> Self::F {
+        let lanes = self.to_array(vector);
+        self.load(&std::array::from_fn(|lane| lanes[lane ^ DISTANCE]))
     }
 
     /// Writes rows as columns: element j of row i becomes element i of column j.

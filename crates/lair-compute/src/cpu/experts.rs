@@ -4,7 +4,7 @@
 //! depend on who else takes the same experts.
 #![allow(unsafe_code)] // Rows of activations are written by several threads.
 
-use super::feed_forward::{Widening, quantised_rows, widen};
+use super::feed_forward::{Wanted, Widening, quantised_rows, widen};
 use super::kernel::STRIP_MAX;
 use super::linear::{Scratch, Source, for_each_row, grow, prepare};
 use super::memory::Parts;
@@ -142,7 +142,7 @@ pub(super) fn experts(
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
-        let hidden = widen(resources, widening, &input, all_rows, room, network.down.weight.form());
+        let hidden = widen(resources, widening, &input, all_rows, room, Wanted::by(&network.down.weight));
         multiply_rows(cpu, &network.down, &hidden, all_rows, &mut routing.shared_output);
         if let Some(linear) = &experts.shared_gate {
             multiply_rows(cpu, linear, &input, all_rows, &mut routing.shared_weights);

@@ -11,7 +11,7 @@ use super::linear::{Source, add_product, for_each_row, grow, prepare};
 use super::matrix::Matrix;
 use super::memory::Parts;
 use super::norm::{activate, apply_norm, divide};
-use super::packed::PANEL;
+use super::packed::{BLOCK, PANEL};
 use super::pool::Pool;
 use super::product::{Input, PanelOf, Product, TOKENS_MAX, WorkerScratch, for_each_item, for_each_run};
 use super::quantise::{InputForm, QuantisedBlock, block_stride};
@@ -115,11 +115,14 @@ pub(super) fn feed_forward(
     let (hidden, blocks) = (&mut scratch.hidden, &mut scratch.hidden_blocks);
     let form = network.down.weight.form();
     let hidden = match (network.inner_divisor.as_deref(), network.inner_norm.as_ref()) {
-        (None, None) => widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), form),
+        (None, None) => {
+            let wanted = Wanted::by(&network.down.weight);
+            widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), wanted)
+        }
         inner => {
             // What stands between the products has to be whole rows of numbers before it is quantised.
-            let width =
-                widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), InputForm::Numbers).width;
+            let wanted = Wanted { form: InputForm::Numbers, numbers: true };
+            let width = widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), wanted).width;
             normalise_inner((isa, pool), &mut hidden[..rows * width], width, inner);
             quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, form)
         }
@@ -149,18 +152,39 @@ fn normalise_inner(
     });
 }
 
-/// The widening half over all rows, prepared for the narrowing one.
+/// What is to become of rows between the two halves of a network.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// The form in which they are multiplied.
+    pub(super) form: InputForm,
+    /// Whether they are also read as numbers.
+    pub(super) numbers: bool,
+}
+
+impl Wanted {
+    /// By a narrowing matrix.
+    pub(super) fn by(matrix: &Matrix) -> Wanted {
+        let form = matrix.form();
+        // Sums of squares are taken of numbers, and 16-bit weights may be multiplied with them.
+        Wanted { form, numbers: form < InputForm::Bytes || matrix.tap.is_some() }
+    }
+}
+
+/// The widening half over all rows, prepared for the narrowing one. Numbers that are not wanted are not there.
 pub(super) fn widen<'a>(
     (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
     widening: &Widening<'_>,
     input: &Input<'_>,
     all_rows: &[u32],
     (hidden, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
-    form: InputForm,
+    Wanted { form, numbers }: Wanted,
 ) -> Input<'a> {
     let (rows, width) = (all_rows.len(), widening.up.weight.rows());
     assert!(widening.gate.is_none_or(|gate| gate.weight.rows() == width), "gate and up differ in width");
     observe(widening.matrices(), 0, input, 0..rows);
+    if !numbers && rows > STRIP_MAX {
+        return widen_into_blocks((isa, pool, workers), widening, input, all_rows, blocks, form);
+    }
     grow(hidden, rows * width, 0.0);
     let out = Parts::new(hidden);
     let panels = widening.up.weight.panels();
@@ -183,6 +207,36 @@ pub(super) fn widen<'a>(
         }
     });
     quantised_rows((isa, pool), rows, &hidden[..rows * width], width, blocks, form)
+}
+
+/// The widening half for many rows, of which nothing but blocks is wanted: two panels at a time are a column of blocks. Numbers for
+/// all rows would not fit the caches, and be written and read once more.
+fn widen_into_blocks<'a>(
+    (isa, pool, workers): (Isa, &Pool, &mut [WorkerScratch]),
+    widening: &Widening<'_>,
+    input: &Input<'_>,
+    all_rows: &[u32],
+    blocks: &'a mut Vec<QuantisedBlock>,
+    form: InputForm,
+) -> Input<'a> {
+    let (rows, width) = (all_rows.len(), widening.up.weight.rows());
+    const { assert!(BLOCK == 2 * PANEL) };
+    let (columns, blocks_a_row) = (width / BLOCK, form.blocks_a_row(width));
+    grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
+    let parts = Parts::new(blocks);
+    for_each_item(pool, workers, columns * rows.div_ceil(TOKENS_MAX), &|scratch, item| {
+        let (first_row, column) = (item / columns * TOKENS_MAX, item % columns);
+        let rows = &all_rows[first_row..(first_row + TOKENS_MAX).min(all_rows.len())];
+        for half in 0..2 {
+            widening.panel(isa, scratch, (0, 2 * column + half), input, (rows, None));
+            for (block, sums) in scratch.column[..rows.len()].iter_mut().zip(&scratch.sums[0]) {
+                block[half * PANEL..][..PANEL].copy_from_slice(sums);
+            }
+        }
+        // SAFETY: every item is another column, or has other rows.
+        unsafe { form.write_column(isa, &scratch.column[..rows.len()], (&parts, blocks_a_row), (rows, column)) };
+    });
+    Input { values: &[], width, blocks: &blocks[..rows * blocks_a_row], stride: block_stride(width), form }
 }
 
 /// The widening half for few rows: all of a worker's panels of up, then those of gate ([`Widening::run`]).

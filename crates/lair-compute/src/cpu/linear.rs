@@ -3,7 +3,7 @@
 
 use lair_simd::Isa;
 
-use super::memory::Parts;
+use super::memory::{Parts, ROWS_AHEAD};
 use super::norm::{add_scaled, apply_norm, scale_and_cap};
 use super::pool::Pool;
 use super::product::{Input, Product, TOKENS_MAX, WorkerScratch, for_each_run, parts_of_blocks};
@@ -11,9 +11,6 @@ use super::quantise::{InputForm, QuantisedBlock, block_stride};
 use super::tap::observe;
 use super::{Buffer, Cpu};
 use crate::{Head, Linear, Norm};
-
-/// How many rows ahead the residual stream is asked for where a product is added to it: rows lie too far apart for the processor to foresee.
-const ROWS_AHEAD: usize = 12;
 
 /// From so many rows on, work on single rows is dealt to all workers.
 pub(super) const ROWS_SHARED: usize = 8;

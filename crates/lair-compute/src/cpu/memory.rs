@@ -235,6 +235,9 @@ impl<T: Plain> std::ops::Deref for Lasting<T> {
     }
 }
 
+/// How many rows ahead what is written row by row is asked for, where rows lie too far apart for the processor to foresee.
+pub(super) const ROWS_AHEAD: usize = 12;
+
 /// A slice whose disjoint parts are written by several threads at once.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a, T> {

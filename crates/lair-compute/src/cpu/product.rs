@@ -36,6 +36,8 @@ pub(super) struct WorkerScratch {
     pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
     /// Two panels at a time: neighbours, or gate and up.
     pub(super) sums: Box<[Sums; PANELS_MAX]>,
+    /// Two panels side by side: what becomes one block of each token.
+    pub(super) column: Box<[[f32; BLOCK]; TOKENS_MAX]>,
     /// Weights as numbers, where activations stay numbers.
     columns: Box<Columns>,
     /// Weights of 16 bits in pairs of columns.
@@ -48,6 +50,7 @@ impl WorkerScratch {
         WorkerScratch {
             chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
             sums: Box::new([[[0.0; PANEL]; 2 * TOKENS_MAX]; PANELS_MAX]),
+            column: Box::new([[0.0; BLOCK]; TOKENS_MAX]),
             columns: Box::new([[0.0; PANEL]; CHUNK]),
             pairs: Box::new(BrainRoom::new()),
             attention: super::attention::Tile::default(),

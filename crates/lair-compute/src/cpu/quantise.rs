@@ -5,10 +5,11 @@
 //! A byte leaves an error of up to half a step. As words, what is left is coded again, with a scale of its own: a row
 //! is then two rows of bytes, whose products are added, and twice the arithmetic.
 
-#![allow(unsafe_code)] // Blocks that hold numbers of another kind.
+#![allow(unsafe_code)] // Blocks that hold numbers of another kind, and columns of them that several threads write.
 
 use lair_simd::{Isa, LANES, Simd, vectorize};
 
+use super::memory::{Parts, ROWS_AHEAD};
 use super::panel::CHUNK_OFFSET;
 
 /// Elements of a block.
@@ -90,6 +91,53 @@ impl InputForm {
                 let (coarse, fine) = blocks.split_at_mut(blocks.len() / 2);
                 quantise_parts(isa, values, &mut coarse[..count], &mut fine[..count]);
             }
+        }
+    }
+}
+
+impl InputForm {
+    /// Writes one block of each of `rows`: block `column` of rows of `blocks_a_row` each. As bytes, or words.
+    ///
+    /// # Safety
+    /// No other thread may use that column of these rows meanwhile.
+    pub(super) unsafe fn write_column(
+        self,
+        isa: Isa,
+        values: &[[f32; BLOCK]],
+        (blocks, blocks_a_row): (&Parts<'_, QuantisedBlock>, usize),
+        (rows, column): (&[u32], usize),
+    ) {
+        assert!(self >= InputForm::Bytes && values.len() == rows.len() && column < blocks_a_row);
+        let fine = (self == InputForm::Words).then_some(blocks_a_row / 2);
+        vectorize!(isa, write_column_with,
+            values: &[[f32; BLOCK]] = values,
+            blocks: &Parts<'_, QuantisedBlock> = blocks,
+            rows: &[u32] = rows,
+            place: (usize, usize) = (blocks_a_row, column),
+            fine: Option<usize> = fine,
+        );
+    }
+}
+
+#[inline(always)]
+fn write_column_with<S: Simd>(
+    s: S,
+    values: &[[f32; BLOCK]],
+    blocks: &Parts<'_, QuantisedBlock>,
+    rows: &[u32],
+    (blocks_a_row, column): (usize, usize),
+    fine: Option<usize>,
+) {
+    for (values, &row) in values.iter().zip(rows) {
+        let place = row as usize * blocks_a_row + column;
+        blocks.ask_for(place + ROWS_AHEAD * blocks_a_row);
+        // SAFETY: the caller has this column of these rows to itself, and borrows one block at a time.
+        let block = unsafe { blocks.element(place) };
+        quantise_block(s, values, block);
+        if let Some(fine) = fine {
+            let rest = left_over(s, values, block);
+            // SAFETY: as above; the second half of a row of words is not the first.
+            quantise_block(s, &rest, unsafe { blocks.element(place + fine) });
         }
     }
 }
@@ -198,29 +246,22 @@ fn left_over<S: Simd>(s: S, values: &[f32; BLOCK], block: &QuantisedBlock) -> [f
 #[inline(always)]
 fn quantise_block<S: Simd>(s: S, values: &[f32; BLOCK], block: &mut QuantisedBlock) {
     let (chunks, _) = values.as_chunks::<LANES>();
-    let zero = s.splat(0.0);
     let vectors = [s.load(&chunks[0]), s.load(&chunks[1]), s.load(&chunks[2]), s.load(&chunks[3])];
-    let (mut largest, mut fault) = (zero, zero);
-    for vector in vectors {
-        largest = s.max(s.abs(vector), largest);
-        fault = s.fma(vector, zero, fault);
-    }
-    let largest = s.largest(largest);
-    let fault = s.sum(fault);
-    let inverse = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
-    let (factor, high, low) = (s.splat(inverse), s.splat(CODE_MAX), s.splat(-CODE_MAX));
-    let mut scaled = vectors;
-    for vector in &mut scaled {
-        *vector = s.max(s.min(s.mul(*vector, factor), high), low);
-    }
-    s.store_i8(scaled, &mut block.codes);
-    // A tiny maximum has no finite inverse: such a block is as good as zero.
-    let scale = if inverse.is_finite() { largest / CODE_MAX } else { 0.0 };
-    block.scale = scale + fault;
-    // Whole numbers, whose sums are exact.
-    let [a, b, c, d] = scaled.map(|vector| s.round(vector));
-    let halves = [s.sum(s.add(a, b)) as i32, s.sum(s.add(c, d)) as i32];
-    let sums = [halves[0] + halves[1], halves[0], halves[1]];
+    let [a, b, c, d] = vectors.map(|vector| s.abs(vector));
+    let largest = s.largest(s.max(s.max(a, b), s.max(c, d)));
+    let inverse = CODE_MAX / largest;
+    // Zeros, and a tiny maximum, have no finite inverse: such a block is as good as zero.
+    let has_inverse = inverse < f32::INFINITY;
+    let (scale, inverse) = if has_inverse { (largest / CODE_MAX, inverse) } else { (0.0, 0.0) };
+    // At most 127, but for rounding: what is as large as the largest.
+    let scaled = vectors.map(|vector| s.mul(vector, s.splat(inverse)));
+    // The inverse of an infinity is zero, their product is none; and a NaN stays one.
+    let [a, b, c, d] = scaled;
+    let sum = s.add(s.add(a, b), s.add(c, d));
+    let has_fault = s.at_least(sum, sum) != (1 << LANES) - 1;
+    block.scale = if has_fault { f32::NAN } else { scale };
+    let [low, high] = s.store_i8_summed(scaled, &mut block.codes);
+    let sums = [low + high, low, high];
     block.starts = sums.map(|sum| -CHUNK_OFFSET * sum);
     block.weighted = sums.map(|sum| block.scale * sum as f32);
 }

@@ -1,5 +1,6 @@
 //! Feed-forward networks and mixtures of experts.
 
+use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, InputTaps};
 use lair_compute::reference::Reference;
 use lair_compute::{
     Activation, Adjugates, Backend, ExpertGroups, Experts, ExpertsInput, FeedForward, FeedForwardInput, Gating,
@@ -113,6 +114,26 @@ fn a_network_in_its_basic_operations_has_the_same_bits() {
                 let expected = run_apart(&mut Reference, &weights, activation, other_input, rows);
                 assert_close(&what, &apart, &expected, limit(tensor_type));
             }
+        }
+    }
+}
+
+#[test]
+fn what_stands_between_the_products_is_the_same_as_numbers_and_as_blocks() {
+    for activations in [ActivationType::Bytes, ActivationType::Words] {
+        for rows in [9, 257] {
+            let weights = Weights::random(TensorType::Q4_0, true, 66);
+            let make = || Cpu::new(CpuOptions::default()).expect("a CPU backend").with_activations(activations);
+            // What adds up its input has it as numbers.
+            let taps = InputTaps::default();
+            let mut with_numbers = make().with_input_taps(&taps);
+            let numbers = run_network(&mut with_numbers, &weights, Activation::Silu, false, rows);
+            assert!(taps.sums().iter().any(|sums| sums.columns == WIDE && sums.counts == [rows as u64]));
+            let blocks = run_network(&mut make(), &weights, Activation::Silu, false, rows);
+            let what = format!("{activations:?}, {rows} rows");
+            assert_bits(&what, &blocks, &numbers);
+            let alone = run_apart(&mut make(), &weights, Activation::Silu, false, rows);
+            assert_bits(&what, &blocks, &alone);
         }
     }
 }
