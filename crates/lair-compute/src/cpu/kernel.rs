@@ -72,8 +72,8 @@ pub(super) fn multiply_two(
 /// The most tokens for which [`multiply_direct`] is to be called: with few, expanding codes costs more than products.
 ///
 /// Measured by `kernel_bench`: where both ways are equally fast, one way with every strip taking codes apart anew, the other
-/// expanding them once. With AVX-512 that is at about 48 tokens (12 tokens of Q4_K: 1.9 times as fast directly), and earlier
-/// where a block is two sub-blocks, which are finished one by one.
+/// expanding them once. With AVX-512 that is at about 48 tokens (12 tokens of Q4_K: 1.4 times as fast directly), and earlier
+/// where a block is two sub-blocks, which are finished one by one (Q6_K: 24 tokens, Q2_K: 17).
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // Elsewhere it does not depend on the layout.
 pub(super) fn direct_tokens_max(isa: Isa, layout: &Layout) -> usize {
     match isa {
@@ -83,7 +83,7 @@ pub(super) fn direct_tokens_max(isa: Isa, layout: &Layout) -> usize {
             if layout.sub_length == BLOCK {
                 48
             } else {
-                32
+                20
             }
         }
         // Bytes need not be expanded, and the kernel is the same.
