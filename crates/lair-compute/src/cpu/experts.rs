@@ -4,9 +4,9 @@
 //! depend on who else takes the same experts.
 #![allow(unsafe_code)] // Rows of activations are written by several threads.
 
-use super::feed_forward::{Wanted, Widening, quantised_rows, widen};
+use super::feed_forward::{Widening, quantised_rows, widen};
 use super::kernel::STRIP_MAX;
-use super::linear::{Scratch, Source, for_each_row, grow, prepare};
+use super::linear::{Scratch, Source, Wanted, for_each_row, grow, prepare};
 use super::memory::Parts;
 use super::norm::{add_scaled, apply_norm, softplus};
 use super::packed::PANEL;
@@ -112,9 +112,9 @@ pub(super) fn experts(
         up: &network.up,
         activation: network.activation,
     });
-    let of_shared =
-        shared.as_ref().map(Widening::form).max(experts.shared_gate.as_ref().map(|gate| gate.weight.form()));
-    let form = widening.form().max(experts.router.linear.weight.form()).max(of_shared.unwrap_or_default());
+    let of_shared = shared.iter().flat_map(Widening::matrices);
+    let apart = experts.shared_gate.iter().chain([&experts.router.linear]).map(|linear| &linear.weight);
+    let wanted = Wanted::by(widening.matrices().chain(of_shared).chain(apart));
     let buffer = match input.experts {
         FeedForwardInput::Residual => &*residual,
         FeedForwardInput::Buffer(buffer) => buffer,
@@ -122,7 +122,7 @@ pub(super) fn experts(
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
     let (router, row_tokens) = (input.router, input.tokens);
-    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, form);
+    let input = prepare((cpu.isa, &cpu.pool), rows, experts.norm.as_ref(), source, room, wanted);
     let all_rows = &scratch.all_rows[..rows];
 
     let routed = router.map(|buffer| {
@@ -142,7 +142,8 @@ pub(super) fn experts(
     if let (Some(network), Some(widening)) = (&experts.shared, &shared) {
         let room = (&mut routing.shared_hidden, &mut routing.shared_blocks);
         let resources = (cpu.isa, &cpu.pool, &mut cpu.workers[..]);
-        let hidden = widen(resources, widening, &input, all_rows, room, Wanted::by(&network.down.weight));
+        let hidden =
+            widen(resources, widening, &input, all_rows, room, Wanted::by(std::iter::once(&network.down.weight)));
         multiply_rows(cpu, &network.down, &hidden, all_rows, &mut routing.shared_output);
         if let Some(linear) = &experts.shared_gate {
             multiply_rows(cpu, linear, &input, all_rows, &mut routing.shared_weights);
@@ -181,7 +182,7 @@ fn run_adjugates(
     let widening = Widening { gate: Some(&adjugates.gate), up: &adjugates.up, activation: experts.activation };
     let (firsts, mut blocks) = (std::mem::take(&mut routing.firsts), std::mem::take(&mut routing.first_blocks));
     let values = &firsts[..rows * width];
-    let input = quantised_rows((cpu.isa, &cpu.pool), rows, values, width, &mut blocks, widening.form());
+    let input = quantised_rows((cpu.isa, &cpu.pool), rows, values, width, &mut blocks, widening.wanted().form);
     run_experts(cpu, (&widening, Weighing::Output), &adjugates.down, &input, routing, room);
     (routing.firsts, routing.first_blocks) = (firsts, blocks);
 }

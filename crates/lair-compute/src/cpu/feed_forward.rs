@@ -7,7 +7,7 @@ use std::ops::Range;
 use lair_simd::Isa;
 
 use super::kernel::STRIP_MAX;
-use super::linear::{Source, add_product, for_each_row, grow, prepare};
+use super::linear::{Source, Wanted, add_product, for_each_row, grow, prepare};
 use super::matrix::Matrix;
 use super::memory::Parts;
 use super::norm::{activate, apply_norm, divide};
@@ -28,9 +28,9 @@ pub(super) struct Widening<'a> {
 }
 
 impl Widening<'_> {
-    /// The form in which it takes rows.
-    pub(super) fn form(&self) -> InputForm {
-        self.matrices().map(Matrix::form).max().unwrap_or_default()
+    /// How it takes rows.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted::by(self.matrices())
     }
 
     /// What its input is multiplied with.
@@ -110,13 +110,13 @@ pub(super) fn feed_forward(
     };
     let source = Source { buffer, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.form());
+    let input = prepare((isa, pool), rows, network.norm.as_ref(), source, room, widening.wanted());
     let all_rows = &scratch.all_rows[..rows];
     let (hidden, blocks) = (&mut scratch.hidden, &mut scratch.hidden_blocks);
     let form = network.down.weight.form();
     let hidden = match (network.inner_divisor.as_deref(), network.inner_norm.as_ref()) {
         (None, None) => {
-            let wanted = Wanted::by(&network.down.weight);
+            let wanted = Wanted::by(std::iter::once(&network.down.weight));
             widen((isa, pool, workers), &widening, &input, all_rows, (hidden, blocks), wanted)
         }
         inner => {
@@ -150,24 +150,6 @@ fn normalise_inner(
             apply_norm(isa, norm, values);
         }
     });
-}
-
-/// What is to become of rows between the two halves of a network.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted {
-    /// The form in which they are multiplied.
-    pub(super) form: InputForm,
-    /// Whether they are also read as numbers.
-    pub(super) numbers: bool,
-}
-
-impl Wanted {
-    /// By a narrowing matrix.
-    pub(super) fn by(matrix: &Matrix) -> Wanted {
-        let form = matrix.form();
-        // Sums of squares are taken of numbers, and 16-bit weights may be multiplied with them.
-        Wanted { form, numbers: form < InputForm::Bytes || matrix.tap.is_some() }
-    }
 }
 
 /// The widening half over all rows, prepared for the narrowing one. Numbers that are not wanted are not there.

@@ -3,6 +3,7 @@
 
 use lair_simd::Isa;
 
+use super::matrix::Matrix;
 use super::memory::{Parts, ROWS_AHEAD};
 use super::norm::{add_scaled, apply_norm, scale_and_cap};
 use super::pool::Pool;
@@ -68,10 +69,15 @@ pub(super) fn grow<T: Clone>(values: &mut Vec<T>, length: usize, zero: T) {
 
 /// Calls `job` for every row: on all workers if there are many.
 pub(super) fn for_each_row(pool: &Pool, rows: usize, job: &(dyn Fn(usize) + Sync)) {
+    for_each_row_of(pool, rows, &|_, row| job(row));
+}
+
+/// [`for_each_row`], with the worker.
+fn for_each_row_of(pool: &Pool, rows: usize, job: &(dyn Fn(usize, usize) + Sync)) {
     if rows < ROWS_SHARED {
-        (0..rows).for_each(job);
+        (0..rows).for_each(|row| job(0, row));
     } else {
-        pool.split(rows, &|_, range| range.for_each(job));
+        pool.split(rows, &|worker, range| range.for_each(|row| job(worker, row)));
     }
 }
 
@@ -83,28 +89,54 @@ pub(super) struct Source<'a> {
     pub(super) wanted: Option<&'a [usize]>,
 }
 
-/// Norms (if there is a norm, or a choice of rows) the input of products and writes it in the form they take.
+/// In what form products take rows that they share.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// The form in which they are multiplied.
+    pub(super) form: InputForm,
+    /// Whether they are also read as numbers.
+    pub(super) numbers: bool,
+}
+
+impl Wanted {
+    /// By all of these matrices.
+    pub(super) fn by<'a>(matrices: impl Iterator<Item = &'a Matrix>) -> Wanted {
+        let nothing = Wanted { form: InputForm::Numbers, numbers: false };
+        matrices.fold(nothing, |wanted, matrix| {
+            let form = matrix.form();
+            // Sums of squares are taken of numbers, and weights of 16 bits may be multiplied with them.
+            let numbers = form < InputForm::Bytes || matrix.tap.is_some();
+            Wanted { form: wanted.form.max(form), numbers: wanted.numbers || numbers }
+        })
+    }
+}
+
+/// Norms (if there is a norm, or a choice of rows) the input of products and writes it in the form they take. Numbers that are not
+/// wanted are not there.
 pub(super) fn prepare<'a>(
     (isa, pool): (Isa, &Pool),
     rows: usize,
     norm: Option<&Norm<Cpu>>,
     source: Source<'a>,
     (normed, blocks): (&'a mut Vec<f32>, &'a mut Vec<QuantisedBlock>),
-    form: InputForm,
+    Wanted { form, numbers }: Wanted,
 ) -> Input<'a> {
     let width = source.buffer.width;
     let is_copied = norm.is_some() || source.wanted.is_some();
     let blocks_a_row = form.blocks_a_row(width);
     grow(blocks, rows * blocks_a_row, QuantisedBlock::ZERO);
     if is_copied {
-        grow(normed, rows * width, 0.0);
+        let copies = if numbers { rows } else { rows.min(pool.worker_count()) };
+        grow(normed, copies * width, 0.0);
     }
     let (normed_parts, block_parts) = (Parts::new(normed), Parts::new(blocks));
-    for_each_row(pool, rows, &|row| {
+    for_each_row_of(pool, rows, &|worker, row| {
         let mut values = source.buffer.row(source.wanted.map_or(row, |wanted| wanted[row]));
         if is_copied {
-            // SAFETY: every row is prepared once.
-            let copy = unsafe { normed_parts.part(row * width, width) };
+            // A row that only its blocks are wanted of need not leave the nearest cache.
+            let place = if numbers { row } else { worker };
+            // SAFETY: every row is prepared once, and no two threads are the same worker.
+            let copy = unsafe { normed_parts.part(place * width, width) };
             copy.copy_from_slice(values);
             if let Some(norm) = norm {
                 apply_norm(isa, norm, copy);
@@ -114,7 +146,11 @@ pub(super) fn prepare<'a>(
         // SAFETY: as above.
         form.write(isa, values, unsafe { block_parts.part(row * blocks_a_row, blocks_a_row) });
     });
-    let values = if is_copied { &normed[..rows * width] } else { &source.buffer.values[..rows * width] };
+    let values = match (is_copied, numbers) {
+        (false, _) => &source.buffer.values[..rows * width],
+        (true, true) => &normed[..rows * width],
+        (true, false) => &[],
+    };
     Input { values, width, blocks: &blocks[..rows * blocks_a_row], stride: block_stride(width), form }
 }
 
@@ -191,12 +227,12 @@ pub(super) fn project(
     products: &mut [(&Linear<Cpu>, &mut Buffer)],
 ) {
     let Cpu { isa, pool, workers, scratch, .. } = cpu;
-    let form = products.iter().map(|(linear, _)| linear.weight.form()).max().unwrap_or_default();
+    let wanted = Wanted::by(products.iter().map(|(linear, _)| &linear.weight));
     let isa = *isa;
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, norm, source, room, form);
+    let input = prepare((isa, pool), rows, norm, source, room, wanted);
     observe(products.iter().map(|(linear, _)| &linear.weight), 0, &input, 0..rows);
     let all_rows = &scratch.all_rows[..rows];
     for products in products.chunks_mut(PRODUCTS_MAX) {
@@ -256,7 +292,7 @@ pub(super) fn project_add(
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: None };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((*isa, pool), rows, None, source, room, linear.weight.form());
+    let input = prepare((*isa, pool), rows, None, source, room, Wanted::by(std::iter::once(&linear.weight)));
     let all_rows = &scratch.all_rows[..rows];
     add_product((*isa, pool, workers), linear, &input, all_rows, after, (&mut scratch.product, residual));
 }
@@ -319,7 +355,8 @@ pub(super) fn head(cpu: &mut Cpu, head: &Head<Cpu>, rows_wanted: &[usize], input
     scratch.list_rows(rows);
     let source = Source { buffer: input, wanted: Some(rows_wanted) };
     let room = (&mut scratch.normed, &mut scratch.blocks);
-    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, head.linear.weight.form());
+    let wanted = Wanted::by(std::iter::once(&head.linear.weight));
+    let input = prepare((isa, pool), rows, head.norm.as_ref(), source, room, wanted);
     observe(std::iter::once(&head.linear.weight), 0, &input, 0..rows);
     let logits = &mut logits[..rows * width];
     let placed = Placed { product: Product::of(&head.linear, 0), output: Parts::new(logits), width };
