@@ -171,7 +171,11 @@ unsafe fn strip<const PARTS: usize, const T: usize>(
         for index in 0..chunk.block_count {
             let weights = chunk.codes[index].each_ref().map(|group| _mm512_loadu_si512(group.as_ptr().cast()));
             let blocks = starts.map(|start| start.add(index));
-            add_block::<PARTS, T>((chunk.offset, layout.has_mins), &weights, (chunk, index), blocks, &mut totals);
+            let of_chunk = (
+                |part: usize| _mm512_loadu_ps(chunk.scales[index * PARTS + part].as_ptr()),
+                |part: usize| _mm512_loadu_ps(chunk.mins[index * PARTS + part].as_ptr()),
+            );
+            add_block::<PARTS, T>((chunk.offset, layout.has_mins), &weights, of_chunk, blocks, &mut totals);
         }
         for t in 0..T {
             _mm512_storeu_ps(sums[t].as_mut_ptr(), totals[t]);
@@ -179,8 +183,8 @@ unsafe fn strip<const PARTS: usize, const T: usize>(
     }
 }
 
-/// Adds the products of a block in registers, whose codes are `offset` too high, with some tokens. Scales and mins are those of block
-/// `index` of the chunk.
+/// Adds the products of a block in registers, whose codes are `offset` too high, with some tokens. `scales` and `mins` are those of its
+/// sub-blocks.
 ///
 /// # Safety
 /// Every one of `blocks` must be there.
@@ -189,7 +193,7 @@ unsafe fn strip<const PARTS: usize, const T: usize>(
 pub(super) unsafe fn add_block<const PARTS: usize, const T: usize>(
     (offset, has_mins): (i32, bool),
     weights: &[__m512i; GROUPS],
-    (chunk, index): (&Chunk, usize),
+    (scales, mins): (impl Fn(usize) -> __m512, impl Fn(usize) -> __m512),
     blocks: [*const QuantisedBlock; T],
     totals: &mut [__m512; T],
 ) {
@@ -210,7 +214,7 @@ pub(super) unsafe fn add_block<const PARTS: usize, const T: usize>(
                     products[t] = _mm512_dpbusd_epi32(products[t], weights[group], _mm512_set1_epi32(four));
                 }
             }
-            let scales = _mm512_loadu_ps(chunk.scales[index * PARTS + part].as_ptr());
+            let scales = scales(part);
             for t in 0..T {
                 let product = _mm512_cvtepi32_ps(products[t]);
                 values[t] = if part == 0 {
@@ -225,7 +229,7 @@ pub(super) unsafe fn add_block<const PARTS: usize, const T: usize>(
         }
         if has_mins {
             for part in 0..PARTS {
-                let mins = _mm512_loadu_ps(chunk.mins[index * PARTS + part].as_ptr());
+                let mins = mins(part);
                 for t in 0..T {
                     let weighted = _mm512_set1_ps((*blocks[t]).weighted[place(part)]);
                     totals[t] = _mm512_fnmadd_ps(mins, weighted, totals[t]);
