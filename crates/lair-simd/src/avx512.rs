@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::exponentials::Exponentials;
+use crate::exponentials::{Exponentials, WEIGHTED_LANES, WEIGHTED_PART};
 use crate::maxima::MAXIMA_BLOCK;
 use crate::select::Range;
 use crate::{Isa, math};
@@ -88,38 +88,46 @@ fn add_vectors<const DIVIDES: bool, const CHOOSES: bool, const N: usize>(
     counts.add(rounder, found);
 }
 
-/// See [`Exponentials::sum_weighted`]; both as counts.
-pub(crate) fn sum_weighted(isa: Isa, how: Exponentials, values: &[f32]) -> [i64; 2] {
+/// See [`Exponentials::sum_weighted`]: the first as a count, the second by lanes.
+pub(crate) fn sum_weighted(isa: Isa, how: Exponentials, values: &[f32]) -> (i64, [f64; WIDTH]) {
     assert!(matches!(isa, Isa::Avx512Vnni(_)));
     // SAFETY: the instruction set was found on this machine.
     unsafe { sum_weighted_with(how, values) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn sum_weighted_with(how: Exponentials, values: &[f32]) -> [i64; 2] {
+fn sum_weighted_with(how: Exponentials, values: &[f32]) -> (i64, [f64; WIDTH]) {
+    const { assert!(WEIGHTED_LANES == WIDTH && WEIGHTED_PART == VECTORS * WIDTH) };
     let rounder = Rounder::new(how);
-    let greatest = _mm512_set1_ps(how.greatest);
-    let mut sums = [0; 2];
-    for values in values.chunks(VECTORS * WIDTH) {
-        let mut counts = [Counts::zero(); 2];
+    let (mut sum, mut weighted) = (0, [_mm512_setzero_pd(); 2]);
+    for values in values.chunks(WEIGHTED_PART) {
+        let (mut counts, mut products) = (Counts::zero(), _mm512_setzero_ps());
         let (vectors, rest) = values.as_chunks::<WIDTH>();
         let (groups, single) = vectors.as_chunks::<GROUP>();
         for group in groups {
             // SAFETY: there are sixteen in each.
             let x = group.each_ref().map(|vector| unsafe { _mm512_loadu_ps(vector.as_ptr()) });
-            add_weighted(how, (rounder, greatest), x, &mut counts);
+            add_weighted(how, rounder, x, &mut counts, &mut products);
         }
         for vector in single {
             // SAFETY: there are sixteen.
-            add_weighted(how, (rounder, greatest), [unsafe { _mm512_loadu_ps(vector.as_ptr()) }], &mut counts);
+            let x = unsafe { _mm512_loadu_ps(vector.as_ptr()) };
+            add_weighted(how, rounder, [x], &mut counts, &mut products);
         }
         if !rest.is_empty() {
-            // What is not there is infinitely small, and adds nothing to either.
-            add_weighted(how, (rounder, greatest), [load_part(rest).0], &mut counts);
+            add_weighted(how, rounder, [load_part(rest).0], &mut counts, &mut products);
         }
-        sums = std::array::from_fn(|i| sums[i] + counts[i].total(how));
+        sum += counts.total(how);
+        let upper = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(products));
+        let halves = [_mm512_castps512_ps256(products), _mm256_castpd_ps(upper)];
+        weighted = std::array::from_fn(|i| _mm512_add_pd(weighted[i], _mm512_cvtps_pd(halves[i])));
     }
-    sums
+    let mut lanes = [0.0; WIDTH];
+    for (lanes, weighted) in lanes.as_chunks_mut::<{ WIDTH / 2 }>().0.iter_mut().zip(weighted) {
+        // SAFETY: there is room for eight.
+        unsafe { _mm512_storeu_pd(lanes.as_mut_ptr(), weighted) };
+    }
+    (sum, lanes)
 }
 
 /// Adds the exponentials of some vectors, and the products of them with the values they are of.
@@ -127,13 +135,18 @@ fn sum_weighted_with(how: Exponentials, values: &[f32]) -> [i64; 2] {
 #[inline]
 fn add_weighted<const N: usize>(
     how: Exponentials,
-    (rounder, greatest): (Rounder, __m512),
+    rounder: Rounder,
     x: [__m512; N],
-    counts: &mut [Counts; 2],
+    counts: &mut Counts,
+    products: &mut __m512,
 ) {
-    let counted = counts[0].add(rounder, exponentials::<false, N>(how, x));
-    let relative = x.map(|x| _mm512_max_ps(_mm512_sub_ps(x, greatest), _mm512_set1_ps(math::EXP_LOWEST)));
-    counts[1].add::<N>(rounder, std::array::from_fn(|i| _mm512_mul_ps(counted[i], relative[i])));
+    let found = exponentials::<false, N>(how, x);
+    let lowest = _mm512_set1_ps(math::EXP_LOWEST);
+    for i in 0..N {
+        let relative = _mm512_max_ps(_mm512_sub_ps(x[i], _mm512_set1_ps(how.greatest)), lowest);
+        *products = _mm512_fmadd_ps(found[i], relative, *products);
+    }
+    counts.add(rounder, found);
 }
 
 /// At most sixteen values, and which of them are there; the others are minus infinity.
@@ -184,21 +197,19 @@ impl Counts {
         Counts { first: _mm512_setzero_si512(), second: _mm512_setzero_si512(), added: 0 }
     }
 
-    /// Adds numbers of magnitude up to 1; returns what was counted.
+    /// Adds numbers of magnitude up to 1.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     #[inline]
-    fn add<const N: usize>(&mut self, rounder: Rounder, x: [__m512; N]) -> [__m512; N] {
+    fn add<const N: usize>(&mut self, rounder: Rounder, x: [__m512; N]) {
         let first = x.map(|x| _mm512_add_ps(x, rounder.first));
-        let counted = first.map(|first| _mm512_sub_ps(first, rounder.first));
-        // What is left is exact, and at most half of what the last bit counts. The nearest multiple of it is that of the whole.
-        let second: [__m512; N] =
-            std::array::from_fn(|i| _mm512_add_ps(_mm512_sub_ps(x[i], counted[i]), rounder.second));
         for i in 0..N {
+            // What is left is exact, and at most half of what the last bit counts. The nearest multiple of it is that of the whole.
+            let left = _mm512_sub_ps(x[i], _mm512_sub_ps(first[i], rounder.first));
+            let second = _mm512_add_ps(left, rounder.second);
             self.first = _mm512_add_epi32(self.first, _mm512_castps_si512(first[i]));
-            self.second = _mm512_add_epi32(self.second, _mm512_castps_si512(second[i]));
+            self.second = _mm512_add_epi32(self.second, _mm512_castps_si512(second));
         }
         self.added += N as i32;
-        std::array::from_fn(|i| _mm512_add_ps(counted[i], _mm512_sub_ps(second[i], rounder.second)))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

@@ -1,9 +1,14 @@
 //! Sums of exponentials over long rows of numbers: what a softmax over a vocabulary is made of.
 //!
 //! Exponentials are counted as whole multiples of a power of two, in integers: sums are exact, so they are the same in any order, in
-//! any number of lanes, and on every instruction set.
+//! any number of lanes, and on every instruction set. Only sums of weighted values have an order, which is the same everywhere.
 
 use crate::{Isa, LANES, Simd, math, vectorize};
+
+/// Lanes of the sum of weighted values, on every instruction set.
+pub(crate) const WEIGHTED_LANES: usize = 16;
+/// Values whose products are summed in single precision: 64 to a lane.
+pub(crate) const WEIGHTED_PART: usize = 64 * WEIGHTED_LANES;
 
 /// Which exponentials are summed, and how: `exp((value - greatest) / temperature)` of values of at least `least`, each rounded to
 /// the nearest multiple of `2^-fraction_bits`, ties to even.
@@ -35,21 +40,25 @@ impl Exponentials {
         );
     }
 
-    /// The sum of all exponentials, and the sum of each times its value relative to the greatest: the product of the exponential
-    /// as counted, in single precision, rounded in the same way. Temperature and `least` do not count here.
+    /// The sum of all exponentials, and the sum of each times its value relative to the greatest. Temperature and `least` do not
+    /// count here.
+    ///
+    /// The second sum has a fixed order instead of counts: [`WEIGHTED_LANES`] lanes of fused multiply-adds in single precision over
+    /// [`WEIGHTED_PART`] values at a time, in double precision over those and over the lanes. Its exponentials are not rounded to multiples.
     pub fn sum_weighted(self, isa: Isa, values: &[f32]) -> (f64, f64) {
-        let mut sums = [0; 2];
+        let (mut sum, mut weighted) = (0, [0.0; WEIGHTED_LANES]);
         #[cfg(target_arch = "x86_64")]
         if let Isa::Avx512Vnni(_) = isa {
-            sums = crate::avx512::sum_weighted(isa, self, values);
-            return (self.value(sums[0]), self.value(sums[1]));
+            (sum, weighted) = crate::avx512::sum_weighted(isa, self, values);
+            return (self.value(sum), weighted.iter().sum());
         }
         vectorize!(isa, sum_weighted_with,
             exponentials: Exponentials = self,
             values: &[f32] = values,
-            sums: &mut [i64; 2] = &mut sums,
+            sum: &mut i64 = &mut sum,
+            weighted: &mut [f64; WEIGHTED_LANES] = &mut weighted,
         );
-        (self.value(sums[0]), self.value(sums[1]))
+        (self.value(sum), weighted.iter().sum())
     }
 
     /// What 1 counts.
@@ -104,18 +113,32 @@ fn sum_blocks_with<S: Simd>(s: S, how: Exponentials, values: &[f32], block: usiz
 }
 
 #[inline(always)]
-fn sum_weighted_with<S: Simd>(s: S, how: Exponentials, values: &[f32], sums: &mut [i64; 2]) {
+fn sum_weighted_with<S: Simd>(
+    s: S,
+    how: Exponentials,
+    values: &[f32],
+    sum: &mut i64,
+    weighted: &mut [f64; WEIGHTED_LANES],
+) {
     let one = s.splat(how.one());
-    let (mut lanes, mut weighted) = ([0; LANES], [0; LANES]);
-    for chunk in values.chunks(LANES) {
-        // What is not there is infinitely small, and adds nothing to either.
-        let (x, _) = load(s, chunk);
-        let x = s.sub(x, s.splat(how.greatest));
-        let counted = s.round(s.mul(math::exp(s, x), one));
-        s.add_rounded(counted, &mut lanes);
-        s.add_rounded(s.mul(counted, s.max(x, s.splat(math::EXP_LOWEST))), &mut weighted);
+    let mut lanes = [0; LANES];
+    for part in values.chunks(WEIGHTED_PART) {
+        let mut products = [s.splat(0.0); WEIGHTED_LANES / LANES];
+        for row in part.chunks(WEIGHTED_LANES) {
+            let mut padded = [f32::NEG_INFINITY; WEIGHTED_LANES];
+            padded[..row.len()].copy_from_slice(row);
+            for (chunk, product) in padded.as_chunks::<LANES>().0.iter().zip(&mut products) {
+                let x = s.max(s.sub(s.load(chunk), s.splat(how.greatest)), s.splat(math::EXP_LOWEST));
+                let found = math::exp(s, x);
+                s.add_rounded(s.mul(found, one), &mut lanes);
+                *product = s.fma(found, x, *product);
+            }
+        }
+        for (weighted, products) in weighted.as_chunks_mut::<LANES>().0.iter_mut().zip(products) {
+            weighted.iter_mut().zip(s.to_array(products)).for_each(|(sum, product)| *sum += f64::from(product));
+        }
     }
-    *sums = [lanes.iter().sum(), weighted.iter().sum()];
+    *sum = lanes.iter().sum();
 }
 
 #[cfg(test)]
@@ -173,12 +196,31 @@ mod tests {
             for greatest in [4.2, 30.0] {
                 let how = Exponentials { greatest, temperature: 1.0, least: f32::NEG_INFINITY, fraction_bits: 34 };
                 let total: f64 = values.iter().map(|&value| exponential(how, value)).sum();
-                let product = |&value: &f32| match exponential(how, value) {
-                    0.0 => 0.0,
-                    counted => f64::from(counted as f32 * (value - greatest)).round_ties_even(),
+                let mut weighted = [0.0; WEIGHTED_LANES];
+                for part in values.chunks(WEIGHTED_PART) {
+                    let mut products = [0.0f32; WEIGHTED_LANES];
+                    for (place, value) in part.iter().enumerate() {
+                        let relative = (value - greatest).max(math::EXP_LOWEST);
+                        let found = math::exp(Scalar, Scalar.splat(relative))[0];
+                        let product = &mut products[place % WEIGHTED_LANES];
+                        *product = found.mul_add(relative, *product);
+                    }
+                    // Lanes that are not there have an infinitely small value, which may leave a trace where there is nothing else.
+                    let missing = part.len().next_multiple_of(WEIGHTED_LANES) - part.len();
+                    let found = math::exp(Scalar, Scalar.splat(math::EXP_LOWEST))[0];
+                    for product in products.iter_mut().rev().take(missing) {
+                        *product = found.mul_add(math::EXP_LOWEST, *product);
+                    }
+                    weighted.iter_mut().zip(products).for_each(|(sum, product)| *sum += f64::from(product));
+                }
+                let naive = |&value: &f32| {
+                    let relative = f64::from(value - greatest).max(-1e3);
+                    relative.exp() * relative
                 };
-                let weighted: f64 = values.iter().map(product).sum();
-                let expected = (total / f64::from(how.one()), weighted / f64::from(how.one()));
+                let close: f64 = values.iter().map(naive).sum();
+                let weighted: f64 = weighted.iter().sum();
+                assert!((weighted - close).abs() <= 1e-6 * close.abs().max(1e-30), "{weighted}, {close}");
+                let expected = (total / f64::from(how.one()), weighted);
                 for isa in Isa::available() {
                     assert_eq!(how.sum_weighted(isa, &values), expected, "{length}, {how:?}, {}", isa.name());
                 }

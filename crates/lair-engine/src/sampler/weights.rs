@@ -59,7 +59,7 @@ pub(super) fn sum_blocks(
     sums.iter().sum()
 }
 
-/// The sum of the weights of all logits, and that of all [`weighted_logit`]s.
+/// The sum of the weights of all logits, and that of each weight, not rounded, times its logit relative to the greatest.
 pub(super) fn sum_weighted(isa: Isa, logits: &[f32], greatest: f32) -> (f64, f64) {
     let least = f32::NEG_INFINITY;
     Exponentials { greatest, temperature: 1.0, least, fraction_bits: FRACTION_BITS }.sum_weighted(isa, logits)
