@@ -54,10 +54,15 @@ pub(super) enum Sixteen {
     Brain,
 }
 
-/// Whether the machine has the instruction, and may use it.
+/// Whether the machine has the instruction, and is faster with it.
+///
+/// AMD's processors do one or two a cycle. Intel's do one in two cycles outside of the matrix unit (64 of them took 139 cycles on an Emerald
+/// Rapids, as many f32 multiply-adds 34), so that f32 has twice the products (`bench/results/2026-11-23-emerald-rapids.md`).
 pub(super) fn is_available(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return matches!(isa, Isa::Avx512Vnni(_)) && is_x86_feature_detected!("avx512bf16");
+    return matches!(isa, Isa::Avx512Vnni(_))
+        && is_x86_feature_detected!("avx512bf16")
+        && lair_simd::amd_family().is_some();
     #[cfg(not(target_arch = "x86_64"))]
     {
         let _ = isa;
