@@ -52,7 +52,7 @@ impl Widening<'_> {
         let gate = Product::of(self.gate.unwrap_or(self.up), index);
         let panels = [up, gate].map(|product| PanelOf { matrix: product.matrix, index, panel });
         scratch.multiply(isa, if self.gate.is_some() { &panels } else { &panels[..1] }, input, rows);
-        let [up_sums, gate_sums] = &mut *scratch.sums;
+        let [up_sums, gate_sums] = &mut **scratch.sums;
         let (up_sums, gate_sums) = (&mut up_sums[..rows.len()], &mut gate_sums[..rows.len()]);
         if let Some(factors) = factors {
             for (factor, (up, gate)) in factors.iter().zip(up_sums.iter_mut().zip(&mut *gate_sums)) {

@@ -35,6 +35,8 @@ mod kernel_avx512_direct;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512_tile;
 #[cfg(target_arch = "x86_64")]
+mod kernel_avx512_wide;
+#[cfg(target_arch = "x86_64")]
 mod kernel_avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod kernel_neon;

@@ -31,17 +31,35 @@ const _: () = assert!(PANELS_A_RUN * STRIP_MAX <= 2 * TOKENS_MAX);
 /// Sums of a panel: `[token, row]`, or `[token, 2, row]` where a token is two rows of bytes.
 pub(super) type Sums = [[f32; PANEL]; 2 * TOKENS_MAX];
 
+/// At the beginning of a cache line, so that no vector lies in two.
+#[repr(C, align(64))]
+pub(super) struct Aligned<T>(T);
+
+impl<T> std::ops::Deref for Aligned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> std::ops::DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
 /// What a worker needs for itself.
 pub(super) struct WorkerScratch {
     pub(super) chunks: Box<[Chunk; PANELS_MAX]>,
     /// Two panels at a time: neighbours, or gate and up.
-    pub(super) sums: Box<[Sums; PANELS_MAX]>,
+    pub(super) sums: Box<Aligned<[Sums; PANELS_MAX]>>,
     /// Two panels side by side: what becomes one block of each token.
-    pub(super) column: Box<[[f32; BLOCK]; TOKENS_MAX]>,
+    pub(super) column: Box<Aligned<[[f32; BLOCK]; TOKENS_MAX]>>,
     /// Weights as numbers, where activations stay numbers.
-    columns: Box<Columns>,
+    columns: Box<Aligned<Columns>>,
     /// Weights of 16 bits in pairs of columns.
-    pairs: Box<BrainRoom>,
+    pairs: Box<Aligned<BrainRoom>>,
     pub(super) attention: super::attention::Tile,
 }
 
@@ -49,10 +67,10 @@ impl WorkerScratch {
     pub(super) fn new() -> WorkerScratch {
         WorkerScratch {
             chunks: Box::new([const { Chunk::new() }; PANELS_MAX]),
-            sums: Box::new([[[0.0; PANEL]; 2 * TOKENS_MAX]; PANELS_MAX]),
-            column: Box::new([[0.0; BLOCK]; TOKENS_MAX]),
-            columns: Box::new([[0.0; PANEL]; CHUNK]),
-            pairs: Box::new(BrainRoom::new()),
+            sums: Box::new(Aligned([[[0.0; PANEL]; 2 * TOKENS_MAX]; PANELS_MAX])),
+            column: Box::new(Aligned([[0.0; BLOCK]; TOKENS_MAX])),
+            columns: Box::new(Aligned([[0.0; PANEL]; CHUNK])),
+            pairs: Box::new(Aligned(BrainRoom::new())),
             attention: super::attention::Tile::default(),
         }
     }
@@ -95,7 +113,7 @@ impl WorkerScratch {
             && b.matrix.form() != InputForm::Numbers
             && rows.len() > direct_tokens_max(isa, &first.layout)
         {
-            let [one, two] = &mut *self.sums;
+            let [one, two] = &mut **self.sums;
             let parts = [(first, first.panel(a.index, a.panel)), (second, second.panel(b.index, b.panel))];
             multiply_two_expanded(isa, parts, &mut self.chunks, input, rows, [one, two]);
             return;
@@ -114,7 +132,7 @@ impl WorkerScratch {
                 return multiply_panels(isa, panels, &token, sums);
             }
         }
-        for (panel, sums) in panels.iter().zip(&mut *self.sums) {
+        for (panel, sums) in panels.iter().zip(&mut **self.sums) {
             let sums = &mut sums[..rows.len()];
             match &*panel.matrix.weights {
                 Weights::Floats(floats) => {
@@ -128,7 +146,7 @@ impl WorkerScratch {
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
                     if panel.matrix.form() == InputForm::Numbers {
-                        let room = (&mut self.chunks[0], &mut *self.columns);
+                        let room = (&mut self.chunks[0], &mut **self.columns);
                         multiply_numbers(isa, packed, bytes, room, &token, sums);
                     } else if rows.len() <= direct_tokens_max(isa, &packed.layout) {
                         // Strips after the first find the panel in a near cache.
@@ -162,7 +180,7 @@ impl WorkerScratch {
         let panels = [first, first + 1].map(|panel| PanelOf { matrix, index, panel });
         let count = PANELS_MAX.min(matrix.panels() - first);
         self.multiply(isa, &panels[..count], input, rows);
-        for (panel, sums) in panels[..count].iter().zip(&mut *self.sums) {
+        for (panel, sums) in panels[..count].iter().zip(&mut **self.sums) {
             let sums = &mut sums[..rows.len()];
             finish.apply(panel.panel, sums);
             let column = panel.panel * PANEL;

@@ -151,6 +151,9 @@ pub(super) fn block_stride(width: usize) -> usize {
     width.div_ceil(BLOCK) | 1
 }
 
+/// 1.5 * 2^23: where integers of magnitude up to 2^22 are added to its bits, these are a number that is as much greater.
+pub(super) const START: f32 = 12_582_912.0;
+
 /// 32 elements: `value[i] = scale * codes[i]`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -162,12 +165,13 @@ pub(super) struct QuantisedBlock {
     pub(super) starts: [i32; 3],
     /// `scale` times the sum of the codes of the block, and of each half of it.
     pub(super) weighted: [f32; 3],
-    padding: u32,
+    /// The first of `starts`, where sums are counted by the last bits of a number: [`START`] and so much.
+    pub(super) start: f32,
 }
 
 impl QuantisedBlock {
     pub(super) const ZERO: QuantisedBlock =
-        QuantisedBlock { codes: [0; BLOCK], scale: 0.0, starts: [0; 3], weighted: [0.0; 3], padding: 0 };
+        QuantisedBlock { codes: [0; BLOCK], scale: 0.0, starts: [0; 3], weighted: [0.0; 3], start: START };
 
     /// Sum of the codes of the block (0), and of each half of it (1, 2).
     pub(super) fn sum(&self, place: usize) -> i32 {
@@ -263,6 +267,8 @@ fn quantise_block<S: Simd>(s: S, values: &[f32; BLOCK], block: &mut QuantisedBlo
     let [low, high] = s.store_i8_summed(scaled, &mut block.codes);
     let sums = [low + high, low, high];
     block.starts = sums.map(|sum| -CHUNK_OFFSET * sum);
+    // Exact: less than 2^22 beside 1.5 * 2^23.
+    block.start = f32::from_bits(START.to_bits().wrapping_add_signed(block.starts[0]));
     block.weighted = sums.map(|sum| block.scale * sum as f32);
 }
 
