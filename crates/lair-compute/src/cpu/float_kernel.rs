@@ -163,6 +163,27 @@ pub(super) fn multiply<E: Element, const P: usize>(
     }
 }
 
+/// Writes columns as f32.
+pub(super) fn widen<E: Element>(isa: Isa, columns: &[[E::Stored; PANEL]], widened: &mut [[f32; PANEL]]) {
+    struct Widen<'a, E: Element> {
+        columns: &'a [[E::Stored; PANEL]],
+        widened: &'a mut [[f32; PANEL]],
+    }
+
+    impl<E: Element> Work for Widen<'_, E> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            for (column, widened) in self.columns.iter().zip(self.widened) {
+                Pair(s).store(E::load(Pair(s), column), widened);
+            }
+        }
+    }
+
+    isa.run(Widen::<E> { columns, widened });
+}
+
 /// The most tokens whose sums with so many panels stay in registers.
 pub(super) fn strip_max(isa: Isa, panel_count: usize) -> usize {
     match (isa, panel_count) {

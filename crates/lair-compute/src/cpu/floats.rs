@@ -4,7 +4,7 @@ use lair_quant::TensorType;
 use lair_simd::Isa;
 
 use super::brain_kernel::{BrainRoom, Sixteen, multiply_brains};
-use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max};
+use super::float_kernel::{Brain, Element, Half, Panels, STRIP_MAX, Single, multiply, strip_max, widen};
 use super::float_pack::{pack_bytes, pack_values};
 use super::memory::{Lasting, Memory, Use};
 use super::packed::PANEL;
@@ -15,6 +15,10 @@ use crate::{ComputeError, MatrixBytes, WeightBytes};
 /// Columns that all strips of tokens take before the next ones: what two panels and a strip have of them (32 KiB if all
 /// is f32) stays in the first-level cache.
 const CHUNK: usize = 128;
+/// Room for the columns of a chunk as f32: those of one panel, and behind them the other's.
+pub(super) type Widened = [[f32; PANEL]; 2 * CHUNK];
+/// From so many strips on, columns of 16 bits are widened once for all of them and not by each.
+const WIDENED_FROM: usize = 3;
 /// How far ahead of the products weights are asked for, by the first strip on its way: longer than memory takes to
 /// answer, and short enough that they are still in a cache when their turn comes.
 const AHEAD_BYTES: usize = 16 << 10;
@@ -141,11 +145,12 @@ pub(super) fn multiply_panels<'a, const P: usize>(
     isa: Isa,
     panels: [FloatPanel<'_>; P],
     token: &dyn Fn(usize) -> &'a [f32],
+    room: &mut Widened,
     sums: [&mut [[f32; PANEL]]; P],
 ) {
     if !multiply_together(isa, &panels, sums[0].len()) {
         for (panel, sums) in panels.into_iter().zip(sums) {
-            multiply_panels(isa, [panel], token, [sums]);
+            multiply_panels(isa, [panel], token, room, [sums]);
         }
         return;
     }
@@ -153,9 +158,13 @@ pub(super) fn multiply_panels<'a, const P: usize>(
     let is_one_matrix = panels.iter().all(|panel| std::ptr::eq(panel.floats, panels[0].floats));
     let step = if is_one_matrix { P } else { 1 };
     match &panels[0].floats.elements {
-        Elements::F32(_) => multiply_elements::<Single, P>(isa, panels.map(FloatPanel::singles), step, token, sums),
-        Elements::F16(_) => multiply_elements::<Half, P>(isa, panels.map(FloatPanel::shorts), step, token, sums),
-        Elements::BF16(_) => multiply_elements::<Brain, P>(isa, panels.map(FloatPanel::shorts), step, token, sums),
+        Elements::F32(_) => {
+            multiply_elements::<Single, P>(isa, panels.map(FloatPanel::singles), step, token, room, sums)
+        }
+        Elements::F16(_) => multiply_elements::<Half, P>(isa, panels.map(FloatPanel::shorts), step, token, room, sums),
+        Elements::BF16(_) => {
+            multiply_elements::<Brain, P>(isa, panels.map(FloatPanel::shorts), step, token, room, sums)
+        }
     }
 }
 
@@ -198,12 +207,14 @@ fn multiply_elements<'a, E: Element, const P: usize>(
     panels: [&[[E::Stored; PANEL]]; P],
     step: usize,
     token: &dyn Fn(usize) -> &'a [f32],
+    room: &mut Widened,
     mut sums: [&mut [[f32; PANEL]]; P],
 ) {
     let (columns, tokens) = (panels[0].len(), sums[0].len());
     let strips = tokens.div_ceil(strip_max(isa, P));
     let chunk = if strips == 1 { columns } else { CHUNK };
     let ahead = AHEAD_BYTES / size_of::<[E::Stored; PANEL]>();
+    let is_widened = strips >= WIDENED_FROM && size_of::<E::Stored>() < size_of::<f32>();
     let mut first = 0;
     while first < columns {
         // What comes soon lies in these panels, or else in the next ones.
@@ -211,6 +222,11 @@ fn multiply_elements<'a, E: Element, const P: usize>(
             if first + ahead < columns { (columns - ahead, 0) } else { (columns, (step - 1) * columns) };
         let range = first..(first + chunk).min(limit);
         let soon = panels.map(|panel| panel.as_ptr().wrapping_add(first + ahead + skipped));
+        if is_widened {
+            for (panel, columns) in panels.iter().zip(room.chunks_exact_mut(CHUNK)) {
+                widen::<E>(isa, &panel[range.clone()], &mut columns[..range.len()]);
+            }
+        }
         for strip in 0..strips {
             let among = tokens * strip / strips..tokens * (strip + 1) / strips;
             let mut factors: [&[f32]; STRIP_MAX] = [&[]; STRIP_MAX];
@@ -220,8 +236,16 @@ fn multiply_elements<'a, E: Element, const P: usize>(
             let mut sums = sums.iter_mut();
             let sums = std::array::from_fn(|_| &mut sums.next().expect("one a panel")[among.clone()]);
             let soon = (strip == 0).then_some(soon);
-            let part = Panels { columns: panels.map(|panel| &panel[range.clone()]), soon };
-            multiply::<E, P>(isa, part, &factors[..among.len()], sums);
+            let factors = &factors[..among.len()];
+            if is_widened {
+                let columns = std::array::from_fn(|p| &room[p * CHUNK..][..range.len()]);
+                // An element has half the bytes there, so that as many lines reach twice as far.
+                let soon = soon.map(|soon| soon.map(|place| place.cast()));
+                multiply::<Single, P>(isa, Panels { columns, soon }, factors, sums);
+            } else {
+                let part = Panels { columns: panels.map(|panel| &panel[range.clone()]), soon };
+                multiply::<E, P>(isa, part, factors, sums);
+            }
         }
         first = range.end;
     }

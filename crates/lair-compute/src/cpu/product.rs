@@ -6,7 +6,7 @@ use lair_simd::Isa;
 
 use super::Cpu;
 use super::brain_kernel::BrainRoom;
-use super::floats::{brain_kind, multiply_brain_panels, multiply_panels};
+use super::floats::{Widened, brain_kind, multiply_brain_panels, multiply_panels};
 use super::kernel::{STRIP_MAX, direct_tokens_max, multiply, multiply_direct, multiply_two};
 use super::matrix::{Matrix, Weights};
 use super::memory::Parts;
@@ -58,6 +58,8 @@ pub(super) struct WorkerScratch {
     pub(super) column: Box<Aligned<[[f32; BLOCK]; TOKENS_MAX]>>,
     /// Weights as numbers, where activations stay numbers.
     columns: Box<Aligned<Columns>>,
+    /// Plain weights of 16 bits as f32.
+    widened: Box<Aligned<Widened>>,
     /// Weights of 16 bits in pairs of columns.
     pairs: Box<Aligned<BrainRoom>>,
     pub(super) attention: super::attention::Tile,
@@ -70,6 +72,7 @@ impl WorkerScratch {
             sums: Box::new(Aligned([[[0.0; PANEL]; 2 * TOKENS_MAX]; PANELS_MAX])),
             column: Box::new(Aligned([[0.0; BLOCK]; TOKENS_MAX])),
             columns: Box::new(Aligned([[0.0; PANEL]; CHUNK])),
+            widened: Box::new(Aligned([[0.0; PANEL]; _])),
             pairs: Box::new(Aligned(BrainRoom::new())),
             attention: super::attention::Tile::default(),
         }
@@ -129,7 +132,7 @@ impl WorkerScratch {
                 return multiply_brain_panels(kind, panels, &brains, &mut self.pairs, sums);
             }
             if !are_brains(&[*a], input) && !are_brains(&[*b], input) {
-                return multiply_panels(isa, panels, &token, sums);
+                return multiply_panels(isa, panels, &token, &mut self.widened, sums);
             }
         }
         for (panel, sums) in panels.iter().zip(&mut **self.sums) {
@@ -141,7 +144,7 @@ impl WorkerScratch {
                         multiply_brain_panels(kind, one, &brains, &mut self.pairs, [sums]);
                         continue;
                     }
-                    multiply_panels(isa, [floats.panel(panel.index, panel.panel)], &token, [sums]);
+                    multiply_panels(isa, [floats.panel(panel.index, panel.panel)], &token, &mut self.widened, [sums]);
                 }
                 Weights::Packed(packed) => {
                     let bytes = packed.panel(panel.index, panel.panel);
