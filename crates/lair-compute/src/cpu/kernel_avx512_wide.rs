@@ -9,7 +9,8 @@
 //! Every instruction of 64 bytes takes one of the same two places there, conversions too. So there is none: sums start at the bits of the
 //! number [`START`], 1.5 * 2^23, and read as a number they are exactly that much too high. A fused multiply-subtract takes the product of START and
 //! the scale away; with an exact product it rounds once, as a multiplication does after a conversion. The product is exact for scales
-//! of up to 22 bits: a half times a byte has 19, a scale that was made in f32 may have 24, and is refused ([`can_do`]).
+//! of up to 22 bits: a half times a byte has 19, a scale that was made in f32 may have 24, and is refused ([`can_do`]). (A
+//! scale that is infinite, which no sound file has, gives no number here where the other tile may give an infinity.)
 //! For 32 columns (8192 multiplications) that leaves 128 `vpdpbusd`, 16 multiplications by weight scales and 16 by tokens' scales: 80
 //! cycles, and 88 with mins.
 //!

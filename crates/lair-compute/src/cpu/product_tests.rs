@@ -135,6 +135,28 @@ fn vector_isas() -> Vec<Isa> {
     isas
 }
 
+/// Tiles of four and of eight tokens, what is left of both, more than one chunk of columns, and a panel without a neighbour.
+#[test]
+fn many_tokens_multiply_as_on_the_scalar_set() {
+    let pool = Pool::new(2).expect("threads start");
+    let mut numbers = Numbers(11);
+    let (rows, columns, tokens) = (33, 768, 71);
+    for format in formats().filter(|format| format.shape.is_some()) {
+        let source = random_matrix(format.tensor_type, rows, columns, &mut numbers);
+        let matrix = Matrix::pack(Isa::detect(IsaChoice::Auto), &pool, &source).expect("a matrix of this type");
+        let matrix = matrix.with_activations(ActivationType::Bytes);
+        let values: Vec<f32> = (0..tokens * columns).map(|_| numbers.next() * 4.0 - 2.0).collect();
+        let mut blocks = vec![QuantisedBlock::ZERO; values.len() / BLOCK];
+        quantise_row(Isa::Scalar, &values, &mut blocks);
+        let scalar = products(Isa::Scalar, &matrix, tokens, &values, &blocks);
+        for (isa, count) in vector_isas().into_iter().flat_map(|isa| [49, 64, tokens].map(|count| (isa, count))) {
+            let other = products(isa, &matrix, count, &values[..count * columns], &blocks);
+            let is_equal = scalar.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(is_equal, "{}, {count} tokens on {}", format.tensor_type, isa.name());
+        }
+    }
+}
+
 /// What the kernels are asked for: dequantised weights times quantised activations.
 fn expected(
     source: &MatrixBytes,
