@@ -19,6 +19,7 @@ RUN_MIN = 8
 # reported only, for sixteen registers do not hold what these loops need).
 FAMILIES = [
     ("kernel_avx512_tile::tile", "vpdpbusd", 0.0),
+    ("kernel_avx512_wide::tile", "vpdpbusd", 0.0),
     ("kernel_avx512::", "vpdpbusd", 5.0),
     ("kernel_avx512_direct::", "vpdpbusd", 1.0),
     ("kernel_avx_vnni::", "vpdpbusd", 0.5),
