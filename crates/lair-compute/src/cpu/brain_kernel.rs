@@ -56,8 +56,8 @@ pub(super) enum Sixteen {
 
 /// Whether the machine has the instruction, and is faster with it.
 ///
-/// AMD's processors do one or two a cycle. Intel's do one in two cycles outside of the matrix unit (64 of them took 139 cycles on an Emerald
-/// Rapids, as many f32 multiply-adds 34), so that f32 has twice the products (`bench/results/2026-11-23-emerald-rapids.md`).
+/// Zen 4 and 5 do one or two a cycle. An Emerald Rapids does one in two cycles (64 of them took 139, as many f32 multiply-adds 34), so that
+/// f32 has twice the products there; all of Intel's are taken to be alike (`bench/results/2026-11-23-emerald-rapids.md`).
 pub(super) fn is_available(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
     return matches!(isa, Isa::Avx512Vnni(_))

@@ -1,7 +1,7 @@
 //! The inner loop of [`super::kernel_avx512`] for many tokens where a core does two multiplying instructions of 64 bytes a cycle and waits six
 //! cycles for a sum: two panels by eight tokens, in assembly.
 //!
-//! So do Intel's server processors from Ice Lake on. The eight sums of [`super::kernel_avx512_tile`] wait for each other there: 64 `vpdpbusd`
+//! So does an Emerald Rapids, and all of Intel's are taken to be like it. The eight sums of [`super::kernel_avx512_tile`] wait for each other there: 64 `vpdpbusd`
 //! take 48 cycles in eight chains, and 33 in sixteen (`bench/results/2026-11-23-emerald-rapids.md`). Sixteen sums leave no registers for
 //! totals, which stay in the first-level cache. What is to be done with a block's sums stands behind its products: with sixteen chains the
 //! processor finds the next block's products by itself.
