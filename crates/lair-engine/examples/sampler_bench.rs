@@ -1,5 +1,5 @@
 //! How long one token takes to choose from a large vocabulary: `cargo run --release -p lair-engine --example sampler_bench`;
-//! with an argument only the cases whose name contains it.
+//! with an argument only the cases whose name contains it, with a second one that many runs of each (200).
 
 use std::time::Instant;
 
@@ -7,12 +7,13 @@ use lair_engine::{
     Sampler, Sampling,
     sampler::{Draws, log_sum_exp, top_logprobs},
 };
+use lair_simd::AlignedF32;
 
 const VOCABULARY_SIZE: usize = 151_936;
 
-/// The least time of many runs, in microseconds.
-fn measure(mut run: impl FnMut(u64)) -> f64 {
-    (0..200)
+/// The least time of so many runs, in microseconds.
+fn measure(runs: u64, mut run: impl FnMut(u64)) -> f64 {
+    (0..runs)
         .map(|index| {
             let begin = Instant::now();
             run(index);
@@ -59,23 +60,33 @@ fn main() {
         ("min-p 0.05", Sampling { min_p: 0.05, ..plain.clone() }),
         ("typical-p 0.9", Sampling { typical_p: 0.9, ..plain }),
     ];
-    let mut distributions = [peaked(), flat()];
+    // As they lie in the engine.
+    let mut distributions = [peaked(), flat()].map(|logits| {
+        let mut aligned = AlignedF32::zeros(logits.len());
+        aligned.copy_from_slice(&logits);
+        aligned
+    });
     let mut sampler = Sampler::new(VOCABULARY_SIZE);
     let wanted = std::env::args().nth(1).unwrap_or_default();
+    let runs = std::env::args().nth(2).and_then(|runs| runs.parse().ok()).unwrap_or(200);
     for (name, sampling) in cases.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let took = distributions.each_mut().map(|logits| {
-            measure(|index| {
+            measure(runs, |index| {
                 let drawn = sampler.sample(logits, &sampling, &history, Draws::new(1, index));
                 std::hint::black_box(drawn.is_ok());
             })
         });
         println!("{name:40} {:8.1} {:8.1}", took[0], took[1]);
     }
+    let name = "log-probabilities of 20";
+    if !name.contains(&wanted) {
+        return;
+    }
     let took = distributions.each_ref().map(|logits| {
-        measure(|_| {
+        measure(runs, |_| {
             let total = log_sum_exp(logits).unwrap_or_default();
             std::hint::black_box(top_logprobs(logits, total, 20));
         })
     });
-    println!("{:40} {:8.1} {:8.1}", "log-probabilities of 20", took[0], took[1]);
+    println!("{name:40} {:8.1} {:8.1}", took[0], took[1]);
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use lair_compute::{PAGE_LENGTH, StateSlot};
+use lair_simd::AlignedF32;
 
 use crate::{
     EngineError, EngineOptions, Event, Limits, Refusal, Request, Runner, Sampler, Sampling, SequenceId, TokenSet,
@@ -59,7 +60,7 @@ pub(crate) struct StepRoom {
     pub(crate) tokens: Vec<u32>,
     pub(crate) rows_wanted: Vec<usize>,
     /// `[logits_rows_max, vocabulary_size]`.
-    pub(crate) logits: Vec<f32>,
+    pub(crate) logits: AlignedF32,
     pub(crate) logits_rows_max: usize,
     /// Empty between steps; kept for its memory.
     pub(crate) sequences: Vec<lair_compute::SequenceRows<'static>>,
@@ -137,7 +138,7 @@ impl<R: Runner> Engine<R> {
             allowed: TokenSet::all(vocabulary_size),
             tokens: Vec::with_capacity(options.rows_max),
             rows_wanted: Vec::with_capacity(logits_rows_max),
-            logits: vec![0.0; logits_rows_max * vocabulary_size],
+            logits: AlignedF32::zeros(logits_rows_max * vocabulary_size),
             logits_rows_max,
             sequences: Vec::with_capacity(options.sequences_max),
             found: Vec::with_capacity(runner.page_count()),

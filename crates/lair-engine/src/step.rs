@@ -145,7 +145,9 @@ impl<R: Runner> Engine<R> {
     fn choose_tokens(&mut self, events: &mut Vec<Event>) -> bool {
         let now = Instant::now();
         let vocabulary_size = self.limits.vocabulary_size;
-        let mut logits = self.room.logits.chunks_exact_mut(vocabulary_size);
+        // One field after the other, or the whole room would be taken.
+        let crate::engine::StepRoom { logits, sampler, allowed, .. } = &mut self.room;
+        let mut logits = logits.chunks_exact_mut(vocabulary_size);
         let mut any_ended = false;
         for sequence in self.active.iter_mut().filter(|sequence| sequence.rows > 0) {
             let prompt_rows = sequence.prompt_rows_computed();
@@ -153,8 +155,7 @@ impl<R: Runner> Engine<R> {
             let wants_token = is_caught_up && sequence.wants_token();
             let generated_before = sequence.usage.completion_tokens;
             let mut rows = logits.by_ref().take(prompt_rows + usize::from(wants_token) + sequence.guesses.tokens.len());
-            let outcome =
-                sequence.read_logits(&mut rows, prompt_rows, &mut self.room.sampler, &mut self.room.allowed, events);
+            let outcome = sequence.read_logits(&mut rows, prompt_rows, sampler, allowed, events);
             // What an error left unread belongs to this sequence too.
             rows.for_each(drop);
             let generated = sequence.usage.completion_tokens - generated_before;

@@ -1,6 +1,6 @@
 //! The sampler against a naive one: every filter on a list of all tokens, in plain loops, with whole sorts.
 //!
-//! Both take weights by the same exponential and count them in multiples of 2^-34, which is part of what the sampler is
+//! Both take weights by the same exponential and count them in multiples of 2^-34, rounded down, which is part of what the sampler is
 //! defined to be; everything else is written here a second time.
 
 #![allow(clippy::unwrap_used)] // A test that meets an error has failed.
@@ -14,8 +14,8 @@ use lair_simd::{IsaChoice, Scalar, Simd, math};
 type Token = (u32, f32);
 
 fn weight(relative: f32) -> f64 {
-    let weight = f64::from(Scalar.to_array(math::exp(Scalar, Scalar.splat(relative)))[0]);
-    (weight * 2f64.powi(34)).round_ties_even() / 2f64.powi(34)
+    let weight = f64::from(Scalar.to_array(math::exp_of_negative(Scalar, Scalar.splat(relative)))[0]);
+    (weight * 2f64.powi(34)).floor() / 2f64.powi(34)
 }
 
 fn greatest(tokens: &[Token]) -> f32 {
@@ -56,13 +56,14 @@ fn apply(filter: Filter, sampling: &Sampling, tokens: &mut Vec<Token>, draws: &m
         }
         Filter::MinP if sampling.min_p > 0.0 => tokens.retain(|token| token.1 >= best + sampling.min_p.ln()),
         Filter::Temperature if sampling.temperature != 1.0 => {
-            tokens.iter_mut().for_each(|token| token.1 = ((token.1 - best) / sampling.temperature).max(f32::MIN));
+            let inverse = (1.0 / sampling.temperature).min(f32::MAX);
+            tokens.iter_mut().for_each(|token| token.1 = ((token.1 - best) * inverse).max(f32::MIN));
         }
         Filter::TypicalP if sampling.typical_p < 1.0 => {
-            let on_grid = |x: f32| (f64::from(x) * 2f64.powi(34)).round_ties_even() / 2f64.powi(34);
+            let on_grid = |x: f32| (f64::from(x) * 2f64.powi(34)).floor() / 2f64.powi(34);
             let term = |token: &Token| match weight(token.1 - best) {
                 0.0 => 0.0,
-                weight => on_grid(weight as f32 * (token.1 - best)),
+                weight => -on_grid(weight as f32 * (best - token.1)),
             };
             let expected = all.iter().map(term).sum::<f64>() / total;
             let distance = |token: &Token| (f64::from(token.1 - best) - expected).abs();

@@ -241,7 +241,7 @@ impl Simd for Avx2 {
         unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a, b)) as u32 }
     }
     #[inline(always)]
-    fn add_rounded(self, x: __m256, sums: &mut [i64; LANES]) {
+    fn add_floored(self, x: __m256, sums: &mut [i64; LANES]) {
         // A double of magnitude below 2^51 has its nearest integer in the last bits once this is added.
         const ROUNDER: f64 = 6_755_399_441_055_744.0;
         // SAFETY: the token proves AVX2; the array has eight elements, four for each half.
@@ -250,7 +250,8 @@ impl Simd for Avx2 {
             let bits = _mm256_castpd_si256(rounder);
             let halves = [_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x)];
             for (half, place) in halves.into_iter().zip([0, 4]) {
-                let rounded = _mm256_castpd_si256(_mm256_add_pd(_mm256_cvtps_pd(half), rounder));
+                let floored = _mm256_floor_pd(_mm256_cvtps_pd(half));
+                let rounded = _mm256_castpd_si256(_mm256_add_pd(floored, rounder));
                 let place = sums.as_mut_ptr().add(place).cast();
                 let sum = _mm256_add_epi64(_mm256_loadu_si256(place), _mm256_sub_epi64(rounded, bits));
                 _mm256_storeu_si256(place, sum);

@@ -9,88 +9,87 @@ use crate::{Isa, math};
 
 /// Elements of a vector.
 const WIDTH: usize = 16;
-/// Vectors whose counts are summed in 32 bits: those of a vector have 18 bits, or 22 for as many bits after the point as there may be.
+/// Vectors whose counts are summed in 32 bits: of one value a count has 20 bits at most.
 const VECTORS: usize = 64;
 /// Vectors that are worked on side by side.
-const GROUP: usize = 2;
-/// Bits after the point in the first of two counts.
-const FIRST_BITS: i32 = 17;
+const GROUP: usize = 4;
 
 /// See [`Exponentials::sum_blocks`].
 pub(crate) fn sum_blocks(isa: Isa, how: Exponentials, values: &[f32], block: usize, sums: &mut Vec<f64>) {
     assert!(matches!(isa, Isa::Avx512Vnni(_)) && block > 0);
     // SAFETY: the instruction set was found on this machine.
     unsafe {
-        match (how.temperature == 1.0, how.least == f32::NEG_INFINITY) {
-            (true, true) => sum_blocks_with::<false, false>(how, values, block, sums),
-            (true, false) => sum_blocks_with::<false, true>(how, values, block, sums),
-            (false, true) => sum_blocks_with::<true, false>(how, values, block, sums),
-            (false, false) => sum_blocks_with::<true, true>(how, values, block, sums),
+        match (how.fraction_bits, how.scale == 1.0, how.range == Range::ALL) {
+            (34, true, true) => sum_blocks_with::<34, false, false>(how, values, block, sums),
+            (34, true, false) => sum_blocks_with::<34, false, true>(how, values, block, sums),
+            (34, false, true) => sum_blocks_with::<34, true, false>(how, values, block, sums),
+            (34, false, false) => sum_blocks_with::<34, true, true>(how, values, block, sums),
+            (40, true, true) => sum_blocks_with::<40, false, false>(how, values, block, sums),
+            (40, ..) => sum_blocks_with::<40, true, true>(how, values, block, sums),
+            _ => unreachable!("{how:?}"),
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn sum_blocks_with<const DIVIDES: bool, const CHOOSES: bool>(
+fn sum_blocks_with<const BITS: i32, const SCALES: bool, const CHOOSES: bool>(
     how: Exponentials,
     values: &[f32],
     block: usize,
     sums: &mut Vec<f64>,
 ) {
-    let (least, rounder) = (_mm512_set1_ps(how.least), Rounder::new(how));
     let mut left = values;
     while !left.is_empty() {
         let (mut values, rest) = left.split_at(block.min(left.len()));
         left = rest;
         let mut sum = 0;
         while !values.is_empty() {
-            let mut counts = Counts::zero();
+            let mut counts = Counts::<BITS>::zero();
             let (vectors, _) = values.as_chunks::<WIDTH>();
             let vectors = &vectors[..vectors.len().min(VECTORS)];
             let (groups, single) = vectors.as_chunks::<GROUP>();
             for group in groups {
-                add_vectors::<DIVIDES, CHOOSES, GROUP>(how, (rounder, least), group, &mut counts);
+                // SAFETY: there are sixteen in each.
+                let x = group.each_ref().map(|vector| unsafe { _mm512_loadu_ps(vector.as_ptr()) });
+                add_those::<BITS, SCALES, CHOOSES, GROUP>(how, x, &mut counts);
             }
             for vector in single {
-                add_vectors::<DIVIDES, CHOOSES, 1>(how, (rounder, least), &[*vector], &mut counts);
+                // SAFETY: there are sixteen.
+                let x = unsafe { _mm512_loadu_ps(vector.as_ptr()) };
+                add_those::<BITS, SCALES, CHOOSES, 1>(how, [x], &mut counts);
             }
             values = &values[vectors.len() * WIDTH..];
             if values.len() < WIDTH {
-                let (x, there) = load_part(values);
-                let wanted = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(there, x, least);
-                let [found] = exponentials::<DIVIDES, 1>(how, [x]);
-                counts.add(rounder, [_mm512_maskz_mov_ps(wanted, found)]);
+                // What is not there is minus infinity, of which nothing is left.
+                add_those::<BITS, SCALES, CHOOSES, 1>(how, [load_part(values, f32::NEG_INFINITY).0], &mut counts);
                 values = &[];
             }
-            sum += counts.total(how);
+            sum += counts.total();
         }
         sums.push(how.value(sum));
     }
 }
 
-/// Adds the exponentials of some vectors, of values of at least `least` where not all are wanted.
+/// Adds the exponentials of some vectors, of values in the range where not all are wanted.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn add_vectors<const DIVIDES: bool, const CHOOSES: bool, const N: usize>(
+fn add_those<const BITS: i32, const SCALES: bool, const CHOOSES: bool, const N: usize>(
     how: Exponentials,
-    (rounder, least): (Rounder, __m512),
-    vectors: &[[f32; WIDTH]; N],
-    counts: &mut Counts,
+    x: [__m512; N],
+    counts: &mut Counts<BITS>,
 ) {
-    // SAFETY: there are sixteen in each.
-    let x = vectors.each_ref().map(|vector| unsafe { _mm512_loadu_ps(vector.as_ptr()) });
-    let mut found = exponentials::<DIVIDES, N>(how, x);
+    let mut found = powers_of_two(binary_exponents::<SCALES, N>(how, x));
     if CHOOSES {
         for (found, x) in found.iter_mut().zip(x) {
-            *found = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, least), *found);
+            *found = _mm512_maskz_mov_ps(within(x, how.range), *found);
         }
     }
-    counts.add(rounder, found);
+    counts.add(found);
 }
 
-/// See [`Exponentials::sum_weighted`]: the first as a count, the second by lanes.
+/// See [`Exponentials::sum_weighted`]: the first as a count, the second by lanes and of powers of two.
 pub(crate) fn sum_weighted(isa: Isa, how: Exponentials, values: &[f32]) -> (i64, [f64; WIDTH]) {
-    assert!(matches!(isa, Isa::Avx512Vnni(_)));
+    assert!(matches!(isa, Isa::Avx512Vnni(_)) && how.fraction_bits == 34);
     // SAFETY: the instruction set was found on this machine.
     unsafe { sum_weighted_with(how, values) }
 }
@@ -98,26 +97,25 @@ pub(crate) fn sum_weighted(isa: Isa, how: Exponentials, values: &[f32]) -> (i64,
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn sum_weighted_with(how: Exponentials, values: &[f32]) -> (i64, [f64; WIDTH]) {
     const { assert!(WEIGHTED_LANES == WIDTH && WEIGHTED_PART == VECTORS * WIDTH) };
-    let rounder = Rounder::new(how);
     let (mut sum, mut weighted) = (0, [_mm512_setzero_pd(); 2]);
     for values in values.chunks(WEIGHTED_PART) {
-        let (mut counts, mut products) = (Counts::zero(), _mm512_setzero_ps());
+        let (mut counts, mut products) = (Counts::<34>::zero(), _mm512_setzero_ps());
         let (vectors, rest) = values.as_chunks::<WIDTH>();
         let (groups, single) = vectors.as_chunks::<GROUP>();
         for group in groups {
             // SAFETY: there are sixteen in each.
             let x = group.each_ref().map(|vector| unsafe { _mm512_loadu_ps(vector.as_ptr()) });
-            add_weighted(how, rounder, x, &mut counts, &mut products);
+            add_weighted(how, x, &mut counts, &mut products);
         }
         for vector in single {
             // SAFETY: there are sixteen.
             let x = unsafe { _mm512_loadu_ps(vector.as_ptr()) };
-            add_weighted(how, rounder, [x], &mut counts, &mut products);
+            add_weighted(how, [x], &mut counts, &mut products);
         }
         if !rest.is_empty() {
-            add_weighted(how, rounder, [load_part(rest).0], &mut counts, &mut products);
+            add_weighted(how, [load_part(rest, f32::NEG_INFINITY).0], &mut counts, &mut products);
         }
-        sum += counts.total(how);
+        sum += counts.total();
         let upper = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(products));
         let halves = [_mm512_castps512_ps256(products), _mm256_castpd_ps(upper)];
         weighted = std::array::from_fn(|i| _mm512_add_pd(weighted[i], _mm512_cvtps_pd(halves[i])));
@@ -130,120 +128,131 @@ fn sum_weighted_with(how: Exponentials, values: &[f32]) -> (i64, [f64; WIDTH]) {
     (sum, lanes)
 }
 
-/// Adds the exponentials of some vectors, and the products of them with the values they are of.
+/// Adds the exponentials of some vectors, and the products of them with their exponents.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn add_weighted<const N: usize>(
-    how: Exponentials,
-    rounder: Rounder,
-    x: [__m512; N],
-    counts: &mut Counts,
-    products: &mut __m512,
-) {
-    let found = exponentials::<false, N>(how, x);
-    let lowest = _mm512_set1_ps(math::EXP_LOWEST);
-    for i in 0..N {
-        let relative = _mm512_max_ps(_mm512_sub_ps(x[i], _mm512_set1_ps(how.greatest)), lowest);
-        *products = _mm512_fmadd_ps(found[i], relative, *products);
+fn add_weighted<const N: usize>(how: Exponentials, x: [__m512; N], counts: &mut Counts<34>, products: &mut __m512) {
+    let exponents = binary_exponents::<false, N>(how, x);
+    let found = powers_of_two(exponents);
+    for (found, exponent) in found.iter().zip(exponents) {
+        *products = _mm512_fmadd_ps(*found, exponent, *products);
     }
-    counts.add(rounder, found);
+    counts.add(found);
 }
 
-/// At most sixteen values, and which of them are there; the others are minus infinity.
+/// At most sixteen values, and which of them are there; the others are `filler`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn load_part(values: &[f32]) -> (__m512, u16) {
+fn load_part(values: &[f32], filler: f32) -> (__m512, u16) {
     let there = if values.len() >= WIDTH { u16::MAX } else { (1 << values.len()) - 1 };
     // SAFETY: only lanes that are there are read.
-    let x = unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(f32::NEG_INFINITY), there, values.as_ptr()) };
+    let x = unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(filler), there, values.as_ptr()) };
     (x, there)
 }
 
-/// What is added to a number of magnitude up to 1, and then to the rest, so that their last bits count multiples of
-/// `2^-FIRST_BITS`, and of `2^-fraction_bits`. Conversions to integers of 64 bits take twice as long.
+/// Sums of numbers from 0 to 1, each rounded down to a multiple of `2^-BITS`, as two counts: of `2^-FIRST`, and of the rest.
+///
+/// A number is added, rounded down, to one that stays so large that its last bit counts just that; what it grew by is what was added of
+/// it, and the rest, which is exact, is added to another one in the same way. That takes two additions and two subtractions, and
+/// conversions to integers, which take longer, only when there is no room left.
 #[derive(Clone, Copy)]
-struct Rounder {
-    first: __m512,
-    second: __m512,
+struct Counts<const BITS: i32> {
+    running: [__m512; 2],
+    /// So many vectors are in those.
+    added: usize,
+    /// Counts of those before.
+    before: [__m512i; 2],
 }
 
-/// Bits of 1.5 times a power of two that a number is added to, and where their last one counts `2^-bits`.
-fn rounder(bits: i32) -> f32 {
-    f32::from_bits(((23 - bits + 127) as u32) << 23 | 1 << 22)
-}
+impl<const BITS: i32> Counts<BITS> {
+    const FIRST: i32 = BITS / 2;
+    /// Vectors whose sums have room: the 23 bits of a fraction are those of a number, and of how many there are.
+    const ROOM: usize = 1 << (23 - Self::FIRST);
 
-impl Rounder {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    #[inline]
-    fn new(how: Exponentials) -> Rounder {
-        let second = rounder(how.fraction_bits as i32);
-        Rounder { first: _mm512_set1_ps(rounder(FIRST_BITS)), second: _mm512_set1_ps(second) }
-    }
-}
-
-/// Running sums of rounded numbers, as the bits that rounding leaves.
-#[derive(Clone, Copy)]
-struct Counts {
-    first: __m512i,
-    second: __m512i,
-    /// So many vectors are in them.
-    added: i32,
-}
-
-impl Counts {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    #[inline]
-    fn zero() -> Counts {
-        Counts { first: _mm512_setzero_si512(), second: _mm512_setzero_si512(), added: 0 }
+    /// Where the last bit counts `2^-bits`: bits of a power of two.
+    fn origin(bits: i32) -> i32 {
+        (23 - bits + 127) << 23
     }
 
-    /// Adds numbers of magnitude up to 1.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     #[inline]
-    fn add<const N: usize>(&mut self, rounder: Rounder, x: [__m512; N]) {
-        let first = x.map(|x| _mm512_add_ps(x, rounder.first));
-        for i in 0..N {
-            // What is left is exact, and at most half of what the last bit counts. The nearest multiple of it is that of the whole.
-            let left = _mm512_sub_ps(x[i], _mm512_sub_ps(first[i], rounder.first));
-            let second = _mm512_add_ps(left, rounder.second);
-            self.first = _mm512_add_epi32(self.first, _mm512_castps_si512(first[i]));
-            self.second = _mm512_add_epi32(self.second, _mm512_castps_si512(second));
+    fn origins() -> [__m512i; 2] {
+        [Self::FIRST, BITS].map(|bits| _mm512_set1_epi32(Self::origin(bits)))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline]
+    fn zero() -> Self {
+        const { assert!(BITS - Self::FIRST == Self::FIRST && Self::ROOM >= GROUP && Self::ROOM <= VECTORS) };
+        let running = Self::origins().map(|origin| _mm512_castsi512_ps(origin));
+        Counts { running, added: 0, before: [_mm512_setzero_si512(); 2] }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline]
+    fn add<const N: usize>(&mut self, x: [__m512; N]) {
+        const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+        if self.added + N > Self::ROOM {
+            self.count();
         }
-        self.added += N as i32;
+        let [first, second] = &mut self.running;
+        for x in x {
+            let sum = _mm512_add_round_ps::<DOWN>(*first, x);
+            let left = _mm512_sub_ps(x, _mm512_sub_ps(sum, *first));
+            *first = sum;
+            *second = _mm512_add_round_ps::<DOWN>(*second, left);
+        }
+        self.added += N;
     }
 
+    /// Makes room.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     #[inline]
-    fn total(self, how: Exponentials) -> i64 {
-        let bits = how.fraction_bits as i32;
-        let lanes = WIDTH as i32 * self.added;
-        let count = |sum, bits| {
-            let rounders = (rounder(bits).to_bits() as i32).wrapping_mul(lanes);
-            i64::from(_mm512_reduce_add_epi32(sum).wrapping_sub(rounders))
-        };
-        (count(self.first, FIRST_BITS) << (bits - FIRST_BITS)) + count(self.second, bits)
+    fn count(&mut self) {
+        let ([first, second], [a, b]) = (Self::origins(), self.running);
+        let since = |running, origin| _mm512_sub_epi32(_mm512_castps_si512(running), origin);
+        self.before =
+            [_mm512_add_epi32(self.before[0], since(a, first)), _mm512_add_epi32(self.before[1], since(b, second))];
+        self.running = [_mm512_castsi512_ps(first), _mm512_castsi512_ps(second)];
+        self.added = 0;
+    }
+
+    /// The sum of all lanes, as a count of `2^-BITS`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline]
+    fn total(mut self) -> i64 {
+        self.count();
+        let [first, second] = self.before.map(|counts| i64::from(_mm512_reduce_add_epi32(counts)));
+        (first << (BITS - Self::FIRST)) + second
     }
 }
 
-/// [`math::exp`] of values relative to the greatest, operation by operation; of several vectors step by step, so that what waits for
-/// another step is not right behind it.
+/// [`math::binary_exponent`] of values relative to the greatest and to scale.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn exponentials<const DIVIDES: bool, const N: usize>(how: Exponentials, x: [__m512; N]) -> [__m512; N] {
+fn binary_exponents<const SCALES: bool, const N: usize>(how: Exponentials, x: [__m512; N]) -> [__m512; N] {
     let x = x.map(|x| _mm512_sub_ps(x, _mm512_set1_ps(how.greatest)));
-    let x = if DIVIDES { x.map(|x| _mm512_div_ps(x, _mm512_set1_ps(how.temperature))) } else { x };
-    let x = x.map(|x| _mm512_max_ps(x, _mm512_set1_ps(math::EXP_LOWEST)));
-    let n = x.map(|x| _mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
-    let n = n.map(|n| _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(n));
-    let r: [__m512; N] = std::array::from_fn(|i| _mm512_fmadd_ps(n[i], _mm512_set1_ps(-math::LN_2_HIGH), x[i]));
-    let r: [__m512; N] = std::array::from_fn(|i| _mm512_fmadd_ps(n[i], _mm512_set1_ps(-math::LN_2_LOW), r[i]));
-    let mut p = [_mm512_set1_ps(math::EXP_COEFFICIENTS[0]); N];
-    for &coefficient in &math::EXP_COEFFICIENTS[1..] {
-        p = std::array::from_fn(|i| _mm512_fmadd_ps(p[i], r[i], _mm512_set1_ps(coefficient)));
+    let x = if SCALES { x.map(|x| _mm512_mul_ps(x, _mm512_set1_ps(how.scale))) } else { x };
+    let t = x.map(|x| _mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
+    t.map(|t| _mm512_max_ps(t, _mm512_set1_ps(math::EXP2_LOWEST)))
+}
+
+/// [`math::exp2_of_negative`], operation by operation; of several vectors step by step, so that what waits for another step is not right
+/// behind it.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn powers_of_two<const N: usize>(t: [__m512; N]) -> [__m512; N] {
+    // Numbers of magnitude up to 2^22 are rounded to the nearest integer, ties to even, when this is added: quicker than by the instruction
+    // for it.
+    const ROUNDER: f32 = 12_582_912.0;
+    let rounder = _mm512_set1_ps(ROUNDER);
+    let n = t.map(|t| _mm512_sub_ps(_mm512_add_ps(t, rounder), rounder));
+    let f: [__m512; N] = std::array::from_fn(|i| _mm512_sub_ps(t[i], n[i]));
+    let mut p = [_mm512_set1_ps(math::EXP2_COEFFICIENTS[0]); N];
+    for &coefficient in &math::EXP2_COEFFICIENTS[1..] {
+        p = std::array::from_fn(|i| _mm512_fmadd_ps(p[i], f[i], _mm512_set1_ps(coefficient)));
     }
-    let value: [__m512; N] = std::array::from_fn(|i| _mm512_fmadd_ps(p[i], _mm512_mul_ps(r[i], r[i]), r[i]));
-    let value = value.map(|value| _mm512_add_ps(value, _mm512_set1_ps(1.0)));
-    std::array::from_fn(|i| _mm512_scalef_ps(value[i], n[i]))
+    std::array::from_fn(|i| _mm512_scalef_ps(p[i], n[i]))
 }
 
 /// See [`crate::block_maxima`].
@@ -329,60 +338,102 @@ fn merge_maxima(v: [__m512; WIDTH]) -> __m512 {
     _mm512_permutexvar_ps(order, found)
 }
 
-/// See [`crate::select_within`]; both lists have room for all values and a vector more.
+/// See [`crate::select_within`]; both lists get room for all values and a vector more.
 pub(crate) fn select_within(
     isa: Isa,
-    (values, first): (&[f32], u32),
+    (values, places): (&[f32], Option<&[u32]>),
     range: Range,
-    places: &mut Vec<u32>,
+    found_places: &mut Vec<u32>,
     found: &mut Vec<f32>,
 ) {
-    assert!(matches!(isa, Isa::Avx512Vnni(_)));
+    assert!(matches!(isa, Isa::Avx512Vnni(_)) && places.is_none_or(|places| places.len() == values.len()));
     // SAFETY: the instruction set was found on this machine.
-    unsafe { select_within_with((values, first), range, places, found) }
+    unsafe { select_within_with((values, places), range, found_places, found) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
-fn select_within_with((values, first): (&[f32], u32), range: Range, places: &mut Vec<u32>, found: &mut Vec<f32>) {
-    places.reserve(values.len() + WIDTH);
+fn select_within_with(
+    (values, places): (&[f32], Option<&[u32]>),
+    range: Range,
+    found_places: &mut Vec<u32>,
+    found: &mut Vec<f32>,
+) {
+    found_places.reserve(values.len() + WIDTH);
     found.reserve(values.len() + WIDTH);
-    let (least, most) = (_mm512_set1_ps(range.least), _mm512_set1_ps(range.most));
-    let mut index = _mm512_add_epi32(
-        _mm512_set1_epi32(first as i32),
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-    );
     // No more than one for each value is added to either, and a whole vector is stored behind those.
-    let (mut place_end, mut found_end) =
-        (places.spare_capacity_mut().as_mut_ptr(), found.spare_capacity_mut().as_mut_ptr());
-    let mut count = 0;
-    let (vectors, rest) = values.as_chunks::<WIDTH>();
-    let mut select = |x: __m512, there: u16| {
-        let wanted = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(there, x, least);
-        let wanted = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(wanted, x, most);
-        // Whether any is wanted is not asked: where it can be told before, the caller leaves the values out.
-        let passed = wanted.count_ones() as usize;
-        // SAFETY: both have room for all values and a vector, and `passed` is at most what was read of them.
-        unsafe {
-            _mm512_storeu_ps(found_end.cast(), _mm512_maskz_compress_ps(wanted, x));
-            _mm512_storeu_si512(place_end.cast(), _mm512_maskz_compress_epi32(wanted, index));
-            (found_end, place_end) = (found_end.add(passed), place_end.add(passed));
-        }
-        count += passed;
-        index = _mm512_add_epi32(index, _mm512_set1_epi32(WIDTH as i32));
+    let begin: *mut f32 = found.spare_capacity_mut().as_mut_ptr().cast();
+    let mut ends = (begin, found_places.spare_capacity_mut().as_mut_ptr().cast());
+    let first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    // The places of sixteen values, of which so many are before.
+    let places_of = |before: usize| match places {
+        // SAFETY: there are as many as values, and it is only called where there are sixteen.
+        Some(places) => unsafe { _mm512_loadu_si512(places[before..][..WIDTH].as_ptr().cast()) },
+        None => _mm512_add_epi32(first, _mm512_set1_epi32(before as i32)),
     };
-    for vector in vectors {
-        // SAFETY: there are sixteen.
-        select(unsafe { _mm512_loadu_ps(vector.as_ptr()) }, u16::MAX);
+    let (vectors, rest) = values.as_chunks::<WIDTH>();
+    let (groups, single) = vectors.as_chunks::<4>();
+    let mut before = 0;
+    for group in groups {
+        let places: [__m512i; 4] = std::array::from_fn(|i| places_of(before + i * WIDTH));
+        // SAFETY: there are sixteen in each; both have room for all values and a vector, and no more are counted than were read.
+        unsafe { select(group.each_ref().map(|vector| _mm512_loadu_ps(vector.as_ptr())), places, range, &mut ends) };
+        before += group.len() * WIDTH;
+    }
+    for vector in single {
+        // SAFETY: as before.
+        unsafe { select([_mm512_loadu_ps(vector.as_ptr())], [places_of(before)], range, &mut ends) };
+        before += WIDTH;
     }
     if !rest.is_empty() {
-        let (x, there) = load_part(rest);
-        select(x, there);
+        let mut padded = [0; WIDTH];
+        for (i, place) in padded[..rest.len()].iter_mut().enumerate() {
+            *place = places.map_or((before + i) as u32, |places| places[before + i]);
+        }
+        // What is not there is no number, and in no range.
+        // SAFETY: as before; there are sixteen places.
+        unsafe {
+            let places = _mm512_loadu_si512(padded.as_ptr().cast());
+            select([load_part(rest, f32::NAN).0], [places], range, &mut ends);
+        }
     }
-    // SAFETY: so many were stored in each.
+    // SAFETY: both are of one vector, and so many were stored in each.
     unsafe {
-        places.set_len(places.len() + count);
+        let count = ends.0.offset_from_unsigned(begin);
+        found_places.set_len(found_places.len() + count);
         found.set_len(found.len() + count);
     }
+}
+
+/// Stores those of some vectors that are in the range, and their places, at two ends, which go behind them.
+///
+/// # Safety
+/// There must be room for those and a vector.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+#[inline]
+unsafe fn select<const N: usize>(
+    x: [__m512; N],
+    places: [__m512i; N],
+    range: Range,
+    (end, place_end): &mut (*mut f32, *mut u32),
+) {
+    let wanted = x.map(|x| within(x, range));
+    let counts = wanted.map(|wanted| wanted.count_ones() as usize);
+    for i in 0..N {
+        // SAFETY: there is room.
+        unsafe {
+            _mm512_storeu_ps(*end, _mm512_maskz_compress_ps(wanted[i], x[i]));
+            _mm512_storeu_si512(place_end.cast(), _mm512_maskz_compress_epi32(wanted[i], places[i]));
+            (*end, *place_end) = (end.add(counts[i]), place_end.add(counts[i]));
+        }
+    }
+}
+
+/// Bits of those that are in the range.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+fn within(x: __m512, range: Range) -> u16 {
+    let wanted = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, _mm512_set1_ps(range.least));
+    _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(wanted, x, _mm512_set1_ps(range.most))
 }
 
 /// See [`crate::pick_within`]; `found` has room for all values and a vector more.
@@ -394,31 +445,51 @@ pub(crate) fn pick_within(isa: Isa, values: &[f32], range: Range, masks: &mut Ve
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
 fn pick_within_with(values: &[f32], range: Range, masks: &mut Vec<u16>, found: &mut Vec<f32>) {
+    let (vectors, rest) = values.as_chunks::<WIDTH>();
     found.reserve(values.len() + WIDTH);
-    let (least, most) = (_mm512_set1_ps(range.least), _mm512_set1_ps(range.most));
+    let before = masks.len();
+    masks.resize(before + values.len().div_ceil(WIDTH), 0);
+    let (of_vectors, of_rest) = masks[before..].split_at_mut(vectors.len());
     // No more than one for each value is added, and a whole vector is stored behind those.
     let begin: *mut f32 = found.spare_capacity_mut().as_mut_ptr().cast();
     let mut end = begin;
-    let mut pick = |x: __m512, there: u16| {
-        let wanted = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(there, x, least);
-        let wanted = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(wanted, x, most);
-        // SAFETY: there is room for all values and a vector, and no more are counted than were read of them.
-        unsafe {
-            _mm512_storeu_ps(end, _mm512_maskz_compress_ps(wanted, x));
-            end = end.add(wanted.count_ones() as usize);
-        }
-        wanted
-    };
-    let (vectors, rest) = values.as_chunks::<WIDTH>();
-    // SAFETY: there are sixteen in each.
-    masks.extend(vectors.iter().map(|vector| pick(unsafe { _mm512_loadu_ps(vector.as_ptr()) }, u16::MAX)));
-    if !rest.is_empty() {
-        let (x, there) = load_part(rest);
-        masks.push(pick(x, there));
+    // How far to go on is known of many before the first is stored: where most are picked that takes two thirds of the time.
+    let ((groups, single), (of_groups, of_single)) = (vectors.as_chunks::<8>(), of_vectors.as_chunks_mut::<8>());
+    for (group, masks) in groups.iter().zip(of_groups) {
+        // SAFETY: there are sixteen in each; there is room for all values and a vector, and no more are counted than were read of them.
+        *masks = unsafe { pick(group.each_ref().map(|vector| _mm512_loadu_ps(vector.as_ptr())), range, &mut end) };
+    }
+    for (vector, mask) in single.iter().zip(of_single) {
+        // SAFETY: as before.
+        [*mask] = unsafe { pick([_mm512_loadu_ps(vector.as_ptr())], range, &mut end) };
+    }
+    for mask in of_rest {
+        // What is not there is no number, and in no range.
+        // SAFETY: as before.
+        [*mask] = unsafe { pick([load_part(rest, f32::NAN).0], range, &mut end) };
     }
     // SAFETY: both are of one vector, and so many were stored.
     unsafe {
         let count = end.offset_from_unsigned(begin);
         found.set_len(found.len() + count);
     }
+}
+
+/// Stores those of some vectors that are in the range at `end`, which goes behind them; bits say which they are.
+///
+/// # Safety
+/// There must be room for those and a vector.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+#[inline]
+unsafe fn pick<const N: usize>(x: [__m512; N], range: Range, end: &mut *mut f32) -> [u16; N] {
+    let wanted = x.map(|x| within(x, range));
+    let counts = wanted.map(|wanted| wanted.count_ones() as usize);
+    for i in 0..N {
+        // SAFETY: there is room.
+        unsafe {
+            _mm512_storeu_ps(*end, _mm512_maskz_compress_ps(wanted[i], x[i]));
+            *end = end.add(counts[i]);
+        }
+    }
+    wanted
 }

@@ -3,30 +3,34 @@
 //! Exponentials are counted as whole multiples of a power of two, in integers: sums are exact, so they are the same in any order, in
 //! any number of lanes, and on every instruction set. Only sums of weighted values have an order, which is the same everywhere.
 
-use crate::{Isa, LANES, Simd, math, vectorize};
+use crate::{Isa, LANES, Range, Simd, math, vectorize};
 
 /// Lanes of the sum of weighted values, on every instruction set.
 pub(crate) const WEIGHTED_LANES: usize = 16;
 /// Values whose products are summed in single precision: 64 to a lane.
 pub(crate) const WEIGHTED_PART: usize = 64 * WEIGHTED_LANES;
 
-/// Which exponentials are summed, and how: `exp((value - greatest) / temperature)` of values of at least `least`, each rounded to
-/// the nearest multiple of `2^-fraction_bits`, ties to even.
+/// Which exponentials are summed, and how: `exp((value - greatest) * scale)` of values within a range, each rounded down to a multiple of
+/// `2^-fraction_bits`; [`math::exp_of_negative`] is what is meant by `exp`.
 #[derive(Clone, Copy, Debug)]
 pub struct Exponentials {
-    /// What values are relative to: the greatest of them, or greater.
+    /// What values are relative to: the greatest of those in the range, or greater.
     pub greatest: f32,
-    /// What the difference is divided by.
-    pub temperature: f32,
-    /// Smaller values are left out; minus infinity leaves none out.
-    pub least: f32,
-    /// Bits after the point, 17 to 39; sums of up to 2^22 values have room.
+    /// What the difference is multiplied by: the inverse of a temperature.
+    pub scale: f32,
+    /// Other values are left out.
+    pub range: Range,
+    /// Bits after the point, 34 or 40; sums of up to 2^22 values have room.
     pub fraction_bits: u32,
 }
 
 impl Exponentials {
     /// Puts the sum of each block of so many `values` behind those in `sums`.
+    ///
+    /// # Panics
+    /// If there are other than 34 or 40 bits after the point.
     pub fn sum_blocks(self, isa: Isa, values: &[f32], block: usize, sums: &mut Vec<f64>) {
+        assert!(matches!(self.fraction_bits, 34 | 40), "{self:?}");
         sums.reserve(values.len().div_ceil(block));
         #[cfg(target_arch = "x86_64")]
         if let Isa::Avx512Vnni(_) = isa {
@@ -40,8 +44,7 @@ impl Exponentials {
         );
     }
 
-    /// The sum of all exponentials, and the sum of each times its value relative to the greatest. Temperature and `least` do not
-    /// count here.
+    /// The sum of all exponentials, and the sum of each times its value relative to the greatest. Scale and range do not count here.
     ///
     /// The second sum has a fixed order instead of counts: [`WEIGHTED_LANES`] lanes of fused multiply-adds in single precision over
     /// [`WEIGHTED_PART`] values at a time, in double precision over those and over the lanes. Its exponentials are not rounded to multiples.
@@ -50,7 +53,7 @@ impl Exponentials {
         #[cfg(target_arch = "x86_64")]
         if let Isa::Avx512Vnni(_) = isa {
             (sum, weighted) = crate::avx512::sum_weighted(isa, self, values);
-            return (self.value(sum), weighted.iter().sum());
+            return (self.value(sum), natural(&weighted));
         }
         vectorize!(isa, sum_weighted_with,
             exponentials: Exponentials = self,
@@ -58,7 +61,7 @@ impl Exponentials {
             sum: &mut i64 = &mut sum,
             weighted: &mut [f64; WEIGHTED_LANES] = &mut weighted,
         );
-        (self.value(sum), weighted.iter().sum())
+        (self.value(sum), natural(&weighted))
     }
 
     /// What 1 counts.
@@ -85,20 +88,25 @@ fn load<S: Simd>(s: S, chunk: &[f32]) -> (S::F, u32) {
     }
 }
 
+/// The sum of lanes of products with powers of two, as of powers of e.
+fn natural(weighted: &[f64; WEIGHTED_LANES]) -> f64 {
+    weighted.iter().sum::<f64>() * std::f64::consts::LN_2
+}
+
 #[inline(always)]
 fn sum_blocks_with<S: Simd>(s: S, how: Exponentials, values: &[f32], block: usize, sums: &mut Vec<f64>) {
-    let (least, one) = (s.splat(how.least), s.splat(how.one()));
+    let (least, most, one) = (s.splat(how.range.least), s.splat(how.range.most), s.splat(how.one()));
     for values in values.chunks(block) {
         let mut lanes = [0; LANES];
         for chunk in values.chunks(LANES) {
             let (x, there) = load(s, chunk);
-            let wanted = s.at_least(x, least) & there;
+            let wanted = s.at_least(x, least) & s.at_least(most, x) & there;
             if wanted == 0 {
                 continue;
             }
             let x = s.sub(x, s.splat(how.greatest));
-            let x = if how.temperature == 1.0 { x } else { s.div(x, s.splat(how.temperature)) };
-            let mut found = s.mul(math::exp(s, x), one);
+            let x = if how.scale == 1.0 { x } else { s.mul(x, s.splat(how.scale)) };
+            let mut found = s.mul(math::exp_of_negative(s, x), one);
             if wanted != (1 << LANES) - 1 {
                 let mut each = s.to_array(found);
                 for (lane, found) in each.iter_mut().enumerate() {
@@ -106,7 +114,7 @@ fn sum_blocks_with<S: Simd>(s: S, how: Exponentials, values: &[f32], block: usiz
                 }
                 found = s.load(&each);
             }
-            s.add_rounded(found, &mut lanes);
+            s.add_floored(found, &mut lanes);
         }
         sums.push(how.value(lanes.iter().sum()));
     }
@@ -128,10 +136,10 @@ fn sum_weighted_with<S: Simd>(
             let mut padded = [f32::NEG_INFINITY; WEIGHTED_LANES];
             padded[..row.len()].copy_from_slice(row);
             for (chunk, product) in padded.as_chunks::<LANES>().0.iter().zip(&mut products) {
-                let x = s.max(s.sub(s.load(chunk), s.splat(how.greatest)), s.splat(math::EXP_LOWEST));
-                let found = math::exp(s, x);
-                s.add_rounded(s.mul(found, one), &mut lanes);
-                *product = s.fma(found, x, *product);
+                let exponent = math::binary_exponent(s, s.sub(s.load(chunk), s.splat(how.greatest)));
+                let found = math::exp2_of_negative(s, exponent);
+                s.add_floored(s.mul(found, one), &mut lanes);
+                *product = s.fma(found, exponent, *product);
             }
         }
         for (weighted, products) in weighted.as_chunks_mut::<LANES>().0.iter_mut().zip(products) {
@@ -147,9 +155,9 @@ mod tests {
     use crate::Scalar;
 
     fn exponential(how: Exponentials, value: f32) -> f64 {
-        let relative = (value - how.greatest) / how.temperature;
-        let found = f64::from(math::exp(Scalar, Scalar.splat(relative))[0]);
-        (found * f64::from(how.one())).round_ties_even()
+        let relative = (value - how.greatest) * how.scale;
+        let found = f64::from(math::exp_of_negative(Scalar, Scalar.splat(relative))[0]);
+        (found * f64::from(how.one())).floor()
     }
 
     fn values(length: usize) -> Vec<f32> {
@@ -161,29 +169,47 @@ mod tests {
 
     const LENGTHS: [usize; 13] = [0, 1, 7, 8, 15, 16, 17, 63, 64, 65, 200, 1000, 5000];
 
+    fn check_sums(how: Exponentials, values: &[f32], block: usize) {
+        let naive = |values: &[f32]| {
+            let wanted = values.iter().filter(|&&value| how.range.has(value));
+            wanted.map(|&value| exponential(how, value)).sum::<f64>() / f64::from(how.one())
+        };
+        let expected: Vec<f64> = values.chunks(block).map(naive).collect();
+        for isa in Isa::available() {
+            let mut sums = Vec::new();
+            how.sum_blocks(isa, values, block, &mut sums);
+            assert_eq!(sums, expected, "{}, {how:?}, {block}, {}", values.len(), isa.name());
+        }
+    }
+
     #[test]
     fn every_instruction_set_sums_as_defined() {
+        let range = |least, most| Range { least, most };
         for length in LENGTHS {
             let values = values(length);
-            for (least, temperature, fraction_bits) in [
-                (f32::NEG_INFINITY, 1.0, 34),
-                (f32::NEG_INFINITY, 0.8, 39),
-                (0.0, 1.0, 34),
-                (2.5, 1.7, 34),
-                (f32::INFINITY, 1.0, 39),
+            for (range, scale, fraction_bits) in [
+                (Range::ALL, 1.0, 34),
+                (Range::ALL, 1.25, 40),
+                (range(0.0, f32::MAX), 1.0, 34),
+                (range(f32::MIN, 2.5), 1.0, 34),
+                (range(-3.5, 2.5), 0.6, 34),
+                (range(f32::INFINITY, f32::INFINITY), 1.0, 40),
             ] {
-                let how = Exponentials { greatest: 4.2, temperature, least, fraction_bits };
                 for block in [64, 24, 1000, 5000] {
-                    let naive = |values: &[f32]| {
-                        let wanted = values.iter().filter(|&&value| value >= least);
-                        wanted.map(|&value| exponential(how, value)).sum::<f64>() / f64::from(how.one())
-                    };
-                    let expected: Vec<f64> = values.chunks(block).map(naive).collect();
-                    for isa in Isa::available() {
-                        let mut sums = Vec::new();
-                        how.sum_blocks(isa, &values, block, &mut sums);
-                        assert_eq!(sums, expected, "{length}, {how:?}, {}", isa.name());
-                    }
+                    check_sums(Exponentials { greatest: 4.2, scale, range, fraction_bits }, &values, block);
+                }
+            }
+        }
+    }
+
+    /// Sums of lanes are as great as they can be: each exponential is 1, or as little below a multiple as can be.
+    #[test]
+    fn sums_have_room() {
+        for fraction_bits in [34, 40] {
+            for relative in [0.0, -0.3, -5.0, -12.345, -23.5] {
+                let how = Exponentials { greatest: 0.0, scale: 1.0, range: Range::ALL, fraction_bits };
+                for length in [1024, 4096, 5000] {
+                    check_sums(how, &vec![relative; length], length);
                 }
             }
         }
@@ -194,22 +220,25 @@ mod tests {
         for length in LENGTHS {
             let values = values(length);
             for greatest in [4.2, 30.0] {
-                let how = Exponentials { greatest, temperature: 1.0, least: f32::NEG_INFINITY, fraction_bits: 34 };
+                let how = Exponentials { greatest, scale: 1.0, range: Range::ALL, fraction_bits: 34 };
                 let total: f64 = values.iter().map(|&value| exponential(how, value)).sum();
                 let mut weighted = [0.0; WEIGHTED_LANES];
+                let of = |value: f32| {
+                    let exponent = math::binary_exponent(Scalar, Scalar.splat(value - greatest));
+                    (math::exp2_of_negative(Scalar, exponent)[0], exponent[0])
+                };
                 for part in values.chunks(WEIGHTED_PART) {
                     let mut products = [0.0f32; WEIGHTED_LANES];
-                    for (place, value) in part.iter().enumerate() {
-                        let relative = (value - greatest).max(math::EXP_LOWEST);
-                        let found = math::exp(Scalar, Scalar.splat(relative))[0];
+                    for (place, &value) in part.iter().enumerate() {
+                        let (found, exponent) = of(value);
                         let product = &mut products[place % WEIGHTED_LANES];
-                        *product = found.mul_add(relative, *product);
+                        *product = found.mul_add(exponent, *product);
                     }
                     // Lanes that are not there have an infinitely small value, which may leave a trace where there is nothing else.
                     let missing = part.len().next_multiple_of(WEIGHTED_LANES) - part.len();
-                    let found = math::exp(Scalar, Scalar.splat(math::EXP_LOWEST))[0];
+                    let (found, exponent) = of(f32::NEG_INFINITY);
                     for product in products.iter_mut().rev().take(missing) {
-                        *product = found.mul_add(math::EXP_LOWEST, *product);
+                        *product = found.mul_add(exponent, *product);
                     }
                     weighted.iter_mut().zip(products).for_each(|(sum, product)| *sum += f64::from(product));
                 }
@@ -218,8 +247,8 @@ mod tests {
                     relative.exp() * relative
                 };
                 let close: f64 = values.iter().map(naive).sum();
-                let weighted: f64 = weighted.iter().sum();
-                assert!((weighted - close).abs() <= 1e-6 * close.abs().max(1e-30), "{weighted}, {close}");
+                let weighted = natural(&weighted);
+                assert!((weighted - close).abs() <= 2e-6 * close.abs().max(1e-30), "{weighted}, {close}");
                 let expected = (total / f64::from(how.one()), weighted);
                 for isa in Isa::available() {
                     assert_eq!(how.sum_weighted(isa, &values), expected, "{length}, {how:?}, {}", isa.name());

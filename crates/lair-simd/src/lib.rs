@@ -12,6 +12,7 @@
 //! ```
 #![allow(unsafe_code)] // Intrinsics need it; each block says why it holds.
 
+mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -26,6 +27,7 @@ mod scalar;
 mod select;
 mod simd;
 
+pub use aligned::AlignedF32;
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 pub use exponentials::Exponentials;
@@ -36,5 +38,5 @@ pub use maxima::{MAXIMA_BLOCK, block_maxima};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
-pub use select::{PICKED, Range, pick_within, picked_index, picked_place, picked_places, select_within};
+pub use select::{PICKED, Range, pick_within, picked_place, picked_places, select_within};
 pub use simd::{LANES, Simd, Work};

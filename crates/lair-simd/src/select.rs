@@ -12,29 +12,36 @@ pub struct Range {
 }
 
 impl Range {
+    /// All numbers, infinite ones too.
+    pub const ALL: Range = Range { least: f32::NEG_INFINITY, most: f32::INFINITY };
+
     /// Whether it is in the range.
     pub fn has(self, value: f32) -> bool {
         value >= self.least && value <= self.most
     }
 }
 
-/// Puts the values that are in the range behind those in `found`, in their order, and their places, counted from `first`, behind those in
-/// `places`.
+/// Puts the values that are in the range behind those in `found`, in their order, and their places behind those in `found_places`. Without
+/// `places`, which are as many as there are values, the first one's is 0, the next one's 1, and so on.
+///
+/// # Panics
+/// If there are more or fewer places than values.
 pub fn select_within(
     isa: Isa,
-    (values, first): (&[f32], u32),
+    (values, places): (&[f32], Option<&[u32]>),
     range: Range,
-    places: &mut Vec<u32>,
+    found_places: &mut Vec<u32>,
     found: &mut Vec<f32>,
 ) {
+    assert!(places.is_none_or(|places| places.len() == values.len()), "as many places as values");
     #[cfg(target_arch = "x86_64")]
     if let Isa::Avx512Vnni(_) = isa {
-        return crate::avx512::select_within(isa, (values, first), range, places, found);
+        return crate::avx512::select_within(isa, (values, places), range, found_places, found);
     }
     vectorize!(isa, select_with,
-        values: (&[f32], u32) = (values, first),
+        values: (&[f32], Option<&[u32]>) = (values, places),
         range: Range = range,
-        places: &mut Vec<u32> = places,
+        found_places: &mut Vec<u32> = found_places,
         found: &mut Vec<f32> = found,
     );
 }
@@ -77,14 +84,6 @@ pub fn picked_place(masks: &[u16], index: usize) -> usize {
     first * PICKED + place.unwrap_or_else(|| panic!("number {index} of what was picked is asked for, there are fewer"))
 }
 
-/// As which number [`pick_within`] found the value at a place, if it did.
-pub fn picked_index(masks: &[u16], place: usize) -> Option<usize> {
-    let (group, bit) = (place / PICKED, place % PICKED);
-    let mask = *masks.get(group)?;
-    let before: u32 = masks[..group].iter().map(|mask| mask.count_ones()).sum();
-    (mask >> bit & 1 == 1).then(|| (before + (mask & ((1 << bit) - 1)).count_ones()) as usize)
-}
-
 /// The places of all values that [`pick_within`] found.
 pub fn picked_places(masks: &[u16]) -> impl Iterator<Item = usize> {
     masks.iter().enumerate().flat_map(|(group, &mask)| {
@@ -118,9 +117,9 @@ fn pick_with<S: Simd>(s: S, values: &[f32], range: Range, masks: &mut Vec<u16>, 
 #[inline(always)]
 fn select_with<S: Simd>(
     s: S,
-    (values, first): (&[f32], u32),
+    (values, places): (&[f32], Option<&[u32]>),
     range: Range,
-    places: &mut Vec<u32>,
+    found_places: &mut Vec<u32>,
     found: &mut Vec<f32>,
 ) {
     let (least, most) = (s.splat(range.least), s.splat(range.most));
@@ -132,7 +131,8 @@ fn select_with<S: Simd>(
         let mut wanted = s.at_least(x, least) & s.at_least(most, x) & there;
         while wanted != 0 {
             let lane = wanted.trailing_zeros() as usize;
-            places.push(first + (index * LANES + lane) as u32);
+            let index = index * LANES + lane;
+            found_places.push(places.map_or(index as u32, |places| places[index]));
             found.push(chunk[lane]);
             wanted &= wanted - 1;
         }
@@ -159,23 +159,29 @@ mod tests {
                 (f32::NEG_INFINITY, 0.0),
             ] {
                 let range = Range { least, most };
-                let expected: Vec<(u32, u32)> = (40..)
+                let expected: Vec<(u32, u32)> = (0..)
                     .zip(&values)
                     .filter(|(_, value)| range.has(**value))
                     .map(|(place, value)| (place, value.to_bits()))
                     .collect();
                 for isa in Isa::available() {
                     let (mut places, mut found) = (vec![9], vec![0.5]);
-                    select_within(isa, (&values, 40), range, &mut places, &mut found);
+                    select_within(isa, (&values, None), range, &mut places, &mut found);
                     assert_eq!((places[0], found[0], places.len()), (9, 0.5, found.len()));
                     let got: Vec<(u32, u32)> =
                         places.into_iter().zip(found.iter().map(|x| x.to_bits())).skip(1).collect();
                     assert_eq!(got, expected, "{length}, {range:?}, {}", isa.name());
 
+                    let given: Vec<u32> = (0..length as u32).map(|place| 3 * place + 70).collect();
+                    let (mut places, mut of_given) = (Vec::new(), Vec::new());
+                    select_within(isa, (&values, Some(&given)), range, &mut places, &mut of_given);
+                    assert!(places.iter().eq(got.iter().map(|(place, _)| &given[*place as usize])), "{}", isa.name());
+                    assert!(of_given.iter().map(|x| x.to_bits()).eq(got.iter().map(|(_, bits)| *bits)));
+
                     let (mut masks, mut found) = (vec![7], vec![0.5]);
                     pick_within(isa, &values, range, &mut masks, &mut found);
                     assert_eq!((masks[0], found[0], masks.len()), (7, 0.5, 1 + length.div_ceil(PICKED)));
-                    let places = picked_places(&masks[1..]).map(|place| 40 + place as u32);
+                    let places = picked_places(&masks[1..]).map(|place| place as u32);
                     let got: Vec<(u32, u32)> = places.zip(found[1..].iter().map(|x| x.to_bits())).collect();
                     assert_eq!(
                         (&got, found.len()),
@@ -184,11 +190,7 @@ mod tests {
                         isa.name()
                     );
                     for (index, (place, _)) in expected.iter().enumerate() {
-                        assert_eq!(40 + picked_place(&masks[1..], index) as u32, *place);
-                    }
-                    for place in 0..length + 20 {
-                        let index = expected.iter().position(|(found, _)| *found == 40 + place as u32);
-                        assert_eq!(picked_index(&masks[1..], place), index);
+                        assert_eq!(picked_place(&masks[1..], index) as u32, *place);
                     }
                 }
             }

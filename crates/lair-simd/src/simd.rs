@@ -65,11 +65,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
         (0..LANES).fold(0, |bits, lane| bits | u32::from(a[lane] >= b[lane]) << lane)
     }
 
-    /// Adds each lane, of magnitude below 2^51, to its sum, rounded to the nearest integer, ties to even.
+    /// Adds each lane, of magnitude below 2^51, to its sum, rounded down to an integer.
     #[inline(always)]
-    fn add_rounded(self, x: Self::F, sums: &mut [i64; LANES]) {
+    fn add_floored(self, x: Self::F, sums: &mut [i64; LANES]) {
         for (sum, x) in sums.iter_mut().zip(self.to_array(x)) {
-            *sum += x.round_ties_even() as i64;
+            *sum += x.floor() as i64;
         }
     }
 

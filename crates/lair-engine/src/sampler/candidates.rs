@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use lair_simd::Isa;
+use lair_simd::{Isa, LANES, Simd, math, vectorize};
 
 use super::nucleus::Nearest;
-use super::weights;
+use super::{survey::BLOCK, weights};
 
 /// A token that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,6 +197,68 @@ fn first_reaching(items: &[Candidate], mut before: f64, is_reached: impl Fn(f64)
     })
 }
 
+/// The bins of a block of tokens, by their distance from a center, and about their weights: not counted on the grid, for what no
+/// outcome depends on. Where the block ends early hardly any weight is behind it.
+#[derive(Clone)]
+pub(super) struct Sampled {
+    pub(super) places: [u32; BLOCK],
+    pub(super) weights: [f32; BLOCK],
+}
+
+impl Sampled {
+    pub(super) fn of(isa: Isa, logits: &[f32], (greatest, center): (f32, f32)) -> Self {
+        let mut sampled = Self { places: [0; BLOCK], weights: [0.0; BLOCK] };
+        vectorize!(isa, sample_with,
+            logits: &[f32] = logits,
+            greatest: f32 = greatest,
+            center: f32 = center,
+            sampled: &mut Sampled = &mut sampled,
+        );
+        sampled
+    }
+
+    /// The sums of the squares of the weights in bins up to one, which is among them, and in all.
+    pub(super) fn squares(isa: Isa, sampled: &[Sampled], until: u32) -> (f64, f64) {
+        let mut sums = [0.0; 2];
+        vectorize!(isa, squares_with, sampled: &[Sampled] = sampled, until: u32 = until, sums: &mut [f64; 2] = &mut sums);
+        sums.into()
+    }
+}
+
+#[inline(always)]
+fn sample_with<S: Simd>(s: S, logits: &[f32], greatest: f32, center: f32, sampled: &mut Sampled) {
+    // Beyond 2^23 a number in single precision is an integer, in its last bits.
+    const INTEGER: f32 = 8_388_608.0;
+    let (places, weights) = (sampled.places.as_chunks_mut::<LANES>().0, sampled.weights.as_chunks_mut::<LANES>().0);
+    for (index, (places, weights)) in places.iter_mut().zip(weights).enumerate() {
+        let x = match logits.get(index * LANES..).unwrap_or_default() {
+            logits if logits.len() < LANES => s.load_part(logits, f32::NEG_INFINITY),
+            logits => s.load(&logits.as_chunks().0[0]),
+        };
+        *weights = s.to_array(math::exp_of_negative(s, s.sub(x, s.splat(greatest))));
+        // A bin and a half further than where its middle is rounded to.
+        let place = s.fma(s.abs(s.sub(x, s.splat(center))), s.splat(BINS_A_UNIT as f32), s.splat(-0.5));
+        let place = s.min(s.max(place, s.splat(0.0)), s.splat((BIN_COUNT - 1) as f32));
+        *places = s.to_array(s.add(place, s.splat(INTEGER))).map(|place| place.to_bits() - INTEGER.to_bits());
+    }
+}
+
+#[inline(always)]
+fn squares_with<S: Simd>(_: S, sampled: &[Sampled], until: u32, sums: &mut [f64; 2]) {
+    // Lane by lane, which compilers make vectors of.
+    let (mut nearer, mut all) = ([0.0; 2 * LANES], [0.0; 2 * LANES]);
+    for sampled in sampled {
+        for (places, weights) in sampled.places.chunks_exact(2 * LANES).zip(sampled.weights.chunks_exact(2 * LANES)) {
+            for lane in 0..2 * LANES {
+                let square = weights[lane] * weights[lane];
+                all[lane] += square;
+                nearer[lane] += if places[lane] <= until { square } else { 0.0 };
+            }
+        }
+    }
+    *sums = [nearer, all].map(|lanes: [f32; 2 * LANES]| lanes.into_iter().map(f64::from).sum());
+}
+
 /// Weights by distance.
 pub(super) struct Bins([f64; BIN_COUNT]);
 
@@ -225,17 +287,18 @@ impl Bins {
         self.0[Self::place(distance)] += weight;
     }
 
-    /// Where a distance goes, or beside it; quicker than [`Bins::place`] of many.
-    pub(super) fn place_about(distance: f32) -> u32 {
-        // Beyond 2^23 a number in single precision is an integer, in its last bits.
-        const INTEGER: f32 = 8_388_608.0;
-        let place = (distance * BINS_A_UNIT as f32 - 0.5).max(0.0).min((BIN_COUNT - 1) as f32);
-        (place + INTEGER).to_bits() - INTEGER.to_bits()
-    }
-
-    /// Adds a weight to the bin of this place.
-    pub(super) fn add_at(&mut self, place: u32, weight: f32) {
-        self.0[place as usize % BIN_COUNT] += f64::from(weight);
+    /// Adds the weights of blocks to the bins of their places.
+    pub(super) fn add_samples<'a>(&mut self, samples: impl IntoIterator<Item = &'a Sampled>) {
+        // Neighbours often go to the same bin, where one addition would wait for the other.
+        let mut odd = Self::new();
+        for sampled in samples {
+            let (places, weights) = (sampled.places.as_chunks::<2>().0, sampled.weights.as_chunks::<2>().0);
+            for (places, weights) in places.iter().zip(weights) {
+                self.0[places[0] as usize % BIN_COUNT] += f64::from(weights[0]);
+                odd.0[places[1] as usize % BIN_COUNT] += f64::from(weights[1]);
+            }
+        }
+        self.add_all(&odd, 1.0);
     }
 
     /// Adds the weights of others, so many times.

@@ -1,18 +1,18 @@
 //! Log-probabilities of the model's own distribution: before bias, penalties, temperature and filters.
 
-use lair_simd::{Exponentials, Isa, IsaChoice, LANES, Simd, vectorize};
+use lair_simd::{Exponentials, Isa, IsaChoice, LANES, Range, Simd, vectorize};
 
 use super::{NonFiniteLogits, greatest};
 use crate::TokenLogprob;
 
 /// The natural logarithm of the sum of exponentials; a token's log-probability is its logit less this.
 ///
-/// Exponentials in f32 relative to the greatest, of relative error below 2e-7, counted in multiples of 2^-39. The error is below
-/// 1e-6 for up to half a million tokens, and the result the same on all machines.
+/// Exponentials in f32 relative to the greatest, where those that count have a relative error of some 2e-7, counted in multiples of
+/// 2^-40. The error is below 1e-6 for up to half a million tokens, and the result the same on all machines.
 pub fn log_sum_exp(logits: &[f32]) -> Result<f64, NonFiniteLogits> {
     let (_, greatest) = greatest(logits)?;
     let mut sums = Vec::with_capacity(1);
-    let how = Exponentials { greatest, temperature: 1.0, least: f32::NEG_INFINITY, fraction_bits: 39 };
+    let how = Exponentials { greatest, scale: 1.0, range: Range::ALL, fraction_bits: 40 };
     how.sum_blocks(Isa::detect(IsaChoice::Auto), logits, logits.len(), &mut sums);
     Ok(f64::from(greatest) + sums.iter().sum::<f64>().ln())
 }

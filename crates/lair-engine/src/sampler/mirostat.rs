@@ -6,7 +6,10 @@
 //! It takes the place of all filters and penalties, as it does in llama.cpp: only biases and the temperature come before it.
 //! Surprise is in bits.
 
-use super::{Sampler, Sampling, temperature, weights};
+use lair_simd::Range;
+
+use super::weights::{self, Scale};
+use super::{Sampler, Sampling, temperature};
 
 /// Which algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +88,8 @@ impl Sampler {
             }
             MirostatVersion::Two => {
                 let temperature = sampling.temperature;
-                let total = weights::sum_blocks(
-                    self.survey.isa,
-                    logits,
-                    (greatest, temperature),
-                    f32::NEG_INFINITY,
-                    &mut self.block_sums,
-                );
+                let scale = Scale::at(greatest, temperature);
+                let total = weights::sum_blocks(self.survey.isa, logits, scale, Range::ALL, &mut self.block_sums);
                 let reach = f64::from(temperature) * (total.ln() - bound * std::f64::consts::LN_2);
                 let least = f64::from(greatest) + reach;
                 if least > f64::from(greatest) {

@@ -37,12 +37,13 @@ pub use mirostat::{Mirostat, MirostatState, MirostatVersion};
 pub use parameters::{Dry, Filter, Sampling, SamplingError};
 
 use candidates::Candidates;
-use lair_simd::{Isa, IsaChoice};
+use lair_simd::{Isa, IsaChoice, Range};
 use nucleus::Nucleus;
 use survey::Survey;
 pub(crate) use survey::greatest;
 use top_p::TopP;
 use typical_p::TypicalP;
+use weights::Scale;
 
 /// Why nothing can be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,9 +147,9 @@ impl Sampler {
             let mut filters = sampling.order.iter().copied().filter(|filter| filter.is_active(sampling));
             let is_plain = !sampling.has_dynamic_temperature();
             match [filters.next(), filters.next(), filters.next(), filters.next()] {
-                [None, ..] => self.draw_from_all(logits, (greatest, 1.0), draws.uniform()),
+                [None, ..] => self.draw_from_all(logits, Scale::new(greatest), draws.uniform()),
                 [Some(Filter::Temperature), None, ..] if is_plain => {
-                    self.draw_from_all(logits, (greatest, sampling.temperature), draws.uniform())
+                    self.draw_from_all(logits, Scale::at(greatest, sampling.temperature), draws.uniform())
                 }
                 [Some(filter), rest @ ..]
                     if is_plain
@@ -268,8 +269,7 @@ impl Sampler {
         let Self { survey, nucleus, block_sums, .. } = self;
         match filter {
             Filter::TopP => {
-                let scale = (greatest, 1.0);
-                let total = weights::sum_blocks(survey.isa, logits, scale, f32::NEG_INFINITY, block_sums);
+                let total = weights::sum_blocks(survey.isa, logits, Scale::new(greatest), Range::ALL, block_sums);
                 let nearest = TopP::new(sampling.top_p, (greatest, total));
                 nucleus.take(survey, logits, (greatest, total), &nearest)
             }
@@ -283,10 +283,10 @@ impl Sampler {
     }
 
     /// The first token at which the cumulated weight of all tokens passes `uniform` times the whole.
-    fn draw_from_all(&mut self, logits: &[f32], scale: (f32, f32), uniform: f64) -> u32 {
-        let (isa, least) = (self.survey.isa, f32::NEG_INFINITY);
-        weights::sum_blocks(isa, logits, scale, least, &mut self.block_sums);
-        weights::draw(isa, logits, scale, least, &self.block_sums, uniform) as u32
+    fn draw_from_all(&mut self, logits: &[f32], scale: Scale, uniform: f64) -> u32 {
+        let isa = self.survey.isa;
+        weights::sum_blocks(isa, logits, scale, Range::ALL, &mut self.block_sums);
+        weights::draw(isa, logits, scale, Range::ALL, &mut self.block_sums, uniform) as u32
     }
 }
 

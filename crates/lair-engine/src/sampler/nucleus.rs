@@ -7,11 +7,11 @@
 
 use std::cmp::Ordering;
 
-use lair_simd::{Isa, PICKED, Range, pick_within, picked_index, picked_place, picked_places, select_within};
+use lair_simd::{Isa, LANES, PICKED, Range, Simd, picked_place, picked_places, select_within, vectorize};
 
-use super::candidates::{BIN_COUNT, Bins, Candidate, Candidates, arrange_by_weight};
+use super::candidates::{BIN_COUNT, Bins, Candidate, Candidates, Sampled, arrange_by_weight};
 use super::survey::{BLOCK, Survey};
-use super::weights;
+use super::weights::{self, Scale};
 
 /// Of so many blocks of logits one is looked into. What it has beside its greatest stands for all of them.
 const STRIDE: usize = 64;
@@ -19,8 +19,8 @@ const STRIDE: usize = 64;
 const BLOCKS_MIN: usize = 2 * STRIDE;
 /// Bins beyond the one where the sample has enough: what distances are rounded by.
 const MARGIN: usize = 1;
-/// How far the sample may be off, in standard deviations: if it is off by more, all tokens are listed.
-const DEVIATIONS: f64 = 3.5;
+/// How far the sample may be off, in standard deviations, at first and then: if it is off by more, all tokens are listed.
+const DEVIATIONS: [f64; 2] = [2.0, 4.5];
 /// How far it mostly is off at most: if it is off by more, some tokens more are compared.
 const DEVIATIONS_MOSTLY: f64 = 1.5;
 /// So few undecided tokens are compared with each other.
@@ -48,10 +48,21 @@ pub(super) trait Nearest {
             return Range { least: f32::MAX, most: f32::MIN };
         }
         let end = |limit: f32| {
-            // Of numbers in order, from one that is within to one that is not.
-            let (mut within, mut beyond) = (ordered(center), ordered(limit));
             if self.distance(limit) <= distance {
                 return limit;
+            }
+            // Of numbers in order, from one that is within to one that is not.
+            let (mut within, mut beyond) = (ordered(center), ordered(limit));
+            // Mostly it is next to this, or at least near.
+            let about = ordered((f64::from(center) + distance.copysign(f64::from(limit))) as f32);
+            for step in [-4096, 4096, -4, 4] {
+                let place = about.saturating_add(step);
+                if within.min(beyond) < place && place < within.max(beyond) {
+                    match self.distance(unordered(place)) <= distance {
+                        true => within = place,
+                        false => beyond = place,
+                    }
+                }
             }
             while within.abs_diff(beyond) > 1 {
                 let middle = i32::midpoint(within, beyond);
@@ -92,11 +103,6 @@ impl Picked {
         self.masks.clear();
         self.logits.clear();
     }
-
-    /// Adds those of `list` that are in the range.
-    fn pick(&mut self, isa: Isa, list: &[f32], range: Range) {
-        pick_within(isa, list, range, &mut self.masks, &mut self.logits);
-    }
 }
 
 /// Places of tokens, and their logits.
@@ -116,13 +122,13 @@ impl Packed {
         self.logits.clear();
     }
 
-    /// Adds those of `list` that are in the range, by their place there.
-    fn select(&mut self, isa: Isa, list: &[f32], range: Range) {
-        select_within(isa, (list, 0), range, &mut self.places, &mut self.logits);
+    /// Adds those of a list that are in the range; without places, by where they are there.
+    fn select(&mut self, isa: Isa, list: (&[f32], Option<&[u32]>), range: Range) {
+        select_within(isa, list, range, &mut self.places, &mut self.logits);
     }
 
     /// Adds those that are not, where the range has numbers.
-    fn select_outside(&mut self, isa: Isa, list: &[f32], range: Range) {
+    fn select_outside(&mut self, isa: Isa, list: (&[f32], Option<&[u32]>), range: Range) {
         if range.least > range.most {
             return self.select(isa, list, Range { least: f32::MIN, most: f32::MAX });
         }
@@ -134,18 +140,18 @@ impl Packed {
     }
 }
 
-/// The tokens that are left, packed. Holds room for all.
+/// The tokens that are left, packed among others. Holds room for all.
 pub(super) struct Nucleus {
-    /// Of all logits those that were looked at.
+    /// What was looked into to reckon how far to look.
+    sampled: Vec<Sampled>,
+    /// Of all logits those that were looked at; minus infinity where a token has the last distance that stays, but does not.
     listed: Picked,
-    /// Those of them that stay, but for some that are minus infinity.
-    kept: Picked,
-    /// Those of them that surely stay, in the end or not.
-    surely: Picked,
-    /// Sums of the weights of blocks of those, at the last draw.
-    sums: Vec<f64>,
+    /// What the logits that stay are within.
+    kept: Range,
     /// The greatest logit that stays.
     greatest: f32,
+    /// Sums of the weights of blocks of those.
+    sums: Vec<f64>,
     undecided: Packed,
     /// Parts of the undecided: nearer ones, and the others.
     parts: [Packed; 2],
@@ -158,11 +164,11 @@ impl Nucleus {
         // A vector more than there are tokens, as it may be stored whole behind the last.
         let room = || Packed::with_room(vocabulary_size + 16);
         Self {
+            sampled: Vec::with_capacity(vocabulary_size.div_ceil(BLOCK).div_ceil(STRIDE)),
             listed: Picked::with_room(vocabulary_size),
-            kept: Picked::with_room(vocabulary_size),
-            surely: Picked::with_room(vocabulary_size),
-            sums: Vec::with_capacity(vocabulary_size.div_ceil(weights::SUM_BLOCK)),
+            kept: Range::ALL,
             greatest: 0.0,
+            sums: Vec::with_capacity(vocabulary_size.div_ceil(weights::SUM_BLOCK)),
             undecided: room(),
             parts: [room(), room()],
             compared: Vec::with_capacity(vocabulary_size),
@@ -178,77 +184,79 @@ impl Nucleus {
         (greatest, total): (f32, f64),
         nearest: &impl Nearest,
     ) -> bool {
-        let Some((near, far)) = reach(survey, logits, (greatest, total), nearest) else { return false };
-        self.listed.clear();
-        survey.pick(logits, nearest.within(far), &mut self.listed.masks, &mut self.listed.logits);
-        let Some(last) = self.last(survey.isa, greatest, (near, far), nearest) else { return false };
-        let Self { listed, kept, compared, .. } = self;
-        kept.clear();
+        let reached = reach(survey, logits, (greatest, total), nearest, &mut self.sampled);
+        let Some((near, fars)) = reached else { return false };
+        let last = fars.into_iter().find_map(|far| {
+            self.listed.clear();
+            survey.pick(logits, nearest.within(far), &mut self.listed.masks, &mut self.listed.logits);
+            self.last(survey.isa, greatest, (near, far), nearest)
+        });
+        let Some(last) = last else { return false };
         let distance = nearest.distance(last.logit);
-        kept.pick(survey.isa, &listed.logits, nearest.within(distance));
+        self.kept = nearest.within(distance);
         // Behind the last one in the order are some of the same distance.
-        let is_behind = |item: &Candidate| {
-            nearest.distance(item.logit) <= distance && nearest.compare(item, &last) == Ordering::Greater
-        };
-        for item in compared.iter().filter(|item| is_behind(item)) {
-            if let Some(index) = picked_index(&kept.masks, item.token as usize) {
-                kept.logits[index] = f32::NEG_INFINITY;
+        for item in &self.compared {
+            if nearest.distance(item.logit) <= distance && nearest.compare(item, &last) == Ordering::Greater {
+                self.listed.logits[item.token as usize] = f32::NEG_INFINITY;
             }
         }
-        let is_greatest_kept = nearest.distance(greatest) < nearest.distance(last.logit);
-        let found = if is_greatest_kept { Ok((0, greatest)) } else { super::greatest(&kept.logits) };
-        self.greatest = found.map_or(greatest, |(_, logit)| logit);
+        let is_greatest_kept = nearest.distance(greatest) < distance;
+        self.greatest =
+            if is_greatest_kept { greatest } else { greatest_within(survey.isa, &self.listed.logits, self.kept) };
         true
     }
 
     /// The last of the listed tokens that stays; `None` if all of them are not enough. It is reckoned to lie between the two distances.
     ///
-    /// The undecided are cut in two by distance, over and over: where the weight that is wanted would be if it were spread evenly, and in the
-    /// middle.
+    /// The undecided are cut in two by distance, over and over: about where the weight that is wanted would be if it were spread evenly, or
+    /// where that was of little use in the middle.
     fn last(&mut self, isa: Isa, greatest: f32, (near, far): (f64, f64), nearest: &impl Nearest) -> Option<Candidate> {
-        let Self { listed, surely: sure, sums, undecided, parts: [nearer, others], compared, .. } = self;
+        let Self { listed, sums, undecided, parts: [nearer, others], compared, .. } = self;
         let listed = &listed.logits;
-        let mut weigh = |logits: &[f32]| weights::sum_blocks(isa, logits, (greatest, 1.0), f32::NEG_INFINITY, sums);
+        let mut weigh = |logits: &[f32], range| weights::sum_blocks(isa, logits, Scale::new(greatest), range, sums);
         undecided.clear();
         let (mut before, mut left, mut begin, mut end) = (0.0, 0.0, 0.0, far.min(Bins::end(BIN_COUNT - 2)));
         let surely = nearest.within(near);
-        let is_listed = surely.least <= surely.most && {
-            sure.clear();
-            sure.pick(isa, listed, surely);
-            before = weigh(&sure.logits);
-            !nearest.is_enough(before)
-        };
-        if is_listed {
-            undecided.select_outside(isa, listed, surely);
+        if surely.least <= surely.most {
+            before = weigh(listed, surely);
+        }
+        if before > 0.0 && !nearest.is_enough(before) {
+            undecided.select_outside(isa, (listed, None), surely);
             begin = near;
         } else {
             before = 0.0;
-            undecided.select(isa, listed, Range { least: f32::MIN, most: f32::MAX });
+            undecided.select(isa, (listed, None), Range { least: f32::MIN, most: f32::MAX });
         }
-        left += weigh(&undecided.logits);
-        let (mut idle_steps, mut is_even) = (0, false);
+        left += weigh(&undecided.logits, Range::ALL);
+        let (mut idle_steps, mut halves) = (0, false);
         while undecided.places.len() > COMPARED && idle_steps < IDLE_STEPS_MAX {
-            // Few tokens may have all the weight, so every other cut is in the middle.
-            let part = if is_even { 0.5 } else { ((nearest.enough() - before) / left).clamp(0.05, 0.95) };
-            is_even = !is_even;
+            let share = if left > 0.0 { ((nearest.enough() - before) / left).clamp(0.0, 1.0) } else { 0.5 };
+            // A little beyond, so that it mostly is in the smaller part.
+            let beyond = 1.5 / (undecided.places.len() as f64).sqrt();
+            let part = match share < 0.5 {
+                _ if halves => 0.5,
+                true => share + beyond,
+                false => share - beyond,
+            };
             let cut = begin + (end - begin) * part;
             let range = nearest.within(cut);
+            let list = (&undecided.logits[..], Some(&undecided.places[..]));
             nearer.clear();
-            nearer.select(isa, &undecided.logits, range);
-            let weight = weigh(&nearer.logits);
+            nearer.select(isa, list, range);
+            let weight = weigh(&nearer.logits, Range::ALL);
             let is_enough = nearest.is_enough(before + weight);
             let part = if is_enough {
                 (left, end) = (weight, cut);
                 &mut *nearer
             } else {
                 others.clear();
-                others.select_outside(isa, &undecided.logits, range);
+                others.select_outside(isa, list, range);
                 (before, left, begin) = (before + weight, left - weight, cut);
                 &mut *others
             };
+            // Few tokens may have all the weight: then the next cut is in the middle.
+            halves = !halves && 2 * part.places.len() > undecided.places.len();
             idle_steps = if part.places.len() == undecided.places.len() { idle_steps + 1 } else { 0 };
-            // Back to places in the list.
-            part.places.iter_mut().for_each(|place| *place = undecided.places[*place as usize]);
             std::mem::swap(undecided, part);
         }
         compared.clear();
@@ -263,82 +271,99 @@ impl Nucleus {
     /// The first token at which the cumulated weight of those of at least the logit `least` passes `uniform` times the whole, at a
     /// temperature.
     pub(super) fn draw(&mut self, isa: Isa, temperature: f32, least: f32, uniform: f64) -> u32 {
-        let (logits, scale) = (&self.kept.logits, (self.greatest, temperature));
-        weights::sum_blocks(isa, logits, scale, least, &mut self.sums);
-        let place = weights::draw(isa, logits, scale, least, &self.sums, uniform);
-        picked_place(&self.listed.masks, picked_place(&self.kept.masks, place)) as u32
+        let (logits, scale) = (&self.listed.logits, Scale::at(self.greatest, temperature));
+        let range = Range { least: self.kept.least.max(least), ..self.kept };
+        weights::sum_blocks(isa, logits, scale, range, &mut self.sums);
+        let place = weights::draw(isa, logits, scale, range, &mut self.sums, uniform);
+        picked_place(&self.listed.masks, place) as u32
     }
 
     /// Puts the tokens into the candidates.
     pub(super) fn list(&self, candidates: &mut Candidates) {
-        candidates.fill(|found| {
-            let mut kept = picked_places(&self.kept.masks).zip(&self.kept.logits).peekable();
-            for (place, token) in picked_places(&self.listed.masks).enumerate() {
-                // Both go up.
-                if let Some((_, &logit)) = kept.next_if(|(kept, _)| *kept == place)
-                    && logit > f32::NEG_INFINITY
-                {
-                    found.push(Candidate { token: token as u32, logit, probability: 0.0 });
-                }
-            }
-        });
+        let listed = picked_places(&self.listed.masks).zip(&self.listed.logits);
+        let kept = listed.filter(|(_, logit)| self.kept.has(**logit));
+        let candidate = |(token, &logit)| Candidate { token: token as u32, logit, probability: 0.0 };
+        candidates.fill(|found| found.extend(kept.map(candidate)));
     }
 }
 
-/// A distance at which tokens are reckoned not to have enough weight of `total` yet, and one at which they have; `None` if a sample
-/// cannot tell.
+/// The greatest logit within a range; minus infinity if there is none.
+fn greatest_within(isa: Isa, logits: &[f32], range: Range) -> f32 {
+    let mut greatest = f32::NEG_INFINITY;
+    vectorize!(isa, greatest_within_with, logits: &[f32] = logits, range: Range = range, greatest: &mut f32 = &mut greatest);
+    greatest
+}
+
+#[inline(always)]
+fn greatest_within_with<S: Simd>(_: S, logits: &[f32], range: Range, greatest: &mut f32) {
+    // Lane by lane, which compilers make vectors of.
+    let mut lanes = [f32::NEG_INFINITY; 4 * LANES];
+    for logits in logits.chunks(lanes.len()) {
+        for (lane, &logit) in lanes.iter_mut().zip(logits) {
+            let logit = if range.has(logit) { logit } else { f32::NEG_INFINITY };
+            *lane = if logit > *lane { logit } else { *lane };
+        }
+    }
+    *greatest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
+}
+
+/// A distance at which tokens are reckoned not to have enough weight of `total` yet, and two at which they have, mostly and nearly always;
+/// `None` if a sample cannot tell.
 ///
 /// The greatest of each block counts as it is, so that a few likely tokens are never missed; the others are sampled, and stand
 /// for what the greatest leave of the whole.
-fn reach(survey: &Survey, logits: &[f32], (greatest, total): (f32, f64), nearest: &impl Nearest) -> Option<(f64, f64)> {
+fn reach(
+    survey: &Survey,
+    logits: &[f32],
+    (greatest, total): (f32, f64),
+    nearest: &impl Nearest,
+    sampled: &mut Vec<Sampled>,
+) -> Option<(f64, [f64; 2])> {
     let maxima = survey.maxima();
     if maxima.len() < BLOCKS_MIN {
         return None;
     }
-    let (mut bins, mut others, mut squares) = (Bins::new(), Bins::new(), Bins::new());
-    let weigh = |logits: &[f32]| weights::about_block(survey.isa, logits, greatest);
-    let places = |logits: &[f32]| {
-        let mut places = [0; BLOCK];
-        let place = |logit: f32| Bins::place_about((nearest.center() - logit).abs());
-        places.iter_mut().zip(logits).for_each(|(out, &logit)| *out = place(logit));
-        places
-    };
-    for maxima in maxima.chunks(BLOCK) {
-        let (places, weights) = (places(maxima), weigh(maxima));
-        places.iter().zip(weights).take(maxima.len()).for_each(|(&place, weight)| bins.add_at(place, weight));
-    }
-    for (index, block) in logits.chunks(BLOCK).enumerate().step_by(STRIDE) {
-        let (places, mut weights) = (places(block), weigh(block));
+    let (isa, scale) = (survey.isa, (greatest, nearest.center()));
+    sampled.clear();
+    sampled.extend(maxima.chunks(BLOCK).map(|maxima| Sampled::of(isa, maxima, scale)));
+    let mut bins = Bins::new();
+    bins.add_samples(&*sampled);
+    sampled.clear();
+    sampled.extend(logits.chunks(BLOCK).zip(maxima).step_by(STRIDE).map(|(block, maximum)| {
+        let mut found = Sampled::of(isa, block, scale);
         // The greatest has been counted by itself.
-        if let Some(place) = block.iter().position(|logit| *logit == maxima[index]) {
-            weights[place] = 0.0;
+        if let Some(place) = block.iter().position(|logit| logit == maximum) {
+            found.weights[place] = 0.0;
         }
-        for (&place, weight) in places.iter().zip(weights).take(block.len()) {
-            others.add_at(place, weight);
-            squares.add_at(place, weight * weight);
-        }
-    }
-    let (sampled, rest) = (others.total(), (total - bins.total()).max(0.0));
+        found
+    }));
+    let mut others = Bins::new();
+    others.add_samples(&*sampled);
+    let (sampled_weight, rest) = (others.total(), (total - bins.total()).max(0.0));
     let enough = nearest.enough();
-    if sampled > 0.0 {
-        bins.add_all(&others, rest / sampled);
+    if sampled_weight > 0.0 {
+        bins.add_all(&others, rest / sampled_weight);
     }
     let cumulated = bins.cumulated();
     let first = |weight: f64| cumulated.partition_point(|&had| had < weight);
     let mut deviation = 0.0;
-    if sampled > 0.0 {
+    if sampled_weight > 0.0 {
         // By how much the sample's share of what is nearer is off on average, as its tokens were drawn by chance.
         let place = first(enough);
-        let (share, square) = (others.until(place) / sampled, squares.until(place));
-        let variance = (1.0 - share).powi(2) * square + share.powi(2) * (squares.total() - square);
-        deviation = rest * variance.max(0.0).sqrt() / sampled;
+        let (share, (nearer, all)) =
+            (others.until(place) / sampled_weight, Sampled::squares(isa, sampled, place as u32));
+        let variance = (1.0 - share).powi(2) * nearer + share.powi(2) * (all - nearer);
+        deviation = rest * variance.max(0.0).sqrt() / sampled_weight;
     }
     // At the end, where there is hardly any weight more, no more than half of that.
-    let far = first((enough + DEVIATIONS * deviation).min(f64::midpoint(enough, total)));
+    let far = |deviations: f64| {
+        let bin = first((enough + deviations * deviation).min(f64::midpoint(enough, total)));
+        Bins::end(bin + MARGIN)
+    };
     let near = first(enough - DEVIATIONS_MOSTLY * deviation);
     // No token has a distance below 0.
     let near = near.checked_sub(MARGIN + 1).map_or(-1.0, Bins::end);
-    Some((near, Bins::end(far + MARGIN)))
+    Some((near, DEVIATIONS.map(far)))
 }
 
 #[cfg(test)]

@@ -31,8 +31,8 @@ impl Survey {
     pub(super) fn look(&mut self, logits: &[f32]) -> Result<(u32, f32), NonFiniteLogits> {
         self.maxima.resize(logits.len().div_ceil(BLOCK), 0.0);
         let greatest = check(logits, block_maxima(self.isa, logits, &mut self.maxima))?;
-        let before = self.maxima.iter().position(|&maximum| maximum == greatest).unwrap_or_default() * BLOCK;
-        Ok((first_of(logits, before, greatest), greatest))
+        let block = first_of(&self.maxima, 0, greatest) as usize;
+        Ok((first_of(logits, block * BLOCK, greatest), greatest))
     }
 
     /// The greatest logit of each block, as last seen.
@@ -98,6 +98,9 @@ pub(crate) fn greatest(logits: &[f32]) -> Result<(u32, f32), NonFiniteLogits> {
 
 /// The first token of this logit from a place on.
 fn first_of(logits: &[f32], place: usize, logit: f32) -> u32 {
+    // All of some are compared, which vectors do, before it is asked which one it was.
+    let is_in = |some: &[f32]| some.iter().fold(false, |is_in, &other| is_in | (other == logit));
+    let place = place + BLOCK * logits[place..].chunks(BLOCK).position(is_in).unwrap_or_default();
     (place + logits[place..].iter().position(|&other| other == logit).unwrap_or_default()) as u32
 }
 

@@ -1,14 +1,15 @@
-//! Divide the logits: below 1 sharpens, above 1 flattens.
+//! Divide the logits by a number: below 1 sharpens, above 1 flattens.
 
 use super::Sampling;
 use super::candidates::Candidates;
+use super::weights;
 
 pub(super) fn apply(temperature: f32, candidates: &mut Candidates) {
     // Relative to the greatest, so that a tiny temperature sends the others to minus infinity and not all to plus.
-    let greatest = candidates.greatest();
+    let (greatest, inverse) = (candidates.greatest(), weights::inverse(temperature));
     for candidate in candidates.items_mut() {
         // Still finite, or a filter that drops the greatest would leave no distribution.
-        candidate.logit = ((candidate.logit - greatest) / temperature).max(f32::MIN);
+        candidate.logit = ((candidate.logit - greatest) * inverse).max(f32::MIN);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Weights of tokens: exponentials of logits, relative to the greatest, and their sums.
 //!
-//! A weight counts as a multiple of 2^-34, about 6e-11. Sums of up to 2^19 such weights, none above 1, have at most 53 bits, so
-//! a double holds them without rounding: they are the same in any order, which is what lets vectors add them and lets
+//! A weight counts as a multiple of 2^-34, about 6e-11, rounded down. Sums of up to 2^19 such weights, none above 1, have at most 53
+//! bits, so a double holds them without rounding: they are the same in any order, which is what lets vectors add them and lets
 //! survivors stand in any order. (Beyond 2^19 tokens sums may be rounded.) What the grid takes from a probability is
-//! less than 2^-35 of the greatest.
+//! less than 2^-34 of the greatest.
 
-use lair_simd::{Exponentials, Isa, LANES, Simd, math, vectorize};
+use lair_simd::{Exponentials, Isa, LANES, Range, Simd, math, vectorize};
 
 use super::{candidates::Candidate, survey::BLOCK};
 
@@ -13,12 +13,40 @@ use super::{candidates::Candidate, survey::BLOCK};
 const FRACTION_BITS: u32 = 34;
 /// Weights are summed by so many: what is counted in 32 bits at most. Each sum takes as long as some vectors.
 pub(super) const SUM_BLOCK: usize = 16 * BLOCK;
-/// The last place of 2^18 in double precision is 2^-34: adding and subtracting it rounds to that.
-const GRID: f64 = 262_144.0;
 
-/// The weight as it counts. Exact in single precision too: on the grid a number has no more bits than before.
+/// What logits are relative to, and what the difference is multiplied by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub(super) greatest: f32,
+    inverse: f32,
+}
+
+impl Scale {
+    /// Relative to the greatest logit.
+    pub(super) fn new(greatest: f32) -> Self {
+        Self { greatest, inverse: 1.0 }
+    }
+
+    /// Relative to the greatest logit, at a temperature.
+    pub(super) fn at(greatest: f32, temperature: f32) -> Self {
+        Self { greatest, inverse: inverse(temperature) }
+    }
+
+    fn exponentials(self, range: Range) -> Exponentials {
+        Exponentials { greatest: self.greatest, scale: self.inverse, range, fraction_bits: FRACTION_BITS }
+    }
+}
+
+/// What a temperature multiplies logits by; finite, so that the greatest stays at 0. Multiplied and not divided everywhere, as a vector
+/// of sixteen takes as long to divide as to take the exponential.
+pub(super) fn inverse(temperature: f32) -> f32 {
+    (1.0 / temperature).min(f32::MAX)
+}
+
+/// The weight, 0 or more, as it counts. Exact in single precision too: on the grid a number has no more bits than before.
 pub(super) fn on_grid(weight: f32) -> f64 {
-    (f64::from(weight) + GRID) - GRID
+    const ONE: f64 = (1u64 << FRACTION_BITS) as f64;
+    (f64::from(weight) * ONE) as i64 as f64 / ONE
 }
 
 /// Sets each candidate's `probability` to its weight as it counts, not yet divided; returns the sum.
@@ -36,7 +64,7 @@ fn weigh_with<S: Simd>(s: S, items: &mut [Candidate], greatest: f32, sum: &mut f
         for (logit, item) in logits.iter_mut().zip(&*items) {
             *logit = item.logit;
         }
-        let weights = s.to_array(math::exp(s, s.sub(s.load(&logits), greatest)));
+        let weights = s.to_array(math::exp_of_negative(s, s.sub(s.load(&logits), greatest)));
         for (item, weight) in items.iter_mut().zip(weights) {
             let weight = on_grid(weight);
             item.probability = weight as f32;
@@ -45,54 +73,56 @@ fn weigh_with<S: Simd>(s: S, items: &mut [Candidate], greatest: f32, sum: &mut f
     }
 }
 
-/// Sums of the weights of each [`SUM_BLOCK`] of logits, at a temperature, of logits of at least `least`; returns their sum.
-pub(super) fn sum_blocks(
-    isa: Isa,
-    logits: &[f32],
-    (greatest, temperature): (f32, f32),
-    least: f32,
-    sums: &mut Vec<f64>,
-) -> f64 {
+/// Sums of the weights of each [`SUM_BLOCK`] of logits, of those within a range; returns their sum.
+pub(super) fn sum_blocks(isa: Isa, logits: &[f32], scale: Scale, range: Range, sums: &mut Vec<f64>) -> f64 {
     sums.clear();
-    let how = Exponentials { greatest, temperature, least, fraction_bits: FRACTION_BITS };
-    how.sum_blocks(isa, logits, SUM_BLOCK, sums);
+    scale.exponentials(range).sum_blocks(isa, logits, SUM_BLOCK, sums);
     sums.iter().sum()
 }
 
 /// The sum of the weights of all logits, and that of each weight, not rounded, times its logit relative to the greatest.
 pub(super) fn sum_weighted(isa: Isa, logits: &[f32], greatest: f32) -> (f64, f64) {
-    let least = f32::NEG_INFINITY;
-    Exponentials { greatest, temperature: 1.0, least, fraction_bits: FRACTION_BITS }.sum_weighted(isa, logits)
+    Scale::new(greatest).exponentials(Range::ALL).sum_weighted(isa, logits)
 }
 
-/// The first place at which the cumulated weight of logits of at least `least` passes `uniform` times the whole; `sums` are those
-/// of [`sum_blocks`] with the same arguments.
-pub(super) fn draw(isa: Isa, logits: &[f32], scale: (f32, f32), least: f32, sums: &[f64], uniform: f64) -> usize {
+/// The first place at which the cumulated weight of logits within a range passes `uniform` times the whole; `sums` are those
+/// of [`sum_blocks`] with the same arguments, and serve as room.
+pub(super) fn draw(isa: Isa, logits: &[f32], scale: Scale, range: Range, sums: &mut Vec<f64>, uniform: f64) -> usize {
     let total: f64 = sums.iter().sum();
-    let target = uniform * total;
-    let (mut before, mut drawn) = (0.0, 0);
-    for (index, logits) in logits.chunks(SUM_BLOCK).enumerate() {
-        let with_block = before + sums[index];
-        let is_here = with_block > target;
-        // The last one of any weight is needed where rounding makes the target the whole.
-        if is_here || (with_block == total && sums[index] > 0.0) {
-            for (part, logits) in logits.chunks(BLOCK).enumerate() {
-                let weights = of_block(isa, logits, scale);
-                for (place, (&logit, weight)) in logits.iter().zip(weights).enumerate() {
-                    if weight == 0.0 || logit < least {
-                        continue;
-                    }
-                    before += weight;
-                    drawn = index * SUM_BLOCK + part * BLOCK + place;
-                    if before > target {
-                        return drawn;
-                    }
-                }
+    let mut search = Search { target: uniform * total, total, before: 0.0 };
+    let block = search.first(sums.iter().copied()) * SUM_BLOCK;
+    let logits = &logits[block.min(logits.len())..];
+    let logits = &logits[..logits.len().min(SUM_BLOCK)];
+    sums.clear();
+    scale.exponentials(range).sum_blocks(isa, logits, BLOCK, sums);
+    let part = search.first(sums.iter().copied()) * BLOCK;
+    let logits = &logits[part.min(logits.len())..];
+    let logits = &logits[..logits.len().min(BLOCK)];
+    let weights = of_block(isa, logits, scale).into_iter().zip(logits);
+    block + part + search.first(weights.map(|(weight, &logit)| if range.has(logit) { weight } else { 0.0 }))
+}
+
+/// Where a cumulated weight passes a target.
+struct Search {
+    target: f64,
+    total: f64,
+    /// The weight of what was passed.
+    before: f64,
+}
+
+impl Search {
+    /// The first weight with which the target is passed.
+    fn first(&mut self, weights: impl Iterator<Item = f64>) -> usize {
+        for (place, weight) in weights.enumerate() {
+            let with_this = self.before + weight;
+            // The last one of any weight is needed where rounding makes the target the whole.
+            if with_this > self.target || (with_this == self.total && weight > 0.0) {
+                return place;
             }
+            self.before = with_this;
         }
-        before = with_block;
+        0
     }
-    drawn
 }
 
 /// A weight times the logit that it belongs to, relative to the greatest, as it counts. At most 1/e in magnitude, so sums of
@@ -102,53 +132,24 @@ pub(super) fn weighted_logit(weight: f32, relative: f32) -> f64 {
     if weight == 0.0 { 0.0 } else { -on_grid(weight * -relative) }
 }
 
-#[inline(always)]
-fn weight<S: Simd>(s: S, logits: S::F, greatest: f32, temperature: f32) -> S::F {
-    let x = s.sub(logits, s.splat(greatest));
-    // Divided and not multiplied by the inverse, as where the temperature is a filter among others.
-    math::exp(s, if temperature == 1.0 { x } else { s.div(x, s.splat(temperature)) })
-}
-
 /// The weights of the logits of one block as they count.
-pub(super) fn of_block(isa: Isa, logits: &[f32], (greatest, temperature): (f32, f32)) -> [f64; BLOCK] {
+pub(super) fn of_block(isa: Isa, logits: &[f32], scale: Scale) -> [f64; BLOCK] {
     let mut weights = [0.0; BLOCK];
     vectorize!(isa, of_block_with,
         logits: &[f32] = logits,
-        greatest: f32 = greatest,
-        temperature: f32 = temperature,
+        scale: Scale = scale,
         weights: &mut [f64; BLOCK] = &mut weights,
     );
     weights
 }
 
 #[inline(always)]
-fn of_block_with<S: Simd>(s: S, logits: &[f32], greatest: f32, temperature: f32, weights: &mut [f64; BLOCK]) {
+fn of_block_with<S: Simd>(s: S, logits: &[f32], scale: Scale, weights: &mut [f64; BLOCK]) {
     for (logits, weights) in logits.chunks(LANES).zip(weights.chunks_mut(LANES)) {
-        let x = s.load_part(logits, f32::NEG_INFINITY);
-        let found = s.to_array(weight(s, x, greatest, temperature));
+        let x = s.sub(s.load_part(logits, f32::NEG_INFINITY), s.splat(scale.greatest));
+        let x = if scale.inverse == 1.0 { x } else { s.mul(x, s.splat(scale.inverse)) };
+        let found = s.to_array(math::exp_of_negative(s, x));
         weights.iter_mut().zip(found).for_each(|(out, weight)| *out = on_grid(weight));
-    }
-}
-
-/// About the weights of the logits of one block: not counted on the grid, for what no outcome depends on.
-pub(super) fn about_block(isa: Isa, logits: &[f32], greatest: f32) -> [f32; BLOCK] {
-    let mut weights = [0.0; BLOCK];
-    vectorize!(isa, about_block_with,
-        logits: &[f32] = logits,
-        greatest: f32 = greatest,
-        weights: &mut [f32; BLOCK] = &mut weights,
-    );
-    weights
-}
-
-#[inline(always)]
-fn about_block_with<S: Simd>(s: S, logits: &[f32], greatest: f32, weights: &mut [f32; BLOCK]) {
-    for (logits, weights) in logits.chunks(LANES).zip(weights.as_chunks_mut::<LANES>().0) {
-        let x = match logits.first_chunk() {
-            Some(logits) => s.load(logits),
-            None => s.load_part(logits, f32::NEG_INFINITY),
-        };
-        *weights = s.to_array(math::exp(s, s.sub(x, s.splat(greatest))));
     }
 }
 
