@@ -202,6 +202,18 @@ mod tests {
         }
     }
 
+    /// Values above the greatest of the range, however great, are left out as others are.
+    #[test]
+    fn what_is_beyond_the_range_does_not_count() {
+        let great = [f32::MAX, 1e30, 200.0, f32::INFINITY, f32::NAN];
+        let values: Vec<f32> =
+            values(1000).into_iter().enumerate().map(|(i, x)| if i % 5 == 0 { great[i / 5 % 5] } else { x }).collect();
+        for scale in [1.0, 1e30] {
+            let range = Range { least: -3.0, most: 2.5 };
+            check_sums(Exponentials { greatest: 2.5, scale, range, fraction_bits: 34 }, &values, 100);
+        }
+    }
+
     /// Sums of lanes are as great as they can be: each exponential is 1, or as little below a multiple as can be.
     #[test]
     fn sums_have_room() {

@@ -87,7 +87,8 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn power_of_two(self, n: Self::F) -> Self::F {
-        each(n, |n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+        // What is out of range gives anything, as elsewhere, but does not end the process.
+        each(n, |n| f32::from_bits(((n as i32).wrapping_add(127) as u32) << 23))
     }
     #[inline(always)]
     fn store_i8(self, vectors: [Self::F; 4], values: &mut [i8; 32]) {
