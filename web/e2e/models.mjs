@@ -127,7 +127,8 @@ test("two models answer one prompt side by side", async () => {
 test("votes in the arena make a table with intervals", async () => {
   await api("/api/copy", { source: "told", destination: "told-again" });
   const { page, close } = await visit("/#/arena");
-  for (const name of await page.getByRole("checkbox").all()) await name.waitFor();
+  // The list is there as a whole, and only then is it looked through.
+  await page.getByRole("checkbox", { name: "told-again:latest" }).waitFor();
   const only = new Set([model, "told-again:latest"]);
   for (const label of await page.locator("fieldset label").all()) if (!only.has((await label.innerText()).trim())) await label.getByRole("checkbox").uncheck();
   for (let round = 1; round <= 2; round++) {

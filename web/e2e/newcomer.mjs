@@ -27,7 +27,10 @@ test("newcomer: two clicks lead to a first model, which arrives wherever one is"
   await page.getByText("No models here yet.").waitFor();
   assert.equal(await composer(page).inputValue(), "Hello?", "what was written stays");
   await press(page, "Get a model");
+  // A click is done before its request is on the way.
+  const answer = page.waitForResponse((response) => response.url().endsWith("/lair/v1/downloads") && response.request().method() === "POST");
   await press(page, "Download");
+  await answer;
   assert.equal(asked.length, 1);
   assert.match(asked[0], /smollm2/);
   await page.unroute("**/lair/v1/downloads");
