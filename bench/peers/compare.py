@@ -7,7 +7,7 @@ DIR is what `install.sh` made. Each round runs every engine once, one after anot
 noisy machine hurts all of them; a figure is the median of the rounds, with the smallest and the largest. While a process
 runs, the script watches how much of the machine others took, and says so. README.md says what the rows are.
 """
-import argparse, datetime, json, pathlib, shlex, statistics, sys, tempfile
+import argparse, datetime, json, pathlib, shlex, statistics, sys, tempfile, time
 import machine
 from lair_runs import Lair
 from lookup import measure_lookup
@@ -53,6 +53,8 @@ def arguments():
     parser.add_argument("--rows", default="prefill,decode,start,memory", help=f"of {','.join(ROWS)}")
     parser.add_argument("--threads", default="2", help="one or several numbers, separated by commas")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pause", type=float, default=0.0, metavar="SECONDS",
+                        help="wait so long before each engine: hosts of virtual machines take free memory back after some two")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
     parser.add_argument("--decode", type=int, default=128, help="tokens to decode")
     parser.add_argument("--depths", default="8192", help="tokens before those that are decoded")
@@ -88,7 +90,7 @@ def wanted(row, rows):
     return row.split()[0] in rows
 
 
-def compare(engines, lair, model, plan, rounds):
+def compare(engines, lair, model, plan, rounds, pause_s):
     """All rounds on one model with one number of threads: values by row and engine, and what was watched."""
     prompts = lair.prompts(model, plan)
     values, watches, failures = {}, [], {}
@@ -96,6 +98,7 @@ def compare(engines, lair, model, plan, rounds):
         for engine in engines:
             if engine.name in failures:
                 continue
+            time.sleep(pause_s)
             try:
                 result, watched = engine.measure(model, plan, prompts)
             except Failed as failure:
@@ -143,7 +146,7 @@ def main():
             for threads in options.threads:
                 plan = plan_of(options, threads, options.states or folder)
                 if plan["rows"]:
-                    report["comparisons"].append(compare(engines, lair, model, plan, options.rounds))
+                    report["comparisons"].append(compare(engines, lair, model, plan, options.rounds, options.pause))
                 if "lookup" in options.rows:
                     report["lookup"].append(measure_lookup(lair, model, threads, options.rounds))
                 # Written after each model, so that what was measured is not lost if the next one fails.

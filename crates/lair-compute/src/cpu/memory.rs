@@ -9,6 +9,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 
+#[cfg(unix)]
+use super::pages::Pages;
 use crate::{ComputeError, WeightBytes};
 
 /// A cache line, and the width of the widest vector.
@@ -44,7 +46,7 @@ pub(super) struct Memory<T: Plain> {
 /// How much of a [`Memory`] will be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// All of it, soon: it lies in huge pages, together with others ([`super::region`]).
+    /// All of it, soon: it lies in huge pages where they are at hand, together with others ([`super::region`]).
     Whole,
     /// Perhaps only its beginning.
     Growing,
@@ -92,7 +94,7 @@ impl Backing {
         let mapping = Mapping::new(size_bytes)?;
         let start = mapping.start();
         if size_bytes > HUGE_PAGE_BYTES {
-            mapping.advise_huge_pages(HUGE_PAGE_BYTES..size_bytes);
+            mapping.advise(HUGE_PAGE_BYTES..size_bytes, Pages::Huge);
         }
         Some((Backing::Mapped(mapping), start))
     }
@@ -139,15 +141,19 @@ impl Mapping {
         self.start
     }
 
-    /// Asks for huge pages in a range of bytes that begins with a huge page. That it is refused is no harm.
-    pub(super) fn advise_huge_pages(&self, range: std::ops::Range<usize>) {
+    /// Asks for such pages in a range of bytes that begins with a huge page. That it is refused is no harm.
+    pub(super) fn advise(&self, range: std::ops::Range<usize>, pages: Pages) {
         #[cfg(target_os = "linux")]
-        // SAFETY: the range lies in the mapping; the advice changes how it is backed, not what it holds.
-        unsafe {
-            libc::madvise(self.start.add(range.start).cast(), range.len(), libc::MADV_HUGEPAGE)
-        };
+        {
+            let advice = match pages {
+                Pages::Huge => libc::MADV_HUGEPAGE,
+                Pages::Small => libc::MADV_NOHUGEPAGE,
+            };
+            // SAFETY: the range lies in the mapping; the advice changes how it is backed, not what it holds.
+            unsafe { libc::madvise(self.start.add(range.start).cast(), range.len(), advice) };
+        }
         #[cfg(not(target_os = "linux"))]
-        let _ = range;
+        let _ = (range, pages);
     }
 }
 

@@ -52,6 +52,8 @@ mod pack;
 #[cfg(test)]
 mod pack_tests;
 mod packed;
+#[cfg(unix)]
+mod pages;
 mod panel;
 mod parts;
 mod pool;

@@ -1,4 +1,4 @@
-//! Memory of weights: parts of large regions of huge pages, one part behind the other.
+//! Memory of weights: parts of large regions, of huge pages where they are at hand ([`super::pages`]), one part behind the other.
 //!
 //! A matrix ends anywhere in a huge page. With a mapping for each, what lies behind the last whole huge page comes in
 //! small pages: 50,000 faults for a model of 1.1 billion weights in 4 bits, half the time of all its faults. Side by
@@ -11,15 +11,28 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::memory::{ALIGNMENT, HUGE_PAGE_BYTES, Mapping};
+use super::pages::{PageChoice, Pages, page_bytes};
 
 /// Addresses of a region. They cost nothing; a model larger than this takes several.
 const REGION_BYTES: usize = 1 << 30;
 
-/// The region that parts are taken from, and how much of it is taken.
-static CURRENT: Mutex<(Weak<Region>, usize)> = Mutex::new((Weak::new(), 0));
+/// The region that parts are taken from.
+static CURRENT: Mutex<Option<Taking>> = Mutex::new(None);
+
+/// How far a region is taken.
+struct Taking {
+    region: Weak<Region>,
+    /// Bytes that parts have of it.
+    taken: usize,
+    /// Where the last of them begins. Who asks for another one has filled those before it.
+    last: usize,
+    choice: PageChoice,
+}
 
 struct Region {
     mapping: Mapping,
+    /// Whole huge pages.
+    size_bytes: usize,
 }
 
 // SAFETY: addresses that nobody else has; each part of them belongs to one `Part`.
@@ -39,21 +52,28 @@ impl Part {
     pub(super) fn new(size_bytes: usize) -> Option<Part> {
         let taken = size_bytes.checked_next_multiple_of(ALIGNMENT)?;
         if taken > REGION_BYTES {
-            return Some(Part { region: Region::new(taken)?, offset: 0, size_bytes });
+            return Part::alone(size_bytes);
         }
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(region) = current.0.upgrade()
-            && taken <= REGION_BYTES - current.1
+        if let Some(taking) = &mut *current
+            && let Some(region) = taking.region.upgrade()
+            && taken <= region.size_bytes - taking.taken
         {
-            let offset = current.1;
-            current.1 += taken;
-            return Some(Part { region, offset, size_bytes });
+            return Some(taking.part(region, size_bytes, taken));
         }
         // A system that promises no more memory than it has may refuse a whole region.
         let Some(region) = Region::new(REGION_BYTES) else {
-            return Some(Part { region: Region::new(taken)?, offset: 0, size_bytes });
+            return Part::alone(size_bytes);
         };
-        *current = (Arc::downgrade(&region), taken);
+        let choice = PageChoice::new();
+        let taking = current.insert(Taking { region: Arc::downgrade(&region), taken: 0, last: 0, choice });
+        Some(taking.part(region, size_bytes, taken))
+    }
+
+    /// A part with a region of its own. What is at hand in small pages would not go far in it.
+    fn alone(size_bytes: usize) -> Option<Part> {
+        let region = Region::new(size_bytes)?;
+        region.mapping.advise(0..region.size_bytes, Pages::Huge);
         Some(Part { region, offset: 0, size_bytes })
     }
 
@@ -64,11 +84,21 @@ impl Part {
     }
 }
 
+impl Taking {
+    /// The next part, which takes so many bytes of the region. It has room for them.
+    fn part(&mut self, region: Arc<Region>, size_bytes: usize, taken: usize) -> Part {
+        let offset = self.taken;
+        self.choice.settle(self.last, &region.mapping);
+        self.choice.reach(offset + taken, &region.mapping, region.size_bytes);
+        (self.last, self.taken) = (offset, offset + taken);
+        Part { region, offset, size_bytes }
+    }
+}
+
 impl Region {
     fn new(size_bytes: usize) -> Option<Arc<Region>> {
-        let mapping = Mapping::new(size_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES)?)?;
-        mapping.advise_huge_pages(0..size_bytes);
-        Some(Arc::new(Region { mapping }))
+        let size_bytes = size_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES)?;
+        Some(Arc::new(Region { mapping: Mapping::new(size_bytes)?, size_bytes }))
     }
 }
 
@@ -76,8 +106,7 @@ impl Drop for Part {
     fn drop(&mut self) {
         #[cfg(target_os = "linux")]
         {
-            // SAFETY: asks the system for a number.
-            let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as usize;
+            let page_bytes = page_bytes();
             // Only pages that are wholly its own.
             let first = self.offset.next_multiple_of(page_bytes);
             let end = (self.offset + self.size_bytes) / page_bytes * page_bytes;
