@@ -8,6 +8,12 @@ async function line(page) {
   return (downloadThroughput) => session.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput, uploadThroughput: -1 });
 }
 
+/** A promise with what fulfils it. */
+function later() {
+  let resolve;
+  return { promise: new Promise((done) => (resolve = done)), resolve };
+}
+
 test("first visit to first answer, and a reload keeps all", async () => {
   const { page, close } = await visit();
   await page.getByRole("heading", { name: "What shall we talk about?" }).waitFor();
@@ -85,6 +91,45 @@ test("an answer goes on while another conversation is looked at", async () => {
   await close();
 });
 
+test("a message goes where it was written, once, and what does not arrive is not lost", async () => {
+  const [here, there] = [await conversation("Written here", [["user", "a"], ["assistant", "b"]], calm), await conversation("Looked at then", [["user", "c"], ["assistant", "d"]], calm)];
+  const { page, close } = await visit(`/#/chat/${here}`, { allowed: [/ERR_FAILED/] });
+  await page.locator("article.assistant").waitFor();
+  const messages = "**/lair/v1/conversations/*/messages";
+  const [asked, released] = [later(), later()];
+  const sent = [];
+  await page.route(messages, async (route) => {
+    asked.resolve(sent.push(route.request().postDataJSON().content));
+    await released.promise;
+    await route.continue();
+  });
+  await say(page, "For here");
+  await asked.promise;
+  // Who is quicker than the line sends nothing twice.
+  await say(page, "Too early");
+  assert.equal(await composer(page).inputValue(), "Too early");
+  await page.getByRole("link", { name: "Looked at then" }).click();
+  await page.locator("article.user").getByText("c", { exact: true }).waitFor();
+  assert.deepEqual(sent, ["For here"]);
+  released.resolve();
+  await page.getByRole("link", { name: "Written here" }).click();
+  await page.locator("article.assistant").nth(1).getByText("tokens/s").waitFor();
+  await answered(page);
+  const said = async (id) => (await api(`/lair/v1/conversations/${id}`)).messages.map(({ role, content }) => (role === "user" ? content : role));
+  assert.deepEqual(await said(here), ["a", "assistant", "For here", "assistant"]);
+  assert.deepEqual(await said(there), ["c", "assistant"]);
+  await page.unroute(messages);
+  await page.route(messages, (route) => route.abort());
+  await say(page, "Never arrives");
+  await page.waitForFunction(() => document.querySelector("[data-composer]").value === "Never arrives");
+  await page.locator("article.user").nth(1).getByRole("button", { name: "Edit message" }).click();
+  await page.getByRole("textbox", { name: "Edit message" }).fill("Nor this");
+  await page.getByRole("button", { name: "Save and send" }).click();
+  await page.waitForFunction(() => document.querySelector("article.user textarea")?.value === "Nor this");
+  await close();
+  assert.equal((await said(here)).length, 4);
+});
+
 test("a message is edited into a branch, copied and deleted", async () => {
   const id = await conversation("Branching", [["user", "One fish"], ["assistant", "Two fish."]], calm);
   const { page, close } = await visit(`/#/chat/${id}`);
@@ -99,8 +144,9 @@ test("a message is edited into a branch, copied and deleted", async () => {
   await user.getByRole("button", { name: "Previous version" }).click();
   await page.getByText("Two fish.").waitFor();
   await page.locator("article.assistant").getByRole("button", { name: "Copy into a new conversation from here" }).click();
-  await page.waitForURL((url) => !url.hash.includes(id));
-  await page.getByText("Two fish.").waitFor();
+  // Until the copy is there the other one stands on the page.
+  await page.waitForFunction(() => document.title.startsWith("Branching (branch)"));
+  assert.ok(!page.url().includes(id));
   const copied = await api("/lair/v1/conversations?search=Branching (branch)");
   assert.equal((await api(`/lair/v1/conversations/${copied.conversations[0].id}`)).messages.length, 2);
   await page.locator("article.user").getByRole("button", { name: "Delete from here on" }).click();
@@ -170,13 +216,15 @@ test("conversations are found, named, pinned, foldered, exported, imported and d
   await act("Pin");
   await page.getByRole("heading", { name: "Pinned" }).waitFor();
   await act("Unpin");
+  await page.getByRole("heading", { name: "Pinned" }).waitFor({ state: "detached" });
   await page.getByRole("button", { name: "Import and export" }).click();
   await page.getByRole("menuitem", { name: "New folder" }).click();
   await page.getByRole("textbox", { name: "Name of the folder" }).fill("Animals");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("heading", { name: "Animals" }).waitFor();
   await act("Move to Animals");
-  await page.locator("section", { hasText: "Animals" }).getByRole("link", { name: "Seal facts" }).waitFor();
+  // By its heading: the word stands in the menu of each conversation too.
+  await page.locator("section").filter({ has: page.getByRole("heading", { name: "Animals" }) }).getByRole("link", { name: "Seal facts" }).waitFor();
   const [file] = await Promise.all([page.waitForEvent("download"), act("Export as JSON")]);
   assert.equal(file.suggestedFilename(), "Seal facts.json");
   const path = await file.path();

@@ -31,13 +31,25 @@ async function serveFiles(context, folder) {
   await context.route(`${base}/page/*`, (route) => send(route, new URL(route.request().url()).pathname.split("/").pop()));
 }
 
+/**
+ * `LAIR_TEST_DELAY_MS`, `LAIR_TEST_SLOWDOWN`: each request is held for up to so long, and what the page computes takes so many
+ * times longer. What a test takes for granted on a quick machine without waiting for it then fails.
+ */
+const DELAY_MS = Number(process.env.LAIR_TEST_DELAY_MS ?? 0);
+const SLOWDOWN = Number(process.env.LAIR_TEST_SLOWDOWN ?? 1);
+
+async function slowDown(page) {
+  if (SLOWDOWN > 1) await (await page.context().newCDPSession(page)).send("Emulation.setCPUThrottlingRate", { rate: SLOWDOWN });
+}
+
 /** A page of a new user; `uses` is the model that was chosen last. What goes wrong in it fails the test when it is closed. */
 export async function visit(path = "/", { width = 1280, height = 800, key, uses, locale = "en-US", colorScheme = "light", allowed = [] } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, locale, colorScheme, acceptDownloads: true });
   context.setDefaultTimeout(WAIT_MAX_MS);
   const wrong = [];
   const origin = new URL(base).origin;
-  await context.route("**/*", (route) => {
+  await context.route("**/*", async (route) => {
+    if (DELAY_MS > 0) await new Promise((resolve) => setTimeout(resolve, Math.random() * DELAY_MS));
     const url = route.request().url();
     if (url.startsWith(origin) || /^(?:blob|data):/.test(url)) return route.continue();
     wrong.push(`a request left the server: ${url}`);
@@ -47,6 +59,7 @@ export async function visit(path = "/", { width = 1280, height = 800, key, uses,
   if (key) await context.addInitScript((text) => localStorage.setItem("lair.key", text), key);
   if (uses) await context.addInitScript((name) => localStorage.setItem("lair.model", name), uses);
   const page = await context.newPage();
+  await slowDown(page);
   page.on("pageerror", (error) => wrong.push(`error: ${error.message}\n${error.stack}`));
   page.on("dialog", (dialog) => {
     wrong.push(`a dialog of a script: ${dialog.message()}`);
@@ -109,9 +122,9 @@ export async function say(page, text) {
   await composer(page).press("Enter");
 }
 
-/** Waits until no answer is coming. */
+/** Waits until nothing is on its way to the server and no answer is coming. */
 export async function answered(page) {
-  await page.getByRole("button", { name: "Send", exact: true }).waitFor();
+  await page.locator("[role=log][aria-busy=false]").waitFor();
 }
 
 const tests = [];

@@ -23,9 +23,10 @@ test("more than a hundred attacks and odd texts are inert, wherever they stand",
   await api("/lair/v1/folders", { id: "evil", name: "<script>alert(1)</script>" });
   // What is no conversation for a model is refused when its tokens are counted, and the browser says so.
   const { page, close } = await visit(`/#/chat/${id}`, { allowed: [/input_tokens/] });
-  for (const one of [id, second]) {
+  // Messages of the first stand there until the second comes: only its own last one says that it is there.
+  for (const [one, last] of [[id, 99], [second, turns.length - 101]]) {
     await page.goto(`${new URL(page.url()).origin}/#/chat/${one}`);
-    await page.locator("[data-message]").last().waitFor();
+    await page.locator(`[data-message=m${last}]`).waitFor();
     const seen = new Set();
     for (let step = 0; step < 400; step++) {
       const done = await page.evaluate(async () => {
