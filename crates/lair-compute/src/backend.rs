@@ -9,6 +9,15 @@ use crate::{
     StreamFactors, TokenShift, VectorBytes,
 };
 
+/// Products whose errors cost more than those of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatrixRole {
+    /// Hidden states to logits.
+    Head,
+    /// Hidden states to queries, keys and values of attention.
+    AttentionInput,
+}
+
 /// Runs the regions of a step.
 ///
 /// A backend makes weights at load time and from then on computes. What it is given was checked and allocated before, so
@@ -33,6 +42,11 @@ pub trait Backend: Sized + Send + 'static {
 
     /// A matrix in the backend's layout, from the model file.
     fn matrix(&self, source: &MatrixBytes) -> Result<Self::Matrix, ComputeError>;
+
+    /// The same matrix in a role that it has in the model: a backend may multiply it more exactly there.
+    fn in_role(&self, matrix: Self::Matrix, _role: MatrixRole) -> Self::Matrix {
+        matrix
+    }
 
     /// A vector in the backend's layout, from the model file.
     fn vector(&self, source: &VectorBytes) -> Result<Self::Vector, ComputeError>;

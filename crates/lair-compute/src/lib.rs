@@ -20,7 +20,7 @@ mod source;
 mod streams;
 mod weight_archive;
 
-pub use backend::Backend;
+pub use backend::{Backend, MatrixRole};
 pub use batch::{Batch, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 pub use chosen::{KeyChooser, KeyChooserBuffers, KeyScoring, KeyUnit};
 pub use compressed::{

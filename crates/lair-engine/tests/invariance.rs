@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
-use lair_compute::cpu::{Cpu, CpuOptions, IsaChoice};
+use lair_compute::cpu::{ActivationType, ActivationTypes, Cpu, CpuOptions, IsaChoice};
 use lair_compute::{Backend, KvElement, reference::Reference};
 use lair_engine::{
     DraftOptions, Engine, EngineOptions, EngineStats, Event, FinishReason, MemoryOptions, ModelRunner, Request,
@@ -183,6 +183,17 @@ fn cpu(threads: usize, isa: IsaChoice) -> Cpu {
 const CPUS: [fn() -> Cpu; 4] =
     [|| cpu(1, IsaChoice::Auto), || cpu(2, IsaChoice::Auto), || cpu(3, IsaChoice::Avx2), || cpu(2, IsaChoice::Scalar)];
 
+/// The same with words where errors cost most, as models of a middling width have it.
+const MIXED_CPUS: [fn() -> Cpu; 3] =
+    [|| mixed(cpu(1, IsaChoice::Auto)), || mixed(cpu(3, IsaChoice::Avx2)), || mixed(cpu(2, IsaChoice::Scalar))];
+
+fn mixed(cpu: Cpu) -> Cpu {
+    let types = ActivationTypes::for_hidden_size(1536);
+    let [bytes, words] = [ActivationType::Bytes, ActivationType::Words];
+    assert_eq!(types, ActivationTypes { head: words, attention_input: words, others: bytes });
+    cpu.with_activations(types)
+}
+
 /// A copy of a model with its matrices in this type.
 fn quantised(path: &Path, tensor_type: TensorType, folder: &Path) -> std::path::PathBuf {
     let model = GgufFile::open(path).expect("a model");
@@ -234,8 +245,48 @@ fn a_quantised_model_gives_the_same_bits_in_any_company() {
     let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     for tensor_type in [TensorType::Q8_0, TensorType::Q4_1] {
-        check(&quantised(&path, tensor_type, folder.path()), tensor_type.name(), &CPUS);
+        let path = quantised(&path, tensor_type, folder.path());
+        check(&path, tensor_type.name(), &CPUS);
+        check(&path, &format!("{tensor_type}, words where errors cost most"), &MIXED_CPUS);
     }
+}
+
+#[test]
+fn what_a_matrix_is_for_decides_what_it_is_multiplied_with() {
+    let Some(path) = shared_data("models/stories260K-f32.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let [bytes, words] = [ActivationType::Bytes, ActivationType::Words];
+    let all = ActivationTypes::all(bytes);
+    let choices = [
+        all,
+        ActivationTypes { head: words, ..all },
+        ActivationTypes { attention_input: words, ..all },
+        ActivationTypes { others: words, ..all },
+        ActivationTypes::all(words),
+    ];
+    let logprobs = |path: &Path, types: ActivationTypes| {
+        let file = GgufFile::open(path).unwrap();
+        let backend = || cpu(2, IsaChoice::Auto).with_activations(types);
+        let model = Arc::new(Model::load(&file, &backend(), LoadOptions::default()).unwrap());
+        let memory = MemoryOptions { kv_element: KvElement::F16, page_count: 16, state_slot_count: 8, rows_max: 256 };
+        let context_length = model.context_length();
+        let request = requests(model.vocabulary_size()).swap_remove(15);
+        let runner = ModelRunner::new(model, backend(), context_length, memory).unwrap();
+        let engine = Engine::new(runner, alone_options()).unwrap();
+        let (mut outcomes, _) = Subject::compute(engine, &[request]);
+        outcomes.remove(0).prompt_logprobs
+    };
+    let coded = quantised(&path, TensorType::Q8_0, folder.path());
+    let found = choices.map(|types| logprobs(&coded, types));
+    for (index, one) in found.iter().enumerate() {
+        assert!(!one.is_empty());
+        for (other, two) in found.iter().enumerate().skip(index + 1) {
+            assert_ne!(one, two, "{:?} and {:?}", choices[index], choices[other]);
+        }
+    }
+    // Weights in F32 take activations as they are, whatever they are for.
+    let plain = choices.map(|types| logprobs(&path, types));
+    assert!(plain.iter().all(|one| *one == plain[0]));
 }
 
 #[test]

@@ -349,14 +349,15 @@ fn add_all(logits: &[f32], awaited: &[(usize, u32)], scores: &mut [(f64, usize)]
 #[cfg(test)]
 mod tests {
     use lair_compute::KvElement;
-    use lair_compute::cpu::ActivationType;
+    use lair_compute::cpu::{ActivationType, ActivationTypes};
     use lair_eval::Candidate;
     use lair_testkit::shared_data;
 
     use super::*;
     use crate::predictor::{Predictor, PredictorOptions};
 
-    const PRECISION: Precision = Precision { activations: ActivationType::F32, kv: KvElement::F32 };
+    const PRECISION: Precision =
+        Precision { activations: ActivationTypes::all(ActivationType::F32), kv: KvElement::F32 };
 
     fn choices(context: &str, answers: &[&str]) -> Choices {
         let option = |answer: &&str| Candidate { context: context.to_owned(), continuation: (*answer).to_owned() };

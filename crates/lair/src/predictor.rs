@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, InputTaps};
+use lair_compute::cpu::{ActivationType, ActivationTypes, Cpu, CpuOptions, InputTaps};
 use lair_compute::{Batch, KvElement, PAGE_LENGTH, PageId, SequenceRows, StateSlot};
 use lair_engine::{MemoryOptions, ModelRunner, Runner};
 use lair_gguf::GgufFile;
@@ -25,14 +25,15 @@ const ROWS_MIN: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Precision {
     /// What activations are multiplied as.
-    pub activations: ActivationType,
+    pub activations: ActivationTypes,
     /// How keys and values are kept.
     pub kv: KvElement,
 }
 
 impl Precision {
     /// What others are compared with.
-    pub const REFERENCE: Precision = Precision { activations: ActivationType::F32, kv: KvElement::F16 };
+    pub const REFERENCE: Precision =
+        Precision { activations: ActivationTypes::all(ActivationType::F32), kv: KvElement::F16 };
 }
 
 /// What activations are multiplied as, where weights are quantised.
@@ -47,21 +48,21 @@ pub enum ActivationChoice {
 }
 
 impl ActivationChoice {
-    /// The same as the backend names it.
-    pub fn activation_type(self) -> ActivationType {
-        match self {
+    /// The same as the backend names it, for all products.
+    pub fn activation_types(self) -> ActivationTypes {
+        ActivationTypes::all(match self {
             ActivationChoice::Bytes => ActivationType::Bytes,
             ActivationChoice::Words => ActivationType::Words,
             ActivationChoice::F32 => ActivationType::F32,
-        }
+        })
     }
 }
 
 /// How a model is loaded, for commands that measure what it predicts.
 #[derive(Args, Clone, Debug)]
 pub struct PredictorArgs {
-    /// What activations are multiplied as, where weights are quantised [default: words if the model is narrow, else
-    /// bytes]
+    /// What activations are multiplied as, where weights are quantised [default: words in narrow models and
+    /// where errors cost most, else bytes]
     #[arg(long, value_enum, value_name = "TYPE")]
     activations: Option<ActivationChoice>,
     /// How keys and values are kept
@@ -75,7 +76,7 @@ pub struct PredictorArgs {
 impl PredictorArgs {
     /// The options for a file, and texts of `length` tokens.
     pub fn options(&self, file: &GgufFile, length: usize) -> PredictorOptions {
-        let activations = self.activations.map_or_else(|| activations_of(file), ActivationChoice::activation_type);
+        let activations = self.activations.map_or_else(|| activations_of(file), ActivationChoice::activation_types);
         let precision = Precision { activations, kv: self.kv_type.element() };
         PredictorOptions { length, threads: self.threads, precision, taps: None }
     }

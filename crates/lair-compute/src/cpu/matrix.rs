@@ -92,6 +92,15 @@ impl Matrix {
         Matrix { activations, ..self }
     }
 
+    /// The same matrix, with activations of another type if they are coded at all: weights of 16 and 32 bits do not depend
+    /// on what it stands for.
+    pub(super) fn in_role(self, activations: ActivationType) -> Matrix {
+        match &*self.weights {
+            Weights::Packed(_) => self.with_activations(activations),
+            Weights::Floats(_) => self,
+        }
+    }
+
     /// Rows of one matrix: the width of the output.
     pub fn rows(&self) -> usize {
         self.rows

@@ -79,16 +79,16 @@ pub use kv::{Kv, States};
 use lair_simd::Isa;
 pub use lair_simd::IsaChoice;
 pub use matrix::Matrix;
-pub use quantise::ActivationType;
+pub use quantise::{ActivationType, ActivationTypes};
 pub use tap::{InputSums, InputTaps};
 
 use crate::{
     Activation, Attention, AttentionBuffers, Backend, Batch, CompressedAttention, CompressedAttentionBuffers,
     ComputeError, Convolution, ConvolutionBuffers, DecayedAttention, DecayedAttentionBuffers, DeltaRule,
     DeltaRuleBuffers, Experts, ExpertsInput, FeedForward, FeedForwardInput, Head, KeyChooser, KeyChooserBuffers,
-    KeyCompressor, KeyCompressorBuffers, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, Norm, PageId,
-    Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace, StateSpaceBuffers,
-    StreamFactors, TokenShift, VectorBytes, WeightArchive,
+    KeyCompressor, KeyCompressorBuffers, KvLayout, LatentAttention, LatentBuffers, Linear, MatrixBytes, MatrixRole,
+    Norm, PageId, Rwkv6, Rwkv6Buffers, Rwkv7, Rwkv7Buffers, ShiftedRows, StateLayout, StateSlot, StateSpace,
+    StateSpaceBuffers, StreamFactors, TokenShift, VectorBytes, WeightArchive,
 };
 use linear::Scratch;
 use pool::Pool;
@@ -117,7 +117,7 @@ pub struct Cpu {
     pool: Pool,
     workers: Vec<WorkerScratch>,
     scratch: Scratch,
-    activations: ActivationType,
+    activations: ActivationTypes,
     /// Whether weights of 16 bits are multiplied in f32 even where BF16 would be faster.
     has_exact_plain_weights: bool,
     taps: Option<InputTaps>,
@@ -154,16 +154,16 @@ impl Cpu {
             pool,
             workers,
             scratch: Scratch::default(),
-            activations: ActivationType::default(),
+            activations: ActivationTypes::default(),
             has_exact_plain_weights: false,
             taps: None,
             archive: None,
         })
     }
 
-    /// The same backend, whose matrices, from now on, are multiplied with activations of this type.
-    pub fn with_activations(self, activations: ActivationType) -> Cpu {
-        Cpu { activations, ..self }
+    /// The same backend, whose matrices, from now on, are multiplied with activations of these types.
+    pub fn with_activations(self, activations: impl Into<ActivationTypes>) -> Cpu {
+        Cpu { activations: activations.into(), ..self }
     }
 
     /// The same backend, whose F16 and BF16 matrices, from now on, are multiplied in f32 on every machine: the same bits
@@ -208,14 +208,18 @@ impl Backend for Cpu {
     type Chosen = Chosen;
 
     fn matrix(&self, source: &MatrixBytes) -> Result<Matrix, ComputeError> {
-        let mut matrix =
-            Matrix::of(self.isa, &self.pool, source, self.archive.as_deref())?.with_activations(self.activations);
+        let mut matrix = Matrix::of(self.isa, &self.pool, source, self.archive.as_deref())?
+            .with_activations(self.activations.others);
         matrix.has_brain_products &= !self.has_exact_plain_weights;
         // Parts of a fused tensor read the same input: the first one stands for all.
         let is_first = source.rows() > 0 && source.selection.stored_row(0) == 0;
         matrix.tap =
             self.taps.as_ref().filter(|_| is_first).map(|taps| taps.tap(&source.name, source.columns, source.count));
         Ok(matrix)
+    }
+
+    fn in_role(&self, matrix: Matrix, role: MatrixRole) -> Matrix {
+        matrix.in_role(self.activations.of(role))
     }
 
     fn damage(&self) -> Option<String> {

@@ -80,14 +80,23 @@ impl WorkerScratch {
 
     /// Products of one or two panels with the given rows of `input`, into `sums[0]` and `sums[1]`.
     pub(super) fn multiply(&mut self, isa: Isa, panels: &[PanelOf<'_>], input: &Input<'_>, rows: &[u32]) {
-        let are_words = |panel: &PanelOf<'_>| input.form == InputForm::Words && panel.matrix.form() >= InputForm::Bytes;
+        // What a matrix is multiplied with does not depend on which others share its input.
+        let taken = |panel: &PanelOf<'_>| match panel.matrix.form() {
+            form @ (InputForm::Bytes | InputForm::Words) if input.form == InputForm::Words => form,
+            _ => InputForm::Numbers,
+        };
         match panels {
-            [a, b] if are_words(a) != are_words(b) => {
+            [a, b] if taken(a) != taken(b) => {
                 self.multiply(isa, &[*b], input, rows);
                 self.sums.swap(0, 1);
                 self.multiply(isa, &[*a], input, rows);
             }
-            [a, ..] if are_words(a) => self.multiply_words(isa, panels, input, rows),
+            [a, ..] if taken(a) == InputForm::Words => self.multiply_words(isa, panels, input, rows),
+            [a, ..] if taken(a) == InputForm::Bytes => {
+                let mut coarse = [0; TOKENS_MAX];
+                coarse.iter_mut().zip(rows).for_each(|(coarse, row)| *coarse = 2 * row);
+                self.multiply_rows(isa, panels, input, &coarse[..rows.len()]);
+            }
             _ => self.multiply_rows(isa, panels, input, rows),
         }
     }

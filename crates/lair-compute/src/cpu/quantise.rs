@@ -11,6 +11,7 @@ use lair_simd::{Isa, LANES, Simd, vectorize};
 
 use super::memory::{Parts, ROWS_AHEAD};
 use super::panel::CHUNK_OFFSET;
+use crate::MatrixRole;
 
 /// Elements of a block.
 pub(super) const BLOCK: usize = 32;
@@ -29,17 +30,63 @@ pub enum ActivationType {
     F32,
 }
 
-/// Models narrower than this multiply words. Measured on 64 KiB of WikiText-2 (docs/decisions/0012-precision.md): bytes
-/// cost 0.40 % of perplexity at a width of 576, and less than can be told from nothing at 1536.
-const WORDS_BELOW: usize = 1024;
+/// What activations are multiplied as, by what a product is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActivationTypes {
+    /// By the head.
+    pub head: ActivationType,
+    /// By queries, keys and values of attention.
+    pub attention_input: ActivationType,
+    /// By all else.
+    pub others: ActivationType,
+}
 
-impl ActivationType {
-    /// What a model whose residual stream has this width needs: the narrower it is, the less do errors of single
-    /// elements average out, and the less there is to multiply.
-    pub fn for_hidden_size(hidden_size: usize) -> ActivationType {
-        if hidden_size < WORDS_BELOW { ActivationType::Words } else { ActivationType::Bytes }
+/// Models narrower than this multiply words throughout. Measured on WikiText-2 (docs/decisions/0012-precision.md): bytes
+/// cost 0.40 % of perplexity at a width of 576.
+const WORDS_BELOW: usize = 1024;
+/// Models narrower than this multiply words by queries, keys and values. Bytes throughout cost 0.12 % of perplexity at a
+/// width of 1536, with these and the head as words 0.04 %.
+const WORDS_OF_ATTENTION_BELOW: usize = 2048;
+
+impl ActivationTypes {
+    /// The same for all products.
+    pub const fn all(activations: ActivationType) -> ActivationTypes {
+        ActivationTypes { head: activations, attention_input: activations, others: activations }
     }
 
+    /// What a model whose residual stream has this width needs: the narrower it is, the less do errors of single
+    /// elements average out, and the less there is to multiply. Two fifths of the error of bytes come from the head,
+    /// which costs least as words: of a prompt it has one row only.
+    pub fn for_hidden_size(hidden_size: usize) -> ActivationTypes {
+        let below = |limit| if hidden_size < limit { ActivationType::Words } else { ActivationType::Bytes };
+        ActivationTypes {
+            head: ActivationType::Words,
+            attention_input: below(WORDS_OF_ATTENTION_BELOW),
+            others: below(WORDS_BELOW),
+        }
+    }
+
+    /// By the product of a matrix in this role.
+    pub(super) fn of(self, role: MatrixRole) -> ActivationType {
+        match role {
+            MatrixRole::Head => self.head,
+            MatrixRole::AttentionInput => self.attention_input,
+        }
+    }
+
+    /// The greatest form that rows of a whole step are prepared in.
+    pub(super) fn form(self) -> InputForm {
+        self.attention_input.form().max(self.others.form())
+    }
+}
+
+impl From<ActivationType> for ActivationTypes {
+    fn from(activations: ActivationType) -> ActivationTypes {
+        ActivationTypes::all(activations)
+    }
+}
+
+impl ActivationType {
     /// The form in which quantised weights take them.
     pub(super) fn form(self) -> InputForm {
         match self {

@@ -1,6 +1,8 @@
 //! The weights of mixers.
 
-use lair_compute::{Attention, Backend, KeyStorage, KvLayerLayout, Mask, Norm, OutputGate, RopeTable, RowSelection};
+use lair_compute::{
+    Attention, Backend, KeyStorage, KvLayerLayout, Mask, MatrixRole, Norm, OutputGate, RopeTable, RowSelection,
+};
 
 use super::indexer::IndexerWeights;
 use super::{Adapted, Builder, width_index};
@@ -184,7 +186,9 @@ impl<B: Backend> Builder<'_, B> {
         let fused = format!("{prefix}{}", attention.projections.fused);
         let own = format!("{prefix}{stem}");
         if !self.source.has(&format!("{fused}.weight")) {
-            return Ok(Adapted { low_rank: self.low_rank(&own, &rows)?, linear: self.linear_rows(&own, rows)? });
+            let low_rank = self.low_rank(&own, &rows)?;
+            let linear = self.in_role(self.linear_rows(&own, rows)?, MatrixRole::AttentionInput);
+            return Ok(Adapted { linear, low_rank });
         }
         let fused_rows = match &rows {
             RowSelection::Range(range) => RowSelection::Range(range.start + fused_start..range.end + fused_start),
@@ -199,7 +203,7 @@ impl<B: Backend> Builder<'_, B> {
         } else {
             self.linear_rows_with(&fused, fused_rows, &format!("{own}.bias"), rows)?
         };
-        Ok(Adapted { linear, low_rank })
+        Ok(Adapted { linear: self.in_role(linear, MatrixRole::AttentionInput), low_rank })
     }
 
     pub(super) fn attention_region(

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use lair_compute::{Backend, Linear, MatrixBytes, NormGroup, NormKind, RowSelection};
+use lair_compute::{Backend, Linear, MatrixBytes, MatrixRole, NormGroup, NormKind, RowSelection};
 
 use super::{AdapterParts, BufferWidths, MemoryLayers};
 use crate::shapes::norm_kind;
@@ -118,6 +118,11 @@ impl<'a, B: Backend> Builder<'a, B> {
         let scale_name = format!("{stem}.scale");
         let scale = if self.source.has(&scale_name) { self.values(&scale_name)?[0] } else { 1.0 };
         Ok(Linear { weight, bias, scale })
+    }
+
+    /// The same product in this role.
+    pub(crate) fn in_role(&self, linear: Linear<B>, role: MatrixRole) -> Linear<B> {
+        Linear { weight: self.backend.in_role(linear.weight, role), ..linear }
     }
 
     /// The number in the tensor of this stem, where one is declared and the file has it.

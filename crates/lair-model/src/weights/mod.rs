@@ -24,7 +24,7 @@ mod switch;
 
 use std::sync::Arc;
 
-use lair_compute::{Backend, KvLayerLayout, Linear, MatrixBytes, Norm, RowSelection, StateLayerLayout};
+use lair_compute::{Backend, KvLayerLayout, Linear, MatrixBytes, MatrixRole, Norm, RowSelection, StateLayerLayout};
 use lair_gguf::TensorType;
 
 pub(crate) use attention::AttentionWeights;
@@ -525,6 +525,7 @@ impl<B: Backend> Builder<'_, B> {
         } else {
             self.linear(stem)?
         };
+        let linear = self.in_role(linear, MatrixRole::Head);
         let norm = self.norm("", head.norm)?;
         let head = lair_compute::Head { norm, linear, scale: head.scale, softcap: head.softcap };
         Ok((HeadWeights::Logits(Box::new(head)), is_tied))

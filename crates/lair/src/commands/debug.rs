@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use lair_compute::cpu::{ActivationType, Cpu, CpuOptions};
+use lair_compute::cpu::{ActivationTypes, Cpu, CpuOptions};
 use lair_compute::reference::Reference;
 use lair_text::prompt::{begin_token, tokens_of_text};
 use lair_text::tokenizer::{Special, Tokenizer};
@@ -93,7 +93,7 @@ struct Side<'a> {
     path: &'a Path,
     backend: BackendChoice,
     threads: Option<usize>,
-    activations: Option<ActivationType>,
+    activations: Option<ActivationTypes>,
 }
 
 impl Side<'_> {
@@ -128,7 +128,7 @@ fn diff(args: &DiffArgs) -> Outcome {
         path: &model.path,
         backend: args.backend.unwrap_or(BackendChoice::Fast),
         threads: args.threads,
-        activations: args.activations.map(ActivationChoice::activation_type),
+        activations: args.activations.map(ActivationChoice::activation_types),
     };
     let found = side.compute(&tokens)?;
     if let Some(path) = &args.write {
@@ -164,7 +164,7 @@ fn other_side(args: &DiffArgs, path: &Path, tokens: &[u32]) -> Result<Dump, Fail
         path: other.as_ref().map_or(path, |other| &other.path),
         backend: args.other_backend.unwrap_or(backend),
         threads: args.other_threads.or(args.threads),
-        activations: args.other_activations.or(args.activations).map(ActivationChoice::activation_type),
+        activations: args.other_activations.or(args.activations).map(ActivationChoice::activation_types),
     };
     side.compute(tokens)
 }

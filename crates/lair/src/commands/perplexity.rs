@@ -26,8 +26,8 @@ pub struct PerplexityArgs {
     model: Option<String>,
     #[command(flatten)]
     cut: ChunkArgs,
-    /// What activations are multiplied as, where weights are quantised [default: words if the model is narrow, else
-    /// bytes]
+    /// What activations are multiplied as, where weights are quantised [default: words in narrow models and
+    /// where errors cost most, else bytes]
     #[arg(long, value_enum, value_name = "TYPE")]
     activations: Option<ActivationChoice>,
     /// Also predict with F32 activations and F16 keys and values, and say how far the chosen ones are from that
@@ -61,7 +61,7 @@ fn unreadable(args: &PerplexityArgs, error: &std::io::Error) -> Failure {
 
 fn options(args: &PerplexityArgs, file: &GgufFile) -> Result<PredictorOptions, Failure> {
     let load = args.load.options()?;
-    let activations = args.activations.map_or_else(|| activations_of(file), ActivationChoice::activation_type);
+    let activations = args.activations.map_or_else(|| activations_of(file), ActivationChoice::activation_types);
     let precision = Precision { activations, kv: load.kv.element() };
     Ok(PredictorOptions { length: args.cut.chunk_length, threads: load.threads, precision, taps: None })
 }

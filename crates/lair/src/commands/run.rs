@@ -49,7 +49,8 @@ pub struct RunArgs {
     load: LoadArgs,
     #[command(flatten)]
     weight_cache: WeightCacheArgs,
-    /// What activations are multiplied as, where weights are quantised [default: words if the model is narrow, else bytes]
+    /// What activations are multiplied as, where weights are quantised [default: words in narrow models and
+    /// where errors cost most, else bytes]
     #[arg(long, value_enum, value_name = "TYPE", help_heading = "Loading")]
     activations: Option<ActivationChoice>,
     #[command(flatten)]
@@ -212,7 +213,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
         _ => failure,
     })?;
-    let activations = args.activations.map(ActivationChoice::activation_type);
+    let activations = args.activations.map(ActivationChoice::activation_types);
     let load = LoadOptions { activations, weight_cache: args.weight_cache.open()?, ..args.load.options()? };
     let load = args.adapters.over(args.speculate.over(load, args.json)?);
     let session = Session::load(&located, &located.load_options(&Parameters::default(), &load)?)?;

@@ -137,7 +137,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("chat_template", BOTH, OF_MODEL).with(&[variable("LLAMA_ARG_CHAT_TEMPLATE")]),
     Setting::new("weight_cache", BOTH, "off"),
     Setting::new("weight_cache_bytes", BOTH, "64GB"),
-    Setting::new("activations", RUN, "words if the model is narrow, else bytes"),
+    Setting::new("activations", RUN, "words in narrow models and where errors cost most, else bytes"),
     Setting::new("speculate", BOTH, "lookup, or draft where a draft model is named")
         .yielding_to(&["no_speculate", "draft"]),
     Setting::new("draft", BOTH, "none")

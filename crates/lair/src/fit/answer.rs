@@ -1,6 +1,6 @@
 //! From wishes to an answer: the use, the machine, and an estimate for each model that is meant.
 
-use lair_compute::cpu::{ActivationType, CpuOptions};
+use lair_compute::cpu::{ActivationType, ActivationTypes, CpuOptions};
 use lair_compute::{KvLayerLayout, KvLayout, PAGE_LENGTH};
 use lair_sizing::describe::{self, DescribeError, Ram};
 use lair_sizing::{Estimate, Hardware, Purpose, Sharing, Subject, Use};
@@ -126,7 +126,7 @@ impl Wishes {
 
     /// What is asked of a model.
     pub fn use_of(&self, subject: &Subject) -> Use {
-        let is_narrow = ActivationType::for_hidden_size(subject.hidden_size) == ActivationType::Words;
+        let is_narrow = ActivationTypes::for_hidden_size(subject.hidden_size).others == ActivationType::Words;
         Use {
             purpose: self.purpose,
             context_length: self.context_length.unwrap_or(self.purpose.context_length().min(subject.context_length)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lair_compute::KvElement;
-use lair_compute::cpu::{ActivationType, Cpu};
+use lair_compute::cpu::{ActivationTypes, Cpu};
 use lair_engine::{Engine, EngineError, EngineOptions, MemoryOptions, ModelRunner, Speculation};
 use lair_gguf::GgufFile;
 use lair_model::Model;
@@ -37,10 +37,10 @@ pub(super) struct Loaded {
 
 /// What the activations of a model are multiplied as, if nothing else is asked for. A file that does not say how wide
 /// the model is will be refused when it is loaded.
-pub(crate) fn activations_of(file: &GgufFile) -> ActivationType {
+pub(crate) fn activations_of(file: &GgufFile) -> ActivationTypes {
     let key = file.architecture().map(|architecture| format!("{architecture}.embedding_length"));
     let hidden_size = key.ok().and_then(|key| file.metadata().optional::<u32>(&key).ok().flatten());
-    hidden_size.map_or_else(ActivationType::default, |size| ActivationType::for_hidden_size(size as usize))
+    hidden_size.map_or_else(ActivationTypes::default, |size| ActivationTypes::for_hidden_size(size as usize))
 }
 
 /// Loads the weights and makes an engine with as large a context as was asked for, or as fits.

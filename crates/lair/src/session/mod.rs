@@ -13,7 +13,7 @@ mod think;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lair_compute::cpu::{ActivationType, Cpu, CpuOptions, IsaChoice};
+use lair_compute::cpu::{ActivationTypes, Cpu, CpuOptions, IsaChoice};
 use lair_convert::quantize::FileType;
 use lair_engine::{EngineHandle, Refusal, Sampling, SequenceError, Speculation};
 use lair_gguf::GgufFile;
@@ -51,7 +51,7 @@ pub struct LoadOptions {
     /// How keys and values are kept.
     pub kv: KvChoice,
     /// What activations are multiplied as; what the model needs if not given.
-    pub activations: Option<ActivationType>,
+    pub activations: Option<ActivationTypes>,
     /// Whether pages of earlier prompts are used again.
     pub prefix_cache: bool,
     /// The best instruction set that may be used.
